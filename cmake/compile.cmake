@@ -1,0 +1,12 @@
+# Warnings, optimisation and sanitizers, as one interface target that every other links.
+add_library(sslmed_options INTERFACE)
+target_include_directories(sslmed_options INTERFACE ${PROJECT_SOURCE_DIR}/csrc)
+# No value-changing optimisation: the same bits in every run are a promise of the library.
+target_compile_options(sslmed_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi -Wno-restrict -fvisibility-inlines-hidden>)
+find_package(Threads REQUIRED)
+target_link_libraries(sslmed_options INTERFACE Threads::Threads)
+if(SSLMED_SANITIZE)
+  target_compile_options(sslmed_options INTERFACE -fsanitize=${SSLMED_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(sslmed_options INTERFACE -fsanitize=${SSLMED_SANITIZE})
+endif()

@@ -1,0 +1,39 @@
+#include <torch/version.h>
+
+#include "bindings/bindings.h"
+#include "io/edflib.h"
+
+namespace {
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "gcc " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  using namespace sslmed;
+  m.doc() = "The C++ core of sslmed. Use it through the package; names here may change.";
+  m.attr("TORCH_VERSION") = TORCH_VERSION;
+#ifdef SSLMED_CUDA
+  m.attr("HAS_CUDA") = true;
+#else
+  m.attr("HAS_CUDA") = false;
+#endif
+  m.attr("HAS_EDFLIB") = io::edflib_available();
+  m.attr("COMPILER") = compiler();
+  m.attr("BUILD_TYPE") = SSLMED_BUILD_TYPE;
+  bindings::bind_errors(m);
+  bindings::bind_io(m);
+  bindings::bind_transforms(m);
+  bindings::bind_masking(m);
+  bindings::bind_nn(m);
+  bindings::bind_data(m);
+  bindings::bind_train(m);
+}

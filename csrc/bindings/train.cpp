@@ -1,0 +1,88 @@
+#include "bindings/bindings.h"
+#include "core/error.h"
+#include "train/encode.h"
+#include "train/trainer.h"
+
+namespace sslmed::bindings {
+namespace {
+
+using namespace sslmed::train;
+
+// Calls Python with the interpreter lock, and lets it see signals: a Ctrl-C becomes KeyboardInterrupt here.
+Report wrap(const py::object& callback) {
+  return [&callback](const std::vector<Record>& records) {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (callback.is_none()) return true;
+    py::list rows;
+    for (const auto& r : records) {
+      py::dict row;
+      row["step"] = r.step;
+      row["epoch"] = r.epoch;
+      row["loss"] = r.loss;
+      row["lr"] = r.lr;
+      row["grad_norm"] = r.grad_norm;
+      row["seconds"] = r.seconds;
+      row["samples"] = r.samples;
+      for (const auto& [name, value] : r.parts) row[py::str(name)] = value;
+      rows.append(row);
+    }
+    const py::object answer = callback(rows);
+    return answer.is_none() || answer.cast<bool>();
+  };
+}
+
+}  // namespace
+
+void bind_train(py::module_& m) {
+  py::class_<TrainOptions>(m, "TrainOptions")
+      .def(py::init<>())
+      .def_readwrite("epochs", &TrainOptions::epochs)
+      .def_readwrite("accumulate", &TrainOptions::accumulate)
+      .def_readwrite("lr", &TrainOptions::lr)
+      .def_readwrite("min_lr", &TrainOptions::min_lr)
+      .def_readwrite("warmup_steps", &TrainOptions::warmup_steps)
+      .def_property("weight_decay", [](const TrainOptions& o) { return o.adamw.weight_decay; }, [](TrainOptions& o, double v) { o.adamw.weight_decay = v; })
+      .def_property("beta1", [](const TrainOptions& o) { return o.adamw.beta1; }, [](TrainOptions& o, double v) { o.adamw.beta1 = v; })
+      .def_property("beta2", [](const TrainOptions& o) { return o.adamw.beta2; }, [](TrainOptions& o, double v) { o.adamw.beta2 = v; })
+      .def_readwrite("clip_norm", &TrainOptions::clip_norm)
+      .def_readwrite("ema_decay", &TrainOptions::ema_decay)
+      .def_readwrite("bf16", &TrainOptions::bf16)
+      .def_readwrite("intra_op_threads", &TrainOptions::intra_op_threads)
+      .def_readwrite("checkpoint_folder", &TrainOptions::checkpoint_folder)
+      .def_readwrite("checkpoint_every", &TrainOptions::checkpoint_every)
+      .def_readwrite("keep_last", &TrainOptions::keep_last)
+      .def_readwrite("report_interval", &TrainOptions::report_interval)
+      .def_readwrite("config", &TrainOptions::config);
+  py::class_<Trainer>(m, "Trainer")
+      .def(py::init([](std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
+                       unsigned threads, unsigned prefetch, const std::string& on_error, const TrainOptions& options) {
+             if (on_error != "raise" && on_error != "skip") throw ValueError("on_error must be 'raise' or 'skip', got '" + on_error + "'");
+             const data::LoaderOptions loader{threads, prefetch, on_error == "skip" ? data::OnError::kSkip : data::OnError::kRaise, 0, 0};
+             return std::make_unique<Trainer>(std::move(objective), std::move(source), std::move(sampler), loader, options);
+           }),
+           py::arg("objective"), py::arg("source"), py::arg("sampler"), py::arg("threads"), py::arg("prefetch"), py::arg("on_error"), py::arg("options"))
+      .def("resume", &Trainer::resume, py::arg("path"), py::call_guard<py::gil_scoped_release>())
+      .def("save", &Trainer::save, py::call_guard<py::gil_scoped_release>())
+      .def("fit", [](Trainer& trainer, const py::object& callback) {
+        const auto report = wrap(callback);
+        const py::gil_scoped_release release;
+        return trainer.fit(report);
+      }, py::arg("callback") = py::none(), "True when all steps were done, False when the callback asked to stop.")
+      .def_property_readonly("step", &Trainer::step)
+      .def_property_readonly("total_steps", &Trainer::total_steps)
+      .def_property_readonly("failures", [](const Trainer& trainer) {
+        std::vector<std::pair<std::int64_t, std::string>> out;
+        for (const auto& failure : trainer.failures()) out.emplace_back(failure.sample, failure.message);
+        return out;
+      })
+      .def("encoder_weights", &Trainer::encoder_weights);
+  m.def("encode", [](const nn::VisionTransformer& encoder, data::Loader& loader, const std::string& pooling) {
+    if (pooling != "mean" && pooling != "cls") throw ValueError("pooling must be 'mean' or 'cls', got '" + pooling + "'");
+    const py::gil_scoped_release release;
+    auto features = encode(encoder, loader, pooling == "mean" ? Pooling::kMean : Pooling::kClassToken);
+    return std::make_tuple(features.values, features.sample_ids);
+  }, py::arg("encoder"), py::arg("loader"), py::arg("pooling") = "mean");
+}
+
+}  // namespace sslmed::bindings

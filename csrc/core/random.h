@@ -1,0 +1,67 @@
+#pragma once
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+// A draw is a pure function of (seed, epoch, sample index, stream), so it is the same in any thread, rank or resumed run.
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace sslmed {
+
+// Which random decision a draw serves. The numbers are part of the reproducibility contract: append, never renumber.
+enum class Stream : std::uint32_t { kOrder = 0, kWindow = 1, kMask = 2, kInit = 3, kAugment = 4 };
+
+// Names one draw. Everything random in a run derives from such a name.
+struct Draw {
+  std::uint64_t seed = 0;
+  std::uint64_t epoch = 0;
+  std::uint64_t index = 0;
+};
+
+// The raw bijection: counter and key to four words.
+std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+
+// A sequence of numbers under one name. Cheap to construct; holds no heap memory.
+class Philox {
+ public:
+  Philox(const Draw& draw, Stream stream);
+
+  std::uint32_t next_u32() {
+    if (used_ == 4) refill();
+    return block_[used_++];
+  }
+  // Uniform in [0, bound) without bias (Lemire, 2019). bound must be positive.
+  std::uint32_t below(std::uint32_t bound) {
+    std::uint64_t product = static_cast<std::uint64_t>(next_u32()) * bound;
+    auto low = static_cast<std::uint32_t>(product);
+    if (low < bound) {
+      const std::uint32_t threshold = (0u - bound) % bound;
+      while (low < threshold) {
+        product = static_cast<std::uint64_t>(next_u32()) * bound;
+        low = static_cast<std::uint32_t>(product);
+      }
+    }
+    return static_cast<std::uint32_t>(product >> 32);
+  }
+  // Uniform in [0, 1) with 53 bits.
+  double uniform() {
+    const std::uint64_t high = next_u32() >> 5;
+    const std::uint64_t low = next_u32() >> 6;
+    return static_cast<double>(high * 67108864 + low) * (1.0 / 9007199254740992.0);
+  }
+  // Standard normal (Box-Muller; uses two uniforms a value so that the sequence has no hidden half).
+  double normal();
+
+ private:
+  void refill();
+
+  std::array<std::uint32_t, 2> key_;
+  std::array<std::uint32_t, 4> counter_;
+  std::array<std::uint32_t, 4> block_{};
+  unsigned used_ = 4;
+};
+
+// A permutation of [0, n) under one name (Fisher-Yates). n is limited to 2^32.
+std::vector<std::uint32_t> permutation(std::uint32_t n, const Draw& draw, Stream stream);
+
+}  // namespace sslmed

@@ -1,0 +1,78 @@
+#include "data/batch.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+namespace sslmed::data {
+namespace {
+
+struct Item {
+  std::int64_t slot;
+  PatchView* view;
+};
+
+PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Item>& items) {
+  // Equal lengths side by side; the sampler's order among equals, so that the result does not depend on threads.
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.view->count < b.view->count; });
+  PatchBatch batch;
+  batch.role = role;
+  batch.embedding = embedding;
+  std::int64_t rows = 0, kept = 0, masked = 0;
+  for (const auto& item : items) {
+    rows += item.view->count;
+    kept += static_cast<std::int64_t>(item.view->keep.size());
+    masked += static_cast<std::int64_t>(item.view->masked.size());
+  }
+  const std::int64_t patch = items.front().view->patch;
+  batch.values = at::empty({rows, patch}, at::kFloat);
+  batch.coords = at::empty({rows, 4}, at::kFloat);
+  batch.grid = at::empty({rows, 2}, at::kInt);
+  batch.extra = at::empty({rows}, at::kLong);
+  if (masked > 0) {
+    batch.keep = at::empty({kept}, at::kLong);
+    batch.masked = at::empty({masked}, at::kLong);
+  }
+  auto* values = batch.values.data_ptr<float>();
+  auto* coords = batch.coords.data_ptr<float>();
+  auto* grid = batch.grid.data_ptr<int>();
+  auto* extra = batch.extra.data_ptr<std::int64_t>();
+  auto* keep_at = masked > 0 ? batch.keep.data_ptr<std::int64_t>() : nullptr;
+  auto* masked_at = masked > 0 ? batch.masked.data_ptr<std::int64_t>() : nullptr;
+  std::int64_t row = 0;
+  for (const auto& item : items) {
+    const PatchView& view = *item.view;
+    values = std::copy(view.values.begin(), view.values.end(), values);
+    coords = std::copy(view.coords.begin(), view.coords.end(), coords);
+    grid = std::copy(view.grid.begin(), view.grid.end(), grid);
+    extra = std::copy(view.extra.begin(), view.extra.end(), extra);
+    for (const auto i : view.keep) *keep_at++ = row + i;
+    for (const auto i : view.masked) *masked_at++ = row + i;
+    batch.lengths.push_back(view.count);
+    batch.keep_lengths.push_back(static_cast<std::int64_t>(view.keep.size()));
+    batch.slots.push_back(item.slot);
+    row += view.count;
+  }
+  return batch;
+}
+
+}  // namespace
+
+std::int64_t Batch::samples() const {
+  return static_cast<std::int64_t>(std::count_if(sample_ids.begin(), sample_ids.end(), [](std::int64_t id) { return id >= 0; }));
+}
+
+Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views) {
+  Batch batch;
+  batch.number = number;
+  std::map<std::pair<std::string, std::int64_t>, std::vector<Item>> groups;
+  for (std::size_t slot = 0; slot < views.size(); ++slot)
+    for (auto& view : views[slot]) groups[{view.role, view.embedding}].push_back({static_cast<std::int64_t>(slot), &view});
+  for (auto& [key, items] : groups) batch.patches.push_back(pack(key.first, key.second, items));
+  batch.sample_ids = std::move(sample_ids);
+  return batch;
+}
+
+}  // namespace sslmed::data

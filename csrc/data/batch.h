@@ -1,0 +1,36 @@
+#pragma once
+// Samples of one batch as tensors. Views of one role and embedding are packed row after row, without padding.
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "data/sample.h"
+
+namespace sslmed::data {
+
+struct PatchBatch {
+  std::string role;
+  std::int64_t embedding = 0;
+  at::Tensor values;   // [ΣN, P] float32
+  at::Tensor coords;   // [ΣN, 4] float32: x, y, z in mm, t in s
+  at::Tensor grid;     // [ΣN, 2] int32
+  at::Tensor extra;    // [ΣN] int64
+  at::Tensor keep, masked;                // [ΣK], [ΣM] int64 rows of `values`; undefined without a mask
+  std::vector<std::int64_t> lengths;      // [B] N of each sequence; equal ones stand together, so that attention runs in few calls
+  std::vector<std::int64_t> keep_lengths; // [B] K
+  std::vector<std::int64_t> slots;        // [B] the sequence's place in Batch::sample_ids
+};
+
+struct Batch {
+  std::uint64_t number = 0;
+  std::vector<std::int64_t> sample_ids;  // in the sampler's order; -1 where a sample could not be read
+  std::vector<PatchBatch> patches;
+  std::int64_t samples() const;          // that are there
+};
+
+// Packs the views of each sample (an empty list leaves the sample's place empty).
+Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views);
+
+}  // namespace sslmed::data

@@ -1,0 +1,63 @@
+#pragma once
+// Reads, transforms, masks and packs batches in threads; gives them in order. The stream is the same for any number of
+// threads, and its whole state is one integer: the number of the next batch.
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/ordered_queue.h"
+#include "core/thread_pool.h"
+#include "data/batch.h"
+#include "data/recipe.h"
+#include "data/sampler.h"
+#include "data/source.h"
+
+namespace sslmed::data {
+
+enum class OnError { kRaise, kSkip };
+
+struct LoaderOptions {
+  unsigned threads = 1;
+  unsigned prefetch = 2;          // batches in flight beyond those that the threads work on
+  OnError on_error = OnError::kRaise;
+  std::uint64_t first = 0, end = 0;  // batches [first, end), counted through the epochs
+};
+
+struct Failure {
+  std::int64_t sample;
+  std::string message;
+};
+
+class Loader {
+ public:
+  Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, const LoaderOptions& options);
+  ~Loader();
+
+  // The next batch, or nothing after the last. Rethrows what a thread threw (kRaise), at its place in the order.
+  std::optional<Batch> next();
+  // The number of the batch that next() gives.
+  std::uint64_t position() const { return queue_.position(); }
+  // Samples that could not be read so far (kSkip), each once.
+  std::vector<Failure> failures() const;
+  const Sampler& sampler() const noexcept { return *sampler_; }
+  const Source& source() const noexcept { return *source_; }
+
+ private:
+  void work();
+  Batch make(std::uint64_t number);
+
+  std::shared_ptr<const Source> source_;
+  std::shared_ptr<const Recipe> recipe_;
+  std::shared_ptr<const Sampler> sampler_;
+  LoaderOptions options_;
+  OrderedQueue<Batch> queue_;
+  mutable std::mutex failures_mutex_;
+  std::vector<Failure> failures_;
+  ThreadPool threads_;  // last: it is joined before anything that it uses goes
+};
+
+}  // namespace sslmed::data

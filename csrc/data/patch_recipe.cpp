@@ -1,0 +1,62 @@
+#include "data/patch_recipe.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "masking/mask.h"
+
+namespace sslmed::data {
+
+PatchRecipe::PatchRecipe(const PatchRecipeOptions& options) : options_(options) {
+  if (options.patch < 2) throw ValueError("a patch needs at least 2 samples, got " + std::to_string(options.patch));
+  if (options.mask != MaskMode::kNone && !(options.ratio > 0 && options.ratio < 1))
+    throw ValueError("a mask ratio must be within (0, 1), got " + std::to_string(options.ratio));
+}
+
+std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const {
+  const std::int64_t channels = sample.shape.at(0), length = sample.shape.at(1), steps = length / options_.patch;
+  if (steps < 1) throw ValueError("a window of " + std::to_string(length) + " samples holds no patch of " + std::to_string(options_.patch));
+  PatchView view;
+  view.embedding = options_.patch;
+  view.patch = options_.patch;
+  view.count = channels * steps;
+  const auto n = static_cast<std::size_t>(view.count);
+  if (steps * options_.patch == length) {
+    view.values = std::move(sample.values);  // channel after channel is already patch after patch
+  } else {
+    for (std::int64_t c = 0; c < channels; ++c)
+      view.values.insert(view.values.end(), sample.values.begin() + c * length, sample.values.begin() + c * length + steps * options_.patch);
+  }
+  view.coords.reserve(4 * n);
+  view.grid.reserve(2 * n);
+  view.extra.reserve(n);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const auto& place = sample.space.positions[static_cast<std::size_t>(c)];
+    for (std::int64_t t = 0; t < steps; ++t) {
+      const double middle = (static_cast<double>(t) + 0.5) * static_cast<double>(options_.patch) / sample.space.sfreq;
+      view.coords.insert(view.coords.end(), {place[0], place[1], place[2], static_cast<float>(middle)});
+      view.grid.insert(view.grid.end(), {static_cast<std::int32_t>(c), static_cast<std::int32_t>(t)});
+      view.extra.push_back(sample.space.extra[static_cast<std::size_t>(c)]);
+    }
+  }
+  if (options_.mask != MaskMode::kNone) {
+    const auto keep = masking::keep_count(view.count, options_.ratio);
+    masking::Mask mask;
+    if (options_.mask == MaskMode::kRandom) {
+      mask = masking::random_mask(view.count, keep, draw);
+    } else {
+      std::vector<std::int32_t> axis(n);
+      for (std::size_t i = 0; i < n; ++i) axis[i] = view.grid[2 * i + (options_.mask == MaskMode::kTime ? 1 : 0)];
+      mask = masking::block_mask(axis, keep, options_.block, draw);
+    }
+    view.keep = std::move(mask.keep);
+    view.masked = std::move(mask.masked);
+  }
+  std::vector<PatchView> views;
+  views.push_back(std::move(view));
+  return views;
+}
+
+}  // namespace sslmed::data

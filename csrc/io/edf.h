@@ -1,0 +1,81 @@
+#pragma once
+// Reading EDF, EDF+C, EDF+D, BDF and BDF+. Values are physical; gaps are NaN; nothing is guessed in silence.
+// Thread-safe after construction: every read is a pread.
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "io/edf_header.h"
+
+namespace sslmed::io {
+
+struct Annotation {
+  double onset = 0;                // s from the first sample
+  std::optional<double> duration;  // s
+  std::string text;                // UTF-8
+};
+
+// Records that follow each other without a gap.
+struct Segment {
+  std::int64_t first_record = 0, n_records = 0;
+  double onset = 0;  // s from the first sample of the file
+};
+
+class EdfFile {
+ public:
+  explicit EdfFile(const std::string& path);
+
+  const std::string& path() const noexcept { return file_.path(); }
+  const EdfHeader& header() const noexcept { return header_; }
+  // What was salvaged while opening (and while reading annotations, once they were asked for).
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+
+  std::size_t n_channels() const noexcept { return channels_.size(); }
+  const EdfSignal& channel(std::size_t i) const { return header_.signals[channels_.at(i)]; }
+  double sfreq(std::size_t i) const;            // Hz
+  std::int64_t n_samples(std::size_t i) const;  // stored samples, gaps not counted
+  std::optional<DateTime> start() const;        // with the fraction that EDF+ keeps in the first time-keeping annotation
+  bool is_continuous() const noexcept { return segments_.size() <= 1; }
+  const std::vector<Segment>& segments() const noexcept { return segments_; }
+  std::vector<double> record_onsets() const;  // s from the header's start, one a record
+  double duration() const;                    // s from the first sample to the end of the last record, gaps included
+  std::vector<Annotation> annotations() const;
+
+  // Stored samples [start, stop) of one channel in physical units.
+  template <class Real>
+  void read_channel(std::size_t i, std::int64_t start, std::int64_t stop, Real* into) const;
+  // The sample grid of the time axis: [first, last) of channels of one rate, row after row, NaN in gaps.
+  void read_grid(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const;
+  // Length of the time axis of channel i in samples, gaps included.
+  std::int64_t grid_size(std::size_t i) const;
+
+ private:
+  struct RecordTime {
+    double onset = 0;
+    bool valid = false;
+  };
+  RecordTime time_of_record(std::int64_t record) const;
+  void find_segments();
+  void check_scale(std::size_t i) const;
+  template <class Real>
+  void read_records(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, Real* into, std::int64_t stride) const;
+
+  File file_;
+  EdfHeader header_;
+  std::vector<std::string> warnings_;
+  std::vector<std::size_t> channels_;      // indices into header_.signals without annotations
+  std::vector<std::size_t> annotations_;   // those with
+  std::vector<Segment> segments_;
+  double first_onset_ = 0;  // s from the header's start
+};
+
+// Time-stamped annotation lists of one record's annotation signal. `keeps_time` is true for the first signal, whose first
+// list gives the record's onset. Returns false where the bytes are not such lists.
+bool parse_annotation_lists(const std::string& bytes, bool keeps_time, std::optional<double>& record_onset, std::vector<Annotation>& out);
+
+}  // namespace sslmed::io

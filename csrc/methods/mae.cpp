@@ -1,0 +1,99 @@
+#include "methods/mae.h"
+
+#include <ATen/Functions.h>
+
+#include <utility>
+
+#include "ops/masked_mse.h"
+
+namespace sslmed::methods {
+
+Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& options, std::uint64_t seed) : options_(options), encoder_(std::move(encoder)) {
+  const auto& config = encoder_->config();
+  const std::int64_t dim = options.decoder_dim;
+  TORCH_CHECK_VALUE(dim > 0 && options.decoder_depth > 0 && options.decoder_heads > 0 && dim % options.decoder_heads == 0, "decoder width ", dim,
+                    " must be a multiple of ", options.decoder_heads, " heads");
+  const auto decoder = std::make_shared<torch::nn::Module>();
+  embed_ = decoder->register_module("embed", std::make_shared<nn::Linear>(config.dim, dim));
+  mask_token_ = decoder->register_parameter("mask_token", at::zeros({1, 1, dim}));
+  positions_ = std::make_shared<nn::PositionEmbedding>(config, dim);
+  if (config.positions == nn::Positions::kElectrode) {
+    decoder->register_module("pos_embed", positions_);
+  } else {
+    positions_->table = decoder->register_buffer("pos_embed", positions_->table);  // fixed, as in the paper's code
+  }
+  const auto blocks = decoder->register_module("blocks", std::make_shared<torch::nn::Module>());
+  for (std::int64_t i = 0; i < options.decoder_depth; ++i)
+    blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<nn::Block>(dim, options.decoder_heads, config.mlp_ratio)));
+  norm_ = decoder->register_module("norm", std::make_shared<nn::LayerNorm>(dim));
+  pred_ = decoder->register_module("pred", std::make_shared<nn::Linear>(dim, config.patch_values()));
+  nn::initialise(*decoder, seed + 1);
+  register_module("encoder", encoder_);  // after initialise: the encoder may come with weights
+  register_module("decoder", decoder);
+}
+
+std::shared_ptr<const data::Recipe> Mae::recipe() const { return std::make_shared<const data::PatchRecipe>(options_.recipe); }
+
+Loss Mae::loss(const data::Batch& batch, const Step&) {
+  TORCH_CHECK_VALUE(batch.patches.size() == 1 && batch.patches[0].masked.defined(), "MAE takes batches of one embedding with a mask");
+  const auto& view = batch.patches[0];
+  Loss out;
+  out.total = forward(tokens_of(view), view.keep, view.masked, view.keep_lengths).loss;
+  return out;
+}
+
+Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked, const std::vector<std::int64_t>& keep_lengths) const {
+  nn::PatchTokens kept;
+  kept.values = tokens.values.index_select(0, keep);
+  if (tokens.coords.defined()) kept.coords = tokens.coords.index_select(0, keep);
+  if (tokens.channel.defined()) kept.channel = tokens.channel.index_select(0, keep);
+  if (tokens.position.defined()) kept.position = tokens.position.index_select(0, keep);
+  kept.lengths = keep_lengths;
+  const auto encoded = encoder_->forward_tokens(kept);
+
+  const auto latent = embed_->forward(encoded.tokens);
+  const auto visible = nn::drop_first(latent, encoded.lengths);
+  // Every row a mask token, then the visible ones at their places.
+  auto rows = mask_token_[0].to(visible.scalar_type()).expand({tokens.values.size(0), -1}).index_copy(0, keep, visible);
+  rows = rows + positions_->forward(tokens);
+  // The class token of each sequence goes through the decoder as well.
+  std::vector<at::Tensor> firsts, parts;
+  for (const auto& run : nn::layout_of(encoded.lengths)) {
+    auto first = latent.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1}).narrow(1, 0, 1);
+    firsts.push_back(first.flatten(0, 1));
+  }
+  auto classes = firsts.size() == 1 ? firsts[0] : at::cat(firsts);  // [B, D]
+  if (const auto row = positions_->class_row(); row.defined()) classes = classes + row;
+  std::int64_t sequence = 0;
+  for (const auto& run : nn::layout_of(tokens.lengths)) {
+    const auto part = rows.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1});
+    parts.push_back(at::cat({classes.narrow(0, sequence, run.count).unsqueeze(1), part}, 1).flatten(0, 1));
+    sequence += run.count;
+  }
+  auto x = parts.size() == 1 ? parts[0] : at::cat(parts);
+  std::vector<std::int64_t> lengths = tokens.lengths;
+  for (auto& length : lengths) ++length;
+  const auto layout = nn::layout_of(lengths);
+  for (const auto& block : blocks_) x = block->forward(x, layout);
+  // Only masked patches are scored, so only they are projected back.
+  const auto hidden = nn::drop_first(x, lengths).index_select(0, masked);
+  const auto pred = pred_->forward(norm_->forward(hidden));
+  const auto target = tokens.values.index_select(0, masked).to(pred.scalar_type());
+  const auto all = at::ones({1, masked.size(0)}, pred.options().dtype(at::kFloat));
+  return {ops::masked_mse(pred.unsqueeze(0), target.unsqueeze(0), all, options_.norm_target), pred, encoded.tokens};
+}
+
+Mae::Prediction Mae::forward_dense(const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) const {
+  const auto patches = nn::patchify(dense, encoder_->config().patch_size);
+  const std::int64_t batch = patches.size(0), n = patches.size(1);
+  TORCH_CHECK_VALUE(keep.dim() == 2 && masked.dim() == 2 && keep.size(0) == batch && masked.size(0) == batch && keep.size(1) + masked.size(1) == n,
+                    "keep [B, K] and masked [B, M] must share the ", n, " patches, got ", keep.sizes(), " and ", masked.sizes());
+  nn::PatchTokens tokens;
+  tokens.values = patches.flatten(0, 1);
+  tokens.position = at::arange(n, keep.options()).repeat({batch});
+  tokens.lengths.assign(static_cast<std::size_t>(batch), n);
+  const auto offset = (at::arange(batch, keep.options()) * n).unsqueeze(1);
+  return forward(tokens, (keep + offset).flatten(), (masked + offset).flatten(), std::vector<std::int64_t>(static_cast<std::size_t>(batch), keep.size(1)));
+}
+
+}  // namespace sslmed::methods

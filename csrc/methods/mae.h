@@ -1,0 +1,43 @@
+#pragma once
+// Masked auto-encoder (He et al., arXiv 2111.06377), on packed tokens of any rank. The encoder sees kept patches only.
+
+#include "data/patch_recipe.h"
+#include "methods/objective.h"
+
+namespace sslmed::methods {
+
+struct MaeOptions {
+  std::int64_t decoder_dim = 512, decoder_depth = 8, decoder_heads = 16;
+  bool norm_target = true;         // each target patch by its own mean and (unbiased) variance
+  data::PatchRecipeOptions recipe; // patch size and mask
+};
+
+class Mae : public Objective {
+ public:
+  Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& options, std::uint64_t seed);
+
+  std::shared_ptr<const data::Recipe> recipe() const override;
+  Loss loss(const data::Batch& batch, const Step& step) override;
+  std::shared_ptr<nn::VisionTransformer> encoder() const override { return encoder_; }
+
+  struct Prediction {
+    at::Tensor loss;     // scalar
+    at::Tensor pred;     // [ΣM, P] of the masked patches
+    at::Tensor latent;   // [Σ(1+K), D] of the encoder
+  };
+  // keep [ΣK], masked [ΣM]: rows of tokens.values; keep_lengths [B].
+  Prediction forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked, const std::vector<std::int64_t>& keep_lengths) const;
+  // The same for dense images [B, C, spatial…] with keep [B, K] and masked [B, M] patch numbers.
+  Prediction forward_dense(const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) const;
+
+ private:
+  MaeOptions options_;
+  std::shared_ptr<nn::VisionTransformer> encoder_;
+  std::shared_ptr<nn::Linear> embed_, pred_;
+  at::Tensor mask_token_;
+  std::shared_ptr<nn::PositionEmbedding> positions_;
+  std::vector<std::shared_ptr<nn::Block>> blocks_;
+  std::shared_ptr<nn::LayerNorm> norm_;
+};
+
+}  // namespace sslmed::methods

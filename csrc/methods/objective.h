@@ -1,0 +1,51 @@
+#pragma once
+// What is learned: self-supervised methods and supervised tasks alike. An objective owns its encoder, heads and teacher; its
+// parameters and buffers are its whole state.
+
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/recipe.h"
+#include "nn/vit.h"
+
+namespace sslmed::methods {
+
+struct Step {
+  std::int64_t number = 0, total = 0;  // optimiser steps
+};
+
+struct Loss {
+  at::Tensor total;       // scalar, to be minimised
+  at::Tensor per_sample;  // [B], where samples do not interact; undefined otherwise
+  std::vector<std::pair<std::string, at::Tensor>> parts;  // what to log beside it
+};
+
+struct ParameterGroup {
+  std::vector<std::string> names;
+  std::vector<at::Tensor> parameters;
+  double lr_scale = 1;
+  bool decay = true;
+};
+
+class Objective : public torch::nn::Module {
+ public:
+  // How samples become views; run in the loader's threads.
+  virtual std::shared_ptr<const data::Recipe> recipe() const = 0;
+  virtual Loss loss(const data::Batch& batch, const Step& step) = 0;
+  // By default one group with weight decay and one without (biases, norms, tokens: everything of one dimension).
+  virtual std::vector<ParameterGroup> parameter_groups() const;
+  virtual void after_backward() {}
+  virtual void after_step(const Step&) {}
+  virtual std::shared_ptr<nn::VisionTransformer> encoder() const = 0;
+};
+
+// The batch's tokens as the encoders take them.
+nn::PatchTokens tokens_of(const data::PatchBatch& batch);
+
+}  // namespace sslmed::methods

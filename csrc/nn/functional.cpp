@@ -1,0 +1,40 @@
+#include "nn/functional.h"
+
+#include <ATen/Functions.h>
+
+namespace sslmed::nn {
+
+Layout layout_of(const std::vector<std::int64_t>& lengths) {
+  Layout layout;
+  std::int64_t row = 0;
+  for (const auto length : lengths) {
+    if (!layout.empty() && layout.back().length == length) {
+      ++layout.back().count;
+    } else {
+      layout.push_back({row, 1, length});
+    }
+    row += length;
+  }
+  return layout;
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return at::linear(x, weight, bias); }
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t heads) {
+  const std::int64_t dim = qkv.size(-1) / 3, head_dim = dim / heads;
+  std::vector<at::Tensor> parts;
+  parts.reserve(layout.size());
+  for (const auto& run : layout) {
+    const auto rows = layout.size() == 1 ? qkv : qkv.narrow(0, run.first_row, run.count * run.length);
+    const auto split = rows.view({run.count, run.length, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, b, h, n, d]
+    const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);                      // [b, h, n, d]
+    parts.push_back(out.transpose(1, 2).reshape({run.count * run.length, dim}));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+}  // namespace sslmed::nn

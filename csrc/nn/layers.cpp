@@ -1,0 +1,74 @@
+#include "nn/layers.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+
+namespace sslmed::nn {
+
+Linear::Linear(std::int64_t in, std::int64_t out)
+    : weight(register_parameter("weight", at::zeros({out, in}))), bias(register_parameter("bias", at::zeros({out}))) {}
+
+LayerNorm::LayerNorm(std::int64_t dim, double eps)
+    : weight(register_parameter("weight", at::ones({dim}))), bias(register_parameter("bias", at::zeros({dim}))), eps_(eps) {}
+
+Block::Block(std::int64_t dim, std::int64_t heads, double mlp_ratio) : heads_(heads) {
+  const auto hidden = static_cast<std::int64_t>(static_cast<double>(dim) * mlp_ratio);
+  norm1_ = register_module("norm1", std::make_shared<LayerNorm>(dim));
+  const auto attn = register_module("attn", std::make_shared<torch::nn::Module>());
+  qkv_ = attn->register_module("qkv", std::make_shared<Linear>(dim, 3 * dim));
+  proj_ = attn->register_module("proj", std::make_shared<Linear>(dim, dim));
+  norm2_ = register_module("norm2", std::make_shared<LayerNorm>(dim));
+  const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
+  fc1_ = mlp->register_module("fc1", std::make_shared<Linear>(dim, hidden));
+  fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
+}
+
+at::Tensor Block::forward(const at::Tensor& x, const Layout& layout) const {
+  const auto attended = x + proj_->forward(attention(qkv_->forward(norm1_->forward(x)), layout, heads_));
+  return attended + fc2_->forward(at::gelu(fc1_->forward(norm2_->forward(attended))));
+}
+
+void initialise(torch::nn::Module& module, std::uint64_t seed) {
+  const c10::NoGradGuard guard;
+  const auto generator = at::detail::createCPUGenerator(seed);
+  for (auto& item : module.named_parameters()) {
+    const std::string& name = item.key();
+    auto& parameter = item.value();
+    const bool is_table = name.find("token") != std::string::npos || name.find("table") != std::string::npos || name.find("pos_embed") == name.size() - 9;
+    if (is_table) {
+      parameter.normal_(0, 0.02, generator);
+    } else if (parameter.dim() >= 2) {
+      const auto fan_out = static_cast<double>(parameter.size(0)), fan_in = static_cast<double>(parameter.numel()) / fan_out;
+      const double bound = std::sqrt(6.0 / (fan_in + fan_out));
+      parameter.uniform_(-bound, bound, generator);
+    }
+  }
+}
+
+at::Tensor sincos_table(const std::vector<std::int64_t>& grid, std::int64_t dim, bool class_token) {
+  const auto rank = static_cast<std::int64_t>(grid.size());
+  const std::int64_t part = dim / (2 * rank) * 2;  // features an axis; what does not divide stays zero
+  std::int64_t cells = 1;
+  for (const auto n : grid) cells *= n;
+  const auto table = at::zeros({cells + (class_token ? 1 : 0), dim}, at::kDouble);
+  auto values = table.accessor<double, 2>();
+  for (std::int64_t cell = 0; cell < cells; ++cell) {
+    std::int64_t rest = cell;
+    for (std::int64_t axis = 0; axis < rank; ++axis) {  // axis 0 here is the last of the grid
+      const std::int64_t extent = grid[static_cast<std::size_t>(rank - 1 - axis)];
+      const auto position = static_cast<double>(rest % extent);
+      rest /= extent;
+      for (std::int64_t k = 0; k < part / 2; ++k) {
+        const double angle = position / std::pow(10000.0, static_cast<double>(k) / (static_cast<double>(part) / 2));
+        values[cell + (class_token ? 1 : 0)][axis * part + k] = std::sin(angle);
+        values[cell + (class_token ? 1 : 0)][axis * part + part / 2 + k] = std::cos(angle);
+      }
+    }
+  }
+  return table.to(at::kFloat);
+}
+
+}  // namespace sslmed::nn

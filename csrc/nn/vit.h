@@ -1,0 +1,94 @@
+#pragma once
+// Vision transformer (Dosovitskiy et al., arXiv 2010.11929) over packed tokens of any rank: channel × time, 2-D or 3-D patches.
+// Parameter names are timm's.
+
+#include <optional>
+#include <string>
+
+#include "nn/layers.h"
+
+namespace sslmed::nn {
+
+enum class Positions {
+  kLearned,    // a table, one row a grid cell (timm)
+  kSinCos,     // the same table, fixed (MAE)
+  kElectrode,  // a linear map of Fourier features of (x, y, z, t), so that any montage and duration fits
+};
+
+struct VitConfig {
+  std::string name = "vit_tiny";
+  std::vector<std::int64_t> patch_size;  // one entry an axis; {P} with kElectrode: P samples of one channel
+  std::vector<std::int64_t> img_size;    // unused with kElectrode
+  std::int64_t in_chans = 1;
+  std::int64_t dim = 192, depth = 12, heads = 3;
+  double mlp_ratio = 4;
+  std::int64_t num_classes = 0;
+  Positions positions = Positions::kLearned;
+  std::int64_t extra_channels = 0;  // rows of the learned table for electrodes without a known position
+
+  std::vector<std::int64_t> grid() const;
+  std::int64_t patch_values() const;  // numbers in a patch, channels included
+};
+// Sizes by timm's names: vit_tiny, vit_small, vit_base, vit_large. ValueError for another.
+VitConfig named_vit(const std::string& name);
+
+// Tokens of several sequences, one after the other.
+struct PatchTokens {
+  at::Tensor values;                  // [ΣN, P] patches, (p…, c) order
+  at::Tensor coords;                  // [ΣN, 4] float32: x, y, z in mm, t in s (kElectrode); NaN x where unknown
+  at::Tensor position;                // [ΣN] int64 grid cell (tables), or undefined for 0 … N-1 in every sequence
+  at::Tensor channel;                 // [ΣN] int64 row of the table for unknown electrodes, or -1 (kElectrode)
+  std::vector<std::int64_t> lengths;  // [B]
+};
+
+struct Encoded {
+  at::Tensor tokens;                  // [Σ(1+N), D], class token first in each sequence, after the last norm
+  at::Tensor pooled;                  // [B, D] mean over patch tokens
+  std::vector<std::int64_t> lengths;  // [B] of `tokens`
+};
+
+// Cuts dense images [B, C, spatial…] into patches [B, N, P], P in (p…, c) order.
+at::Tensor patchify(const at::Tensor& dense, const std::vector<std::int64_t>& patch_size);
+
+// Positions for tokens of either kind; the encoder and MAE's decoder each have one.
+class PositionEmbedding : public torch::nn::Module {
+ public:
+  PositionEmbedding(const VitConfig& config, std::int64_t dim);
+  at::Tensor forward(const PatchTokens& tokens) const;  // [ΣN, D]
+  at::Tensor class_row() const;                         // [1, D]: what the class token gets
+  // The table itself, to be registered under timm's name by the owner; undefined with kElectrode.
+  at::Tensor table;  // [1, 1+N, D]
+
+ private:
+  Positions kind_;
+  std::shared_ptr<Linear> proj_;
+  at::Tensor channel_table_;  // [extra, D]
+};
+
+class VisionTransformer : public torch::nn::Module {
+ public:
+  VisionTransformer(VitConfig config, std::uint64_t seed);
+
+  const VitConfig& config() const noexcept { return config_; }
+  Encoded forward_tokens(const PatchTokens& tokens) const;
+  at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, 1+N, D]
+  // Class token through `head` (num_classes > 0), or the class token itself.
+  at::Tensor forward(const at::Tensor& dense) const;
+
+ private:
+  at::Tensor embed(const PatchTokens& tokens) const;  // [ΣN, D] with positions
+
+  VitConfig config_;
+  at::Tensor cls_token_, proj_weight_, proj_bias_, pos_table_;
+  std::shared_ptr<PositionEmbedding> positions_;
+  std::vector<std::shared_ptr<Block>> blocks_;
+  std::shared_ptr<LayerNorm> norm_;
+  std::shared_ptr<Linear> head_;
+};
+
+// Puts `token` [1, D] in front of each sequence of packed rows; lengths grow by one.
+at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, std::vector<std::int64_t>& lengths);
+// The inverse: rows without the first of each sequence, and the first ones.
+at::Tensor drop_first(const at::Tensor& rows, const std::vector<std::int64_t>& lengths);
+
+}  // namespace sslmed::nn

@@ -1,0 +1,118 @@
+// Rows are independent; each thread writes its rows' sums, and one loop adds them in order, so that the result does not
+// depend on the number of threads.
+
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <torch/library.h>
+
+#include <cmath>
+
+#include "ops/masked_mse.h"
+
+namespace sslmed::ops {
+
+void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm);
+
+namespace {
+
+template <class Acc>
+struct Moments {
+  Acc mean = 0, inverse_std = 1;
+};
+
+// fp32 for half precision, the tensor's own precision otherwise.
+template <class T, class Acc>
+Moments<Acc> moments(const T* x, std::int64_t n, bool norm) {
+  if (!norm) return {};
+  Acc sum = 0, squares = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<Acc>(x[i]);
+  const Acc mean = sum / static_cast<Acc>(n);
+  for (std::int64_t i = 0; i < n; ++i) squares += (static_cast<Acc>(x[i]) - mean) * (static_cast<Acc>(x[i]) - mean);
+  return {mean, Acc{1} / std::sqrt(squares / static_cast<Acc>(n - 1) + static_cast<Acc>(kMaskedMseEps))};
+}
+
+double mask_sum(const at::Tensor& weights) {
+  double sum = 0;
+  const float* w = weights.const_data_ptr<float>();
+  for (std::int64_t i = 0; i < weights.numel(); ++i) sum += static_cast<double>(w[i]);
+  return sum;
+}
+
+at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) {
+  check_masked_mse(pred, target, mask, norm);
+  const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
+  const std::int64_t rows = p.size(0) * p.size(1), n = p.size(2);
+  const double count = mask_sum(w);
+  TORCH_CHECK_VALUE(count > 0, "masked_mse: the mask is empty, so there is nothing to average over");
+  std::vector<double> sums(static_cast<std::size_t>(rows), 0.0);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, p.scalar_type(), "masked_mse", [&] {
+    using Acc = at::opmath_type<scalar_t>;
+    const scalar_t *pp = p.const_data_ptr<scalar_t>(), *tp = t.const_data_ptr<scalar_t>();
+    const float* wp = w.const_data_ptr<float>();
+    at::parallel_for(0, rows, 64, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t r = first; r < last; ++r) {
+        if (wp[r] == 0) continue;  // hidden patches cost nothing, whatever they hold
+        const auto m = moments<scalar_t, Acc>(tp + r * n, n, norm);
+        Acc sum = 0;
+        for (std::int64_t i = 0; i < n; ++i) {
+          const Acc d = static_cast<Acc>(pp[r * n + i]) - (static_cast<Acc>(tp[r * n + i]) - m.mean) * m.inverse_std;
+          sum += d * d;
+        }
+        sums[static_cast<std::size_t>(r)] = static_cast<double>(sum) / static_cast<double>(n) * static_cast<double>(wp[r]);
+      }
+    });
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return at::scalar_tensor(total / count, p.options().dtype(at::toOpMathType(p.scalar_type())));
+}
+
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) {
+  const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
+  const std::int64_t rows = p.size(0) * p.size(1), n = p.size(2);
+  const double scale = grad.item<double>() / mask_sum(w) * 2 / static_cast<double>(n);
+  auto grad_pred = at::empty_like(p), grad_target = at::empty_like(p);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, p.scalar_type(), "masked_mse_backward", [&] {
+    using Acc = at::opmath_type<scalar_t>;
+    const scalar_t *pp = p.const_data_ptr<scalar_t>(), *tp = t.const_data_ptr<scalar_t>();
+    scalar_t *gp = grad_pred.mutable_data_ptr<scalar_t>(), *gt = grad_target.mutable_data_ptr<scalar_t>();
+    const float* wp = w.const_data_ptr<float>();
+    at::parallel_for(0, rows, 64, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t r = first; r < last; ++r) {
+        const Acc factor = static_cast<Acc>(scale * static_cast<double>(wp[r]));
+        if (factor == 0) {
+          for (std::int64_t i = r * n; i < (r + 1) * n; ++i) gp[i] = gt[i] = scalar_t(0);
+          continue;
+        }
+        const auto m = moments<scalar_t, Acc>(tp + r * n, n, norm);
+        // With y = (t - mean) * s and g = dL/dy: dL/dt = s * (g - mean(g)) - s * y * sum(g * y) / (n - 1).
+        Acc sum_g = 0, sum_gy = 0;
+        for (std::int64_t i = r * n; i < (r + 1) * n; ++i) {
+          const Acc y = (static_cast<Acc>(tp[i]) - m.mean) * m.inverse_std;
+          const Acc g = factor * (static_cast<Acc>(pp[i]) - y);
+          gp[i] = static_cast<scalar_t>(g);
+          sum_g -= g;
+          sum_gy -= g * y;
+        }
+        for (std::int64_t i = r * n; i < (r + 1) * n; ++i) {
+          const Acc y = (static_cast<Acc>(tp[i]) - m.mean) * m.inverse_std;
+          const Acc g = -factor * (static_cast<Acc>(pp[i]) - y);
+          gt[i] = static_cast<scalar_t>(norm ? m.inverse_std * (g - sum_g / static_cast<Acc>(n) - y * sum_gy / static_cast<Acc>(n - 1)) : g);
+        }
+      }
+    });
+  });
+  return {grad_pred, grad_target};
+}
+
+}  // namespace
+}  // namespace sslmed::ops
+
+TORCH_LIBRARY_IMPL(sslmed, CPU, m) {
+  m.impl("masked_mse", sslmed::ops::forward);
+  m.impl("masked_mse_backward", sslmed::ops::backward);
+}

@@ -1,0 +1,58 @@
+// Torch-aware launch code; built only where torch has CUDA.
+
+#include <ATen/Functions.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include "ops/cuda/masked_mse_kernel.h"
+#include "ops/masked_mse.h"
+
+namespace sslmed::ops {
+
+void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm);
+
+namespace {
+
+cuda::Scalar scalar_of(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat: return cuda::Scalar::kFloat;
+    case at::kDouble: return cuda::Scalar::kDouble;
+    case at::kHalf: return cuda::Scalar::kHalf;
+    case at::kBFloat16: return cuda::Scalar::kBFloat16;
+    default: TORCH_CHECK_TYPE(false, "masked_mse: unsupported dtype ", tensor.scalar_type());
+  }
+}
+
+at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) {
+  check_masked_mse(pred, target, mask, norm);
+  const c10::cuda::CUDAGuard guard(pred.device());
+  const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
+  const auto count = w.sum(at::kDouble);
+  TORCH_CHECK_VALUE(count.item<double>() > 0, "masked_mse: the mask is empty, so there is nothing to average over");
+  const std::int64_t rows = p.size(0) * p.size(1);
+  auto sums = at::empty({rows}, p.options().dtype(at::kDouble));
+  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), w.const_data_ptr<float>(), sums.data_ptr<double>(), rows, p.size(2),
+                                       norm, c10::cuda::getCurrentCUDAStream()));
+  return (sums.sum() / count).to(at::toOpMathType(p.scalar_type()));
+}
+
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) {
+  const c10::cuda::CUDAGuard guard(pred.device());
+  const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
+  const auto scale = (grad.to(at::kDouble) / w.sum(at::kDouble)).contiguous();
+  auto grad_pred = at::empty_like(p), grad_target = at::empty_like(p);
+  C10_CUDA_CHECK(cuda::masked_mse_rows_backward(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), w.const_data_ptr<float>(), scale.const_data_ptr<double>(),
+                                                grad_pred.data_ptr(), grad_target.data_ptr(), p.size(0) * p.size(1), p.size(2), norm,
+                                                c10::cuda::getCurrentCUDAStream()));
+  return {grad_pred, grad_target};
+}
+
+}  // namespace
+}  // namespace sslmed::ops
+
+TORCH_LIBRARY_IMPL(sslmed, CUDA, m) {
+  m.impl("masked_mse", sslmed::ops::forward);
+  m.impl("masked_mse_backward", sslmed::ops::backward);
+}

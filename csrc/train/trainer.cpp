@@ -1,0 +1,270 @@
+#include "train/trainer.h"
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <utility>
+
+#include "core/error.h"
+#include "train/schedule.h"
+
+namespace sslmed::train {
+namespace {
+
+constexpr const char* kFormat = "sslmed-checkpoint-1";
+
+// Forward passes in bfloat16 for the life of the object, when asked.
+class Autocast {
+ public:
+  explicit Autocast(bool on) : on_(on) {
+    if (!on_) return;
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+  }
+  ~Autocast() {
+    if (!on_) return;
+    at::autocast::set_autocast_enabled(at::kCPU, false);
+    at::autocast::clear_cache();
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool on_;
+};
+
+// Shortest text that reads back as the same double.
+std::string exact(double value) {
+  char text[40];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+double number(const Metadata& metadata, const std::string& key, const std::string& path) {
+  const auto found = metadata.find(key);
+  double value = 0;
+  if (found == metadata.end()) throw FormatError(path, "a checkpoint with '" + key + "'", "none");
+  const auto* end = found->second.data() + found->second.size();
+  if (std::from_chars(found->second.data(), end, value).ptr != end) throw FormatError(path, "a number as '" + key + "'", quote(found->second));
+  return value;
+}
+
+std::string step_name(std::int64_t step) {
+  std::string digits = std::to_string(step);
+  return "step-" + std::string(9 - std::min<std::size_t>(9, digits.size()), '0') + digits + ".safetensors";
+}
+
+}  // namespace
+
+Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
+                 data::LoaderOptions loader, TrainOptions options)
+    : objective_(std::move(objective)),
+      source_(std::move(source)),
+      sampler_(std::move(sampler)),
+      loader_options_(loader),
+      options_(std::move(options)),
+      optimizer_(objective_->parameter_groups(), options_.adamw),
+      best_loss_(std::numeric_limits<double>::infinity()) {
+  if (options_.epochs < 1 || options_.accumulate < 1 || !(options_.lr > 0) || options_.warmup_steps < 0 || options_.keep_last < 1 || options_.checkpoint_every < 0 ||
+      options_.ema_decay < 0 || options_.ema_decay >= 1 || options_.clip_norm < 0)
+    throw ValueError("training needs epochs, accumulate, keep_last >= 1, lr > 0, 0 <= ema_decay < 1, and no negative step counts or norms");
+  steps_per_epoch_ = sampler_->batches_per_epoch() / options_.accumulate;
+  if (steps_per_epoch_ < 1)
+    throw ValueError("an epoch has " + std::to_string(sampler_->batches_per_epoch()) + " batches, fewer than the " + std::to_string(options_.accumulate) + " of one step");
+  total_steps_ = options_.epochs * steps_per_epoch_;
+  if (options_.ema_decay > 0) {
+    for (const auto& item : objective_->encoder()->named_parameters()) {
+      average_names_.push_back(item.key());
+      averaged_.push_back(item.value().detach());
+      average_.push_back(item.value().detach().clone());
+    }
+  }
+  if (options_.intra_op_threads <= 0) options_.intra_op_threads = at::get_num_threads();
+}
+
+void Trainer::check_finite(double value, const char* what, const std::vector<std::int64_t>& samples) const {
+  if (std::isfinite(value)) return;
+  std::string who;
+  for (std::size_t i = 0; i < samples.size() && i < 8; ++i) {
+    if (samples[i] < 0) continue;
+    const auto info = source_->describe(samples[i]);
+    who += (who.empty() ? "" : "; ") + info.file + " at " + std::to_string(info.start) + " s";
+  }
+  if (samples.size() > 8) who += "; and " + std::to_string(samples.size() - 8) + " more";
+  throw NonFiniteError(std::string("the ") + what + " is not finite at step " + std::to_string(step_) + "; samples: " + who);
+}
+
+Record Trainer::train_step(data::Loader& loader) {
+  Record record;
+  record.step = step_;
+  record.epoch = step_ / steps_per_epoch_;
+  record.lr = warmup_cosine(step_, total_steps_, options_.warmup_steps, options_.lr, options_.min_lr);
+  optimizer_.zero_grad();
+  std::vector<std::int64_t> last_samples;
+  const methods::Step step{step_, total_steps_};
+  for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) {
+    const auto batch = loader.next();
+    if (!batch) throw std::logic_error("the loader ended before the run");
+    if (batch->patches.empty()) throw ReadError(source_->describe(0).file, "no sample of batch " + std::to_string(batch->number) + " could be read");
+    last_samples = batch->sample_ids;
+    methods::Loss loss;
+    {
+      const Autocast autocast(options_.bf16);
+      loss = objective_->loss(*batch, step);
+    }
+    const double value = loss.total.item<double>();
+    check_finite(value, "loss", batch->sample_ids);
+    (options_.accumulate == 1 ? loss.total : loss.total / static_cast<double>(options_.accumulate)).backward();
+    record.loss += value / static_cast<double>(options_.accumulate);
+    record.samples += batch->samples();
+    for (const auto& [name, part] : loss.parts) record.parts.emplace_back(name, part.item<double>());
+  }
+  objective_->after_backward();
+  record.grad_norm = optimizer_.clip(options_.clip_norm);
+  check_finite(record.grad_norm, "gradient", last_samples);
+  optimizer_.step(record.lr);
+  ++step_;
+  objective_->after_step(step);
+  update_average();
+  epoch_loss_ += record.loss;
+  return record;
+}
+
+void Trainer::update_average() {
+  if (average_.empty()) return;
+  const c10::NoGradGuard guard;
+  at::_foreach_lerp_(average_, averaged_, 1 - options_.ema_decay);
+}
+
+void Trainer::end_epoch() {
+  const double mean = epoch_loss_ / static_cast<double>(steps_per_epoch_);
+  epoch_loss_ = 0;
+  if (mean < best_loss_) {
+    best_loss_ = mean;
+    if (!options_.checkpoint_folder.empty()) write("best.safetensors");
+  }
+}
+
+bool Trainer::fit(const Report& report) {
+  using Clock = std::chrono::steady_clock;
+  at::set_num_threads(options_.intra_op_threads);
+  loader_options_.first = static_cast<std::uint64_t>(step_ / steps_per_epoch_ * sampler_->batches_per_epoch() + step_ % steps_per_epoch_ * options_.accumulate);
+  loader_options_.end = static_cast<std::uint64_t>(options_.epochs * sampler_->batches_per_epoch());
+  data::Loader loader(source_, objective_->recipe(), sampler_, loader_options_);
+  objective_->train();
+  const auto start = Clock::now();
+  auto last_report = start;
+  const std::int64_t batches_left_over = sampler_->batches_per_epoch() - steps_per_epoch_ * options_.accumulate;
+  std::vector<Record> records;
+  std::int64_t saved_at = -1;
+  const auto save_at_step = [&] {
+    if (!options_.checkpoint_folder.empty() && saved_at != step_) save();
+    saved_at = step_;
+  };
+  while (step_ < total_steps_) {
+    records.push_back(train_step(loader));
+    records.back().seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const bool epoch_ended = step_ % steps_per_epoch_ == 0;
+    if (epoch_ended) {
+      end_epoch();
+      // Batches that do not fill a step are read past, so that a batch's number and its epoch stay in step.
+      for (std::int64_t i = 0; i < batches_left_over; ++i) loader.next();
+    }
+    if (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ended) save_at_step();
+    if (const auto now = Clock::now(); step_ == total_steps_ || std::chrono::duration<double>(now - last_report).count() >= options_.report_interval) {
+      failures_ = loader.failures();
+      bool go_on = false;
+      try {
+        go_on = report(records);
+      } catch (...) {
+        save_at_step();
+        throw;
+      }
+      records.clear();
+      last_report = Clock::now();
+      if (!go_on) {
+        save_at_step();
+        return false;
+      }
+    }
+  }
+  save_at_step();
+  return true;
+}
+
+TensorMap Trainer::encoder_weights() const {
+  TensorMap weights;
+  for (const auto& item : objective_->encoder()->named_parameters()) weights[item.key()] = item.value().detach();
+  for (const auto& item : objective_->encoder()->named_buffers()) weights[item.key()] = item.value().detach();
+  for (std::size_t i = 0; i < average_.size(); ++i) weights[average_names_[i]] = average_[i];
+  return weights;
+}
+
+std::string Trainer::write(const std::string& name) {
+  TensorMap tensors;
+  for (const auto& item : objective_->named_parameters()) tensors["model." + item.key()] = item.value();
+  for (const auto& item : objective_->named_buffers()) tensors["model." + item.key()] = item.value();
+  for (const auto& [key, tensor] : optimizer_.state()) tensors["optimizer." + key] = tensor;
+  for (std::size_t i = 0; i < average_.size(); ++i) tensors["ema." + average_names_[i]] = average_[i];
+  std::filesystem::create_directories(options_.checkpoint_folder);
+  const std::string path = options_.checkpoint_folder + "/" + name;
+  save_tensors(path, tensors,
+               {{"format", kFormat},
+                {"step", std::to_string(step_)},
+                {"epoch_loss", exact(epoch_loss_)},
+                {"best_loss", exact(best_loss_)},
+                {"intra_op_threads", std::to_string(options_.intra_op_threads)},
+                {"config", options_.config}});
+  return path;
+}
+
+std::string Trainer::save() {
+  if (options_.checkpoint_folder.empty()) throw ValueError("this trainer has no folder for checkpoints");
+  const std::string path = write(step_name(step_));
+  rotate();
+  return path;
+}
+
+void Trainer::rotate() const {
+  std::vector<std::filesystem::path> kept;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
+    if (const auto name = entry.path().filename().string(); name.rfind("step-", 0) == 0 && entry.path().extension() == ".safetensors") kept.push_back(entry.path());
+  std::sort(kept.begin(), kept.end());
+  for (std::size_t i = 0; i + static_cast<std::size_t>(options_.keep_last) < kept.size(); ++i) std::filesystem::remove(kept[i]);
+}
+
+void Trainer::resume(const std::string& path) {
+  Metadata metadata;
+  const TensorMap tensors = load_tensors(path, &metadata);
+  if (metadata["format"] != kFormat) throw FormatError(path, std::string("a checkpoint of format ") + kFormat, quote(metadata["format"]));
+  if (metadata["config"] != options_.config)
+    throw ValueError(path + ": was written by a run of another configuration: " + metadata["config"] + " where this one has " + options_.config);
+  const c10::NoGradGuard guard;
+  const auto restore = [&](const std::string& key, at::Tensor target) {
+    const auto found = tensors.find(key);
+    if (found == tensors.end() || found->second.sizes() != target.sizes())
+      throw FormatError(path, "a tensor " + quote(key), found == tensors.end() ? "none" : "one of another shape");
+    target.copy_(found->second);
+  };
+  for (const auto& item : objective_->named_parameters()) restore("model." + item.key(), item.value());
+  for (const auto& item : objective_->named_buffers()) restore("model." + item.key(), item.value());
+  for (std::size_t i = 0; i < average_.size(); ++i) restore("ema." + average_names_[i], average_[i]);
+  std::map<std::string, at::Tensor> state;
+  for (const auto& [key, tensor] : tensors)
+    if (key.rfind("optimizer.", 0) == 0) state[key.substr(10)] = tensor;
+  optimizer_.load(state);
+  step_ = static_cast<std::int64_t>(number(metadata, "step", path));
+  epoch_loss_ = number(metadata, "epoch_loss", path);
+  best_loss_ = number(metadata, "best_loss", path);
+  // Sums in kernels depend on the number of threads; the same bits need the same number.
+  options_.intra_op_threads = static_cast<int>(number(metadata, "intra_op_threads", path));
+}
+
+}  // namespace sslmed::train

@@ -1,0 +1,89 @@
+#pragma once
+// The training loop: batch, forward, backward, clip, step, log, checkpoint. It never needs the interpreter.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "methods/objective.h"
+#include "train/checkpoint.h"
+#include "train/optimizer.h"
+
+namespace sslmed::train {
+
+struct TrainOptions {
+  std::int64_t epochs = 1;
+  std::int64_t accumulate = 1;       // batches an optimiser step
+  double lr = 1.5e-4, min_lr = 0;
+  std::int64_t warmup_steps = 0;
+  AdamWOptions adamw;
+  double clip_norm = 0;              // 0: gradients are not clipped, only measured
+  double ema_decay = 0;              // of the encoder; 0: no average is kept
+  bool bf16 = false;                 // autocast
+  int intra_op_threads = 0;          // 0: torch's setting; stored in checkpoints and used again
+  std::string checkpoint_folder;     // empty: none are written
+  std::int64_t checkpoint_every = 0; // steps; 0: at the end of each epoch
+  std::int64_t keep_last = 3;
+  double report_interval = 0.5;      // s between calls of the report
+  std::string config;                // kept in every checkpoint; a resumed run must have the same
+};
+
+struct Record {
+  std::int64_t step = 0, epoch = 0;
+  double loss = 0, lr = 0, grad_norm = 0;
+  double seconds = 0;                // since the run started
+  std::int64_t samples = 0;
+  std::vector<std::pair<std::string, double>> parts;
+};
+
+// Training stopped because a number was not finite. Says the step and the samples.
+class NonFiniteError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Called between steps, at most every report_interval, with what happened since. False asks the run to save and stop.
+using Report = std::function<bool(const std::vector<Record>&)>;
+
+class Trainer {
+ public:
+  Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
+          data::LoaderOptions loader, TrainOptions options);
+
+  // Continues from a checkpoint of the same configuration. FormatError or ValueError where it does not fit.
+  void resume(const std::string& path);
+  // True when all steps were done, false when the report asked to stop; a checkpoint is written either way.
+  bool fit(const Report& report);
+  // Writes a checkpoint now; gives its path.
+  std::string save();
+
+  std::int64_t step() const noexcept { return step_; }
+  std::int64_t total_steps() const noexcept { return total_steps_; }
+  // The encoder's weights, averaged ones where an average is kept.
+  TensorMap encoder_weights() const;
+  const std::vector<data::Failure>& failures() const noexcept { return failures_; }
+
+ private:
+  Record train_step(data::Loader& loader);
+  void check_finite(double value, const char* what, const std::vector<std::int64_t>& samples) const;
+  void update_average();
+  void end_epoch();
+  std::string write(const std::string& name);
+  void rotate() const;
+
+  std::shared_ptr<methods::Objective> objective_;
+  std::shared_ptr<const data::Source> source_;
+  std::shared_ptr<const data::Sampler> sampler_;
+  data::LoaderOptions loader_options_;
+  TrainOptions options_;
+  AdamW optimizer_;
+  std::vector<std::string> average_names_;
+  std::vector<at::Tensor> average_, averaged_;
+  std::int64_t step_ = 0, total_steps_, steps_per_epoch_;
+  double epoch_loss_ = 0, best_loss_;
+  std::vector<data::Failure> failures_;
+};
+
+}  // namespace sslmed::train

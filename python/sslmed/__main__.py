@@ -1,0 +1,5 @@
+"""``python -m sslmed``."""
+
+from sslmed.cli import main
+
+main()

@@ -1,0 +1,182 @@
+"""The command ``sslmed``. Exit codes: 0 done, 2 bad usage or input, 130 interrupted after saving."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+_Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+_Seed = Annotated[int, typer.Option(help="Of every random draw.")]
+_Threads = Annotated[int, typer.Option(help="Loader threads; the result does not depend on them.")]
+
+
+def _cohort(path: Path, name: str | None = None):  # type: ignore[no-untyped-def]
+    from sslmed.cohort import Cohort
+
+    return Cohort.from_bids(path, name=name) if path.is_dir() else Cohort.from_table(path, name=name)
+
+
+@app.command()
+def demo(
+    out: _Out = Path("demo"),
+    seed: _Seed = 0,
+    epochs: Annotated[int, typer.Option(help="Of the pretraining.")] = 12,
+    subjects: Annotated[tuple[int, int], typer.Option(help="Of the public site and of the clinic.")] = (48, 60),
+    threads: _Threads = 2,
+) -> None:
+    """Write two SYNTHETIC EEG cohorts, pretrain, transfer, report the shift: report.html, transfer.csv, shift.csv."""
+    from sslmed.demo import run_demo
+
+    run_demo(out, seed=seed, epochs=epochs, subjects=subjects, threads=threads)
+
+
+@app.command()
+def pretrain(
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, or a table with path and subject.")],
+    out: _Out,
+    method: Annotated[str, typer.Option(help="mae")] = "mae",
+    encoder: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base or vit_large.")] = "vit_small",
+    epochs: Annotated[int, typer.Option()] = 10,
+    batch_size: Annotated[int, typer.Option()] = 64,
+    seed: _Seed = 0,
+    threads: _Threads = 2,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps; 0: each epoch.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    mask: Annotated[str, typer.Option(help="random, time or channel.")] = "random",
+    ratio: Annotated[float, typer.Option(help="Of the tokens masked.")] = 0.5,
+    sfreq: Annotated[float, typer.Option(help="Hz after resampling.")] = 200.0,
+    window: Annotated[float, typer.Option(help="Seconds.")] = 4.0,
+    depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16.")] = False,
+    on_error: Annotated[str, typer.Option(help="raise, or skip unreadable windows.")] = "raise",
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard scalars.")] = True,
+) -> None:
+    """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors."""
+    from sslmed.data import EegPreprocessing
+    from sslmed.pretraining import pretrain as run_pretrain
+
+    run = run_pretrain(
+        _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
+        checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, depth=depth or None, bf16=bf16,
+        on_error=on_error, tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
+    )  # fmt: skip
+    if run.interrupted:
+        typer.echo(f"interrupted after step {len(run.history)}; saved. Go on with --resume", err=True)
+        raise typer.Exit(130)
+    for window_id, message in run.failures:
+        typer.echo(f"skipped window {window_id}: {message}", err=True)
+    typer.echo(f"{run.out / 'encoder.safetensors'}: loss {run.history['loss'].iloc[-1]:.4f} after {len(run.history)} steps")
+
+
+@app.command()
+def transfer(
+    encoder: Annotated[Path, typer.Argument(help="encoder.safetensors of a run.")],
+    cohort: Annotated[Path, typer.Argument(help="A labelled BIDS folder or table.")],
+    target: Annotated[str, typer.Option(help="Column to predict.")],
+    out: _Out,
+    protocol: Annotated[str, typer.Option(help="linear or knn.")] = "linear",
+    folds: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
+    test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
+    seed: _Seed = 0,
+    threads: _Threads = 2,
+) -> None:
+    """Score frozen features on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
+    from sslmed.nn import Encoder
+    from sslmed.transfer import transfer as run_transfer
+
+    if folds != "loso" and not folds.isdigit():
+        raise ValueError(f"--folds must be a number or loso, got {folds!r}")
+    result = run_transfer(
+        Encoder.load(encoder), _cohort(cohort), target, protocol, folds=folds if folds == "loso" else int(folds),
+        test=None if test is None else _cohort(test), seed=seed, threads=threads,
+    )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    result.save(str(out / "transfer.csv"))
+    result.save(str(out / "transfer.html"))
+    typer.echo(result.table.to_string(index=False, float_format="%.3f"))
+
+
+@app.command()
+def shift(
+    public: Annotated[Path, typer.Argument(help="A BIDS folder or table.")],
+    clinic: Annotated[Path, typer.Argument(help="Another.")],
+    out: _Out,
+    encoder: Annotated[Path | None, typer.Option(help="encoder.safetensors of a run.")] = None,
+    by: Annotated[str, typer.Option(help="Columns to compare, separated by commas.")] = "age,sex,site",
+    target: Annotated[str | None, typer.Option(help="Column for the cross-cohort score.")] = None,
+    seed: _Seed = 0,
+    threads: _Threads = 2,
+) -> None:
+    """Report how two cohorts differ: shift.csv and shift.html."""
+    from sslmed import shift as shift_module
+    from sslmed.nn import Encoder
+
+    report = shift_module.report(
+        _cohort(public), _cohort(clinic), None if encoder is None else Encoder.load(encoder),
+        by=[c for c in by.split(",") if c], target=target, seed=seed, threads=threads,
+    )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    report.save(str(out / "shift.csv"))
+    report.save(str(out / "shift.html"))
+    typer.echo(report.table.to_string(index=False, float_format="%.3f"))
+
+
+@app.command()
+def info() -> None:
+    """Versions, build configuration and devices."""
+    import os
+    import platform
+
+    import torch
+
+    from sslmed import __version__
+    from sslmed._core import C
+
+    rows = {
+        "sslmed": __version__,
+        "python": platform.python_version(),
+        "torch": f"{torch.__version__} (built for {C.TORCH_VERSION})",
+        "build": f"{C.BUILD_TYPE}, {C.COMPILER}",
+        "CUDA kernels": "yes" if C.HAS_CUDA else "no",
+        "EDFlib": "yes" if C.HAS_EDFLIB else "no: EDF files can be read, not written",
+        "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}",
+        "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
+    }
+    for key, value in rows.items():
+        typer.echo(f"{key:14}{value}")
+
+
+def main() -> None:
+    """Entry point: runs the command, and turns what a user can mend into one line on stderr."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        typer.echo(f"warning: {message}", err=True)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        usage = hasattr(error, "format_message")  # click's own: bad options and arguments
+        if not usage and not isinstance(error, (ValueError, OSError, ArithmeticError)):
+            raise
+        text = error.format_message() if usage else str(error)  # type: ignore[attr-defined]
+        if isinstance(error, OSError) and error.args and isinstance(error.args[0], int) and len(error.args) > 1:
+            text = str(error.args[1])
+        typer.echo("error: " + " ".join(text.split()), err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

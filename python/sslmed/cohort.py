@@ -1,0 +1,286 @@
+"""Cohorts: recordings, and what is known of the people they come from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sslmed._core import C, FormatError, ReadError
+from sslmed.data import EegPreprocessing
+
+__all__ = ["Cohort", "refuse_overlap"]
+
+_Path = str | os.PathLike[str]
+_MISSING = ["n/a", "N/A", "NA", ""]
+
+
+class Cohort:
+    """Recordings with one row of ``table`` each: ``path``, ``subject``, and whatever is known (age, sex, site, diagnosis …).
+
+    Use :meth:`from_bids`, :meth:`from_table`, :meth:`from_npz` or :meth:`from_arrays`.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, name: str, arrays: Sequence[tuple[torch.Tensor, float, list[str]]] | None = None
+    ) -> None:
+        for column in ("path", "subject"):
+            if column not in table:
+                raise ValueError(f"{name}: a cohort's table needs a column {column!r}, found {list(table.columns)}")
+        if len(table) == 0:
+            raise ValueError(f"{name}: no recordings")
+        if table["subject"].isna().any():
+            raise ValueError(f"{name}: every recording needs a subject; row {int(table['subject'].isna().argmax())} has none")
+        table = table.reset_index(drop=True).copy()
+        table["subject"] = table["subject"].astype(str)
+        if "site" not in table:
+            table["site"] = name
+        if "sex" in table:
+            table["sex"] = table["sex"].map(_sex)
+        if "age" in table:
+            table["age"] = pd.to_numeric(table["age"], errors="coerce")
+        self.table = table
+        self.name = name
+        self._arrays = None if arrays is None else list(arrays)
+        self._channels: list[tuple[list[str], float]] | None = None
+
+    @classmethod
+    def from_bids(cls, root: _Path, *, name: str | None = None, task: str | None = None) -> Cohort:
+        """EEG of a BIDS folder: every ``*_eeg.edf`` or ``*_eeg.bdf``, joined with ``participants.tsv``.
+
+        Args:
+            root: The folder that holds participants.tsv.
+            name: Of the cohort; the folder's name by default.
+            task: Only this task.
+
+        Raises:
+            FormatError: No recordings, or a subject that participants.tsv does not have.
+            ReadError: No such folder.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            raise ReadError(f"{root}: no such folder")
+        files = sorted(p for p in root.rglob("*_eeg.*") if p.suffix.lower() in (".edf", ".bdf"))
+        rows = []
+        for path in files:
+            entities = dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", path.stem))
+            if "sub" not in entities:
+                raise FormatError(f"{path}: expected a BIDS name that starts with sub-…, found {path.name!r}")
+            if task is None or entities.get("task") == task:
+                row = {"path": str(path), "subject": "sub-" + entities["sub"]}
+                row |= {key: entities[short] for key, short in (("session", "ses"), ("task", "task"), ("run", "run")) if short in entities}
+                rows.append(row)
+        if not rows:
+            raise FormatError(f"{root}: expected *_eeg.edf or *_eeg.bdf files{f' of task {task}' if task else ''}, found none")
+        table = pd.DataFrame(rows)
+        people = root / "participants.tsv"
+        if people.exists():
+            participants = _read_table(people, "\t")
+            if "participant_id" not in participants:
+                raise FormatError(f"{people}: expected a column participant_id, found {list(participants.columns)}")
+            if participants["participant_id"].duplicated().any():
+                raise FormatError(f"{people}: expected one row a participant, found some twice")
+            unknown = sorted(set(table["subject"]) - set(participants["participant_id"].astype(str)))
+            if unknown:
+                raise FormatError(f"{people}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
+            extra = [c for c in participants.columns if c not in table.columns]
+            table = table.merge(participants[extra], left_on="subject", right_on="participant_id", how="left")
+            table = table.drop(columns="participant_id")
+        return cls(table, name or root.resolve().name)
+
+    @classmethod
+    def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None) -> Cohort:
+        """Recordings listed in a table (.tsv, .csv or DataFrame) with at least ``path`` and ``subject``.
+
+        Relative paths count from the table's folder (a DataFrame's: from the working directory).
+        """
+        if isinstance(table, pd.DataFrame):
+            return cls(table, name or "cohort")
+        path = Path(table)
+        frame = _read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
+        if "path" in frame:
+            frame["path"] = [str(p if Path(p).is_absolute() else path.parent / p) for p in frame["path"].astype(str)]
+        return cls(frame, name or path.stem)
+
+    @classmethod
+    def from_arrays(
+        cls, values: Any, sfreq: float | Sequence[float], ch_names: Sequence[str] | Sequence[Sequence[str]], table: pd.DataFrame, *, name: str = "arrays"
+    ) -> Cohort:
+        """Recordings in memory.
+
+        Args:
+            values: [R, C, T], or R arrays [C, T], in µV.
+            sfreq: Hz; one for all, or one a recording.
+            ch_names: One list for all, or one a recording.
+            table: R rows with at least ``subject``.
+            name: Of the cohort.
+
+        Raises:
+            ValueError: Counts do not match.
+        """
+        recordings = [torch.as_tensor(np.asarray(v), dtype=torch.float32).contiguous() for v in values]
+        n = len(recordings)
+        if len(table) != n:
+            raise ValueError(f"{name}: {n} recordings but {len(table)} rows in the table")
+        rates = [float(sfreq)] * n if isinstance(sfreq, (int, float)) else [float(f) for f in sfreq]
+        shared = not len(ch_names) or isinstance(ch_names[0], str)
+        names = [[str(c) for c in ch_names]] * n if shared else [[str(c) for c in row] for row in ch_names]
+        if len(rates) != n or len(names) != n:
+            raise ValueError(f"{name}: sfreq and ch_names must be one for all or one a recording ({n})")
+        for i, (recording, channels) in enumerate(zip(recordings, names, strict=True)):
+            if recording.ndim != 2 or recording.shape[0] != len(channels):
+                raise ValueError(f"{name}: recording {i} must be [channels, samples] with {len(channels)} channels, got {tuple(recording.shape)}")
+        table = table.reset_index(drop=True).copy()
+        if "path" not in table:
+            table["path"] = [f"{name}[{i}]" for i in range(n)]
+        return cls(table, name, list(zip(recordings, rates, names, strict=True)))
+
+    @classmethod
+    def from_npz(
+        cls, paths: Sequence[_Path], *, data: str = "data", sfreq: str = "sfreq", ch_names: str = "channels", columns: Sequence[str] = ("subject",), name: str = "npz"
+    ) -> Cohort:
+        """One recording a .npz file: ``data`` [C, T] in µV, ``sfreq`` and ``ch_names`` by their keys, and scalar ``columns``.
+
+        Raises:
+            FormatError: A key is missing, or the file needs pickle.
+        """
+        values, rates, names, rows = [], [], [], []
+        for path in map(Path, paths):
+            try:
+                with np.load(path, allow_pickle=False) as archive:
+                    missing = [k for k in (data, sfreq, ch_names, *columns) if k not in archive]
+                    if missing:
+                        raise FormatError(f"{path}: expected the keys {', '.join(missing)}, found {', '.join(archive.files)}")
+                    values.append(archive[data])
+                    rates.append(float(archive[sfreq]))
+                    names.append([str(c) for c in archive[ch_names]])
+                    rows.append({"path": str(path)} | {c: str(archive[c]) for c in columns})
+            except FileNotFoundError:
+                raise ReadError(f"{path}: no such file") from None
+            except (ValueError, OSError) as error:
+                if isinstance(error, FormatError):
+                    raise
+                raise FormatError(f"{path}: expected a .npz of plain arrays, found {error}") from error
+        return cls.from_arrays(values, rates, names, pd.DataFrame(rows), name=name)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"<Cohort {self.name}: {len(self)} recordings of {self.table['subject'].nunique()} subjects>"
+
+    @property
+    def subjects(self) -> pd.DataFrame:
+        """One row a subject: the first recording's."""
+        return self.table.drop_duplicates("subject").reset_index(drop=True)
+
+    def subset(self, rows: Any) -> Cohort:
+        """The recordings at these positions, or where this mask is true."""
+        index = np.arange(len(self))[np.asarray(rows)]
+        arrays = None if self._arrays is None else [self._arrays[i] for i in index]
+        return Cohort(self.table.iloc[index], self.name, arrays)
+
+    def query(self, expression: str) -> Cohort:
+        """The recordings for which a pandas expression holds: ``cohort.query("age > 60 and sex == 'F'")``."""
+        return self.subset(self.table.index.isin(self.table.query(expression).index))
+
+    def with_columns(self, **columns: Any) -> Cohort:
+        """The same recordings with more columns."""
+        return Cohort(self.table.assign(**columns), self.name, self._arrays)
+
+    def channels(self) -> list[tuple[list[str], float]]:
+        """(EEG channel names, Hz) of each recording; reads the headers once."""
+        if self._channels is None:
+            if self._arrays is not None:
+                self._channels = [(names, rate) for _, rate, names in self._arrays]
+            else:
+                self._channels = [C.recording_channels(path) for path in self.table["path"]]
+        return self._channels
+
+    def unknown_channels(self) -> list[str]:
+        """Channel names without a position in the 10-05 system, sorted."""
+        return sorted({c for names, _ in self.channels() for c in names if C.standard_name(c) is None})
+
+    def source(
+        self, preprocessing: EegPreprocessing, *, extra_channels: Sequence[str] = (), stride: float = 0.0, jitter: bool = False
+    ) -> C.EegSource:
+        """Windows of all recordings as a C++ source.
+
+        Raises:
+            FormatError, ReadError: A recording cannot be opened or has no usable channel.
+            ValueError: No recording holds a window.
+
+        Warns:
+            FormatWarning: Salvaged files, and channels that are left out.
+        """
+        specs = []
+        for i, (path, subject, site) in enumerate(self.table[["path", "subject", "site"]].itertuples(index=False)):
+            if self._arrays is None:
+                specs.append(C.RecordingSpec(str(path), subject=str(subject), site=str(site)))
+            else:
+                values, rate, names = self._arrays[i]
+                specs.append(C.RecordingSpec(str(path), values, rate, names, str(subject), str(site)))
+        return C.EegSource(specs, preprocessing.options(stride=stride, jitter=jitter), list(extra_channels))
+
+    def split(self, fraction: float = 0.2, *, stratify: str | None = None, seed: int = 0) -> tuple[Cohort, Cohort]:
+        """Two cohorts without a shared subject; the second has about ``fraction`` of the subjects, stratified by a column."""
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction must be within (0, 1), got {fraction}")
+        k = max(2, round(1 / fraction))
+        train, test = next(self.folds(k, stratify=stratify, seed=seed))
+        return self.subset(train), self.subset(test)
+
+    def folds(
+        self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0
+    ) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        """(train, test) row positions with every subject on one side only; "loso" leaves one subject out at a time.
+
+        Raises:
+            ValueError: Fewer subjects than folds.
+        """
+        from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
+
+        groups = self.table["subject"].to_numpy()
+        n = self.table["subject"].nunique()
+        rows = np.arange(len(self))
+        if k == "loso":
+            splitter, y = LeaveOneGroupOut(), None
+        else:
+            if not isinstance(k, int) or k < 2 or k > n:
+                raise ValueError(f"{self.name}: folds must be 'loso' or 2 to {n} (its subjects), got {k!r}")
+            if stratify is None:
+                splitter, y = GroupKFold(k, shuffle=True, random_state=seed), None
+            else:
+                splitter, y = StratifiedGroupKFold(k, shuffle=True, random_state=seed), self.table[stratify].astype(str)
+        for train, test in splitter.split(rows, y, groups):
+            refuse_overlap(groups[train], groups[test])
+            yield train, test
+
+
+def refuse_overlap(train: Any, test: Any) -> None:
+    """ValueError when a subject is on both sides: its own signal would give the answer away."""
+    both = sorted(set(map(str, train)) & set(map(str, test)))
+    if both:
+        raise ValueError(f"{len(both)} subjects are in training and test data at once: {', '.join(both[:5])}")
+
+
+def _read_table(path: Path, separator: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False)
+    except FileNotFoundError:
+        raise ReadError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ReadError(f"{path}: is a folder without recordings in BIDS form") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: expected a table separated by {separator!r}, found {error}") from error
+
+
+def _sex(value: Any) -> Any:
+    letter = str(value).strip().upper()[:1]
+    return letter if letter in ("F", "M") else np.nan

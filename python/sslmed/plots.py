@@ -1,0 +1,78 @@
+"""Figures. They need no display: every function returns what it drew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["plot_history", "plot_rows", "plot_shift"]
+
+_CHANCE = {"auroc": 0.5, "r2": 0.0, "r": 0.0}
+_COLORS = ("#3b6ea5", "#d1603d")
+_LABELS = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "mae": "mean absolute error", "r2": "R²", "r": "r"}
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    return Figure(figsize=size, layout="constrained").subplots() if ax is None else ax
+
+
+def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Loss over steps, with a running mean."""
+    ax = _axes(ax, (6, 3))
+    ax.plot(history["step"], history["loss"], color=_COLORS[0], alpha=0.3, lw=1)
+    window = max(1, len(history) // 50)
+    ax.plot(history["step"], history["loss"].rolling(window, min_periods=1).mean(), color=_COLORS[0], lw=2)
+    ax.set_xlabel("step")
+    ax.set_ylabel("loss")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_rows(table: pd.DataFrame, metric: str, ax: Axes | None = None) -> Axes:
+    """One horizontal bar of uncertainty a row of a result."""
+    ax = _axes(ax, (6, 0.45 * len(table) + 0.9))
+    y = np.arange(len(table))[::-1]
+    value, low, high = (table[c].to_numpy(float) for c in ("value", "low", "high"))
+    colors = [_COLORS[1] if row.startswith("pretrained") else _COLORS[0] for row in table["row"]]
+    for i in range(len(table)):
+        ax.plot([low[i], high[i]], [y[i], y[i]], color=colors[i], lw=2)
+        ax.plot(value[i], y[i], "o", color=colors[i])
+    if metric in _CHANCE:
+        ax.axvline(_CHANCE[metric], color="grey", lw=1, ls=":")
+    ax.set_yticks(y, list(table["row"]))
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    ax.set_xlabel(f"{_LABELS.get(metric, metric)} (95 % interval over subjects)")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def plot_shift(people: pd.DataFrame, embedding: pd.DataFrame | None = None) -> Figure:
+    """Age and sex of two cohorts, and the first components of their features."""
+    panels = [c for c in ("age", "sex") if c in people and people[c].notna().any()]
+    panels += ["features"] if embedding is not None else []
+    figure = Figure(figsize=(3.6 * max(1, len(panels)), 3), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, max(1, len(panels))))
+    names = list(dict.fromkeys(people["cohort"]))
+    for ax, panel in zip(axes, panels, strict=False):
+        for i, name in enumerate(names):
+            rows = people[people["cohort"] == name]
+            if panel == "age":
+                edges = np.linspace(people["age"].min(), people["age"].max() + 1e-9, 16)
+                ax.hist(rows["age"].dropna(), bins=edges, alpha=0.6, color=_COLORS[i % 2], label=name)
+            elif panel == "sex":
+                share = [(rows["sex"] == s).mean() for s in ("F", "M")]
+                ax.bar(np.arange(2) + 0.4 * i - 0.2, share, width=0.38, color=_COLORS[i % 2], label=name)
+            elif embedding is not None:
+                points = embedding[embedding["cohort"] == name]
+                ax.scatter(points["pc1"], points["pc2"], s=12, alpha=0.7, color=_COLORS[i % 2], label=name)
+        ax.set_xlabel({"age": "age (years)", "sex": "share of subjects by sex", "features": "features, component 1"}[panel])
+        if panel == "sex":
+            ax.set_xticks([0, 1], ["F", "M"])
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize="small")
+    return figure

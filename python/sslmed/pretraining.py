@@ -1,0 +1,375 @@
+"""Pretraining: the C++ loop with a folder of results around it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sslmed._core import C, FormatError, FormatWarning
+from sslmed.cohort import Cohort
+from sslmed.data import EegPreprocessing, Loader, describe
+from sslmed.nn import Encoder, MaskedAutoencoder, save_encoder
+
+__all__ = ["Run", "Trainer", "pretrain"]
+
+_COLUMNS = ["step", "epoch", "loss", "lr", "grad_norm", "seconds", "samples"]
+
+
+class Trainer:
+    """The C++ training loop: ``Trainer(objective, loader, epochs=10, lr=1e-3).fit()``.
+
+    Args:
+        objective: What is learned, for example :class:`sslmed.nn.MaskedAutoencoder`.
+        loader: Where samples come from; the objective's own recipe cuts and masks them.
+        epochs: Passes over the data.
+        accumulate: Batches an optimiser step.
+        lr: Peak learning rate, after a linear warm-up; half a cosine brings it to ``min_lr``.
+        min_lr: Where it ends.
+        warmup_steps: Optimiser steps of the warm-up.
+        weight_decay: Of matrices; vectors have none.
+        clip_norm: Global gradient norm to clip to; 0: not clipped.
+        ema_decay: Keep an exponential average of the encoder; 0: none.
+        bf16: Autocast to bfloat16.
+        checkpoints: Folder for checkpoints; None: none are written.
+        checkpoint_every: Steps; 0: at the end of each epoch.
+        keep_last: Checkpoints to keep, besides ``best.safetensors``.
+        config: Kept in the checkpoints; a resumed run must have the same.
+        intra_op_threads: torch's threads for this run; 0: as set. Stored in checkpoints and used again on resuming.
+    """
+
+    def __init__(
+        self,
+        objective: MaskedAutoencoder,
+        loader: Loader,
+        *,
+        epochs: int = 1,
+        accumulate: int = 1,
+        lr: float = 1e-3,
+        min_lr: float = 0.0,
+        warmup_steps: int = 0,
+        weight_decay: float = 0.05,
+        clip_norm: float = 0.0,
+        ema_decay: float = 0.0,
+        bf16: bool = False,
+        checkpoints: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 0,
+        keep_last: int = 3,
+        config: str = "",
+        intra_op_threads: int = 0,
+    ) -> None:
+        options = C.TrainOptions()
+        options.epochs, options.accumulate, options.lr, options.min_lr = epochs, accumulate, lr, min_lr
+        options.warmup_steps, options.weight_decay, options.clip_norm = warmup_steps, weight_decay, clip_norm
+        options.ema_decay, options.bf16, options.intra_op_threads = ema_decay, bf16, intra_op_threads
+        options.checkpoint_folder = "" if checkpoints is None else os.fspath(checkpoints)
+        options.checkpoint_every, options.keep_last, options.config = checkpoint_every, keep_last, config
+        self.objective, self.loader = objective, loader
+        self._core = C.Trainer(
+            objective._handle, loader.source, loader.sampler, loader.threads, 2, loader.on_error, options
+        )
+
+    def fit(self, callback: Callable[[list[dict[str, float]]], bool | None] | None = None) -> bool:
+        """Trains without the interpreter lock.
+
+        Args:
+            callback: Called at most twice a second with the steps since the last call (step, epoch, loss, lr, grad_norm,
+                seconds, samples). False asks to save and stop.
+
+        Returns:
+            True when all steps were done; False when the callback, or Ctrl-C, stopped the run after a checkpoint.
+
+        Raises:
+            NonFiniteError: A loss or gradient was not finite; names the step and the samples.
+        """
+        try:
+            return bool(self._core.fit(callback))
+        except KeyboardInterrupt:
+            return False
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Continues from a checkpoint of the same configuration, with the same bits as if it had never stopped (CPU)."""
+        self._core.resume(os.fspath(path))
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self._core.step
+
+    @property
+    def total_steps(self) -> int:
+        """Of the whole run."""
+        return self._core.total_steps
+
+    @property
+    def failures(self) -> list[tuple[int, str]]:
+        """(window, message) of what could not be read (``on_error="skip"``)."""
+        return list(self._core.failures)
+
+    def encoder_weights(self) -> dict[str, Any]:
+        """The encoder's weights by name; averaged ones with ``ema_decay``."""
+        return dict(self._core.encoder_weights())
+
+
+@dataclass
+class Run:
+    """What a pretraining run left."""
+
+    out: Path
+    encoder: Encoder
+    history: pd.DataFrame
+    """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples."""
+    interrupted: bool = False
+    """Stopped by Ctrl-C after a checkpoint; call again with ``resume=True``."""
+    failures: tuple[tuple[int, str], ...] = ()
+
+    def plot(self, ax: Any = None) -> Any:
+        """The loss over steps; returns the matplotlib axes."""
+        from sslmed.plots import plot_history
+
+        return plot_history(self.history, ax)
+
+
+def pretrain(
+    cohort: Cohort,
+    method: str = "mae",
+    encoder: str | Encoder = "vit_small",
+    out: str | os.PathLike[str] = "runs/pretrain",
+    *,
+    epochs: int = 10,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    warmup: float = 0.1,
+    weight_decay: float = 0.05,
+    clip_norm: float = 1.0,
+    ema_decay: float = 0.0,
+    accumulate: int = 1,
+    bf16: bool = False,
+    mask: str = "random",
+    ratio: float = 0.5,
+    block: int = 2,
+    norm_target: bool = True,
+    decoder_dim: int | None = None,
+    decoder_depth: int = 2,
+    preprocessing: EegPreprocessing | None = None,
+    order: str = "shuffle",
+    depth: int | None = None,
+    seed: int = 0,
+    threads: int = 2,
+    on_error: str = "raise",
+    checkpoint_every: int = 0,
+    keep_last: int = 3,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = True,
+    callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
+) -> Run:
+    """Pretrains an encoder on a cohort's signals, without labels.
+
+    Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``.
+    Ctrl-C saves and returns a run that says ``interrupted``.
+
+    Args:
+        cohort: The recordings.
+        method: "mae".
+        encoder: A size ("vit_tiny", "vit_small", "vit_base", "vit_large"), or an encoder to go on with.
+        out: Folder for the results.
+        epochs: Passes over all windows.
+        batch_size: Windows in a batch.
+        lr: Peak learning rate.
+        warmup: Part of all steps in which it rises.
+        weight_decay: Of matrices.
+        clip_norm: Gradients are clipped to this global norm; 0: not.
+        ema_decay: Average the encoder's weights; the average is what is saved.
+        accumulate: Batches a step.
+        bf16: Autocast.
+        mask: "random", or whole blocks in "time" or over "channel".
+        ratio: Of the tokens masked.
+        block: Steps or channels masked together.
+        norm_target: Predict patches normalised by their own mean and variance.
+        decoder_dim: Width of the decoder; half of the encoder's when not given.
+        decoder_depth: Its blocks.
+        preprocessing: Window, rate, filters, scale.
+        order: "shuffle", or "subject" for every subject equally often.
+        depth: Encoder blocks, instead of the size's.
+        seed: Of weights, order, windows and masks.
+        threads: Loader threads; the result does not depend on them.
+        on_error: "raise", or "skip" unreadable windows.
+        checkpoint_every: Steps; 0: each epoch.
+        keep_last: Checkpoints to keep.
+        resume: Go on from the newest sound checkpoint in ``out``.
+        progress: Show a progress bar.
+        tensorboard: Write scalars.
+        callback: Also called with each report's rows; False stops the run.
+
+    Raises:
+        ValueError: An argument is out of range, or ``out`` already holds a run and ``resume`` is False.
+        FormatError, ReadError: A recording cannot be read.
+        NonFiniteError: The loss or a gradient was not finite.
+    """
+    if method != "mae":
+        raise ValueError(f"unknown method {method!r}; there is 'mae'")
+    folder = Path(out)
+    checkpoints = folder / "checkpoints"
+    found = sorted(checkpoints.glob("step-*.safetensors"))
+    if found and not resume:
+        raise ValueError(f"{folder}: already holds a run; pass resume=True (--resume) to go on, or choose another folder")
+    if resume and not found and checkpoints.exists() and any(checkpoints.iterdir()):
+        raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
+    if isinstance(encoder, str):
+        preprocessing = preprocessing or EegPreprocessing()
+        extra = cohort.unknown_channels()
+        if extra:
+            warnings.warn(
+                f"{cohort.name}: {len(extra)} channel names have no known position and get learned ones: {', '.join(extra[:8])}",
+                FormatWarning,
+                stacklevel=2,
+            )
+        model = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth)
+    else:
+        model = encoder
+        if preprocessing is not None and preprocessing != model.preprocessing:
+            raise ValueError("the encoder has its own preprocessing; leave preprocessing out")
+        preprocessing = model.preprocessing
+    width = decoder_dim or max(64, model._handle.dim // 2)
+    objective = MaskedAutoencoder(
+        model,
+        decoder_dim=width,
+        decoder_depth=decoder_depth,
+        decoder_heads=max(1, width // 32),
+        norm_target=norm_target,
+        mask=mask,
+        ratio=ratio,
+        block=block,
+        seed=seed,
+    )
+    loader = Loader(
+        cohort,
+        preprocessing,
+        batch_size=batch_size,
+        order=order,
+        threads=threads,
+        on_error=on_error,
+        seed=seed,
+        jitter=True,
+        extra_channels=model.extra_channels,
+        drop_last=True,
+    )
+    config = {
+        "method": method, "encoder": model.config, "extra_channels": list(model.extra_channels), "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
+        "ema_decay": ema_decay, "accumulate": accumulate, "bf16": bf16, "mask": mask, "ratio": ratio, "block": block,
+        "norm_target": norm_target, "decoder_dim": width, "decoder_depth": decoder_depth, "order": order, "seed": seed,
+        "preprocessing": asdict(preprocessing), "data": describe(loader.source),
+    }  # fmt: skip
+    steps = epochs * (loader.sampler.batches_per_epoch // accumulate)
+    trainer = Trainer(
+        objective,
+        loader,
+        epochs=epochs,
+        accumulate=accumulate,
+        lr=lr,
+        warmup_steps=math.ceil(warmup * steps),
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        ema_decay=ema_decay,
+        bf16=bf16,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        keep_last=keep_last,
+        config=json.dumps(config, sort_keys=True),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume and found:
+        _resume_newest(trainer, found)
+    with _Reporter(folder, trainer, progress, tensorboard, callback) as reporter:
+        finished = trainer.fit(reporter)
+    history = pd.read_csv(folder / "history.csv")
+    weights = trainer.encoder_weights()
+    model.load_state_dict(weights)
+    if finished:
+        save_encoder(weights, model, folder / "encoder.safetensors")
+    return Run(folder, model, history, not finished, tuple(trainer.failures))
+
+
+def _resume_newest(trainer: Trainer, found: list[Path]) -> None:
+    """The newest checkpoint that is sound; a damaged one is passed over with a warning."""
+    for path in reversed(found):
+        try:
+            trainer.resume(path)
+            return
+        except FormatError as error:
+            warnings.warn(f"checkpoint passed over: {error}", FormatWarning, stacklevel=3)
+    raise FormatError(f"{found[0].parent}: expected a sound checkpoint, found {len(found)} damaged ones")
+
+
+class _Reporter:
+    """Receives the loop's reports: history.csv, TensorBoard, progress bar."""
+
+    def __init__(self, folder: Path, trainer: Trainer, progress: bool, tensorboard: bool, callback: Any) -> None:
+        self._callback = callback
+        self._history = folder / "history.csv"
+        kept: list[list[str]] = []
+        if trainer.step > 0 and self._history.exists():
+            # Steps that were done after the checkpoint are done again.
+            with self._history.open(newline="") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if len(row) == len(_COLUMNS) and int(row[0]) < trainer.step]
+        with self._history.open("w", newline="") as file:
+            csv.writer(file).writerows([_COLUMNS, *kept])
+        self._file = self._history.open("a", newline="")
+        self._writer = csv.writer(self._file)
+        self._board: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step)  # type: ignore[no-untyped-call]
+        self._bar: Any = None
+        if progress:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("pretrain"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} windows/s"),
+                TimeRemainingColumn(),
+                refresh_per_second=2,
+            )
+            self._task = self._bar.add_task("", total=trainer.total_steps, completed=trainer.step, loss=math.nan, rate=0.0)
+
+    def __enter__(self) -> _Reporter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._board is not None:
+            self._board.close()
+        self._file.close()
+
+    def __call__(self, rows: list[dict[str, float]]) -> bool:
+        # repr, so that a loss reads back as the same bits.
+        self._writer.writerows([[repr(row[c]) for c in _COLUMNS] for row in rows])
+        self._file.flush()
+        if self._board is not None:
+            for row in rows:
+                for key, value in row.items():
+                    if key not in ("step", "epoch", "seconds", "samples"):
+                        self._board.add_scalar(key, value, int(row["step"]))
+        if self._bar is not None and rows:
+            last = rows[-1]
+            span = last["seconds"] - (rows[0]["seconds"] if len(rows) > 1 else 0.0)
+            counted = sum(row["samples"] for row in (rows[1:] if len(rows) > 1 else rows))
+            rate = counted / span if span > 0 else 0.0
+            self._bar.update(self._task, completed=last["step"] + 1, loss=last["loss"], rate=rate)
+        return self._callback is None or self._callback(rows) is not False

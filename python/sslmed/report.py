@@ -1,0 +1,85 @@
+"""One self-contained HTML page: tables and figures, no network, no script."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+__all__ = ["write_report"]
+
+_PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title><style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
+tr.ours td { font-weight: 600; } img { max-width: 100%; } .note { color: #555; }
+.stamp { background: #fff3cd; border: 2px solid #d1603d; padding: .6rem 1rem; font-weight: 700; }
+</style></head><body><h1>{{ title }}</h1>
+{% if stamp %}<p class="stamp">{{ stamp }}</p>{% endif %}
+{% for text in notes %}<p>{{ text }}</p>{% endfor %}
+{% for section in sections %}<h2>{{ section.title }}</h2>
+{% for image in section.images %}<img alt="{{ section.title }}" src="data:image/png;base64,{{ image }}">{% endfor %}
+{% if section.rows %}<table><tr>{% for c in section.columns %}<th>{{ c }}</th>{% endfor %}</tr>
+{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="ours"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endif %}{% endfor %}
+<p class="note">Intervals are 95 % bootstrap percentiles over subjects; no subject is in training and test data at once.
+sslmed {{ version }}, {{ date }}.</p></body></html>
+""")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else (f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.3f}")
+    return "" if value is None else str(value)
+
+
+def _png(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    title: str,
+    sections: Sequence[tuple[str, pd.DataFrame | None, Sequence[Any]]],
+    *,
+    notes: Sequence[str] = (),
+    stamp: str = "",
+) -> None:
+    """Writes a page.
+
+    Args:
+        path: The .html file.
+        title: Of the page.
+        sections: (title, table or None, matplotlib figures).
+        notes: Paragraphs at the top.
+        stamp: A warning in a box above everything.
+    """
+    filled = []
+    for name, table, figures in sections:
+        rows = [] if table is None else [[_cell(v) for v in row] for row in table.itertuples(index=False)]
+        columns = [] if table is None else [str(c).replace("_", " ") for c in table.columns]
+        filled.append({"title": name, "columns": columns, "rows": rows, "images": [_png(f) for f in figures]})
+    page = _PAGE.render(
+        title=title,
+        stamp=stamp,
+        notes=notes,
+        sections=filled,
+        version=version("sslmed"),
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+    )
+    Path(path).write_text(page, encoding="utf-8")
+

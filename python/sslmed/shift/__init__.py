@@ -1,0 +1,192 @@
+"""Population shift: how two cohorts differ, in their people and in an encoder's features, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.model_selection import StratifiedGroupKFold
+
+from sslmed.cohort import Cohort
+from sslmed.nn import Encoder
+from sslmed.transfer import evaluate, features, transfer
+
+__all__ = ["ShiftReport", "report"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class ShiftReport:
+    """What differs between two cohorts."""
+
+    table: pd.DataFrame
+    """row, metric, value, low, high (95 % over subjects), n_subjects, p (of a test of no difference, where there is one)."""
+    names: tuple[str, str]
+    people: pd.DataFrame = field(repr=False)
+    """One row a subject of both cohorts, with a column ``cohort``."""
+    embedding: pd.DataFrame | None = field(default=None, repr=False)
+    """First two principal components of the features, one row a recording."""
+
+    def plot(self) -> Any:
+        """Distributions of the people and, with an encoder, the first two components of the features; returns the figure."""
+        from sslmed.plots import plot_shift
+
+        return plot_shift(self.people, self.embedding)
+
+    def save(self, path: str) -> None:
+        """Writes a self-contained page (.html) or the table (.csv)."""
+        if str(path).endswith(".html"):
+            from sslmed.report import write_report
+
+            title = f"Population shift: {self.names[0]} → {self.names[1]}"
+            write_report(path, title, [(title, self.table, [self.plot()])])
+        else:
+            self.table.to_csv(path, index=False)
+
+
+def report(
+    public: Cohort,
+    clinic: Cohort,
+    encoder: Encoder | None = None,
+    by: Sequence[str] = ("age", "sex", "site"),
+    *,
+    target: str | None = None,
+    seed: int = 0,
+    bootstrap: int = 1000,
+    threads: int = 2,
+) -> ShiftReport:
+    """Measures the shift between two cohorts.
+
+    Numeric columns get the difference in means with Welch's test, the standardised difference (Cohen's d) and the
+    Kolmogorov-Smirnov distance; others the total variation distance with a chi-squared test. With an encoder, a linear
+    classifier tells the cohorts apart from its features (AUC, subject-level folds; .5 is no visible shift), beside the same
+    on band power and on the two halves of a random split, which must be near .5. With ``target``, the score of a probe
+    trained on ``public`` and tested on ``clinic`` stands beside its score within ``public``.
+
+    Args:
+        public: Where the encoder comes from.
+        clinic: Where it goes.
+        encoder: Whose features to compare.
+        by: Columns to compare; one that a cohort lacks is an error.
+        target: A column of both cohorts, for the cross-cohort score.
+        seed: Of folds and bootstrap.
+        bootstrap: Draws of the intervals.
+        threads: Loader threads.
+
+    Raises:
+        ValueError: A column is missing or empty in one cohort.
+    """
+    names = (public.name, clinic.name) if public.name != clinic.name else (f"{public.name} (a)", f"{clinic.name} (b)")
+    people = pd.concat(
+        [public.subjects.assign(cohort=names[0]), clinic.subjects.assign(cohort=names[1])], ignore_index=True
+    )
+    lines: list[dict[str, Any]] = []
+    for column in by:
+        a, b = (_column(c, column) for c in (public, clinic))
+        numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+        lines += (_numeric if numeric else _categorical)(column, a, b, seed, bootstrap)
+    embedding = None
+    if encoder is not None:
+        x = np.concatenate([features.encoder_features(encoder, c, threads=threads) for c in (public, clinic)])
+        embedding = _components(x, public, clinic, names)
+        lines += _domain("domain classifier: features", x, public, clinic, seed, bootstrap)
+    shared = features.common_channels(public, clinic)
+    if shared:
+        x = np.concatenate([features.band_power(c, shared) for c in (public, clinic)])
+        lines += _domain("domain classifier: band power", x, public, clinic, seed, bootstrap)
+    if target is not None:
+        for row, kwargs in ((f"{target}: within {names[0]}", {}), (f"{target}: {names[0]} → {names[1]}", {"test": clinic})):
+            result = transfer(encoder, public, target, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
+            for _, line in result.table.iterrows():
+                lines.append(line.to_dict() | {"row": f"{row}: {line['row']}"})
+    table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "p"])
+    return ShiftReport(table, names, people, embedding)
+
+
+def _column(cohort: Cohort, column: str) -> pd.Series[Any]:
+    if column not in cohort.subjects:
+        raise ValueError(f"{cohort.name}: no column {column!r} to compare; there are {', '.join(cohort.subjects.columns)}")
+    values = cohort.subjects[column].dropna()
+    if values.empty:
+        raise ValueError(f"{cohort.name}: column {column!r} is empty")
+    return values
+
+
+def _interval(statistic: Any, a: Array, b: Array, seed: int, draws: int) -> tuple[float, float]:
+    rng = np.random.default_rng(seed)
+    values = [statistic(rng.choice(a, len(a)), rng.choice(b, len(b))) for _ in range(draws)]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _numeric(column: str, a: Any, b: Any, seed: int, draws: int) -> list[dict[str, Any]]:
+    x, y = a.to_numpy(float), b.to_numpy(float)
+
+    def difference(x: Array, y: Array) -> float:
+        return float(y.mean() - x.mean())
+
+    def cohen(x: Array, y: Array) -> float:
+        pooled = np.sqrt(((len(x) - 1) * x.var(ddof=1) + (len(y) - 1) * y.var(ddof=1)) / max(1, len(x) + len(y) - 2))
+        return float((y.mean() - x.mean()) / pooled) if pooled > 0 else float("nan")
+
+    def ks(x: Array, y: Array) -> float:
+        return float(stats.ks_2samp(x, y).statistic)
+
+    p = {"difference": stats.ttest_ind(x, y, equal_var=False).pvalue, "ks": stats.ks_2samp(x, y).pvalue}
+    lines = []
+    for metric, statistic in (("difference", difference), ("cohen_d", cohen), ("ks", ks)):
+        low, high = _interval(statistic, x, y, seed, draws)
+        lines.append(
+            {"row": column, "metric": metric, "value": statistic(x, y), "low": low, "high": high, "n_subjects": len(x) + len(y), "p": p.get(metric)}
+        )
+    return lines
+
+
+def _categorical(column: str, a: Any, b: Any, seed: int, draws: int) -> list[dict[str, Any]]:
+    x, y = a.astype(str).to_numpy(), b.astype(str).to_numpy()
+    levels = np.unique(np.concatenate([x, y]))
+
+    def distance(x: Array, y: Array) -> float:
+        return float(sum(abs((x == v).mean() - (y == v).mean()) for v in levels) / 2)
+
+    counts = np.array([[(x == v).sum() for v in levels], [(y == v).sum() for v in levels]])
+    p = float(stats.chi2_contingency(counts).pvalue) if len(levels) > 1 else 1.0
+    low, high = _interval(distance, x, y, seed, draws)
+    n = len(x) + len(y)
+    return [{"row": column, "metric": "total_variation", "value": distance(x, y), "low": low, "high": high, "n_subjects": n, "p": p}]
+
+
+def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:
+    """How well a linear classifier tells the cohorts apart, and the halves of a random split over subjects."""
+    # Prefixed: two cohorts may both have a "sub-01", and they are two people.
+    groups = np.concatenate([["a:" + s for s in public.table["subject"]], ["b:" + s for s in clinic.table["subject"]]])
+    domain = np.concatenate([np.zeros(len(public), int), np.ones(len(clinic), int)])
+    subjects = np.unique(groups)
+    half = np.random.default_rng(seed).permutation(subjects)[: len(subjects) // 2]
+    lines = []
+    for name, y in ((row, domain), (row + ", random split", np.isin(groups, half).astype(int))):
+        k = min(5, *(len(np.unique(groups[y == c])) for c in (0, 1)))
+        if k < 2:
+            raise ValueError(f"{row}: each cohort needs at least two subjects")
+        folds = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(x, y, groups)
+        predicted = evaluate.cross_predict(x, y, groups, folds, "linear", False)[:, 1]
+
+        def auc(index: Array, y: Array = y, predicted: Array = predicted) -> float:
+            return evaluate.auroc(y[index] == 1, predicted[index])
+
+        low, high = evaluate.bootstrap(auc, groups, draws=draws, seed=seed)
+        value = auc(np.arange(len(y)))
+        lines.append({"row": name, "metric": "auroc", "value": value, "low": low, "high": high, "n_subjects": len(subjects)})
+    return lines
+
+
+def _components(x: Array, public: Cohort, clinic: Cohort, names: tuple[str, str]) -> pd.DataFrame:
+    z = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    pc = u[:, :2] * s[:2]
+    return pd.DataFrame({"pc1": pc[:, 0], "pc2": pc[:, 1], "cohort": [names[0]] * len(public) + [names[1]] * len(clinic)})

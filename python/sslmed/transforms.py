@@ -1,0 +1,76 @@
+"""Signal transforms in C++: what the loader's threads apply, as functions on [channels, samples] tensors."""
+
+from __future__ import annotations
+
+import torch
+
+from sslmed._core import C
+
+__all__ = [
+    "average_reference",
+    "bandpass",
+    "electrode_position",
+    "good_channels",
+    "notch",
+    "resample",
+    "robust_scale",
+    "standard_name",
+    "zscore",
+]
+
+
+def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
+    """Zero-phase Butterworth filter, as ``scipy.signal.sosfiltfilt`` of ``butter(order, …, output="sos")``.
+
+    Args:
+        x: [C, T] float32 or float64.
+        sfreq: Hz.
+        low: Lower edge in Hz; 0 for a low-pass.
+        high: Upper edge in Hz; 0 for a high-pass.
+        order: Of the prototype.
+
+    Raises:
+        ValueError: Edges out of order or beyond sfreq/2, or too few samples for the filter's padding.
+    """
+    return C.bandpass(x, sfreq, low, high, order)
+
+
+def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
+    """Zero-phase notch at ``freq`` Hz, as ``scipy.signal.filtfilt`` of ``iirnotch``. x is [C, T]."""
+    return C.notch(x, sfreq, freq, quality)
+
+
+def resample(x: torch.Tensor, sfreq: float, to: float) -> torch.Tensor:
+    """Polyphase resampling of x [C, T] from ``sfreq`` to ``to`` Hz, as ``scipy.signal.resample_poly``."""
+    return C.resample(x, sfreq, to)
+
+
+def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
+    """[C] bool: False where a channel of x [C, T] is flat (peak to peak not above ``flat``) or not finite."""
+    return C.good_channels(x, flat)
+
+
+def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
+    """Subtracts the mean over good channels from each good channel of x [C, T]. ``good`` [C] is found when not given."""
+    return C.average_reference(x, good)
+
+
+def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
+    """Each good channel of x [C, T] to mean 0 and standard deviation 1, clipped to ±clip (0: not). Bad ones become 0."""
+    return C.zscore(x, clip, good)
+
+
+def robust_scale(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
+    """As :func:`zscore` with the median and IQR / 1.349."""
+    return C.robust_scale(x, clip, good)
+
+
+def electrode_position(name: str) -> tuple[float, float, float] | None:
+    """(x right, y front, z up) in mm on a 95 mm sphere of a 10-05 electrode, or None for a name that it does not have."""
+    position = C.electrode_position(name)
+    return None if position is None else (position[0], position[1], position[2])
+
+
+def standard_name(name: str) -> str | None:
+    """The 10-05 spelling of a channel's label ("EEG FP1-REF" is "Fp1"), or None."""
+    return C.standard_name(name)
