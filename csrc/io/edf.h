@@ -66,8 +66,8 @@ class EdfFile {
   void read_records(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, Real* into, std::int64_t stride) const;
 
   File file_;
+  std::vector<std::string> warnings_;  // before the header, whose reading fills it
   EdfHeader header_;
-  std::vector<std::string> warnings_;
   std::vector<std::size_t> channels_;      // indices into header_.signals without annotations
   std::vector<std::size_t> annotations_;   // those with
   std::vector<Segment> segments_;

@@ -177,10 +177,11 @@ bool Trainer::fit(const Report& report) {
       // Batches that do not fill a step are read past, so that a batch's number and its epoch stay in step.
       for (std::int64_t i = 0; i < batches_left_over; ++i) loader.next();
     }
-    if (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ended) save_at_step();
-    if (const auto now = Clock::now(); step_ == total_steps_ || std::chrono::duration<double>(now - last_report).count() >= options_.report_interval) {
+    const bool save_due = step_ == total_steps_ || (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ended);
+    bool go_on = true;
+    // Reported before it is saved: after a kill the checkpoint must not know of steps that the history does not.
+    if (save_due || std::chrono::duration<double>(Clock::now() - last_report).count() >= options_.report_interval) {
       failures_ = loader.failures();
-      bool go_on = false;
       try {
         go_on = report(records);
       } catch (...) {
@@ -189,13 +190,10 @@ bool Trainer::fit(const Report& report) {
       }
       records.clear();
       last_report = Clock::now();
-      if (!go_on) {
-        save_at_step();
-        return false;
-      }
     }
+    if (save_due || !go_on) save_at_step();
+    if (!go_on) return false;
   }
-  save_at_step();
   return true;
 }
 

@@ -50,12 +50,9 @@ class EdfFile(C.EdfFile):
                 data[row] *= _TO_VOLT[self.units[i]]
         gaps = np.isnan(data).all(axis=0)
         data[:, gaps] = 0.0
-        names = [self.ch_names[i] for i in picked]
-        seen: dict[str, int] = {}
-        for row, name in enumerate(names):  # MNE needs unique names
-            if names.count(name) > 1:
-                seen[name] = seen.get(name, -1) + 1
-                names[row] = f"{name}-{seen[name]}"
+        labels = [self.ch_names[i] for i in picked]
+        # MNE needs unique names.
+        names = [n if labels.count(n) == 1 else f"{n}-{labels[:k].count(n)}" for k, n in enumerate(labels)]
         info = mne.create_info(names, rates.pop(), types)
         raw = mne.io.RawArray(data, info, verbose="error")
         if self.start_time is not None:

@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real recordings; tests that need it skip visibly without it."""
+    root = os.environ.get("SSLMED_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("SSLMED_DATA does not name a folder with the real recordings")
+    return Path(root)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    # Fresh numbers in every run; the seed is printed with a failure.
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"rng seed {seed}")
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def tiny_site(tmp_path_factory):
+    """A small synthetic cohort as real EDF+ files."""
+    from sslmed import demo
+
+    root = tmp_path_factory.mktemp("site")
+    return demo.write_cohort(root / "public", demo.PUBLIC, 6, seconds=16, seed=3)
+
+
+@pytest.fixture(scope="session")
+def tiny_clinic(tmp_path_factory):
+    from sslmed import demo
+
+    root = tmp_path_factory.mktemp("site")
+    return demo.write_cohort(root / "clinic", demo.CLINIC, 15, seconds=16, seed=3)
