@@ -1,0 +1,33 @@
+#pragma once
+// A source of known arrays, so that loaders and trainers can be tested without files.
+#include <cmath>
+#include <stdexcept>
+
+#include "core/error.h"
+#include "data/source.h"
+
+namespace sslmed::testing {
+
+class FakeSource : public data::Source {
+ public:
+  explicit FakeSource(std::int64_t n, std::int64_t bad = -1) : n_(n), bad_(bad) {}
+  std::int64_t size() const override { return n_; }
+  data::SampleInfo describe(std::int64_t i) const override { return {"s" + std::to_string(i % 3), "site", "file" + std::to_string(i), i, 0, 1}; }
+  data::Sample sample(std::int64_t i, const Draw& draw) const override {
+    if (i == bad_) throw FormatError("file" + std::to_string(i), "a signal", "none");
+    data::Sample sample;
+    const std::int64_t channels = 2 + i % 2, length = 32;
+    Philox random({draw.seed, 0, static_cast<std::uint64_t>(i)}, Stream::kWindow);
+    for (std::int64_t k = 0; k < channels * length; ++k) sample.values.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(k)) + 0.1 * random.normal()));
+    sample.shape = {channels, length};
+    sample.space.sfreq = 32;
+    sample.space.positions.assign(static_cast<std::size_t>(channels), {1.0f, 2.0f, 3.0f});
+    sample.space.extra.assign(static_cast<std::size_t>(channels), -1);
+    return sample;
+  }
+
+ private:
+  std::int64_t n_, bad_;
+};
+
+}  // namespace sslmed::testing

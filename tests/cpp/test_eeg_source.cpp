@@ -1,0 +1,52 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "core/error.h"
+#include "data/eeg_source.h"
+
+using namespace sslmed;
+using namespace sslmed::data;
+
+namespace {
+RecordingEntry sine(std::vector<float>& storage, double sfreq, std::int64_t n, std::vector<std::string> names) {
+  storage.resize(static_cast<std::size_t>(n) * names.size());
+  for (std::size_t i = 0; i < storage.size(); ++i) storage[i] = static_cast<float>(std::sin(2 * 3.14159265 * 10 * static_cast<double>(i % static_cast<std::size_t>(n)) / sfreq) + 0.1 * static_cast<double>(i / static_cast<std::size_t>(n)));
+  return {std::shared_ptr<const Recording>(array_recording("r", storage.data(), n, sfreq, std::move(names), nullptr)), "s", "site"};
+}
+EegOptions options() {
+  EegOptions o;
+  o.sfreq = 100;
+  o.window = 2;
+  o.high = 40;
+  o.average_reference = false;
+  return o;
+}
+}  // namespace
+
+TEST_CASE("windows cover the recording; jitter stays inside and depends on the draw alone") {
+  std::vector<float> storage;
+  auto o = options();
+  o.jitter = true;
+  const EegSource source({sine(storage, 250, 2600, {"Fp1", "Cz"})}, o, {});
+  CHECK(source.size() == 5);
+  CHECK(source.describe(4).start == 8.0);
+  for (std::int64_t i = 0; i < 5; ++i) {
+    const auto a = source.sample(i, {1, 2, 3}), b = source.sample(i, {1, 2, 3}), c = source.sample(i, {1, 2, 4});
+    REQUIRE(a.shape == std::vector<std::int64_t>{2, 200});
+    REQUIRE(a.values == b.values);
+    REQUIRE(a.values != c.values);
+  }
+  CHECK_THROWS_AS(source.sample(5, {}), ValueError);
+  CHECK_THROWS_AS(source.describe(-1), ValueError);
+}
+
+TEST_CASE("names without a place are left out and noted, and a recording without any is refused") {
+  std::vector<float> storage;
+  const EegSource source({sine(storage, 100, 400, {"Fp1", "weird"})}, options(), {});
+  CHECK(source.notes().size() == 1);
+  CHECK(source.sample(0, {}).shape[0] == 1);
+  const EegSource both({sine(storage, 100, 400, {"Fp1", "weird"})}, options(), {"x", "weird"});
+  CHECK(both.sample(0, {}).space.extra == std::vector<std::int32_t>{-1, 1});
+  CHECK_THROWS_AS(EegSource({sine(storage, 100, 400, {"weird"})}, options(), {}), FormatError);
+  CHECK_THROWS_AS(EegSource({sine(storage, 100, 100, {"Fp1"})}, options(), {}), ValueError);
+}

@@ -1,0 +1,22 @@
+#include "catch.h"
+#include "nn/functional.h"
+
+using namespace sslmed::nn;
+
+TEST_CASE("a layout joins equal neighbours") {
+  const auto layout = layout_of({3, 3, 5, 3});
+  REQUIRE(layout.size() == 3);
+  CHECK(layout[0].count == 2);
+  CHECK(layout[1].first_row == 6);
+  CHECK(layout[2].first_row == 11);
+}
+
+TEST_CASE("attention stays inside a sequence") {
+  const auto qkv = at::randn({9, 24}, at::kDouble);
+  const auto whole = attention(qkv, layout_of({4, 5}), 2);
+  CHECK(at::allclose(whole.narrow(0, 0, 4), attention(qkv.narrow(0, 0, 4), layout_of({4}), 2)));
+  CHECK(at::allclose(whole.narrow(0, 4, 5), attention(qkv.narrow(0, 4, 5), layout_of({5}), 2)));
+  const auto q = qkv.narrow(1, 0, 4).narrow(0, 0, 4), k = qkv.narrow(1, 8, 4).narrow(0, 0, 4), v = qkv.narrow(1, 16, 4).narrow(0, 0, 4);
+  const auto head = at::softmax(q.matmul(k.t()) / 2.0, -1).matmul(v);
+  CHECK(at::allclose(whole.narrow(0, 0, 4).narrow(1, 0, 4), head));
+}
