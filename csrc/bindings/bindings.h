@@ -2,9 +2,9 @@
 // The only room that includes Python. One function a room; module.cpp calls them.
 
 // torch's pybind11: another version has other internals, and exceptions and tensors would silently not cross.
-#include <torch/csrc/utils/pybind.h>
-
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include <memory>
 #include <string>

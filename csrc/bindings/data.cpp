@@ -69,25 +69,27 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
 
 void bind_data(py::module_& m) {
   py::class_<Spec>(m, "RecordingSpec")
-      .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject, std::string site) {
-             return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)};
-           }),
+      .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
+                       std::string site) { return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)}; }),
            py::arg("name"), py::arg("values") = py::none(), py::arg("sfreq") = 0.0, py::arg("channels") = std::vector<std::string>{}, py::arg("subject") = "",
            py::arg("site") = "");
-  m.def("recording_channels", [](const std::string& path) {
-    const py::gil_scoped_release release;
-    std::vector<std::string> notes;
-    const auto recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
-    return std::make_tuple(recording->channels(), recording->sfreq());
-  }, py::arg("path"), "(names, Hz) of the EEG channels that a source would read from this file.");
+  m.def(
+      "recording_channels",
+      [](const std::string& path) {
+        const py::gil_scoped_release release;
+        std::vector<std::string> notes;
+        const auto recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
+        return std::make_tuple(recording->channels(), recording->sfreq());
+      },
+      py::arg("path"), "(names, Hz) of the EEG channels that a source would read from this file.");
 
   py::class_<EegOptions>(m, "EegOptions")
-      .def(py::init([](double sfreq, double window, double stride, bool jitter, double low, double high, int order, double notch, double margin, bool average_reference,
-                       const std::string& scale, double clip) {
+      .def(py::init([](double sfreq, double window, double stride, bool jitter, double low, double high, int order, double notch, double margin,
+                       bool average_reference, const std::string& scale, double clip) {
              return EegOptions{sfreq, window, stride, jitter, low, high, order, notch, margin, average_reference, scaling_of(scale), clip};
            }),
-           py::kw_only(), py::arg("sfreq"), py::arg("window"), py::arg("stride"), py::arg("jitter"), py::arg("low"), py::arg("high"), py::arg("order"), py::arg("notch"),
-           py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"));
+           py::kw_only(), py::arg("sfreq"), py::arg("window"), py::arg("stride"), py::arg("jitter"), py::arg("low"), py::arg("high"), py::arg("order"),
+           py::arg("notch"), py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"));
   py::class_<SampleInfo>(m, "SampleInfo")
       .def_readonly("subject", &SampleInfo::subject)
       .def_readonly("site", &SampleInfo::site)
@@ -98,23 +100,29 @@ void bind_data(py::module_& m) {
   py::class_<Source, std::shared_ptr<Source>>(m, "Source")
       .def("__len__", &Source::size)
       .def("describe", &Source::describe, py::arg("index"))
-      .def("sample", [](const Source& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
-        const py::gil_scoped_release release;
-        const auto sample = source.sample(index, {seed, epoch, static_cast<std::uint64_t>(index)});
-        auto values = at::empty(sample.shape, at::kFloat);
-        std::copy(sample.values.begin(), sample.values.end(), values.data_ptr<float>());
-        auto positions = at::empty({static_cast<std::int64_t>(sample.space.positions.size()), 3}, at::kFloat);
-        float* at = positions.data_ptr<float>();
-        for (const auto& p : sample.space.positions) at = std::copy(p.begin(), p.end(), at);
-        return std::make_tuple(values, positions);
-      }, py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0);
+      .def(
+          "sample",
+          [](const Source& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
+            const py::gil_scoped_release release;
+            const auto sample = source.sample(index, {seed, epoch, static_cast<std::uint64_t>(index)});
+            auto values = at::empty(sample.shape, at::kFloat);
+            std::copy(sample.values.begin(), sample.values.end(), values.data_ptr<float>());
+            auto positions = at::empty({static_cast<std::int64_t>(sample.space.positions.size()), 3}, at::kFloat);
+            float* at = positions.data_ptr<float>();
+            for (const auto& p : sample.space.positions) at = std::copy(p.begin(), p.end(), at);
+            return std::make_tuple(values, positions);
+          },
+          py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0);
   py::class_<EegSource, Source, std::shared_ptr<EegSource>>(m, "EegSource")
       .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{})
-      .def_property_readonly("recording_of", [](const EegSource& source) {
-        auto out = at::empty({source.size()}, at::kLong);
-        for (std::int64_t i = 0; i < source.size(); ++i) out.data_ptr<std::int64_t>()[i] = source.describe(i).recording;
-        return out;
-      }, "[n] int64: the recording of each window.");
+      .def_property_readonly(
+          "recording_of",
+          [](const EegSource& source) {
+            auto out = at::empty({source.size()}, at::kLong);
+            for (std::int64_t i = 0; i < source.size(); ++i) out.data_ptr<std::int64_t>()[i] = source.describe(i).recording;
+            return out;
+          },
+          "[n] int64: the recording of each window.");
 
   py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
       .def(py::init([](const Source& source, const std::string& order, std::int64_t batch_size, bool drop_last, std::uint64_t seed) {
@@ -125,19 +133,26 @@ void bind_data(py::module_& m) {
            }),
            py::arg("source"), py::arg("order"), py::arg("batch_size"), py::arg("drop_last"), py::arg("seed"))
       .def_property_readonly("batches_per_epoch", &Sampler::batches_per_epoch)
-      .def("batch", [](const Sampler& sampler, std::uint64_t number) {
-        std::vector<std::int64_t> out;
-        for (const auto& pick : sampler.batch(number)) out.push_back(pick.sample);
-        return out;
-      }, py::arg("number"));
+      .def(
+          "batch",
+          [](const Sampler& sampler, std::uint64_t number) {
+            std::vector<std::int64_t> out;
+            for (const auto& pick : sampler.batch(number)) out.push_back(pick.sample);
+            return out;
+          },
+          py::arg("number"));
 
   py::class_<PatchBatch>(m, "PatchBatch", "Views of one role and embedding, packed: row i of every tensor is one token.")
       .def_readonly("role", &PatchBatch::role)
       .def_readonly("embedding", &PatchBatch::embedding)
-      .def_property_readonly("values", [](const PatchBatch& b) { return b.values; }, "[ΣN, P] float32")
-      .def_property_readonly("coords", [](const PatchBatch& b) { return b.coords; }, "[ΣN, 4] float32: x, y, z in mm, t in s")
-      .def_property_readonly("grid", [](const PatchBatch& b) { return b.grid; }, "[ΣN, 2] int32: channel, step")
-      .def_property_readonly("extra", [](const PatchBatch& b) { return b.extra; }, "[ΣN] int64: row of the learned channel table, or -1")
+      .def_property_readonly(
+          "values", [](const PatchBatch& b) { return b.values; }, "[ΣN, P] float32")
+      .def_property_readonly(
+          "coords", [](const PatchBatch& b) { return b.coords; }, "[ΣN, 4] float32: x, y, z in mm, t in s")
+      .def_property_readonly(
+          "grid", [](const PatchBatch& b) { return b.grid; }, "[ΣN, 2] int32: channel, step")
+      .def_property_readonly(
+          "extra", [](const PatchBatch& b) { return b.extra; }, "[ΣN] int64: row of the learned channel table, or -1")
       .def_property_readonly("keep", [](const PatchBatch& b) { return b.keep.defined() ? std::optional(b.keep) : std::nullopt; })
       .def_property_readonly("masked", [](const PatchBatch& b) { return b.masked.defined() ? std::optional(b.masked) : std::nullopt; })
       .def_readonly("lengths", &PatchBatch::lengths)
@@ -149,12 +164,13 @@ void bind_data(py::module_& m) {
       .def_readonly("patches", &Batch::patches)
       .def("__len__", &Batch::samples);
   py::class_<Loader, std::shared_ptr<Loader>>(m, "Loader", "Batches in order, made by C++ threads.")
-      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, unsigned threads, unsigned prefetch,
-                       const std::string& on_error, std::uint64_t first, std::uint64_t end) {
-             return std::make_shared<Loader>(std::move(source), std::move(recipe), std::move(sampler), LoaderOptions{threads, prefetch, on_error_of(on_error), first, end});
+      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, unsigned threads,
+                       unsigned prefetch, const std::string& on_error, std::uint64_t first, std::uint64_t end) {
+             return std::make_shared<Loader>(std::move(source), std::move(recipe), std::move(sampler),
+                                             LoaderOptions{threads, prefetch, on_error_of(on_error), first, end});
            }),
-           py::arg("source"), py::arg("recipe"), py::arg("sampler"), py::arg("threads") = 1, py::arg("prefetch") = 2, py::arg("on_error") = "raise", py::arg("first") = 0,
-           py::arg("end") = 0)
+           py::arg("source"), py::arg("recipe"), py::arg("sampler"), py::arg("threads") = 1, py::arg("prefetch") = 2, py::arg("on_error") = "raise",
+           py::arg("first") = 0, py::arg("end") = 0)
       .def("next", &Loader::next, py::call_guard<py::gil_scoped_release>(), "The next batch, or None after the last.")
       .def_property_readonly("position", &Loader::position)
       .def_property_readonly("failures", [](const Loader& loader) {

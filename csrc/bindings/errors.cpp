@@ -26,7 +26,8 @@ PyObject* add_type(py::module_& m, const char* name, PyObject* base, const char*
 }  // namespace
 
 void bind_errors(py::module_& m) {
-  format_error = add_type(m, "FormatError", PyExc_ValueError, "A file's bytes are not what its format allows: names the file, what was expected and what was found.");
+  format_error =
+      add_type(m, "FormatError", PyExc_ValueError, "A file's bytes are not what its format allows: names the file, what was expected and what was found.");
   read_error = add_type(m, "ReadError", PyExc_OSError, "A file could not be read or written: names the file and the reason.");
   format_warning = add_type(m, "FormatWarning", PyExc_UserWarning, "A file breaks its format, and what is sound in it is used: says what was done.");
   non_finite_error = add_type(m, "NonFiniteError", PyExc_ArithmeticError, "A loss or gradient was not finite: names the step and the samples.");

@@ -18,8 +18,8 @@ py::object to_datetime(const std::optional<io::DateTime>& start) {
   return py::module_::import("datetime").attr("datetime")(start->year, start->month, start->day, start->hour, start->minute, start->second, start->microsecond);
 }
 
-py::list to_list(const std::vector<io::Annotation>& annotations) {
-  py::list out;
+py::typing::List<py::typing::Tuple<double, double, py::str>> to_list(const std::vector<io::Annotation>& annotations) {
+  py::typing::List<py::typing::Tuple<double, double, py::str>> out;
   for (const auto& a : annotations) out.append(py::make_tuple(a.onset, a.duration.value_or(0.0), a.text));
   return out;
 }
@@ -38,7 +38,8 @@ at::Tensor read_channel(const EdfFile& file, std::int64_t i, std::int64_t start,
   const std::int64_t last = stop.value_or(file.n_samples(channel));
   if (dtype != at::kFloat && dtype != at::kDouble) throw py::type_error("read_channel gives float32 or float64");
   if (start < 0 || last < start || last > file.n_samples(channel))
-    throw ValueError(file.path() + ": samples " + std::to_string(start) + " to " + std::to_string(last) + " asked of " + std::to_string(file.n_samples(channel)));
+    throw ValueError(file.path() + ": samples " + std::to_string(start) + " to " + std::to_string(last) + " asked of " +
+                     std::to_string(file.n_samples(channel)));
   const py::gil_scoped_release release;
   auto out = at::empty({last - start}, dtype);
   if (dtype == at::kDouble) {
@@ -74,8 +75,8 @@ at::Tensor read(const EdfFile& file, double start_s, double stop_s, const std::o
 
 void write_edf(const std::string& path, const std::vector<at::Tensor>& data, const std::vector<int>& sfreq, const std::vector<std::string>& labels,
                const std::vector<std::string>& units, const std::vector<std::pair<double, double>>& ranges,
-               const std::vector<std::tuple<double, double, std::string>>& annotations, const std::optional<std::array<int, 6>>& start, const std::string& patient,
-               bool bdf) {
+               const std::vector<std::tuple<double, double, std::string>>& annotations, const std::optional<std::array<int, 6>>& start,
+               const std::string& patient, bool bdf) {
   if (sfreq.size() != data.size() || labels.size() != data.size() || units.size() != data.size() || ranges.size() != data.size())
     throw ValueError(path + ": data, sfreq, ch_names, units and ranges must have one entry a channel");
   const py::gil_scoped_release release;
@@ -108,52 +109,68 @@ void bind_io(py::module_& m) {
            }),
            py::arg("path"))
       .def_property_readonly("path", &EdfFile::path)
-      .def_property_readonly("ch_names", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.channel(i).label; }); }, "Labels, stripped; one a signal, annotation signals excluded.")
-      .def_property_readonly("units", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.channel(i).unit; }); }, "Physical dimensions as the header has them, stripped.")
-      .def_property_readonly("sfreq", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.sfreq(i); }); }, "Sampling rates in Hz.")
-      .def_property_readonly("n_samples", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.n_samples(i); }); }, "Stored samples, gaps not counted.")
-      .def_property_readonly("physical_ranges",
-                             [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return std::pair(f.channel(i).physical_min, f.channel(i).physical_max); }); },
-                             "(minimum, maximum) of each signal in its unit, as the header has them.")
-      .def_property_readonly("start_time", [](const EdfFile& f) { return to_datetime(f.start()); }, "When the first sample was taken: a naive datetime, or None.")
+      .def_property_readonly(
+          "ch_names", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.channel(i).label; }); },
+          "Labels, stripped; one a signal, annotation signals excluded.")
+      .def_property_readonly(
+          "units", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.channel(i).unit; }); },
+          "Physical dimensions as the header has them, stripped.")
+      .def_property_readonly(
+          "sfreq", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.sfreq(i); }); }, "Sampling rates in Hz.")
+      .def_property_readonly(
+          "n_samples", [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return f.n_samples(i); }); }, "Stored samples, gaps not counted.")
+      .def_property_readonly(
+          "physical_ranges",
+          [](const EdfFile& f) { return per_channel(f, [&](std::size_t i) { return std::pair(f.channel(i).physical_min, f.channel(i).physical_max); }); },
+          "(minimum, maximum) of each signal in its unit, as the header has them.")
+      .def_property_readonly(
+          "start_time", [](const EdfFile& f) { return to_datetime(f.start()); }, "When the first sample was taken: a naive datetime, or None.")
       .def_property_readonly("is_bdf", [](const EdfFile& f) { return f.header().is_bdf; })
       .def_property_readonly("is_continuous", &EdfFile::is_continuous, "Whether the records follow each other without a gap.")
       .def_property_readonly("record_onsets", &EdfFile::record_onsets, "Seconds from the header's start time, one a record.")
-      .def_property_readonly("record_duration", [](const EdfFile& f) { return f.header().record_duration; }, "Seconds.")
+      .def_property_readonly(
+          "record_duration", [](const EdfFile& f) { return f.header().record_duration; }, "Seconds.")
       .def_property_readonly("duration", &EdfFile::duration, "Seconds from the first sample to the end of the last record, gaps included.")
       .def_property_readonly("warnings", &EdfFile::warnings, "What was salvaged on opening.")
       .def_property_readonly("patient", [](const EdfFile& f) { return f.header().patient; })
       .def_property_readonly("recording", [](const EdfFile& f) { return f.header().recording; })
-      .def_property_readonly("annotations",
-                             [](const EdfFile& f) {
-                               std::vector<io::Annotation> found;
-                               {
-                                 const py::gil_scoped_release release;
-                                 found = f.annotations();
-                               }
-                               return to_list(found);
-                             },
-                             "(onset, duration, text): seconds from the first sample; a duration that is not given is 0.")
+      .def_property_readonly(
+          "annotations",
+          [](const EdfFile& f) {
+            std::vector<io::Annotation> found;
+            {
+              const py::gil_scoped_release release;
+              found = f.annotations();
+            }
+            return to_list(found);
+          },
+          "(onset, duration, text): seconds from the first sample; a duration that is not given is 0.")
       .def("read_channel", &read_channel, py::arg("i"), py::arg("start") = 0, py::arg("stop") = py::none(), py::arg("dtype") = at::kDouble,
            "Stored samples [start, stop) of channel i in physical units, [n]; gaps are not filled.")
       .def("read", &read, py::arg("start_s"), py::arg("stop_s"), py::arg("channels") = py::none(),
            "Seconds [start_s, stop_s) from the first sample as float32 [C, T]; NaN in gaps. Channels of one rate.");
-  m.def("edflib_read_channel", [](const std::string& path, std::size_t channel) {
-    const py::gil_scoped_release release;
-    const auto values = io::edflib_read_channel(path, channel);
-    return at::tensor(values, at::kDouble);
-  }, py::arg("path"), py::arg("channel"));
+  m.def(
+      "edflib_read_channel",
+      [](const std::string& path, std::size_t channel) {
+        const py::gil_scoped_release release;
+        const auto values = io::edflib_read_channel(path, channel);
+        return at::tensor(values, at::kDouble);
+      },
+      py::arg("path"), py::arg("channel"));
   m.def("edflib_annotations", [](const std::string& path) { return to_list(io::edflib_annotations(path)); }, py::arg("path"));
   m.def("edflib_validate", &io::edflib_validate, py::arg("path"), py::call_guard<py::gil_scoped_release>());
-  m.def("write_edf", &write_edf, py::arg("path"), py::arg("data"), py::arg("sfreq"), py::arg("ch_names"), py::arg("units"), py::arg("ranges"), py::arg("annotations"),
-        py::arg("start_time"), py::arg("patient"), py::arg("bdf"));
+  m.def("write_edf", &write_edf, py::arg("path"), py::arg("data"), py::arg("sfreq"), py::arg("ch_names"), py::arg("units"), py::arg("ranges"),
+        py::arg("annotations"), py::arg("start_time"), py::arg("patient"), py::arg("bdf"));
   m.def("save_safetensors", &train::save_tensors, py::arg("path"), py::arg("tensors"), py::arg("metadata"), py::call_guard<py::gil_scoped_release>());
-  m.def("load_safetensors", [](const std::string& path) {
-    const py::gil_scoped_release release;
-    train::Metadata metadata;
-    auto tensors = train::load_tensors(path, &metadata);
-    return std::pair(std::move(tensors), std::move(metadata));
-  }, py::arg("path"));
+  m.def(
+      "load_safetensors",
+      [](const std::string& path) {
+        const py::gil_scoped_release release;
+        train::Metadata metadata;
+        auto tensors = train::load_tensors(path, &metadata);
+        return std::pair(std::move(tensors), std::move(metadata));
+      },
+      py::arg("path"));
 }
 
 }  // namespace sslmed::bindings

@@ -42,12 +42,15 @@ std::pair<at::Tensor, at::Tensor> block(const std::array<std::int64_t, 2>& grid,
 void bind_masking(py::module_& m) {
   m.def("random_mask", &random, py::arg("n_tokens"), py::arg("ratio"), py::arg("batch"), py::arg("seed"));
   m.def("block_mask", &block, py::arg("grid"), py::arg("ratio"), py::arg("batch"), py::arg("seed"), py::arg("axis"), py::arg("block"));
-  m.def("philox", [](std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, std::uint32_t stream, std::int64_t n) {
-    Philox random({seed, epoch, index}, static_cast<Stream>(stream));
-    std::vector<std::uint32_t> out(static_cast<std::size_t>(n));
-    for (auto& value : out) value = random.next_u32();
-    return out;
-  }, py::arg("seed"), py::arg("epoch"), py::arg("index"), py::arg("stream"), py::arg("n"), "The first n words of a draw, for tests and benchmarks.");
+  m.def(
+      "philox",
+      [](std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, std::uint32_t stream, std::int64_t n) {
+        Philox random({seed, epoch, index}, static_cast<Stream>(stream));
+        std::vector<std::uint32_t> out(static_cast<std::size_t>(n));
+        for (auto& value : out) value = random.next_u32();
+        return out;
+      },
+      py::arg("seed"), py::arg("epoch"), py::arg("index"), py::arg("stream"), py::arg("n"), "The first n words of a draw, for tests and benchmarks.");
 }
 
 }  // namespace sslmed::bindings

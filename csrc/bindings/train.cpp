@@ -42,11 +42,15 @@ void bind_train(py::module_& m) {
       .def_readwrite("lr", &TrainOptions::lr)
       .def_readwrite("min_lr", &TrainOptions::min_lr)
       .def_readwrite("warmup_steps", &TrainOptions::warmup_steps)
-      .def_property("weight_decay", [](const TrainOptions& o) { return o.adamw.weight_decay; }, [](TrainOptions& o, double v) { o.adamw.weight_decay = v; })
-      .def_property("beta1", [](const TrainOptions& o) { return o.adamw.beta1; }, [](TrainOptions& o, double v) { o.adamw.beta1 = v; })
-      .def_property("beta2", [](const TrainOptions& o) { return o.adamw.beta2; }, [](TrainOptions& o, double v) { o.adamw.beta2 = v; })
+      .def_property(
+          "weight_decay", [](const TrainOptions& o) { return o.adamw.weight_decay; }, [](TrainOptions& o, double v) { o.adamw.weight_decay = v; })
+      .def_property(
+          "beta1", [](const TrainOptions& o) { return o.adamw.beta1; }, [](TrainOptions& o, double v) { o.adamw.beta1 = v; })
+      .def_property(
+          "beta2", [](const TrainOptions& o) { return o.adamw.beta2; }, [](TrainOptions& o, double v) { o.adamw.beta2 = v; })
       .def_readwrite("clip_norm", &TrainOptions::clip_norm)
       .def_readwrite("ema_decay", &TrainOptions::ema_decay)
+      .def_readwrite("device", &TrainOptions::device)
       .def_readwrite("bf16", &TrainOptions::bf16)
       .def_readwrite("intra_op_threads", &TrainOptions::intra_op_threads)
       .def_readwrite("checkpoint_folder", &TrainOptions::checkpoint_folder)
@@ -64,25 +68,32 @@ void bind_train(py::module_& m) {
            py::arg("objective"), py::arg("source"), py::arg("sampler"), py::arg("threads"), py::arg("prefetch"), py::arg("on_error"), py::arg("options"))
       .def("resume", &Trainer::resume, py::arg("path"), py::call_guard<py::gil_scoped_release>())
       .def("save", &Trainer::save, py::call_guard<py::gil_scoped_release>())
-      .def("fit", [](Trainer& trainer, const py::object& callback) {
-        const auto report = wrap(callback);
-        const py::gil_scoped_release release;
-        return trainer.fit(report);
-      }, py::arg("callback") = py::none(), "True when all steps were done, False when the callback asked to stop.")
+      .def(
+          "fit",
+          [](Trainer& trainer, const py::object& callback) {
+            const auto report = wrap(callback);
+            const py::gil_scoped_release release;
+            return trainer.fit(report);
+          },
+          py::arg("callback") = py::none(), "True when all steps were done, False when the callback asked to stop.")
       .def_property_readonly("step", &Trainer::step)
       .def_property_readonly("total_steps", &Trainer::total_steps)
-      .def_property_readonly("failures", [](const Trainer& trainer) {
-        std::vector<std::pair<std::int64_t, std::string>> out;
-        for (const auto& failure : trainer.failures()) out.emplace_back(failure.sample, failure.message);
-        return out;
-      })
+      .def_property_readonly("failures",
+                             [](const Trainer& trainer) {
+                               std::vector<std::pair<std::int64_t, std::string>> out;
+                               for (const auto& failure : trainer.failures()) out.emplace_back(failure.sample, failure.message);
+                               return out;
+                             })
       .def("encoder_weights", &Trainer::encoder_weights);
-  m.def("encode", [](const nn::VisionTransformer& encoder, data::Loader& loader, const std::string& pooling) {
-    if (pooling != "mean" && pooling != "cls") throw ValueError("pooling must be 'mean' or 'cls', got '" + pooling + "'");
-    const py::gil_scoped_release release;
-    auto features = encode(encoder, loader, pooling == "mean" ? Pooling::kMean : Pooling::kClassToken);
-    return std::make_tuple(features.values, features.sample_ids);
-  }, py::arg("encoder"), py::arg("loader"), py::arg("pooling") = "mean");
+  m.def(
+      "encode",
+      [](const nn::VisionTransformer& encoder, data::Loader& loader, const std::string& pooling) {
+        if (pooling != "mean" && pooling != "cls") throw ValueError("pooling must be 'mean' or 'cls', got '" + pooling + "'");
+        const py::gil_scoped_release release;
+        auto features = encode(encoder, loader, pooling == "mean" ? Pooling::kMean : Pooling::kClassToken);
+        return std::make_tuple(features.values, features.sample_ids);
+      },
+      py::arg("encoder"), py::arg("loader"), py::arg("pooling") = "mean");
 }
 
 }  // namespace sslmed::bindings

@@ -32,8 +32,7 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-File::File(File&& other) noexcept
-    : path_(std::move(other.path_)), size_(other.size_), descriptor_(std::exchange(other.descriptor_, -1)) {}
+File::File(File&& other) noexcept : path_(std::move(other.path_)), size_(other.size_), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(path_, other.path_);
@@ -50,8 +49,8 @@ void File::read(void* into, std::size_t size, std::uint64_t offset) const {
     if (got > 0) {
       done += static_cast<std::size_t>(got);
     } else if (got == 0) {
-      throw ReadError(path_, "ends at byte " + std::to_string(offset + done) + " where " + std::to_string(size - done) +
-                                 " more were expected (" + std::to_string(size_) + " when it was opened)");
+      throw ReadError(path_, "ends at byte " + std::to_string(offset + done) + " where " + std::to_string(size - done) + " more were expected (" +
+                                 std::to_string(size_) + " when it was opened)");
     } else if (errno != EINTR) {
       throw ReadError(path_, "cannot be read at byte " + std::to_string(offset + done), errno);
     }

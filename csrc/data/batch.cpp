@@ -60,6 +60,13 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
 
 }  // namespace
 
+PatchBatch PatchBatch::to(const at::Device& device) const {
+  PatchBatch moved = *this;
+  for (auto* tensor : {&moved.values, &moved.coords, &moved.grid, &moved.extra, &moved.keep, &moved.masked})
+    if (tensor->defined()) *tensor = tensor->to(device, /*non_blocking=*/true);
+  return moved;
+}
+
 std::int64_t Batch::samples() const {
   return static_cast<std::int64_t>(std::count_if(sample_ids.begin(), sample_ids.end(), [](std::int64_t id) { return id >= 0; }));
 }

@@ -13,21 +13,23 @@ namespace sslmed::data {
 struct PatchBatch {
   std::string role;
   std::int64_t embedding = 0;
-  at::Tensor values;   // [ΣN, P] float32
-  at::Tensor coords;   // [ΣN, 4] float32: x, y, z in mm, t in s
-  at::Tensor grid;     // [ΣN, 2] int32
-  at::Tensor extra;    // [ΣN] int64
-  at::Tensor keep, masked;                // [ΣK], [ΣM] int64 rows of `values`; undefined without a mask
-  std::vector<std::int64_t> lengths;      // [B] N of each sequence; equal ones stand together, so that attention runs in few calls
-  std::vector<std::int64_t> keep_lengths; // [B] K
-  std::vector<std::int64_t> slots;        // [B] the sequence's place in Batch::sample_ids
+  at::Tensor values;                       // [ΣN, P] float32
+  at::Tensor coords;                       // [ΣN, 4] float32: x, y, z in mm, t in s
+  at::Tensor grid;                         // [ΣN, 2] int32
+  at::Tensor extra;                        // [ΣN] int64
+  at::Tensor keep, masked;                 // [ΣK], [ΣM] int64 rows of `values`; undefined without a mask
+  std::vector<std::int64_t> lengths;       // [B] N of each sequence; equal ones stand together, so that attention runs in few calls
+  std::vector<std::int64_t> keep_lengths;  // [B] K
+  std::vector<std::int64_t> slots;         // [B] the sequence's place in Batch::sample_ids
+
+  PatchBatch to(const at::Device& device) const;  // tensors there; the same object's tensors where they are there already
 };
 
 struct Batch {
   std::uint64_t number = 0;
   std::vector<std::int64_t> sample_ids;  // in the sampler's order; -1 where a sample could not be read
   std::vector<PatchBatch> patches;
-  std::int64_t samples() const;          // that are there
+  std::int64_t samples() const;  // that are there
 };
 
 // Packs the views of each sample (an empty list leaves the sample's place empty).

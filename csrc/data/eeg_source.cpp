@@ -52,7 +52,8 @@ EegSource::Prepared EegSource::prepare(RecordingEntry entry, const std::vector<s
     }
     prepared.rows.push_back(i);
   }
-  if (prepared.rows.empty()) throw FormatError(recording.name(), "at least one channel with a known position", "none of " + std::to_string(recording.channels().size()));
+  if (prepared.rows.empty())
+    throw FormatError(recording.name(), "at least one channel with a known position", "none of " + std::to_string(recording.channels().size()));
   prepared.space.sfreq = options_.sfreq;
   const double nyquist = recording.sfreq() / 2;
   // A recording slower than the pass band has nothing above its Nyquist rate; the upper edge is then left to its own filter.
@@ -67,8 +68,12 @@ SampleInfo EegSource::describe(std::int64_t index) const {
   if (index < 0 || index >= size()) throw ValueError("window " + std::to_string(index) + " of " + std::to_string(size()));
   const auto& window = windows_[static_cast<std::size_t>(index)];
   const auto& prepared = prepared_[static_cast<std::size_t>(window.recording)];
-  return {prepared.entry.subject, prepared.entry.site, prepared.entry.recording->name(), window.recording,
-          static_cast<double>(window.start) / prepared.entry.recording->sfreq(), options_.window};
+  return {prepared.entry.subject,
+          prepared.entry.site,
+          prepared.entry.recording->name(),
+          window.recording,
+          static_cast<double>(window.start) / prepared.entry.recording->sfreq(),
+          options_.window};
 }
 
 Sample EegSource::sample(std::int64_t index, const Draw& draw) const {

@@ -14,17 +14,17 @@
 namespace sslmed::data {
 
 struct EegOptions {
-  double sfreq = 200;      // Hz after resampling
-  double window = 4;       // s
-  double stride = 0;       // s between window starts; 0: the window's length
-  bool jitter = false;     // moves each start forward by a random part of the stride
+  double sfreq = 200;           // Hz after resampling
+  double window = 4;            // s
+  double stride = 0;            // s between window starts; 0: the window's length
+  bool jitter = false;          // moves each start forward by a random part of the stride
   double low = 0.5, high = 75;  // Hz, band-pass; 0: none at that end; capped below each recording's Nyquist rate
   int order = 4;
-  double notch = 0;        // Hz; 0: none
-  double margin = 1;       // s read on each side of a window so that filters settle outside it
+  double notch = 0;   // Hz; 0: none
+  double margin = 1;  // s read on each side of a window so that filters settle outside it
   bool average_reference = true;
   transforms::Scaling scaling = transforms::Scaling::kZScore;
-  double clip = 15;        // in units of the scale; 0: none
+  double clip = 15;  // in units of the scale; 0: none
 };
 
 struct RecordingEntry {

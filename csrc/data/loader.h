@@ -22,7 +22,7 @@ enum class OnError { kRaise, kSkip };
 
 struct LoaderOptions {
   unsigned threads = 1;
-  unsigned prefetch = 2;          // batches in flight beyond those that the threads work on
+  unsigned prefetch = 2;  // batches in flight beyond those that the threads work on
   OnError on_error = OnError::kRaise;
   std::uint64_t first = 0, end = 0;  // batches [first, end), counted through the epochs
 };

@@ -10,8 +10,8 @@ enum class MaskMode { kNone, kRandom, kTime, kChannel };
 struct PatchRecipeOptions {
   std::int64_t patch = 200;  // samples
   MaskMode mask = MaskMode::kNone;
-  double ratio = 0.5;        // of the tokens hidden
-  std::int32_t block = 2;    // patches (kTime) or channels (kChannel) that are hidden together
+  double ratio = 0.5;      // of the tokens hidden
+  std::int32_t block = 2;  // patches (kTime) or channels (kChannel) that are hidden together
 };
 
 class PatchRecipe : public Recipe {

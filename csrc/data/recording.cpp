@@ -71,16 +71,25 @@ class EdfRecording : public Recording {
 
 class ArrayRecording : public Recording {
  public:
-  ArrayRecording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels, std::shared_ptr<const void> owner)
-      : name_(std::move(name)), values_(values), samples_(samples), sfreq_(sfreq), channels_(std::move(channels)), stretches_{{0, samples}}, owner_(std::move(owner)) {}
+  ArrayRecording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
+                 std::shared_ptr<const void> owner)
+      : name_(std::move(name)),
+        values_(values),
+        samples_(samples),
+        sfreq_(sfreq),
+        channels_(std::move(channels)),
+        stretches_{{0, samples}},
+        owner_(std::move(owner)) {}
 
   const std::string& name() const override { return name_; }
   double sfreq() const override { return sfreq_; }
   const std::vector<std::string>& channels() const override { return channels_; }
   const std::vector<Stretch>& stretches() const override { return stretches_; }
   void read(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const override {
-    if (first < 0 || last < first || last > samples_) throw ValueError(name_ + ": samples " + std::to_string(first) + ".." + std::to_string(last) + " of " + std::to_string(samples_));
-    for (const auto c : channels) into = std::copy(values_ + static_cast<std::int64_t>(c) * samples_ + first, values_ + static_cast<std::int64_t>(c) * samples_ + last, into);
+    if (first < 0 || last < first || last > samples_)
+      throw ValueError(name_ + ": samples " + std::to_string(first) + ".." + std::to_string(last) + " of " + std::to_string(samples_));
+    for (const auto c : channels)
+      into = std::copy(values_ + static_cast<std::int64_t>(c) * samples_ + first, values_ + static_cast<std::int64_t>(c) * samples_ + last, into);
   }
 
  private:
@@ -137,8 +146,9 @@ std::optional<double> microvolts(const std::string& unit) {
 bool is_auxiliary(const std::string& label) {
   std::string key;
   for (const char c : label) key += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  constexpr const char* kPrefixes[] = {"ecg", "ekg", "eog", "emg", "status", "trigger", "stim", "sti ", "event", "marker", "resp", "temp", "spo2",
-                                       "pulse", "pleth", "photic", "exg", "gsr", "annotation", "snore", "airflow", "counter", "acc", "gyro", "battery"};
+  constexpr const char* kPrefixes[] = {"ecg",        "ekg",   "eog",     "emg",     "status", "trigger", "stim",   "sti ", "event",
+                                       "marker",     "resp",  "temp",    "spo2",    "pulse",  "pleth",   "photic", "exg",  "gsr",
+                                       "annotation", "snore", "airflow", "counter", "acc",    "gyro",    "battery"};
   return std::any_of(std::begin(kPrefixes), std::end(kPrefixes), [&](const char* prefix) { return key.rfind(prefix, 0) == 0; });
 }
 

@@ -11,9 +11,9 @@ namespace sslmed::data {
 
 // Where the rows of an array lie: electrodes on a head, sampled in time. Other modalities add theirs beside it.
 struct ElectrodeSpace {
-  double sfreq = 0;                                // Hz
-  std::vector<std::array<float, 3>> positions;     // mm, one a row; NaN where unknown
-  std::vector<std::int32_t> extra;                 // row of the learned table for unknown electrodes, or -1
+  double sfreq = 0;                             // Hz
+  std::vector<std::array<float, 3>> positions;  // mm, one a row; NaN where unknown
+  std::vector<std::int32_t> extra;              // row of the learned table for unknown electrodes, or -1
 };
 
 struct Sample {
@@ -35,10 +35,10 @@ struct PatchView {
   std::string role = "tokens";
   std::int64_t embedding = 0;  // views are grouped by it; samples of one embedding share a patch size
   std::int64_t count = 0, patch = 0;
-  std::vector<float> values;         // [count, patch]
-  std::vector<float> coords;         // [count, 4]: x, y, z in mm, t in s
-  std::vector<std::int32_t> grid;    // [count, 2]: row, step
-  std::vector<std::int32_t> extra;   // [count]: row of the learned table, or -1
+  std::vector<float> values;               // [count, patch]
+  std::vector<float> coords;               // [count, 4]: x, y, z in mm, t in s
+  std::vector<std::int32_t> grid;          // [count, 2]: row, step
+  std::vector<std::int32_t> extra;         // [count]: row of the learned table, or -1
   std::vector<std::int32_t> keep, masked;  // ascending; both empty without a mask
 };
 

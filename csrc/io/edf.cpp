@@ -36,7 +36,8 @@ inline void scale_i24(const unsigned char* from, std::int64_t n, Real gain, Real
       stored >>= 8;
     } else {
       stored = static_cast<std::int32_t>(static_cast<std::uint32_t>(from[0]) << 8 | static_cast<std::uint32_t>(from[1]) << 16 |
-                                         static_cast<std::uint32_t>(from[2]) << 24) >> 8;
+                                         static_cast<std::uint32_t>(from[2]) << 24) >>
+               8;
     }
     into[k] = static_cast<Real>(stored) * gain + offset;
   }
@@ -248,7 +249,8 @@ void EdfFile::read_records(const std::vector<std::size_t>& channels, std::int64_
         const EdfSignal& signal = channel(channels[row]);
         const unsigned char* source = buffer.data();
         if (sparse) {
-          file_.read(buffer.data(), static_cast<std::size_t>((to - from) * width), static_cast<std::uint64_t>(base + signal.byte_offset + (from - record_start) * width));
+          file_.read(buffer.data(), static_cast<std::size_t>((to - from) * width),
+                     static_cast<std::uint64_t>(base + signal.byte_offset + (from - record_start) * width));
         } else {
           source += k * header_.record_bytes + signal.byte_offset - low + (from - record_start) * width;
         }

@@ -68,8 +68,8 @@ class EdfFile {
   File file_;
   std::vector<std::string> warnings_;  // before the header, whose reading fills it
   EdfHeader header_;
-  std::vector<std::size_t> channels_;      // indices into header_.signals without annotations
-  std::vector<std::size_t> annotations_;   // those with
+  std::vector<std::size_t> channels_;     // indices into header_.signals without annotations
+  std::vector<std::size_t> annotations_;  // those with
   std::vector<Segment> segments_;
   double first_onset_ = 0;  // s from the header's start
 };

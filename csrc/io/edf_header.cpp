@@ -11,7 +11,7 @@
 namespace sslmed::io {
 namespace {
 
-constexpr int kMaxSignals = 9999;                            // four digits
+constexpr int kMaxSignals = 9999;  // four digits
 constexpr std::int64_t kMaxRecordBytes = std::int64_t{1} << 31;
 
 std::string strip(std::string_view text) {
@@ -40,8 +40,7 @@ bool is_utf8(const std::string& text) {
 // Walks the fixed-width fields and knows how to complain about them.
 class Fields {
  public:
-  Fields(const File& file, std::string bytes, std::vector<std::string>& warnings)
-      : file_(file), bytes_(std::move(bytes)), warnings_(warnings) {}
+  Fields(const File& file, std::string bytes, std::vector<std::string>& warnings) : file_(file), bytes_(std::move(bytes)), warnings_(warnings) {}
 
   std::string text(std::size_t offset, std::size_t width) const { return strip(std::string_view(bytes_).substr(offset, width)); }
 
@@ -101,8 +100,8 @@ std::optional<DateTime> parse_start(const std::string& date, const std::string& 
     const auto full = digits(recording.substr(17, 4));  // "Startdate 02-MAR-2002"
     if (full && *full % 100 == *year && *full > 1800) start.year = *full;
   }
-  if (start.month < 1 || start.month > 12 || start.day < 1 || start.day > days_in_month(start.month, start.year) || start.hour > 23 ||
-      start.minute > 59 || start.second > 59)
+  if (start.month < 1 || start.month > 12 || start.day < 1 || start.day > days_in_month(start.month, start.year) || start.hour > 23 || start.minute > 59 ||
+      start.second > 59)
     return std::nullopt;
   return start;
 }
@@ -111,8 +110,8 @@ void set_scale(EdfSignal& signal, const std::string& path, std::vector<std::stri
   const double digital = signal.digital_max - signal.digital_min, physical = signal.physical_max - signal.physical_min;
   if (!std::isfinite(physical) || !std::isfinite(digital) || physical == 0 || digital == 0) {
     warnings.push_back(path + ": signal " + quote(signal.label) + " has no usable range (physical " + std::to_string(signal.physical_min) + ".." +
-                       std::to_string(signal.physical_max) + ", digital " + std::to_string(signal.digital_min) + ".." +
-                       std::to_string(signal.digital_max) + "); reading it will be refused");
+                       std::to_string(signal.physical_max) + ", digital " + std::to_string(signal.digital_min) + ".." + std::to_string(signal.digital_max) +
+                       "); reading it will be refused");
     return;
   }
   if (digital < 0) warnings.push_back(path + ": signal " + quote(signal.label) + " has digital maximum below minimum; the scale is used as it is written");
@@ -132,7 +131,8 @@ void count_records(EdfHeader& header, std::int64_t declared, const File& file, s
     header.n_records = present;
     warnings.push_back(path + ": the record count is -1 (the recording was not closed); " + std::to_string(present) + " whole records found");
   } else if (declared > present) {
-    if (present == 0) throw FormatError(path, std::to_string(declared) + " records of " + std::to_string(header.record_bytes) + " bytes", std::to_string(data) + " bytes");
+    if (present == 0)
+      throw FormatError(path, std::to_string(declared) + " records of " + std::to_string(header.record_bytes) + " bytes", std::to_string(data) + " bytes");
     header.n_records = present;
     warnings.push_back(path + ": cut short: the header says " + std::to_string(declared) + " records, " + std::to_string(present) + " whole ones are there");
   } else if (data > declared * header.record_bytes) {
@@ -152,8 +152,7 @@ void refuse_text_mode_copy(const EdfHeader& header, const File& file) {
       ++feeds;
       alone += bytes[i - 1] != '\r';
     }
-  if (feeds >= 16 && alone == 0)
-    throw FormatError(file.path(), "binary samples", "every LF preceded by CR: the file was damaged by a text-mode copy");
+  if (feeds >= 16 && alone == 0) throw FormatError(file.path(), "binary samples", "every LF preceded by CR: the file was damaged by a text-mode copy");
 }
 
 }  // namespace

@@ -28,14 +28,14 @@ struct EdfSignal {
 
 struct EdfHeader {
   bool is_bdf = false;
-  bool is_plus = false;           // EDF+ or BDF+: annotation signals keep the time
+  bool is_plus = false;             // EDF+ or BDF+: annotation signals keep the time
   bool says_discontinuous = false;  // EDF+D or BDF+D
   std::string patient, recording;
   std::optional<DateTime> start;
   std::int64_t header_bytes = 0;
-  std::int64_t n_records = 0;     // whole records that the file really holds
+  std::int64_t n_records = 0;  // whole records that the file really holds
   std::int64_t record_bytes = 0;
-  double record_duration = 0;     // s
+  double record_duration = 0;  // s
   std::vector<EdfSignal> signals;
   int sample_bytes() const { return is_bdf ? 3 : 2; }
 };

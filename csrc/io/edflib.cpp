@@ -26,22 +26,29 @@ std::mutex& edflib_mutex() {
 
 const char* reason(int code) {
   switch (code) {
-    case EDFLIB_NO_SUCH_FILE_OR_DIRECTORY: return "no such file";
-    case EDFLIB_FILE_CONTAINS_FORMAT_ERRORS: return "format errors";
-    case EDFLIB_MAXFILES_REACHED: return "too many files open at once (EDFlib's limit)";
-    case EDFLIB_FILE_READ_ERROR: return "a read error";
-    case EDFLIB_FILE_ALREADY_OPENED: return "a file that EDFlib holds open already";
-    case EDFLIB_FILETYPE_ERROR: return "another file type";
-    case EDFLIB_FILE_IS_DISCONTINUOUS: return "a discontinuous file, which EDFlib does not read";
-    default: return "an error that it does not explain";
+    case EDFLIB_NO_SUCH_FILE_OR_DIRECTORY:
+      return "no such file";
+    case EDFLIB_FILE_CONTAINS_FORMAT_ERRORS:
+      return "format errors";
+    case EDFLIB_MAXFILES_REACHED:
+      return "too many files open at once (EDFlib's limit)";
+    case EDFLIB_FILE_READ_ERROR:
+      return "a read error";
+    case EDFLIB_FILE_ALREADY_OPENED:
+      return "a file that EDFlib holds open already";
+    case EDFLIB_FILETYPE_ERROR:
+      return "another file type";
+    case EDFLIB_FILE_IS_DISCONTINUOUS:
+      return "a discontinuous file, which EDFlib does not read";
+    default:
+      return "an error that it does not explain";
   }
 }
 
 class Handle {
  public:
   explicit Handle(const std::string& path, int annotations = EDFLIB_READ_ALL_ANNOTATIONS) {
-    if (edfopen_file_readonly(path.c_str(), &header, annotations) < 0)
-      throw FormatError(path, "a file that EDFlib accepts", reason(header.filetype));
+    if (edfopen_file_readonly(path.c_str(), &header, annotations) < 0) throw FormatError(path, "a file that EDFlib accepts", reason(header.filetype));
   }
   ~Handle() { edfclose_file(header.handle); }
   Handle(const Handle&) = delete;
@@ -94,7 +101,8 @@ std::vector<Annotation> edflib_annotations(const std::string& path) {
 namespace {
 
 void check_writable(const std::string& path, const std::vector<EdfWriteSignal>& signals) {
-  if (signals.empty() || signals.size() > EDFLIB_MAXSIGNALS - 1) throw ValueError(path + ": 1 to 639 signals can be written, got " + std::to_string(signals.size()));
+  if (signals.empty() || signals.size() > EDFLIB_MAXSIGNALS - 1)
+    throw ValueError(path + ": 1 to 639 signals can be written, got " + std::to_string(signals.size()));
   for (const auto& signal : signals) {
     if (signal.sfreq <= 0 || signal.n_samples <= 0 || signal.n_samples % signal.sfreq != 0 ||
         signal.n_samples / signal.sfreq != signals.front().n_samples / signals.front().sfreq)
@@ -143,7 +151,8 @@ void edflib_write(const std::string& path, const std::vector<EdfWriteSignal>& si
     if (edf_set_number_of_annotation_signals(handle, rooms) != 0) throw ValueError(path + ": EDFlib refused the annotation signals");
     for (std::int64_t second = 0; second < seconds; ++second)
       for (const auto& signal : signals)
-        if (edfwrite_physical_samples(handle, const_cast<double*>(signal.data + second * signal.sfreq)) != 0) throw ReadError(path, "EDFlib could not write samples");
+        if (edfwrite_physical_samples(handle, const_cast<double*>(signal.data + second * signal.sfreq)) != 0)
+          throw ReadError(path, "EDFlib could not write samples");
     for (const auto& annotation : annotations)
       // EDFlib's unit here is 100 µs.
       if (edfwrite_annotation_utf8(handle, std::llround(annotation.onset * 1e4), annotation.duration ? std::llround(*annotation.duration * 1e4) : -1,
@@ -172,7 +181,8 @@ bool edflib_available() noexcept { return false; }
 void edflib_validate(const std::string&) { missing(); }
 std::vector<double> edflib_read_channel(const std::string&, std::size_t) { missing(); }
 std::vector<Annotation> edflib_annotations(const std::string&) { missing(); }
-void edflib_write(const std::string&, const std::vector<EdfWriteSignal>&, const std::vector<Annotation>&, const std::optional<DateTime>&, const std::string&, bool) {
+void edflib_write(const std::string&, const std::vector<EdfWriteSignal>&, const std::vector<Annotation>&, const std::optional<DateTime>&, const std::string&,
+                  bool) {
   missing();
 }
 

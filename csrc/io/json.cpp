@@ -21,9 +21,7 @@ class Parser {
   }
 
  private:
-  [[noreturn]] void fail(const char* expected) const {
-    throw JsonError(std::string("JSON: expected ") + expected + " at byte " + std::to_string(at_));
-  }
+  [[noreturn]] void fail(const char* expected) const { throw JsonError(std::string("JSON: expected ") + expected + " at byte " + std::to_string(at_)); }
   void skip_space() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
   }
@@ -145,14 +143,30 @@ class Parser {
     if (at_ >= text_.size()) fail("an escape");
     const char c = text_[at_++];
     switch (c) {
-      case '"': case '\\': case '/': out += c; return;
-      case 'b': out += '\b'; return;
-      case 'f': out += '\f'; return;
-      case 'n': out += '\n'; return;
-      case 'r': out += '\r'; return;
-      case 't': out += '\t'; return;
-      case 'u': break;
-      default: fail("a known escape");
+      case '"':
+      case '\\':
+      case '/':
+        out += c;
+        return;
+      case 'b':
+        out += '\b';
+        return;
+      case 'f':
+        out += '\f';
+        return;
+      case 'n':
+        out += '\n';
+        return;
+      case 'r':
+        out += '\r';
+        return;
+      case 't':
+        out += '\t';
+        return;
+      case 'u':
+        break;
+      default:
+        fail("a known escape");
     }
     unsigned code = parse_hex4();
     if (code >= 0xDC00 && code <= 0xDFFF) fail("no lone surrogate");

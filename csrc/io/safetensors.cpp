@@ -15,9 +15,21 @@ namespace sslmed::io {
 namespace {
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
-constexpr std::array<std::pair<const char*, std::size_t>, 15> kCodes{{{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},
-                                                                      {"I32", 4}, {"I16", 2}, {"I8", 1}, {"U8", 1}, {"U16", 2},
-                                                                      {"U32", 4}, {"U64", 8}, {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}}};
+constexpr std::array<std::pair<const char*, std::size_t>, 15> kCodes{{{"F64", 8},
+                                                                      {"F32", 4},
+                                                                      {"F16", 2},
+                                                                      {"BF16", 2},
+                                                                      {"I64", 8},
+                                                                      {"I32", 4},
+                                                                      {"I16", 2},
+                                                                      {"I8", 1},
+                                                                      {"U8", 1},
+                                                                      {"U16", 2},
+                                                                      {"U32", 4},
+                                                                      {"U64", 8},
+                                                                      {"BOOL", 1},
+                                                                      {"F8_E4M3", 1},
+                                                                      {"F8_E5M2", 1}}};
 
 std::uint64_t little_endian(const unsigned char* bytes) {
   std::uint64_t value = 0;
@@ -54,8 +66,7 @@ TensorEntry parse_entry(const std::string& name, const Json& value, std::uint64_
   }
   const auto begin = offsets->items[0].as_unsigned(), end = offsets->items[1].as_unsigned();
   if (begin > end || end > data_size)
-    throw JsonError("tensor " + quote(name) + " at bytes " + std::to_string(begin) + ".." + std::to_string(end) + " of " +
-                    std::to_string(data_size));
+    throw JsonError("tensor " + quote(name) + " at bytes " + std::to_string(begin) + ".." + std::to_string(end) + " of " + std::to_string(data_size));
   if (end - begin != extent(entry.shape, element))
     throw JsonError("tensor " + quote(name) + " with " + std::to_string(end - begin) + " bytes where its shape needs " +
                     std::to_string(extent(entry.shape, element)));
@@ -122,8 +133,7 @@ void SafetensorsFile::check_cover(std::uint64_t data_begin) const {
     throw FormatError(file_.path(), "the data to end with the file at byte " + std::to_string(file_.size()), "its end at " + std::to_string(at));
 }
 
-void write_safetensors(const std::string& path, const std::vector<TensorBytes>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+void write_safetensors(const std::string& path, const std::vector<TensorBytes>& tensors, const std::map<std::string, std::string>& metadata) {
   // Largest alignment first, as the reference writer does, so that every tensor is aligned to its element.
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

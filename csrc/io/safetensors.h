@@ -52,7 +52,6 @@ struct TensorBytes {
 };
 
 // Writes all tensors atomically: the file is either the old one or the complete new one, whatever happens.
-void write_safetensors(const std::string& path, const std::vector<TensorBytes>& tensors,
-                       const std::map<std::string, std::string>& metadata);
+void write_safetensors(const std::string& path, const std::vector<TensorBytes>& tensors, const std::map<std::string, std::string>& metadata);
 
 }  // namespace sslmed::io

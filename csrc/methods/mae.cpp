@@ -26,7 +26,10 @@ Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& optio
   for (std::int64_t i = 0; i < options.decoder_depth; ++i)
     blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<nn::Block>(dim, options.decoder_heads, config.mlp_ratio)));
   norm_ = decoder->register_module("norm", std::make_shared<nn::LayerNorm>(dim));
-  pred_ = decoder->register_module("pred", std::make_shared<nn::Linear>(dim, config.patch_values()));
+  TORCH_CHECK_VALUE(options.target == Target::kSignal || (config.patch_size.size() == 1 && config.in_chans == 1),
+                    "a spectral target needs patches of one channel in time");
+  const std::int64_t outputs = options.target == Target::kSpectrum ? config.patch_values() / 2 + 1 : config.patch_values();
+  pred_ = decoder->register_module("pred", std::make_shared<nn::Linear>(dim, outputs));
   nn::initialise(*decoder, seed + 1);
   register_module("encoder", encoder_);  // after initialise: the encoder may come with weights
   register_module("decoder", decoder);
@@ -42,7 +45,8 @@ Loss Mae::loss(const data::Batch& batch, const Step&) {
   return out;
 }
 
-Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked, const std::vector<std::int64_t>& keep_lengths) const {
+Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked,
+                             const std::vector<std::int64_t>& keep_lengths) const {
   nn::PatchTokens kept;
   kept.values = tokens.values.index_select(0, keep);
   if (tokens.coords.defined()) kept.coords = tokens.coords.index_select(0, keep);
@@ -78,9 +82,17 @@ Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& ke
   // Only masked patches are scored, so only they are projected back.
   const auto hidden = nn::drop_first(x, lengths).index_select(0, masked);
   const auto pred = pred_->forward(norm_->forward(hidden));
-  const auto target = tokens.values.index_select(0, masked).to(pred.scalar_type());
+  const auto target = target_of(tokens.values.index_select(0, masked)).to(pred.scalar_type());
   const auto all = at::ones({1, masked.size(0)}, pred.options().dtype(at::kFloat));
   return {ops::masked_mse(pred.unsqueeze(0), target.unsqueeze(0), all, options_.norm_target), pred, encoded.tokens};
+}
+
+at::Tensor Mae::target_of(const at::Tensor& patches) const {
+  if (options_.target == Target::kSignal) return patches;
+  // Power per sample, so that the floor means the same for every patch length; it keeps flat patches finite.
+  constexpr double kFloor = 1e-4;
+  const auto power = at::fft_rfft(patches).abs().square() / static_cast<double>(patches.size(1));
+  return (power + kFloor).log();
 }
 
 Mae::Prediction Mae::forward_dense(const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) const {

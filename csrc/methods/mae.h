@@ -6,10 +6,17 @@
 
 namespace sslmed::methods {
 
+// What the decoder restores.
+enum class Target {
+  kSignal,    // the patch itself (the paper)
+  kSpectrum,  // log power of its Fourier coefficients: what a patch of noise-like signal has that can be predicted
+};
+
 struct MaeOptions {
   std::int64_t decoder_dim = 512, decoder_depth = 8, decoder_heads = 16;
-  bool norm_target = true;         // each target patch by its own mean and (unbiased) variance
-  data::PatchRecipeOptions recipe; // patch size and mask
+  Target target = Target::kSignal;
+  bool norm_target = true;          // each target patch by its own mean and (unbiased) variance
+  data::PatchRecipeOptions recipe;  // patch size and mask
 };
 
 class Mae : public Objective {
@@ -21,9 +28,9 @@ class Mae : public Objective {
   std::shared_ptr<nn::VisionTransformer> encoder() const override { return encoder_; }
 
   struct Prediction {
-    at::Tensor loss;     // scalar
-    at::Tensor pred;     // [ΣM, P] of the masked patches
-    at::Tensor latent;   // [Σ(1+K), D] of the encoder
+    at::Tensor loss;    // scalar
+    at::Tensor pred;    // [ΣM, P] of the masked patches; [ΣM, P/2 + 1] with kSpectrum
+    at::Tensor latent;  // [Σ(1+K), D] of the encoder
   };
   // keep [ΣK], masked [ΣM]: rows of tokens.values; keep_lengths [B].
   Prediction forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked, const std::vector<std::int64_t>& keep_lengths) const;
@@ -31,6 +38,8 @@ class Mae : public Objective {
   Prediction forward_dense(const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) const;
 
  private:
+  at::Tensor target_of(const at::Tensor& patches) const;  // [M, P] to what pred_ gives
+
   MaeOptions options_;
   std::shared_ptr<nn::VisionTransformer> encoder_;
   std::shared_ptr<nn::Linear> embed_, pred_;

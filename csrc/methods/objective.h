@@ -21,8 +21,8 @@ struct Step {
 };
 
 struct Loss {
-  at::Tensor total;       // scalar, to be minimised
-  at::Tensor per_sample;  // [B], where samples do not interact; undefined otherwise
+  at::Tensor total;                                       // scalar, to be minimised
+  at::Tensor per_sample;                                  // [B], where samples do not interact; undefined otherwise
   std::vector<std::pair<std::string, at::Tensor>> parts;  // what to log beside it
 };
 

@@ -31,7 +31,7 @@ at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t h
   for (const auto& run : layout) {
     const auto rows = layout.size() == 1 ? qkv : qkv.narrow(0, run.first_row, run.count * run.length);
     const auto split = rows.view({run.count, run.length, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, b, h, n, d]
-    const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);                      // [b, h, n, d]
+    const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);                     // [b, h, n, d]
     parts.push_back(out.transpose(1, 2).reshape({run.count * run.length, dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);

@@ -103,9 +103,7 @@ PositionEmbedding::PositionEmbedding(const VitConfig& config, std::int64_t dim) 
   }
 }
 
-at::Tensor PositionEmbedding::class_row() const {
-  return kind_ == Positions::kElectrode ? at::Tensor() : table.select(1, 0);
-}
+at::Tensor PositionEmbedding::class_row() const { return kind_ == Positions::kElectrode ? at::Tensor() : table.select(1, 0); }
 
 at::Tensor PositionEmbedding::forward(const PatchTokens& tokens) const {
   if (kind_ != Positions::kElectrode) {
@@ -128,15 +126,16 @@ at::Tensor PositionEmbedding::forward(const PatchTokens& tokens) const {
 
 VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : config_(std::move(config)) {
   const bool electrode = config_.positions == Positions::kElectrode;
-  TORCH_CHECK_VALUE(!config_.patch_size.empty() && (electrode || config_.patch_size.size() == config_.img_size.size()), "patch_size and img_size must have the same rank");
+  TORCH_CHECK_VALUE(!config_.patch_size.empty() && (electrode || config_.patch_size.size() == config_.img_size.size()),
+                    "patch_size and img_size must have the same rank");
   for (std::size_t a = 0; a < config_.patch_size.size(); ++a) {
     TORCH_CHECK_VALUE(config_.patch_size[a] > 0, "patch_size must be positive, got ", config_.patch_size[a]);
     TORCH_CHECK_VALUE(electrode || (config_.img_size[a] > 0 && config_.img_size[a] % config_.patch_size[a] == 0), "img_size ", config_.img_size[a],
                       " is not a multiple of patch_size ", config_.patch_size[a]);
   }
   TORCH_CHECK_VALUE(config_.in_chans > 0 && config_.num_classes >= 0, "in_chans must be positive and num_classes not negative");
-  TORCH_CHECK_VALUE(config_.dim > 0 && config_.heads > 0 && config_.depth > 0 && config_.dim % config_.heads == 0, "width ", config_.dim, " must be a multiple of ",
-                    config_.heads, " heads");
+  TORCH_CHECK_VALUE(config_.dim > 0 && config_.heads > 0 && config_.depth > 0 && config_.dim % config_.heads == 0, "width ", config_.dim,
+                    " must be a multiple of ", config_.heads, " heads");
   cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
   positions_ = std::make_shared<PositionEmbedding>(config_, config_.dim);
   if (config_.positions == Positions::kElectrode) {
@@ -161,8 +160,8 @@ VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : con
 }
 
 at::Tensor VisionTransformer::embed(const PatchTokens& tokens) const {
-  TORCH_CHECK_VALUE(tokens.values.dim() == 2 && tokens.values.size(1) == config_.patch_values(), "patches of ", config_.patch_values(), " values expected, got ",
-                    tokens.values.sizes());
+  TORCH_CHECK_VALUE(tokens.values.dim() == 2 && tokens.values.size(1) == config_.patch_values(), "patches of ", config_.patch_values(),
+                    " values expected, got ", tokens.values.sizes());
   // Stored as timm has it, [D, C, p…]; patches are (p…, c).
   const auto weight = proj_weight_.movedim(1, -1).reshape({config_.dim, -1});
   return linear(tokens.values.to(weight.scalar_type()), weight, proj_bias_) + positions_->forward(tokens);

@@ -11,8 +11,8 @@ void check(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& m
                     target.sizes());
   TORCH_CHECK_VALUE(mask.dim() == 2 && mask.size(0) == pred.size(0) && mask.size(1) == pred.size(1), "masked_mse: mask must be [B, N] = [", pred.size(0), ", ",
                     pred.size(1), "], got ", mask.sizes());
-  TORCH_CHECK_TYPE(pred.is_floating_point() && pred.scalar_type() == target.scalar_type(), "masked_mse: pred and target must be floating point of one dtype, got ",
-                   pred.scalar_type(), " and ", target.scalar_type());
+  TORCH_CHECK_TYPE(pred.is_floating_point() && pred.scalar_type() == target.scalar_type(),
+                   "masked_mse: pred and target must be floating point of one dtype, got ", pred.scalar_type(), " and ", target.scalar_type());
   TORCH_CHECK_VALUE(!norm || pred.size(2) >= 2, "masked_mse: norm=True needs patches of at least 2 values for the unbiased variance, got ", pred.size(2));
   TORCH_CHECK_VALUE(pred.size(2) >= 1, "masked_mse: patches are empty");
   TORCH_CHECK_VALUE(pred.device() == target.device() && pred.device() == mask.device(), "masked_mse: pred, target and mask are on different devices");

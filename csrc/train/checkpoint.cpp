@@ -11,10 +11,21 @@
 namespace sslmed::train {
 namespace {
 
-constexpr std::pair<const char*, at::ScalarType> kTypes[] = {
-    {"F64", at::kDouble},   {"F32", at::kFloat},  {"F16", at::kHalf},   {"BF16", at::kBFloat16}, {"I64", at::kLong},   {"I32", at::kInt},
-    {"I16", at::kShort},    {"I8", at::kChar},    {"U8", at::kByte},    {"U16", at::kUInt16},    {"U32", at::kUInt32}, {"U64", at::kUInt64},
-    {"BOOL", at::kBool},    {"F8_E4M3", at::kFloat8_e4m3fn}, {"F8_E5M2", at::kFloat8_e5m2}};
+constexpr std::pair<const char*, at::ScalarType> kTypes[] = {{"F64", at::kDouble},
+                                                             {"F32", at::kFloat},
+                                                             {"F16", at::kHalf},
+                                                             {"BF16", at::kBFloat16},
+                                                             {"I64", at::kLong},
+                                                             {"I32", at::kInt},
+                                                             {"I16", at::kShort},
+                                                             {"I8", at::kChar},
+                                                             {"U8", at::kByte},
+                                                             {"U16", at::kUInt16},
+                                                             {"U32", at::kUInt32},
+                                                             {"U64", at::kUInt64},
+                                                             {"BOOL", at::kBool},
+                                                             {"F8_E4M3", at::kFloat8_e4m3fn},
+                                                             {"F8_E5M2", at::kFloat8_e5m2}};
 
 }  // namespace
 
@@ -25,7 +36,8 @@ void save_tensors(const std::string& path, const TensorMap& tensors, const Metad
     const char* code = nullptr;
     for (const auto& [known, type] : kTypes)
       if (type == tensor.scalar_type()) code = known;
-    if (code == nullptr) throw ValueError(path + ": tensor " + quote(name) + " has dtype " + c10::toString(tensor.scalar_type()) + ", which safetensors cannot hold");
+    if (code == nullptr)
+      throw ValueError(path + ": tensor " + quote(name) + " has dtype " + c10::toString(tensor.scalar_type()) + ", which safetensors cannot hold");
     alive.push_back(tensor.detach().cpu().contiguous());
     bytes.push_back({name, code, alive.back().sizes().vec(), alive.back().const_data_ptr()});
   }

@@ -9,10 +9,12 @@ namespace sslmed::train {
 
 Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pooling pooling) {
   const c10::NoGradGuard guard;
+  const at::Device device = encoder.parameters().front().device();
   std::vector<at::Tensor> rows;
   std::vector<std::int64_t> ids;
   while (const auto batch = loader.next()) {
-    for (const auto& view : batch->patches) {
+    for (const auto& packed : batch->patches) {
+      const auto view = packed.to(device);
       const auto encoded = encoder.forward_tokens(methods::tokens_of(view));
       auto values = encoded.pooled;
       if (pooling == Pooling::kClassToken) {
@@ -22,9 +24,9 @@ Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pool
           firsts.push_back(row);
           row += length;
         }
-        values = encoded.tokens.index_select(0, at::tensor(firsts, at::kLong));
+        values = encoded.tokens.index_select(0, at::tensor(firsts, at::kLong).to(device));
       }
-      rows.push_back(values.to(at::kFloat));
+      rows.push_back(values.to(at::kCPU, at::kFloat));
       for (const auto slot : view.slots) ids.push_back(batch->sample_ids[static_cast<std::size_t>(slot)]);
     }
   }

@@ -75,7 +75,8 @@ void AdamW::load(const std::map<std::string, at::Tensor>& saved) {
   const c10::NoGradGuard guard;
   for (auto& [name, tensor] : state()) {
     const auto found = saved.find(name);
-    TORCH_CHECK_VALUE(found != saved.end() && found->second.sizes() == tensor.sizes(), "the checkpoint has no optimiser state ", name, " of shape ", tensor.sizes());
+    TORCH_CHECK_VALUE(found != saved.end() && found->second.sizes() == tensor.sizes(), "the checkpoint has no optimiser state ", name, " of shape ",
+                      tensor.sizes());
     at::Tensor(tensor).copy_(found->second);
   }
 }

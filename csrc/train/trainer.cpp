@@ -24,14 +24,14 @@ constexpr const char* kFormat = "sslmed-checkpoint-1";
 // Forward passes in bfloat16 for the life of the object, when asked.
 class Autocast {
  public:
-  explicit Autocast(bool on) : on_(on) {
+  Autocast(bool on, at::DeviceType device) : on_(on), device_(device) {
     if (!on_) return;
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, true);
+    at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device_, true);
   }
   ~Autocast() {
     if (!on_) return;
-    at::autocast::set_autocast_enabled(at::kCPU, false);
+    at::autocast::set_autocast_enabled(device_, false);
     at::autocast::clear_cache();
   }
   Autocast(const Autocast&) = delete;
@@ -39,7 +39,16 @@ class Autocast {
 
  private:
   bool on_;
+  at::DeviceType device_;
 };
+
+at::Device moved(methods::Objective& objective, const std::string& name) {
+  const at::Device device(name);
+  TORCH_CHECK_VALUE(device.is_cpu() || (device.is_cuda() && at::hasCUDA()), "device '", name, "' is not to be had: this torch has ",
+                    at::hasCUDA() ? "CUDA" : "no CUDA");
+  objective.to(device);
+  return device;
+}
 
 // Shortest text that reads back as the same double.
 std::string exact(double value) {
@@ -70,14 +79,16 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<
       sampler_(std::move(sampler)),
       loader_options_(loader),
       options_(std::move(options)),
+      device_(moved(*objective_, options_.device)),
       optimizer_(objective_->parameter_groups(), options_.adamw),
       best_loss_(std::numeric_limits<double>::infinity()) {
-  if (options_.epochs < 1 || options_.accumulate < 1 || !(options_.lr > 0) || options_.warmup_steps < 0 || options_.keep_last < 1 || options_.checkpoint_every < 0 ||
-      options_.ema_decay < 0 || options_.ema_decay >= 1 || options_.clip_norm < 0)
+  if (options_.epochs < 1 || options_.accumulate < 1 || !(options_.lr > 0) || options_.warmup_steps < 0 || options_.keep_last < 1 ||
+      options_.checkpoint_every < 0 || options_.ema_decay < 0 || options_.ema_decay >= 1 || options_.clip_norm < 0)
     throw ValueError("training needs epochs, accumulate, keep_last >= 1, lr > 0, 0 <= ema_decay < 1, and no negative step counts or norms");
   steps_per_epoch_ = sampler_->batches_per_epoch() / options_.accumulate;
   if (steps_per_epoch_ < 1)
-    throw ValueError("an epoch has " + std::to_string(sampler_->batches_per_epoch()) + " batches, fewer than the " + std::to_string(options_.accumulate) + " of one step");
+    throw ValueError("an epoch has " + std::to_string(sampler_->batches_per_epoch()) + " batches, fewer than the " + std::to_string(options_.accumulate) +
+                     " of one step");
   total_steps_ = options_.epochs * steps_per_epoch_;
   if (options_.ema_decay > 0) {
     for (const auto& item : objective_->encoder()->named_parameters()) {
@@ -110,13 +121,15 @@ Record Trainer::train_step(data::Loader& loader) {
   std::vector<std::int64_t> last_samples;
   const methods::Step step{step_, total_steps_};
   for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) {
-    const auto batch = loader.next();
+    auto batch = loader.next();
     if (!batch) throw std::logic_error("the loader ended before the run");
     if (batch->patches.empty()) throw ReadError(source_->describe(0).file, "no sample of batch " + std::to_string(batch->number) + " could be read");
     last_samples = batch->sample_ids;
+    if (!device_.is_cpu())
+      for (auto& view : batch->patches) view = view.to(device_);
     methods::Loss loss;
     {
-      const Autocast autocast(options_.bf16);
+      const Autocast autocast(options_.bf16, device_.type());
       loss = objective_->loss(*batch, step);
     }
     const double value = loss.total.item<double>();
@@ -233,7 +246,8 @@ std::string Trainer::save() {
 void Trainer::rotate() const {
   std::vector<std::filesystem::path> kept;
   for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
-    if (const auto name = entry.path().filename().string(); name.rfind("step-", 0) == 0 && entry.path().extension() == ".safetensors") kept.push_back(entry.path());
+    if (const auto name = entry.path().filename().string(); name.rfind("step-", 0) == 0 && entry.path().extension() == ".safetensors")
+      kept.push_back(entry.path());
   std::sort(kept.begin(), kept.end());
   for (std::size_t i = 0; i + static_cast<std::size_t>(options_.keep_last) < kept.size(); ++i) std::filesystem::remove(kept[i]);
 }

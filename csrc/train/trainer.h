@@ -15,25 +15,26 @@ namespace sslmed::train {
 
 struct TrainOptions {
   std::int64_t epochs = 1;
-  std::int64_t accumulate = 1;       // batches an optimiser step
+  std::int64_t accumulate = 1;  // batches an optimiser step
   double lr = 1.5e-4, min_lr = 0;
   std::int64_t warmup_steps = 0;
   AdamWOptions adamw;
-  double clip_norm = 0;              // 0: gradients are not clipped, only measured
-  double ema_decay = 0;              // of the encoder; 0: no average is kept
-  bool bf16 = false;                 // autocast
-  int intra_op_threads = 0;          // 0: torch's setting; stored in checkpoints and used again
-  std::string checkpoint_folder;     // empty: none are written
-  std::int64_t checkpoint_every = 0; // steps; 0: at the end of each epoch
+  double clip_norm = 0;               // 0: gradients are not clipped, only measured
+  double ema_decay = 0;               // of the encoder; 0: no average is kept
+  bool bf16 = false;                  // autocast
+  std::string device = "cpu";         // where the objective is moved and batches are sent
+  int intra_op_threads = 0;           // 0: torch's setting; stored in checkpoints and used again
+  std::string checkpoint_folder;      // empty: none are written
+  std::int64_t checkpoint_every = 0;  // steps; 0: at the end of each epoch
   std::int64_t keep_last = 3;
-  double report_interval = 0.5;      // s between calls of the report
-  std::string config;                // kept in every checkpoint; a resumed run must have the same
+  double report_interval = 0.5;  // s between calls of the report
+  std::string config;            // kept in every checkpoint; a resumed run must have the same
 };
 
 struct Record {
   std::int64_t step = 0, epoch = 0;
   double loss = 0, lr = 0, grad_norm = 0;
-  double seconds = 0;                // since the run started
+  double seconds = 0;  // since the run started
   std::int64_t samples = 0;
   std::vector<std::pair<std::string, double>> parts;
 };
@@ -78,7 +79,8 @@ class Trainer {
   std::shared_ptr<const data::Sampler> sampler_;
   data::LoaderOptions loader_options_;
   TrainOptions options_;
-  AdamW optimizer_;
+  at::Device device_;
+  AdamW optimizer_;  // after the device: its state lies beside the parameters
   std::vector<std::string> average_names_;
   std::vector<at::Tensor> average_, averaged_;
   std::int64_t step_ = 0, total_steps_, steps_per_epoch_;

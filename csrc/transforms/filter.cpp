@@ -72,8 +72,8 @@ Sections butterworth(int order, double low, double high, double sfreq) {
   const double nyquist = sfreq / 2;
   if (order < 1 || order > 16 || !(sfreq > 0) || low < 0 || high < 0 || (low == 0 && high == 0) || !(low < nyquist) || !(high < nyquist) ||
       (high > 0 && !(low < high)))
-    throw ValueError("a filter needs 0 < low < high < " + std::to_string(nyquist) + " Hz and an order of 1 to 16; got low " + std::to_string(low) +
-                     ", high " + std::to_string(high) + ", order " + std::to_string(order));
+    throw ValueError("a filter needs 0 < low < high < " + std::to_string(nyquist) + " Hz and an order of 1 to 16; got low " + std::to_string(low) + ", high " +
+                     std::to_string(high) + ", order " + std::to_string(order));
   const auto warp = [&](double f) { return 2 * sfreq * std::tan(std::numbers::pi * f / sfreq); };
   const auto digital = [&](Complex s) { return (2 * sfreq + s) / (2 * sfreq - s); };
   std::vector<Complex> prototype;  // upper half plane and the real pole
@@ -126,7 +126,8 @@ void filter_zero_phase(const Sections& sections, double* x, std::int64_t channel
   if (sections.empty()) return;
   if (sections.size() > 32) throw ValueError("at most 32 second-order sections");
   const std::int64_t pad = padding(sections);
-  if (length <= pad) throw ValueError("a signal of " + std::to_string(length) + " samples is too short for this filter: it needs more than " + std::to_string(pad));
+  if (length <= pad)
+    throw ValueError("a signal of " + std::to_string(length) + " samples is too short for this filter: it needs more than " + std::to_string(pad));
   const auto steady = steady_state(sections);
   const std::int64_t padded = length + 2 * pad;
   thread_local std::vector<double> storage;

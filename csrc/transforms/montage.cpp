@@ -44,9 +44,10 @@ struct Row {
   const char* lateral;  // of those at 7 and beyond
   int step;             // 5 % steps from the nasion
 };
-constexpr Row kRows[] = {{"N", "N", 0},      {"NFp", "NFp", 1},  {"Fp", "Fp", 2},    {"AFp", "AFp", 3},  {"AF", "AF", 4},    {"AFF", "AFF", 5},   {"F", "F", 6},
-                         {"FFC", "FFT", 7},  {"FC", "FT", 8},    {"FCC", "FTT", 9},  {"C", "T", 10},     {"CCP", "TTP", 11}, {"CP", "TP", 12},   {"CPP", "TPP", 13},
-                         {"P", "P", 14},     {"PPO", "PPO", 15}, {"PO", "PO", 16},   {"POO", "POO", 17}, {"O", "O", 18},     {"OI", "OI", 19},   {"I", "I", 20}};
+constexpr Row kRows[] = {{"N", "N", 0},    {"NFp", "NFp", 1},  {"Fp", "Fp", 2}, {"AFp", "AFp", 3},  {"AF", "AF", 4},  {"AFF", "AFF", 5},
+                         {"F", "F", 6},    {"FFC", "FFT", 7},  {"FC", "FT", 8}, {"FCC", "FTT", 9},  {"C", "T", 10},   {"CCP", "TTP", 11},
+                         {"CP", "TP", 12}, {"CPP", "TPP", 13}, {"P", "P", 14},  {"PPO", "PPO", 15}, {"PO", "PO", 16}, {"POO", "POO", 17},
+                         {"O", "O", 18},   {"OI", "OI", 19},   {"I", "I", 20}};
 constexpr const char* kSteps[] = {"1h", "1", "3h", "3", "5h", "5", "7h", "7", "9h", "9"};
 constexpr const char* kMirrorSteps[] = {"2h", "2", "4h", "4", "6h", "6", "8h", "8", "10h", "10"};
 
@@ -77,7 +78,8 @@ std::map<std::string, Position> build() {
   }
   for (auto& [name, position] : out)
     for (auto& v : position) v *= kRadius;
-  const std::pair<const char*, const char*> aliases[] = {{"T3", "T7"}, {"T4", "T8"}, {"T5", "P7"}, {"T6", "P8"}, {"A1", "T9"}, {"A2", "T10"}, {"M1", "TP9"}, {"M2", "TP10"}};
+  const std::pair<const char*, const char*> aliases[] = {{"T3", "T7"}, {"T4", "T8"},  {"T5", "P7"},  {"T6", "P8"},
+                                                         {"A1", "T9"}, {"A2", "T10"}, {"M1", "TP9"}, {"M2", "TP10"}};
   for (const auto& [alias, name] : aliases) out[alias] = out.at(name);
   return out;
 }

@@ -13,8 +13,8 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed._core import FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed import io, losses, masking, nn, shift, transforms
+from sslmed._core import FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
 from sslmed.pretraining import Run, Trainer, pretrain

@@ -11,9 +11,7 @@ _REMEDY = "install the matching torch, or build sslmed again with 'pip install -
 try:
     _module = importlib.import_module("sslmed._C")
 except ImportError as error:
-    raise ImportError(
-        f"sslmed's compiled core does not load with torch {torch.__version__}: {error}. If torch was changed, {_REMEDY}."
-    ) from error
+    raise ImportError(f"sslmed's compiled core does not load with torch {torch.__version__}: {error}. If torch was changed, {_REMEDY}.") from error
 
 
 def check_torch(built: str, running: str) -> None:

@@ -51,10 +51,12 @@ def pretrain(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     mask: Annotated[str, typer.Option(help="random, time or channel.")] = "random",
     ratio: Annotated[float, typer.Option(help="Of the tokens masked.")] = 0.5,
+    target: Annotated[str, typer.Option(help="What is restored: signal or spectrum.")] = "signal",
     sfreq: Annotated[float, typer.Option(help="Hz after resampling.")] = 200.0,
     window: Annotated[float, typer.Option(help="Seconds.")] = 4.0,
     depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     on_error: Annotated[str, typer.Option(help="raise, or skip unreadable windows.")] = "raise",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard scalars.")] = True,
 ) -> None:
@@ -64,7 +66,7 @@ def pretrain(
 
     run = run_pretrain(
         _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
-        checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, depth=depth or None, bf16=bf16,
+        checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, target=target, depth=depth or None, bf16=bf16, device=device,
         on_error=on_error, tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
     )  # fmt: skip
     if run.interrupted:
@@ -159,7 +161,7 @@ def main() -> None:
     def show(message: Warning | str, *_: object, **__: object) -> None:
         typer.echo(f"warning: {message}", err=True)
 
-    warnings.showwarning = show  # type: ignore[assignment]
+    warnings.showwarning = show
     try:
         app(standalone_mode=False)
     except typer.Exit as stop:

@@ -27,9 +27,7 @@ class Cohort:
     Use :meth:`from_bids`, :meth:`from_table`, :meth:`from_npz` or :meth:`from_arrays`.
     """
 
-    def __init__(
-        self, table: pd.DataFrame, name: str, arrays: Sequence[tuple[torch.Tensor, float, list[str]]] | None = None
-    ) -> None:
+    def __init__(self, table: pd.DataFrame, name: str, arrays: Sequence[tuple[torch.Tensor, float, list[str]]] | None = None) -> None:
         for column in ("path", "subject"):
             if column not in table:
                 raise ValueError(f"{name}: a cohort's table needs a column {column!r}, found {list(table.columns)}")
@@ -110,7 +108,13 @@ class Cohort:
 
     @classmethod
     def from_arrays(
-        cls, values: Any, sfreq: float | Sequence[float], ch_names: Sequence[str] | Sequence[Sequence[str]], table: pd.DataFrame, *, name: str = "arrays"
+        cls,
+        values: Any,
+        sfreq: float | Sequence[float],
+        ch_names: Sequence[str] | Sequence[Sequence[str]],
+        table: pd.DataFrame,
+        *,
+        name: str = "arrays",
     ) -> Cohort:
         """Recordings in memory.
 
@@ -143,7 +147,14 @@ class Cohort:
 
     @classmethod
     def from_npz(
-        cls, paths: Sequence[_Path], *, data: str = "data", sfreq: str = "sfreq", ch_names: str = "channels", columns: Sequence[str] = ("subject",), name: str = "npz"
+        cls,
+        paths: Sequence[_Path],
+        *,
+        data: str = "data",
+        sfreq: str = "sfreq",
+        ch_names: str = "channels",
+        columns: Sequence[str] = ("subject",),
+        name: str = "npz",
     ) -> Cohort:
         """One recording a .npz file: ``data`` [C, T] in µV, ``sfreq`` and ``ch_names`` by their keys, and scalar ``columns``.
 
@@ -208,7 +219,12 @@ class Cohort:
         return sorted({c for names, _ in self.channels() for c in names if C.standard_name(c) is None})
 
     def source(
-        self, preprocessing: EegPreprocessing, *, extra_channels: Sequence[str] = (), stride: float = 0.0, jitter: bool = False
+        self,
+        preprocessing: EegPreprocessing,
+        *,
+        extra_channels: Sequence[str] = (),
+        stride: float = 0.0,
+        jitter: bool = False,
     ) -> C.EegSource:
         """Windows of all recordings as a C++ source.
 
@@ -236,9 +252,7 @@ class Cohort:
         train, test = next(self.folds(k, stratify=stratify, seed=seed))
         return self.subset(train), self.subset(test)
 
-    def folds(
-        self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0
-    ) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def folds(self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
         """(train, test) row positions with every subject on one side only; "loso" leaves one subject out at a time.
 
         Raises:

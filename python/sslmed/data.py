@@ -111,9 +111,7 @@ class Loader:
     def open(self) -> C.Loader:
         """Starts the threads; the C++ loader that comes back gives batches by ``next()``."""
         end = self.sampler.batches_per_epoch * self.epochs
-        self._running = C.Loader(
-            self.source, self.recipe, self.sampler, self.threads, 2, self.on_error, self.start, end
-        )
+        self._running = C.Loader(self.source, self.recipe, self.sampler, self.threads, 2, self.on_error, self.start, end)
         return self._running
 
     def __iter__(self) -> Iterator[C.Batch]:

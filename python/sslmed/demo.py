@@ -61,7 +61,27 @@ class Site:
     groups: tuple[str, ...]
 
 
-_TEN_TWENTY = ("Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1", "O2")
+_TEN_TWENTY = (
+    "Fp1",
+    "Fp2",
+    "F7",
+    "F3",
+    "Fz",
+    "F4",
+    "F8",
+    "T7",
+    "C3",
+    "Cz",
+    "C4",
+    "T8",
+    "P7",
+    "P3",
+    "Pz",
+    "P4",
+    "P8",
+    "O1",
+    "O2",
+)
 PUBLIC = Site("public", (*_TEN_TWENTY, "Fpz", "Oz"), "{}", 250, 50.0, 1.0, (38, 13, 18, 75), 0.45, ("control",))
 CLINIC = Site("clinic", _TEN_TWENTY[:8] + _TEN_TWENTY[9:17], "EEG {}-REF", 256, 60.0, 1.6, (54, 10, 30, 80), 0.70, GROUPS)
 
@@ -158,13 +178,26 @@ def write_cohort(root: Path, site: Site, subjects: int, *, seconds: int = 60, se
         rows.append((subject, round(age, 1), sex, site.name, group))
     table = pd.DataFrame(rows, columns=["participant_id", "age", "sex", "site", "diagnosis"])
     table.to_csv(root / "participants.tsv", sep="\t", index=False)
-    description = {"Name": f"SYNTHETIC {site.name}", "BIDSVersion": "1.9.0", "DatasetType": "raw", "Acknowledgements": STAMP}
+    description = {
+        "Name": f"SYNTHETIC {site.name}",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "raw",
+        "Acknowledgements": STAMP,
+    }
     (root / "dataset_description.json").write_text(json.dumps(description, indent=2) + "\n")
     (root / "README").write_text(STAMP + "\n")
     return Cohort.from_bids(root, name=site.name)
 
 
-def run_demo(out: Path, *, seed: int = 0, subjects: tuple[int, int] = (48, 60), epochs: int = 12, threads: int = 2, progress: bool = True) -> Path:
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    subjects: tuple[int, int] = (48, 60),
+    epochs: int = 12,
+    threads: int = 2,
+    progress: bool = True,
+) -> Path:
     """Writes both cohorts, pretrains, transfers and reports; returns the path of the page.
 
     Leaves in ``out``: ``data/``, ``run/``, ``transfer.csv``, ``shift.csv`` and ``report.html``.

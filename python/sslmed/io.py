@@ -91,7 +91,7 @@ class _EdflibFile(EdfFile):
         return torch.stack([C.edflib_read_channel(self.path, i)[first:last] for i in picked]).float()
 
     @property
-    def annotations(self) -> list[tuple[float, float, str]]:  # type: ignore[override]
+    def annotations(self) -> list[tuple[float, float, str]]:
         return C.edflib_annotations(self.path)
 
 
@@ -139,7 +139,7 @@ def validate(path: _Path, strict: bool = False) -> list[str]:
 
 def write_edf(
     path: _Path,
-    data: Sequence[Any],
+    data: Any,
     sfreq: int | Sequence[int],
     ch_names: Sequence[str],
     units: str | Sequence[str] = "uV",
@@ -198,9 +198,7 @@ def _outward(low: float, high: float) -> tuple[float, float]:
     return -limit, limit
 
 
-def save_safetensors(
-    tensors: Mapping[str, torch.Tensor], path: _Path, metadata: Mapping[str, str] | None = None
-) -> None:
+def save_safetensors(tensors: Mapping[str, torch.Tensor], path: _Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes tensors to one safetensors file: complete under its name, or not at all.
 
     Raises:

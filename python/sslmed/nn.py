@@ -46,7 +46,7 @@ class Mirror(torch.nn.Module):
         return module
 
     def _apply(self, fn: Any, recurse: bool = True) -> Mirror:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # torch replaces buffers by new tensors; parameters keep theirs and change its data.
         for name, buffer in self.named_buffers():
             self._handle.set_buffer(name, buffer)
@@ -113,9 +113,7 @@ class VisionTransformer(Mirror):
             Tokens [Σ(1+N), D] with the class token first in each sequence, the mean over each sequence's patch tokens
             [B, D], and the lengths 1+N.
         """
-        out: tuple[torch.Tensor, torch.Tensor, list[int]] = self._handle.forward_tokens(
-            values, coords, extra, list(lengths)
-        )
+        out: tuple[torch.Tensor, torch.Tensor, list[int]] = self._handle.forward_tokens(values, coords, extra, list(lengths))
         return out
 
 
@@ -153,9 +151,7 @@ def create(
     image = [img_size] * len(patch) if isinstance(img_size, int) else list(img_size)
 
     def build() -> Any:
-        return C.VisionTransformer(
-            name, patch, image, in_chans, num_classes, positions, 0, seed, dim, depth, heads
-        )
+        return C.VisionTransformer(name, patch, image, in_chans, num_classes, positions, 0, seed, dim, depth, heads)
 
     return VisionTransformer(build(), build)
 
@@ -188,9 +184,7 @@ class Encoder(VisionTransformer):
         extra = tuple(extra_channels)
 
         def build() -> Any:
-            return C.VisionTransformer(
-                name, [preprocessing.patch_samples], [], 1, 0, "electrode", len(extra), seed, dim, depth, heads
-            )
+            return C.VisionTransformer(name, [preprocessing.patch_samples], [], 1, 0, "electrode", len(extra), seed, dim, depth, heads)
 
         super().__init__(build(), build)
         self.preprocessing = preprocessing
@@ -272,7 +266,8 @@ class MaskedAutoencoder(Mirror):
         decoder_dim: Width of the decoder.
         decoder_depth: Its blocks.
         decoder_heads: Its attention heads.
-        norm_target: Predict patches normalised by their own mean and variance.
+        target: "signal" restores the patch (the paper), "spectrum" the log power of its Fourier coefficients (EEG).
+        norm_target: Predict targets normalised by their own mean and variance.
         mask: "random", "time" or "channel", drawn in the loader's threads.
         ratio: Of the tokens masked.
         block: Steps or channels masked together.
@@ -286,6 +281,7 @@ class MaskedAutoencoder(Mirror):
         decoder_dim: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
+        target: str = "signal",
         norm_target: bool = True,
         mask: str = "random",
         ratio: float = 0.75,
@@ -293,13 +289,11 @@ class MaskedAutoencoder(Mirror):
         seed: int = 0,
     ) -> None:
         def build_on(handle: Any) -> Any:
-            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, norm_target, mask, ratio, block, seed)
+            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, target, norm_target, mask, ratio, block, seed)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
 
-    def forward(
-        self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Loss, predictions of the masked patches [ΣM, P] and encoder tokens [Σ(1+K), D] for dense [B, C, spatial…].
 
         Args:

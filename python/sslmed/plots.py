@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +11,13 @@ __all__ = ["plot_history", "plot_rows", "plot_shift"]
 
 _CHANCE = {"auroc": 0.5, "r2": 0.0, "r": 0.0}
 _COLORS = ("#3b6ea5", "#d1603d")
-_LABELS = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "mae": "mean absolute error", "r2": "R²", "r": "r"}
+_LABELS = {
+    "balanced_accuracy": "balanced accuracy",
+    "auroc": "AUROC",
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "r": "r",
+}
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:

@@ -39,6 +39,7 @@ class Trainer:
         clip_norm: Global gradient norm to clip to; 0: not clipped.
         ema_decay: Keep an exponential average of the encoder; 0: none.
         bf16: Autocast to bfloat16.
+        device: "cpu", "cuda" or "cuda:1"; the objective is moved there.
         checkpoints: Folder for checkpoints; None: none are written.
         checkpoint_every: Steps; 0: at the end of each epoch.
         keep_last: Checkpoints to keep, besides ``best.safetensors``.
@@ -60,6 +61,7 @@ class Trainer:
         clip_norm: float = 0.0,
         ema_decay: float = 0.0,
         bf16: bool = False,
+        device: str = "cpu",
         checkpoints: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 0,
         keep_last: int = 3,
@@ -70,12 +72,11 @@ class Trainer:
         options.epochs, options.accumulate, options.lr, options.min_lr = epochs, accumulate, lr, min_lr
         options.warmup_steps, options.weight_decay, options.clip_norm = warmup_steps, weight_decay, clip_norm
         options.ema_decay, options.bf16, options.intra_op_threads = ema_decay, bf16, intra_op_threads
+        options.device = device
         options.checkpoint_folder = "" if checkpoints is None else os.fspath(checkpoints)
         options.checkpoint_every, options.keep_last, options.config = checkpoint_every, keep_last, config
         self.objective, self.loader = objective, loader
-        self._core = C.Trainer(
-            objective._handle, loader.source, loader.sampler, loader.threads, 2, loader.on_error, options
-        )
+        self._core = C.Trainer(objective._handle, loader.source, loader.sampler, loader.threads, 2, loader.on_error, options)
 
     def fit(self, callback: Callable[[list[dict[str, float]]], bool | None] | None = None) -> bool:
         """Trains without the interpreter lock.
@@ -153,10 +154,12 @@ def pretrain(
     ema_decay: float = 0.0,
     accumulate: int = 1,
     bf16: bool = False,
+    device: str = "cpu",
     mask: str = "random",
     ratio: float = 0.5,
     block: int = 2,
-    norm_target: bool = True,
+    target: str = "signal",
+    norm_target: bool | None = None,
     decoder_dim: int | None = None,
     decoder_depth: int = 2,
     preprocessing: EegPreprocessing | None = None,
@@ -191,10 +194,12 @@ def pretrain(
         ema_decay: Average the encoder's weights; the average is what is saved.
         accumulate: Batches a step.
         bf16: Autocast.
+        device: "cpu", "cuda" or "cuda:1".
         mask: "random", or whole blocks in "time" or over "channel".
         ratio: Of the tokens masked.
         block: Steps or channels masked together.
-        norm_target: Predict patches normalised by their own mean and variance.
+        target: What the decoder restores of a masked patch: the "signal" (the paper's MAE), or its log power "spectrum".
+        norm_target: Normalise each target by its own mean and variance; by default for "signal" only.
         decoder_dim: Width of the decoder; half of the encoder's when not given.
         decoder_depth: Its blocks.
         preprocessing: Window, rate, filters, scale.
@@ -239,12 +244,14 @@ def pretrain(
         if preprocessing is not None and preprocessing != model.preprocessing:
             raise ValueError("the encoder has its own preprocessing; leave preprocessing out")
         preprocessing = model.preprocessing
+    norm_target = target == "signal" if norm_target is None else norm_target
     width = decoder_dim or max(64, model._handle.dim // 2)
     objective = MaskedAutoencoder(
         model,
         decoder_dim=width,
         decoder_depth=decoder_depth,
         decoder_heads=max(1, width // 32),
+        target=target,
         norm_target=norm_target,
         mask=mask,
         ratio=ratio,
@@ -267,7 +274,7 @@ def pretrain(
         "method": method, "encoder": model.config, "extra_channels": list(model.extra_channels), "epochs": epochs,
         "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
         "ema_decay": ema_decay, "accumulate": accumulate, "bf16": bf16, "mask": mask, "ratio": ratio, "block": block,
-        "norm_target": norm_target, "decoder_dim": width, "decoder_depth": decoder_depth, "order": order, "seed": seed,
+        "target": target, "norm_target": norm_target, "decoder_dim": width, "decoder_depth": decoder_depth, "order": order, "seed": seed,
         "preprocessing": asdict(preprocessing), "data": describe(loader.source),
     }  # fmt: skip
     steps = epochs * (loader.sampler.batches_per_epoch // accumulate)
@@ -282,6 +289,7 @@ def pretrain(
         clip_norm=clip_norm,
         ema_decay=ema_decay,
         bf16=bf16,
+        device=device,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
         keep_last=keep_last,
@@ -330,7 +338,7 @@ class _Reporter:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step)
         self._bar: Any = None
         if progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -82,4 +82,3 @@ def write_report(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     )
     Path(path).write_text(page, encoding="utf-8")
-

@@ -18,7 +18,8 @@ class FakeSource : public data::Source {
     data::Sample sample;
     const std::int64_t channels = 2 + i % 2, length = 32;
     Philox random({draw.seed, 0, static_cast<std::uint64_t>(i)}, Stream::kWindow);
-    for (std::int64_t k = 0; k < channels * length; ++k) sample.values.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(k)) + 0.1 * random.normal()));
+    for (std::int64_t k = 0; k < channels * length; ++k)
+      sample.values.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(k)) + 0.1 * random.normal()));
     sample.shape = {channels, length};
     sample.space.sfreq = 32;
     sample.space.positions.assign(static_cast<std::size_t>(channels), {1.0f, 2.0f, 3.0f});

@@ -58,10 +58,19 @@ TEST_CASE("annotation lists") {
     found.clear();
     return parse_annotation_lists(text, true, onset, found);
   };
-  CHECK(parse(std::string("+3.5\x14\x14\0+4\x15""2\x14""a\x14""b\x14\0\0\0", 19)));
+  CHECK(
+      parse(std::string("+3.5\x14\x14\0+4\x15"
+                        "2\x14"
+                        "a\x14"
+                        "b\x14\0\0\0",
+                        19)));
   CHECK(onset == 3.5);
   REQUIRE(found.size() == 2);
   CHECK(found[1].text == "b");
   CHECK(found[1].duration == 2.0);
-  for (const char* bad : {"x", "+", "+1", "+1\x15", "+1\x15-1\x14", "+1\x14""a", "1\x14\x14", "+1e99\x14\x14", "+nan\x14\x14"}) CHECK_FALSE(parse(bad));
+  for (const char* bad : {"x", "+", "+1", "+1\x15", "+1\x15-1\x14",
+                          "+1\x14"
+                          "a",
+                          "1\x14\x14", "+1e99\x14\x14", "+nan\x14\x14"})
+    CHECK_FALSE(parse(bad));
 }

@@ -10,7 +10,9 @@ using namespace sslmed::data;
 namespace {
 RecordingEntry sine(std::vector<float>& storage, double sfreq, std::int64_t n, std::vector<std::string> names) {
   storage.resize(static_cast<std::size_t>(n) * names.size());
-  for (std::size_t i = 0; i < storage.size(); ++i) storage[i] = static_cast<float>(std::sin(2 * 3.14159265 * 10 * static_cast<double>(i % static_cast<std::size_t>(n)) / sfreq) + 0.1 * static_cast<double>(i / static_cast<std::size_t>(n)));
+  for (std::size_t i = 0; i < storage.size(); ++i)
+    storage[i] = static_cast<float>(std::sin(2 * 3.14159265 * 10 * static_cast<double>(i % static_cast<std::size_t>(n)) / sfreq) +
+                                    0.1 * static_cast<double>(i / static_cast<std::size_t>(n)));
   return {std::shared_ptr<const Recording>(array_recording("r", storage.data(), n, sfreq, std::move(names), nullptr)), "s", "site"};
 }
 EegOptions options() {

@@ -14,7 +14,8 @@ TEST_CASE("a document is read as it stands") {
 }
 
 TEST_CASE("what is not JSON is refused") {
-  for (const char* text : {"", "{", "[1,]", "{\"a\":1,}", "{\"a\":1,\"a\":2}", "01", "1.", "1e", "-", "tru", "\"\\x\"", "\"\\ud800\"", "\"\\u12\"", "\"a\nb\"", "[1] 2", "nan"})
+  for (const char* text :
+       {"", "{", "[1,]", "{\"a\":1,}", "{\"a\":1,\"a\":2}", "01", "1.", "1e", "-", "tru", "\"\\x\"", "\"\\ud800\"", "\"\\u12\"", "\"a\nb\"", "[1] 2", "nan"})
     CHECK_THROWS_AS(parse_json(text), JsonError);
   CHECK_THROWS_AS(parse_json(std::string(100, '[')), JsonError);
   CHECK_THROWS_AS(parse_json("18446744073709551616").as_unsigned(), JsonError);

@@ -30,7 +30,12 @@ TEST_CASE("the stream is the same for any number of threads and from any start")
 
 TEST_CASE("a bad sample raises at its place, or is skipped, counted and named") {
   auto raising = make(4, OnError::kRaise, 11);
-  CHECK_THROWS_AS([&] { while (raising.next()) {} }(), FormatError);
+  CHECK_THROWS_AS(
+      [&] {
+        while (raising.next()) {
+        }
+      }(),
+      FormatError);
   auto skipping = make(4, OnError::kSkip, 11);
   std::int64_t samples = 0;
   while (const auto batch = skipping.next()) samples += batch->samples();

@@ -8,10 +8,13 @@ TEST_CASE("every thread runs its body, and the destructor stops and joins") {
   std::atomic<bool> stop{false};
   {
     sslmed::ThreadPool pool;
-    pool.start(4, [&](unsigned i) {
-      ran += static_cast<int>(i) + 1;
-      while (!stop) std::this_thread::yield();
-    }, [&] { stop = true; });
+    pool.start(
+        4,
+        [&](unsigned i) {
+          ran += static_cast<int>(i) + 1;
+          while (!stop) std::this_thread::yield();
+        },
+        [&] { stop = true; });
     CHECK(pool.size() == 4);
   }
   CHECK(stop);

@@ -16,7 +16,15 @@ PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
 
 def flat(batch):
     view = batch.patches[0]
-    parts = [view.values, view.coords, view.grid, view.extra, torch.tensor(view.lengths), torch.tensor(view.slots), torch.tensor(batch.sample_ids)]
+    parts = [
+        view.values,
+        view.coords,
+        view.grid,
+        view.extra,
+        torch.tensor(view.lengths),
+        torch.tensor(view.slots),
+        torch.tensor(batch.sample_ids),
+    ]
     return parts + [t for t in (view.keep, view.masked) if t is not None]
 
 
@@ -167,7 +175,17 @@ def test_unknown_channels_are_named(rng):
     assert positions.isnan().any(1).tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize("kwargs", [{"threads": 0}, {"batch_size": 0}, {"order": "x"}, {"mask": "x"}, {"ratio": 1.5, "mask": "random"}, {"on_error": "x"}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"threads": 0},
+        {"batch_size": 0},
+        {"order": "x"},
+        {"mask": "x"},
+        {"ratio": 1.5, "mask": "random"},
+        {"on_error": "x"},
+    ],
+)
 def test_loader_refuses(tiny_site, kwargs):
     with pytest.raises(ValueError):
         list(sm.Loader(tiny_site, PRE, **kwargs))

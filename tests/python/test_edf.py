@@ -96,7 +96,10 @@ def test_subsecond_start(tmp_path):
 
 
 def test_annotation_text_encodings(tmp_path):
-    notes = {0: b"+0.5\x14" + "Größe".encode() + b"\x14two\x14\x00", 1: b"+1\x14" + "Größe".encode("latin-1") + b"\x14\x00"}
+    notes = {
+        0: b"+0.5\x14" + "Größe".encode() + b"\x14two\x14\x00",
+        1: b"+1\x14" + "Größe".encode("latin-1") + b"\x14\x00",
+    }
     f = open_edf(Edf(kind="EDF+C", notes=notes).write(tmp_path / "n.edf"))
     assert [a[2] for a in f.annotations] == ["Größe", "two", "Größe"]
 
@@ -119,7 +122,8 @@ def test_bdf(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pmin", "pmax"), [("-100", "+100"), ("-1E2", "1e+2"), ("-100.000", "100."), ("   -100", "100\x00\x00"), ("-00100", "00100")]
+    ("pmin", "pmax"),
+    [("-100", "+100"), ("-1E2", "1e+2"), ("-100.000", "100."), ("   -100", "100\x00\x00"), ("-00100", "00100")],
 )
 def test_odd_numbers(tmp_path, pmin, pmax):
     f = open_edf(Edf([Signal(pmin=pmin, pmax=pmax)]).write(tmp_path / "a.edf"))
@@ -166,7 +170,10 @@ def test_short_and_missing_files(tmp_path):
         open_edf(tmp_path)
 
 
-@pytest.mark.parametrize("bounds", [{"dmin": "5", "dmax": "5"}, {"pmin": "1", "pmax": "1"}, {"pmax": "inf"}, {"pmin": "nan"}, {"pmax": "1e999"}])
+@pytest.mark.parametrize(
+    "bounds",
+    [{"dmin": "5", "dmax": "5"}, {"pmin": "1", "pmax": "1"}, {"pmax": "inf"}, {"pmin": "nan"}, {"pmax": "1e999"}],
+)
 def test_a_signal_without_scale_is_refused_not_raw(tmp_path, bounds):
     path = Edf([Signal("ok"), Signal("bad", **bounds)]).write(tmp_path / "r.edf")
     with pytest.warns(sm.FormatWarning, match="no usable range"):

@@ -14,7 +14,10 @@ def reference(pred, target, mask, norm):
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("shape", [(2, 7, 12), (1, 300, 200), (3, 1, 2)])
 def test_equals_reference(rng, norm, shape):
-    pred, target = torch.randn(shape, dtype=torch.float64, requires_grad=True), torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    pred, target = (
+        torch.randn(shape, dtype=torch.float64, requires_grad=True),
+        torch.randn(shape, dtype=torch.float64, requires_grad=True),
+    )
     mask = (torch.rand(shape[:2]) > 0.4).double()
     mask[0, 0] = 1
     ours, theirs = masked_mse(pred, target, mask, norm), reference(pred, target, mask, norm)
@@ -25,7 +28,10 @@ def test_equals_reference(rng, norm, shape):
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_gradcheck(norm):
-    pred, target = torch.randn(2, 5, 6, dtype=torch.float64, requires_grad=True), torch.randn(2, 5, 6, dtype=torch.float64, requires_grad=True)
+    pred, target = (
+        torch.randn(2, 5, 6, dtype=torch.float64, requires_grad=True),
+        torch.randn(2, 5, 6, dtype=torch.float64, requires_grad=True),
+    )
     mask = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 1, 0, 1]])
     assert torch.autograd.gradcheck(lambda p, t: masked_mse(p, t, mask, norm), (pred, target))
 

@@ -33,7 +33,10 @@ def pick(state, *candidates):
 def block_state(state, theirs, ours):
     out = {}
     for leaf in ("weight", "bias"):
-        qkv = [pick(state, f"{theirs}.attention.attention.{n}.{leaf}", f"{theirs}.attention.{m}.{leaf}") for n, m in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"))]
+        qkv = [
+            pick(state, f"{theirs}.attention.attention.{n}.{leaf}", f"{theirs}.attention.{m}.{leaf}")
+            for n, m in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"))
+        ]
         out[f"{ours}.attn.qkv.{leaf}"] = torch.cat(qkv)
         out[f"{ours}.attn.proj.{leaf}"] = pick(state, f"{theirs}.attention.output.dense.{leaf}", f"{theirs}.attention.o_proj.{leaf}")
         out[f"{ours}.norm1.{leaf}"] = pick(state, f"{theirs}.layernorm_before.{leaf}")
@@ -53,7 +56,12 @@ def from_vit_mae(model, depth, decoder_depth):
         "decoder.mask_token": state["decoder.mask_token"],
         "decoder.pos_embed": state["decoder.decoder_pos_embed"],
     }
-    for ours, theirs in (("encoder.norm", "vit.layernorm"), ("decoder.embed", "decoder.decoder_embed"), ("decoder.norm", "decoder.decoder_norm"), ("decoder.pred", "decoder.decoder_pred")):
+    for ours, theirs in (
+        ("encoder.norm", "vit.layernorm"),
+        ("decoder.embed", "decoder.decoder_embed"),
+        ("decoder.norm", "decoder.decoder_norm"),
+        ("decoder.pred", "decoder.decoder_pred"),
+    ):
         for leaf in ("weight", "bias"):
             out[f"{ours}.{leaf}"] = state[f"{theirs}.{leaf}"]
     layers = "vit.encoder.layer" if any(k.startswith("vit.encoder.layer.") for k in state) else "vit.layers"
@@ -151,7 +159,10 @@ def test_create_has_timm_names_and_shapes():
     assert model(torch.randn(2, 3, 224, 224)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("patch", "image", "shape"), [((1, 50), (4, 200), (2, 1, 4, 200)), ((25,), (100,), (2, 1, 100)), ((4, 4, 4), (8, 8, 8), (2, 1, 8, 8, 8))])
+@pytest.mark.parametrize(
+    ("patch", "image", "shape"),
+    [((1, 50), (4, 200), (2, 1, 4, 200)), ((25,), (100,), (2, 1, 100)), ((4, 4, 4), (8, 8, 8), (2, 1, 8, 8, 8))],
+)
 def test_any_rank(patch, image, shape):
     model = create("vit_tiny", patch, image, 1, dim=24, depth=2, heads=2)
     n = math.prod(i // p for i, p in zip(image, patch, strict=True))
@@ -272,6 +283,20 @@ def test_mae_on_packed_tokens_equals_one_at_a_time():
     assert (pred - torch.cat([s[1] for s in singles])).abs().max() <= 1e-10
     weighted = sum(s[0].item() * len(m) for s, m in zip(singles, maskeds, strict=True)) / sum(map(len, maskeds))
     assert abs(loss.item() - weighted) <= 1e-10
+
+
+def test_spectral_target_equals_its_definition():
+    mae = MaskedAutoencoder(eeg_encoder(), decoder_dim=32, decoder_depth=1, decoder_heads=2, target="spectrum", norm_target=False).double()
+    values, coords, extra = tokens(10)
+    m = sm.masking.random(10, 0.5, 1, 0)
+    loss, pred, _ = mae.forward_tokens(values, [10], m.keep[0], m.masked[0], [5], coords, extra)
+    target = torch.log(torch.fft.rfft(values[m.masked[0]]).abs() ** 2 / 50 + 1e-4)
+    assert pred.shape == (5, 26)
+    assert abs((loss - (pred - target).square().mean()).item()) <= 1e-10
+    with pytest.raises(ValueError):
+        MaskedAutoencoder(eeg_encoder(), target="x")
+    with pytest.raises(ValueError):
+        MaskedAutoencoder(create("vit_tiny", 8, 16, 1, dim=24, depth=1, heads=2), target="spectrum")
 
 
 def test_mirror_behaves_like_a_module(tmp_path):

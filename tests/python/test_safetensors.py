@@ -51,7 +51,11 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         ({"a": ENTRY | {"more": 1}}, b"\0" * 8, "exactly"),
         ({"a": {"dtype": "F32"}}, b"", "exactly"),
         ({"__metadata__": {"a": 1}}, b"", "not a string"),
-        (b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4, "duplicate"),
+        (
+            b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            b"\0" * 4,
+            "duplicate",
+        ),
         (b"[]", b"", "start with"),
         (b"{} x", b"", "nothing more"),
         (b'{"a":' + b"[" * 100 + b"]" * 100 + b"}", b"", "nesting"),

@@ -18,7 +18,15 @@ import sslmed as sm
 from sslmed.nn import Encoder, MaskedAutoencoder
 
 PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
-SMALL = {"encoder": "vit_tiny", "depth": 1, "batch_size": 4, "epochs": 2, "preprocessing": PRE, "progress": False, "tensorboard": False}
+SMALL = {
+    "encoder": "vit_tiny",
+    "depth": 1,
+    "batch_size": 4,
+    "epochs": 2,
+    "preprocessing": PRE,
+    "progress": False,
+    "tensorboard": False,
+}
 
 
 def weights(path):
@@ -85,11 +93,7 @@ def test_kill_and_resume_gives_the_same_bits(tiny_site, tmp_path, attempt):
 def test_checkpoints_survive_kill_during_save(tmp_path):
     """A process that saves without pause is killed at random: what lies under the name is always whole."""
     script = (
-        "import sys, torch, sslmed as sm\n"
-        "i = 0\n"
-        "while True:\n"
-        "    sm.io.save_safetensors({'a': torch.full((200_000,), float(i))}, sys.argv[1])\n"
-        "    i += 1\n"
+        "import sys, torch, sslmed as sm\ni = 0\nwhile True:\n    sm.io.save_safetensors({'a': torch.full((200_000,), float(i))}, sys.argv[1])\n    i += 1\n"
     )
     path = tmp_path / "x.safetensors"
     seen = set()
@@ -216,7 +220,12 @@ def test_one_step_equals_torch(tiny_site):
     trainer.fit()
     decay = [p for n, p in theirs.named_parameters() if p.dim() > 1 and p.numel() != p.shape[-1]]
     plain = [p for n, p in theirs.named_parameters() if not (p.dim() > 1 and p.numel() != p.shape[-1])]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], lr=1e-3, betas=(0.9, 0.95), fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        lr=1e-3,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
     total = trainer.total_steps
     for step, batch in enumerate(loader):
         for group in optimizer.param_groups:
@@ -242,7 +251,19 @@ def test_schedule_and_bf16(tiny_site, tmp_path):
     assert all(t.dtype == torch.float32 for t in run.encoder.state_dict().values())
 
 
-@pytest.mark.parametrize("kwargs", [{"method": "x"}, {"encoder": "x"}, {"epochs": 0}, {"batch_size": 10_000}, {"lr": 0}, {"ratio": 0.999}, {"accumulate": 1000}, {"ema_decay": 1.0}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"method": "x"},
+        {"encoder": "x"},
+        {"epochs": 0},
+        {"batch_size": 10_000},
+        {"lr": 0},
+        {"ratio": 0.999},
+        {"accumulate": 1000},
+        {"ema_decay": 1.0},
+    ],
+)
 def test_pretrain_refuses(tiny_site, tmp_path, kwargs):
     with pytest.raises(ValueError):
         sm.pretrain(tiny_site, out=tmp_path / "r", **(SMALL | kwargs))

@@ -34,7 +34,18 @@ def test_notch_equals_scipy(rng):
     np.testing.assert_allclose(T.notch(torch.from_numpy(x), 250, 50).numpy(), signal.filtfilt(b, a, x), atol=1e-9)
 
 
-@pytest.mark.parametrize(("sfreq", "to", "up", "down"), [(500, 200, 2, 5), (250, 200, 4, 5), (256, 200, 25, 32), (160, 200, 5, 4), (200, 200, 1, 1), (487.5, 200, 16, 39), (512, 128, 1, 4)])
+@pytest.mark.parametrize(
+    ("sfreq", "to", "up", "down"),
+    [
+        (500, 200, 2, 5),
+        (250, 200, 4, 5),
+        (256, 200, 25, 32),
+        (160, 200, 5, 4),
+        (200, 200, 1, 1),
+        (487.5, 200, 16, 39),
+        (512, 128, 1, 4),
+    ],
+)
 def test_resample_equals_scipy(rng, sfreq, to, up, down):
     x = rng.normal(size=(3, 1501))
     np.testing.assert_allclose(T.resample(torch.from_numpy(x), sfreq, to).numpy(), signal.resample_poly(x, up, down, axis=1), atol=1e-10)
@@ -62,7 +73,17 @@ def test_robust_scale_equals_numpy(rng):
     np.testing.assert_allclose(T.robust_scale(torch.from_numpy(x), clip=2.0).numpy(), theirs, atol=1e-12)
 
 
-@pytest.mark.parametrize("call", [lambda x: T.bandpass(x, 100, 10, 5), lambda x: T.bandpass(x, 100, 1, 60), lambda x: T.bandpass(x[:, :5], 100, 1, 40), lambda x: T.notch(x, 100, 50), lambda x: T.resample(x, 0, 1), lambda x: T.zscore(x[0])])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: T.bandpass(x, 100, 10, 5),
+        lambda x: T.bandpass(x, 100, 1, 60),
+        lambda x: T.bandpass(x[:, :5], 100, 1, 40),
+        lambda x: T.notch(x, 100, 50),
+        lambda x: T.resample(x, 0, 1),
+        lambda x: T.zscore(x[0]),
+    ],
+)
 def test_refusals(call):
     with pytest.raises(ValueError):
         call(torch.randn(2, 300))
@@ -92,7 +113,20 @@ def test_electrodes_lie_where_mne_has_them():
     assert max(angles) < 25, names[int(np.argmax(angles))]
 
 
-@pytest.mark.parametrize(("label", "name"), [("EEG FP1-REF", "Fp1"), ("Fc5.", "FC5"), ("T3", "T3"), ("cz", "Cz"), ("EEG T5-LE", "T5"), ("A1", "A1"), ("ECG", None), ("X9", None), ("", None)])
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("EEG FP1-REF", "Fp1"),
+        ("Fc5.", "FC5"),
+        ("T3", "T3"),
+        ("cz", "Cz"),
+        ("EEG T5-LE", "T5"),
+        ("A1", "A1"),
+        ("ECG", None),
+        ("X9", None),
+        ("", None),
+    ],
+)
 def test_standard_names(label, name):
     assert T.standard_name(label) == name
 

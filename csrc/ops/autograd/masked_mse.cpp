@@ -1,11 +1,11 @@
 // The autograd formula of masked_mse. Once differentiable: nothing that we train needs a second derivative of it, and a
 // wrong one would be worse than an error.
 
+#include "ops/masked_mse.h"
+
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
-
-#include "ops/masked_mse.h"
 
 namespace sslmed::ops {
 namespace {

@@ -1,5 +1,7 @@
 // Torch-aware launch code; built only where torch has CUDA.
 
+#include "ops/masked_mse.h"
+
 #include <ATen/Functions.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -7,7 +9,6 @@
 #include <torch/library.h>
 
 #include "ops/cuda/masked_mse_kernel.h"
-#include "ops/masked_mse.h"
 
 namespace sslmed::ops {
 
@@ -17,11 +18,16 @@ namespace {
 
 cuda::Scalar scalar_of(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return cuda::Scalar::kFloat;
-    case at::kDouble: return cuda::Scalar::kDouble;
-    case at::kHalf: return cuda::Scalar::kHalf;
-    case at::kBFloat16: return cuda::Scalar::kBFloat16;
-    default: TORCH_CHECK_TYPE(false, "masked_mse: unsupported dtype ", tensor.scalar_type());
+    case at::kFloat:
+      return cuda::Scalar::kFloat;
+    case at::kDouble:
+      return cuda::Scalar::kDouble;
+    case at::kHalf:
+      return cuda::Scalar::kHalf;
+    case at::kBFloat16:
+      return cuda::Scalar::kBFloat16;
+    default:
+      TORCH_CHECK_TYPE(false, "masked_mse: unsupported dtype ", tensor.scalar_type());
   }
 }
 
@@ -33,8 +39,8 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::T
   TORCH_CHECK_VALUE(count.item<double>() > 0, "masked_mse: the mask is empty, so there is nothing to average over");
   const std::int64_t rows = p.size(0) * p.size(1);
   auto sums = at::empty({rows}, p.options().dtype(at::kDouble));
-  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), w.const_data_ptr<float>(), sums.data_ptr<double>(), rows, p.size(2),
-                                       norm, c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), w.const_data_ptr<float>(), sums.data_ptr<double>(), rows,
+                                       p.size(2), norm, c10::cuda::getCurrentCUDAStream()));
   return (sums.sum() / count).to(at::toOpMathType(p.scalar_type()));
 }
 

@@ -107,10 +107,18 @@ __global__ void backward_kernel(const T* pred, const T* target, const float* wei
 template <class F>
 cudaError_t dispatch(Scalar type, F&& launch) {
   switch (type) {
-    case Scalar::kFloat: launch(float{}); break;
-    case Scalar::kDouble: launch(double{}); break;
-    case Scalar::kHalf: launch(__half{}); break;
-    case Scalar::kBFloat16: launch(__nv_bfloat16{}); break;
+    case Scalar::kFloat:
+      launch(float{});
+      break;
+    case Scalar::kDouble:
+      launch(double{});
+      break;
+    case Scalar::kHalf:
+      launch(__half{});
+      break;
+    case Scalar::kBFloat16:
+      launch(__nv_bfloat16{});
+      break;
   }
   return cudaGetLastError();
 }
@@ -122,7 +130,8 @@ cudaError_t masked_mse_rows(Scalar type, const void* pred, const void* target, c
   if (rows == 0) return cudaSuccess;
   return dispatch(type, [&](auto tag) {
     using T = decltype(tag);
-    forward_kernel<T><<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(static_cast<const T*>(pred), static_cast<const T*>(target), weights, row_sums, n, norm);
+    forward_kernel<T>
+        <<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(static_cast<const T*>(pred), static_cast<const T*>(target), weights, row_sums, n, norm);
   });
 }
 
@@ -132,7 +141,7 @@ cudaError_t masked_mse_rows_backward(Scalar type, const void* pred, const void* 
   return dispatch(type, [&](auto tag) {
     using T = decltype(tag);
     backward_kernel<T><<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(static_cast<const T*>(pred), static_cast<const T*>(target), weights, scale,
-                                                                            static_cast<T*>(grad_pred), static_cast<T*>(grad_target), n, norm);
+                                                                             static_cast<T*>(grad_pred), static_cast<T*>(grad_target), n, norm);
   });
 }
 

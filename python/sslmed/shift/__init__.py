@@ -82,9 +82,7 @@ def report(
         ValueError: A column is missing or empty in one cohort.
     """
     names = (public.name, clinic.name) if public.name != clinic.name else (f"{public.name} (a)", f"{clinic.name} (b)")
-    people = pd.concat(
-        [public.subjects.assign(cohort=names[0]), clinic.subjects.assign(cohort=names[1])], ignore_index=True
-    )
+    people = pd.concat([public.subjects.assign(cohort=names[0]), clinic.subjects.assign(cohort=names[1])], ignore_index=True)
     lines: list[dict[str, Any]] = []
     for column in by:
         a, b = (_column(c, column) for c in (public, clinic))
@@ -100,10 +98,13 @@ def report(
         x = np.concatenate([features.band_power(c, shared) for c in (public, clinic)])
         lines += _domain("domain classifier: band power", x, public, clinic, seed, bootstrap)
     if target is not None:
-        for row, kwargs in ((f"{target}: within {names[0]}", {}), (f"{target}: {names[0]} → {names[1]}", {"test": clinic})):
+        for row, kwargs in (
+            (f"{target}: within {names[0]}", {}),
+            (f"{target}: {names[0]} → {names[1]}", {"test": clinic}),
+        ):
             result = transfer(encoder, public, target, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
             for _, line in result.table.iterrows():
-                lines.append(line.to_dict() | {"row": f"{row}: {line['row']}"})
+                lines.append({str(k): v for k, v in line.items()} | {"row": f"{row}: {line['row']}"})
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "p"])
     return ShiftReport(table, names, people, embedding)
 
@@ -142,7 +143,15 @@ def _numeric(column: str, a: Any, b: Any, seed: int, draws: int) -> list[dict[st
     for metric, statistic in (("difference", difference), ("cohen_d", cohen), ("ks", ks)):
         low, high = _interval(statistic, x, y, seed, draws)
         lines.append(
-            {"row": column, "metric": metric, "value": statistic(x, y), "low": low, "high": high, "n_subjects": len(x) + len(y), "p": p.get(metric)}
+            {
+                "row": column,
+                "metric": metric,
+                "value": statistic(x, y),
+                "low": low,
+                "high": high,
+                "n_subjects": len(x) + len(y),
+                "p": p.get(metric),
+            }
         )
     return lines
 
@@ -158,7 +167,17 @@ def _categorical(column: str, a: Any, b: Any, seed: int, draws: int) -> list[dic
     p = float(stats.chi2_contingency(counts).pvalue) if len(levels) > 1 else 1.0
     low, high = _interval(distance, x, y, seed, draws)
     n = len(x) + len(y)
-    return [{"row": column, "metric": "total_variation", "value": distance(x, y), "low": low, "high": high, "n_subjects": n, "p": p}]
+    return [
+        {
+            "row": column,
+            "metric": "total_variation",
+            "value": distance(x, y),
+            "low": low,
+            "high": high,
+            "n_subjects": n,
+            "p": p,
+        }
+    ]
 
 
 def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:

@@ -144,6 +144,3 @@ def bootstrap(statistic: Callable[[Array], float], groups: Array, *, draws: int 
         return float("nan"), float("nan")
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
-
-
-

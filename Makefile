@@ -1,0 +1,97 @@
+# make demo   set up everything and run the main job on the embedded SYNTHETIC cohort
+# make test   set up everything and run every check
+# The rest is for those who work on sslmed: lint, bench, soak, sanitize, gpu, stubs, format, clean.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build/py
+# Real recordings, for the tests that compare with other readers on them; those skip visibly without.
+export SSLMED_DATA ?= $(abspath $(wildcard ../shared/data))
+
+.PHONY: demo test setup setup-test build build-test lint pytest ctest stubs format bench soak sanitize tsan gpu clean
+
+demo: build
+	rm -rf demo
+	$(BIN)/sslmed demo --out demo
+
+test: build-test lint ctest pytest
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+$(VENV)/.base: pyproject.toml tools/system_packages.sh
+	tools/system_packages.sh libedf-dev
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q 'torch==2.13.*' 'scikit-build-core>=0.10' ninja
+	$(BIN)/python tools/requirements.py | xargs -d '\n' $(BIN)/python -m pip install -q
+	touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	tools/system_packages.sh catch2 ccache
+	$(BIN)/python tools/requirements.py test lint oracles bench | xargs -d '\n' $(BIN)/python -m pip install -q
+	touch $@
+
+setup: $(VENV)/.base
+setup-test: $(VENV)/.test
+
+build: setup
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD)
+
+build-test: setup-test
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+CPP := $$(find csrc tests/cpp -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+lint: setup-test
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/mypy
+	$(BIN)/python tools/check_arrows.py
+	$(BIN)/python tools/make_stubs.py --check
+	tools/compile_cuda.sh
+
+ctest:
+	ctest --test-dir $(BUILD) --output-on-failure -j 2
+
+pytest:
+	$(BIN)/python -m pytest -q
+
+stubs:
+	$(BIN)/python tools/make_stubs.py
+
+format:
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+	$(BIN)/clang-format -i $(CPP)
+
+# Every benchmark writes benchmarks/results/<name>.json: the peer and ours in one run.
+bench: build-test
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
+
+# What is too long for every commit.
+soak: build-test sanitize tsan
+	SSLMED_SOAK=1 $(BIN)/python -m pytest -q tests/python -k 'damaged or kill'
+
+# C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, then the file readers from Python under the same.
+sanitize: setup-test
+	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
+	cmake --build build/asan
+	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure
+
+tsan: setup-test
+	cmake -S . --preset tsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
+	cmake --build build/tsan --target test_core
+	build/tsan/tests/cpp/test_core
+
+# On a machine with a GPU, whose torch has CUDA; nothing is downloaded. At most nine minutes.
+gpu:
+	tools/gpu.sh
+
+clean:
+	rm -rf build demo $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

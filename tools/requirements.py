@@ -1,0 +1,19 @@
+"""Prints the dependencies of pyproject.toml, and of the extras named as arguments, one a line."""
+
+import re
+import sys
+from pathlib import Path
+
+text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text()
+
+
+def listed(name: str) -> list[str]:
+    block = re.search(rf"^{re.escape(name)} = \[(.*?)\]", text, re.S | re.M)
+    if block is None:
+        raise SystemExit(f"pyproject.toml has no {name}")
+    return re.findall(r'"([^"]+)"', block[1])
+
+
+# torch is installed first and by itself, so that its pin decides.
+for requirement in [r for r in listed("dependencies") if not r.startswith("torch")] + [r for extra in sys.argv[1:] for r in listed(extra)]:
+    print(requirement)
