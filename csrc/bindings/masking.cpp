@@ -51,6 +51,15 @@ void bind_masking(py::module_& m) {
         return out;
       },
       py::arg("seed"), py::arg("epoch"), py::arg("index"), py::arg("stream"), py::arg("n"), "The first n words of a draw, for tests and benchmarks.");
+  m.def(
+      "philox_sum",
+      [](std::uint64_t seed, std::int64_t n) {
+        Philox random({seed, 0, 0}, Stream::kMask);
+        std::uint64_t sum = 0;
+        for (std::int64_t i = 0; i < n; ++i) sum += random.next_u32();
+        return sum;
+      },
+      py::arg("seed"), py::arg("n"), "Draws n words and adds them up: the generator's own speed, for benchmarks.");
 }
 
 }  // namespace sslmed::bindings

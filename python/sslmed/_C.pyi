@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'COMPILER', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'random_mask', 'recording_channels', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'COMPILER', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_channels', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'write_edf', 'zscore']
 class FormatError(ValueError):
     ...
 class ReadError(OSError):
@@ -405,6 +405,10 @@ def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> 
 def philox(seed: int, epoch: int, index: int, stream: int, n: int) -> list[int]:
     """
     The first n words of a draw, for tests and benchmarks.
+    """
+def philox_sum(seed: int, n: int) -> int:
+    """
+    Draws n words and adds them up: the generator's own speed, for benchmarks.
     """
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...

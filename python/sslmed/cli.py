@@ -26,7 +26,7 @@ def _cohort(path: Path, name: str | None = None):  # type: ignore[no-untyped-def
 def demo(
     out: _Out = Path("demo"),
     seed: _Seed = 0,
-    epochs: Annotated[int, typer.Option(help="Of the pretraining.")] = 12,
+    epochs: Annotated[int, typer.Option(help="Of the pretraining.")] = 8,
     subjects: Annotated[tuple[int, int], typer.Option(help="Of the public site and of the clinic.")] = (48, 60),
     threads: _Threads = 2,
 ) -> None:
@@ -163,9 +163,8 @@ def main() -> None:
 
     warnings.showwarning = show
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without click's own handling, an Exit comes back as its code.
+        sys.exit(app(standalone_mode=False) or 0)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         sys.exit(130)

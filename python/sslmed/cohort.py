@@ -271,6 +271,9 @@ class Cohort:
             if stratify is None:
                 splitter, y = GroupKFold(k, shuffle=True, random_state=seed), None
             else:
+                per_value = self.table.groupby(stratify)["subject"].nunique()
+                if per_value.min() < k:
+                    raise ValueError(f"{self.name}: {stratify} {per_value.idxmin()!r} has {per_value.min()} subjects, too few for {k} folds; ask for fewer")
                 splitter, y = StratifiedGroupKFold(k, shuffle=True, random_state=seed), self.table[stratify].astype(str)
         for train, test in splitter.split(rows, y, groups):
             refuse_overlap(groups[train], groups[test])

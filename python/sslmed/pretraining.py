@@ -340,6 +340,7 @@ class _Reporter:
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step)
         self._bar: Any = None
+        self._reported = 0.0
         if progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -376,8 +377,8 @@ class _Reporter:
                         self._board.add_scalar(key, value, int(row["step"]))
         if self._bar is not None and rows:
             last = rows[-1]
-            span = last["seconds"] - (rows[0]["seconds"] if len(rows) > 1 else 0.0)
-            counted = sum(row["samples"] for row in (rows[1:] if len(rows) > 1 else rows))
-            rate = counted / span if span > 0 else 0.0
+            span = last["seconds"] - self._reported
+            rate = sum(row["samples"] for row in rows) / span if span > 0 else 0.0
+            self._reported = last["seconds"]
             self._bar.update(self._task, completed=last["step"] + 1, loss=last["loss"], rate=rate)
         return self._callback is None or self._callback(rows) is not False

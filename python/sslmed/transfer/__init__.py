@@ -66,7 +66,8 @@ def transfer(
     Args:
         encoder: Pretrained; None for the baselines that need none.
         cohort: Recordings with a column ``target``; those without a value are left out.
-        target: A column of the cohort's table: a numeric one with more than ten values is regressed, else classified.
+        target: A column of the cohort's table: a numeric one is regressed, unless it is made of at most
+            ten whole numbers that repeat; anything else is classified.
         protocol: "linear" (logistic or ridge regression, its strength chosen inside the training subjects) or "knn".
         folds: Number of folds over subjects, or "loso" to leave one out at a time. Unused with ``test``.
         test: Another cohort to test on; the probe is then fitted on all of ``cohort``.

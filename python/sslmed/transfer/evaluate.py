@@ -22,8 +22,12 @@ METRICS = {"classification": ("balanced_accuracy", "auroc"), "regression": ("mae
 
 
 def is_regression(target: Array) -> bool:
-    """A numeric target with more than ten values is regressed; anything else is classified."""
-    return bool(np.issubdtype(target.dtype, np.number)) and len(np.unique(target)) > 10
+    """A numeric target is regressed, unless it is made of a few whole numbers that repeat: those are classes."""
+    if not np.issubdtype(target.dtype, np.number):
+        return False
+    values = np.unique(target)
+    classes = len(values) <= 10 and len(target) >= 3 * len(values) and np.array_equal(values, np.round(values))
+    return not classes
 
 
 def probe(protocol: str, regression: bool) -> Any:

@@ -1,0 +1,58 @@
+"""Paired timing: the contestants take turns in one process, so that a noisy machine disturbs all of them alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def paired(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2) -> dict[str, dict[str, float]]:
+    """Seconds a call: median, min and max over rounds; every round times each contestant once, in turning order."""
+    repeats = {}
+    for name, call in contestants.items():
+        call()
+        start, n = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds / 2:
+            call()
+            n += 1
+        repeats[name] = max(1, round(n * 2))
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for r in range(rounds):
+        for name in names[r % len(names) :] + names[: r % len(names)]:
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                contestants[name]()
+            times[name].append((time.perf_counter() - start) / repeats[name])
+    return {name: {"median": statistics.median(t), "min": min(t), "max": max(t)} for name, t in times.items()}
+
+
+def machine() -> dict[str, Any]:
+    import torch
+
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def write(name: str, body: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine()} | body, indent=2) + "\n")
+    for key, value in body.items():
+        if not isinstance(value, dict):
+            print(f"{name}: {key} = {value}")
+        elif key == "ratios":
+            for row, ratio in value.items():
+                print(f"{name}: {row}: {ratio:.2f}x")
+
+
+def data_root() -> Path | None:
+    root = os.environ.get("SSLMED_DATA")
+    return Path(root) if root and Path(root).is_dir() else None

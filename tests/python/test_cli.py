@@ -1,0 +1,115 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_training import site_root
+
+import sslmed as sm
+
+
+def run(*args, **kwargs):
+    return subprocess.run([sys.executable, "-m", "sslmed", *map(str, args)], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["info"]])
+def test_help(command):
+    result = run(*command, "--help")
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
+
+
+def test_info():
+    result = run("info")
+    assert result.returncode == 0
+    for word in ("sslmed", "torch", "CUDA", "EDFlib", "cores"):
+        assert word in result.stdout
+
+
+def test_the_whole_line(tiny_site, tiny_clinic, tmp_path):
+    out = tmp_path / "run"
+    result = run("pretrain", site_root(tiny_site), "--out", out, "--epochs", 2, "--threads", 2, "--seed", 1, *FAST)
+    assert result.returncode == 0, result.stderr
+    assert (out / "encoder.safetensors").exists()
+    assert (out / "history.csv").exists()
+    again = run("pretrain", site_root(tiny_site), "--out", out, "--epochs", 2, *FAST)
+    assert again.returncode == 2
+    assert "already holds a run" in again.stderr
+    result = run("transfer", out / "encoder.safetensors", site_root(tiny_clinic), "--target", "diagnosis", "--folds", 3, "--out", tmp_path / "t")
+    assert result.returncode == 0, result.stderr
+    assert set(pd.read_csv(tmp_path / "t/transfer.csv")["row"]) == {"dummy", "band power", "random encoder", "pretrained encoder"}
+    result = run("shift", site_root(tiny_site), site_root(tiny_clinic), "--encoder", out / "encoder.safetensors", "--out", tmp_path / "s")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "s/shift.html").exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["pretrain", "nowhere", "--out", "x"],
+        ["pretrain", ".", "--out", "x"],
+        ["pretrain", "--out", "x"],
+        ["pretrain", ".", "--out", "x", "--epochs", "many"],
+        ["pretrain", ".", "--out", "x", "--method", "none"],
+        ["transfer", "none.safetensors", ".", "--target", "y", "--out", "x"],
+        ["unknown"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(args, tmp_path):
+    result = run(*args, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+
+
+def test_interrupt_saves_and_exits_130(tiny_site, tmp_path):
+    out = tmp_path / "run"
+    args = ["pretrain", site_root(tiny_site), "--out", str(out), "--epochs", "100000", "--checkpoint-every", "5", *map(str, FAST)]
+    process = subprocess.Popen([sys.executable, "-m", "sslmed", *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    pressed = time.time()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert time.time() - pressed < 10
+    assert not (out / "encoder.safetensors").exists()
+
+
+def test_demo_writes_what_it_promises(tmp_path):
+    result = run("demo", "--out", tmp_path / "d", "--epochs", 1, "--subjects", 10, 25, "--seed", 3)
+    assert result.returncode == 0, result.stderr
+    for name in ("report.html", "transfer.csv", "shift.csv"):
+        assert "SYNTHETIC" in (tmp_path / "d" / name).read_text()
+    site = sm.Cohort.from_bids(tmp_path / "d/data/clinic")
+    assert set(site.table["diagnosis"]) == {"control", "back", "widespread", "joint", "neuropathic"}
+    edf = sm.io.open_edf(site.table["path"][0])
+    assert edf.annotations[0][2] == "SYNTHETIC"
+    assert "SYNTHETIC" in edf.patient
+    assert sm.io.validate(site.table["path"][0], strict=True) == []
+
+
+def test_the_cohort_depends_on_the_seed_alone(tmp_path):
+    from sslmed import demo
+
+    a = demo.write_cohort(tmp_path / "a", demo.CLINIC, 2, seconds=5, seed=1)
+    b = demo.write_cohort(tmp_path / "b", demo.CLINIC, 3, seconds=5, seed=1)
+    for i in range(2):
+        assert Path(a.table["path"][i]).read_bytes() == Path(b.table["path"][i]).read_bytes()
+
+
+def test_wrong_torch_is_one_clear_sentence():
+    from sslmed._core import check_torch
+
+    check_torch("2.13.0", "2.13.1+cpu")
+    with pytest.raises(ImportError, match=r"built for torch 2\.13\.0, and torch 2\.11\.0 is running"):
+        check_torch("2.13.0", "2.11.0")

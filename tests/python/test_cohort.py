@@ -1,0 +1,125 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import sslmed as sm
+from sslmed.cohort import refuse_overlap
+
+
+def people(n=12, **columns):
+    table = pd.DataFrame({"subject": [f"s{i // 2}" for i in range(n)], **columns})
+    return sm.Cohort.from_arrays(np.random.default_rng(0).normal(size=(n, 2, 500)), 100, ["Fp1", "Cz"], table)
+
+
+def test_bids(tiny_clinic):
+    assert len(tiny_clinic) == 15
+    assert {"path", "subject", "task", "age", "sex", "site", "diagnosis"} <= set(tiny_clinic.table)
+    assert set(tiny_clinic.table["sex"]) <= {"F", "M"}
+    assert tiny_clinic.channels()[0][1] == 256
+    assert tiny_clinic.unknown_channels() == []
+
+
+def test_bids_refusals(tmp_path):
+    with pytest.raises(sm.ReadError, match="nowhere"):
+        sm.Cohort.from_bids(tmp_path / "nowhere")
+    with pytest.raises(sm.FormatError, match="found none"):
+        sm.Cohort.from_bids(tmp_path)
+    (tmp_path / "x_eeg.edf").write_bytes(b"")
+    with pytest.raises(sm.FormatError, match="sub-"):
+        sm.Cohort.from_bids(tmp_path)
+    (tmp_path / "x_eeg.edf").rename(tmp_path / "sub-01_task-rest_eeg.edf")
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-02\t50\n")
+    with pytest.raises(sm.FormatError, match="sub-01"):
+        sm.Cohort.from_bids(tmp_path)
+    (tmp_path / "participants.tsv").write_text("id\tage\nsub-01\t50\n")
+    with pytest.raises(sm.FormatError, match="participant_id"):
+        sm.Cohort.from_bids(tmp_path)
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\tn/a\tfemale\n")
+    cohort = sm.Cohort.from_bids(tmp_path)
+    assert np.isnan(cohort.table["age"][0])
+    assert cohort.table["sex"][0] == "F"
+    with pytest.raises(sm.FormatError, match="task other"):
+        sm.Cohort.from_bids(tmp_path, task="other")
+
+
+def test_table(tmp_path, tiny_site):
+    tiny_site.table[["path", "subject", "age"]].to_csv(tmp_path / "m.tsv", sep="\t", index=False)
+    cohort = sm.Cohort.from_table(tmp_path / "m.tsv")
+    assert len(cohort) == len(tiny_site)
+    assert cohort.name == "m"
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="'path'"):
+        sm.Cohort.from_table(tmp_path / "bad.csv")
+    with pytest.raises(sm.ReadError):
+        sm.Cohort.from_table(tmp_path / "none.tsv")
+    (tmp_path / "empty.tsv").write_text("path\tsubject\n")
+    with pytest.raises(ValueError, match="no recordings"):
+        sm.Cohort.from_table(tmp_path / "empty.tsv")
+    with pytest.raises(ValueError, match="needs a subject"):
+        sm.Cohort.from_table(pd.DataFrame({"path": ["a"], "subject": [None]}))
+
+
+def test_npz(tmp_path):
+    np.savez(tmp_path / "a.npz", data=np.zeros((2, 300)), sfreq=250, channels=["Fp1", "Cz"], subject="s1")
+    cohort = sm.Cohort.from_npz([tmp_path / "a.npz"])
+    assert cohort.channels() == [(["Fp1", "Cz"], 250.0)]
+    assert cohort.table["subject"][0] == "s1"
+    np.savez(tmp_path / "b.npz", data=np.zeros((2, 300)))
+    with pytest.raises(sm.FormatError, match="sfreq"):
+        sm.Cohort.from_npz([tmp_path / "b.npz"])
+    np.savez(tmp_path / "c.npz", data=np.array([object()]), sfreq=1, channels=["a"], subject="s")
+    with pytest.raises(sm.FormatError, match=r"c\.npz"):
+        sm.Cohort.from_npz([tmp_path / "c.npz"])
+    (tmp_path / "d.npz").write_bytes(b"no zip")
+    with pytest.raises(sm.FormatError):
+        sm.Cohort.from_npz([tmp_path / "d.npz"])
+    with pytest.raises(sm.ReadError):
+        sm.Cohort.from_npz([tmp_path / "none.npz"])
+
+
+def test_arrays_refuse_mismatches():
+    table = pd.DataFrame({"subject": ["a", "b"]})
+    for values, sfreq, names in (
+        (np.zeros((3, 2, 100)), 100, ["Fp1", "Cz"]),
+        (np.zeros((2, 2, 100)), 100, ["Fp1"]),
+        (np.zeros((2, 2, 100)), [100], ["Fp1", "Cz"]),
+        (np.zeros((2, 100)), 100, ["Fp1"]),
+    ):
+        with pytest.raises(ValueError):
+            sm.Cohort.from_arrays(values, sfreq, names, table)
+
+
+@pytest.mark.parametrize("k", [2, 3, 6, "loso"])
+def test_folds_keep_subjects_apart_and_cover_everything(k):
+    cohort = people()
+    seen = []
+    for train, test in cohort.folds(k, seed=1):
+        assert not set(cohort.table["subject"][train]) & set(cohort.table["subject"][test])
+        seen += list(test)
+    assert sorted(seen) == list(range(12))
+
+
+def test_folds_refuse_and_split(rng):
+    cohort = people(y=list("aabb" * 3))
+    for k in (1, 7, "x"):
+        with pytest.raises(ValueError, match="folds"):
+            list(cohort.folds(k))
+    train, test = cohort.split(0.3, stratify="y", seed=2)
+    assert len(train) + len(test) == 12
+    refuse_overlap(train.table["subject"], test.table["subject"])
+    with pytest.raises(ValueError):
+        cohort.split(1.5)
+
+
+def test_leakage_is_refused():
+    with pytest.raises(ValueError, match="s1"):
+        refuse_overlap(["s0", "s1"], ["s1", "s2"])
+
+
+def test_subsets_keep_their_arrays():
+    cohort = people(age=range(12))
+    part = cohort.query("age >= 6")
+    assert len(part) == 6
+    assert part._arrays[0][0] is cohort._arrays[6][0]
+    assert len(cohort.with_columns(z=1).table["z"]) == 12
+    assert "12 recordings of 6 subjects" in repr(cohort)

@@ -1,0 +1,46 @@
+"""CUDA equals CPU. Skips visibly without a GPU or without the kernels."""
+
+import pytest
+import torch
+
+from sslmed._core import C
+from sslmed.losses import masked_mse
+
+pytestmark = pytest.mark.skipif(not (torch.cuda.is_available() and C.HAS_CUDA), reason="needs a GPU and a build with CUDA kernels")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 7, 200), (3, 50, 768), (1, 5, 4096), (4, 3, 2)])
+@pytest.mark.parametrize("norm", [True, False])
+def test_masked_mse(dtype, shape, norm):
+    pred, target = torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
+    mask = (torch.rand(shape[:2]) > 0.3).float()
+    mask[0, 0] = 1
+    results = []
+    for device in ("cpu", "cuda"):
+        p, t = pred.to(device).requires_grad_(), target.to(device).requires_grad_()
+        loss = masked_mse(p, t, mask.to(device), norm)
+        loss.backward()
+        results.append([x.detach().cpu().double() for x in (loss, p.grad, t.grad)])
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 1e-2)
+    for a, b in zip(*results, strict=True):
+        assert (a - b).norm() <= tolerance * b.norm() + 1e-12
+
+
+def test_masked_mse_refuses_an_empty_mask():
+    x = torch.randn(1, 2, 8, device="cuda")
+    with pytest.raises(ValueError):
+        masked_mse(x, x, torch.zeros(1, 2, device="cuda"))
+
+
+def test_training_on_the_gpu_follows_the_cpu(tiny_site, tmp_path):
+    import sslmed as sm
+
+    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+    runs = [
+        sm.pretrain(
+            tiny_site, encoder="vit_tiny", depth=2, batch_size=4, epochs=2, preprocessing=pre, out=tmp_path / d, device=d, progress=False, tensorboard=False
+        )
+        for d in ("cpu", "cuda")
+    ]
+    assert (runs[0].history["loss"] - runs[1].history["loss"]).abs().max() < 1e-2

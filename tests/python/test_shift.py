@@ -1,0 +1,64 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import sslmed as sm
+from sslmed.nn import Encoder
+
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+
+
+def cohort(name, n, age, female, gain=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3, 1200)) * gain
+    table = pd.DataFrame(
+        {"subject": [f"{name}{i}" for i in range(n)], "age": rng.normal(age, 8, n), "sex": np.where(rng.random(n) < female, "F", "M"), "y": rng.normal(size=n)}
+    )
+    return sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz", "O2"], table, name=name)
+
+
+def test_differences_and_tests():
+    a, b = cohort("a", 40, 30, 0.4), cohort("b", 30, 55, 0.8, gain=3.0, seed=1)
+    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age", "sex", "site"], bootstrap=200)
+    assert list(report.table.columns)[:6] == ["row", "metric", "value", "low", "high", "n_subjects"]
+    rows = report.table.set_index(["row", "metric"])
+    x, y = a.table["age"], b.table["age"]
+    assert rows.loc[("age", "difference"), "value"] == pytest.approx(y.mean() - x.mean())
+    assert rows.loc[("age", "difference"), "p"] == pytest.approx(stats.ttest_ind(x, y, equal_var=False).pvalue)
+    assert rows.loc[("age", "ks"), "value"] == pytest.approx(stats.ks_2samp(x, y).statistic)
+    assert rows.loc[("age", "difference"), "low"] < 25 < rows.loc[("age", "difference"), "high"]
+    share = abs((a.table["sex"] == "F").mean() - (b.table["sex"] == "F").mean())
+    assert rows.loc[("sex", "total_variation"), "value"] == pytest.approx(share)
+    assert rows.loc[("site", "total_variation"), "value"] == 1.0
+    # A threefold gain is plain in band power, and gone after z-scoring.
+    assert rows.loc[("domain classifier: band power", "auroc"), "value"] > 0.95
+    assert rows.loc[("domain classifier: features", "auroc"), "value"] < 0.8
+    for row in ("features", "band power"):
+        assert abs(rows.loc[(f"domain classifier: {row}, random split", "auroc"), "value"] - 0.5) < 0.25
+
+
+def test_target_plot_and_save(tmp_path):
+    a, b = cohort("a", 20, 30, 0.4), cohort("b", 20, 55, 0.8, seed=1)
+    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age"], target="y", bootstrap=20)
+    assert report.table["row"].str.contains("y: a → b: pretrained").any()
+    assert len(report.plot().axes) == 3
+    report.save(str(tmp_path / "s.html"))
+    report.save(str(tmp_path / "s.csv"))
+    assert "domain classifier" in (tmp_path / "s.html").read_text()
+    assert len(pd.read_csv(tmp_path / "s.csv")) == len(report.table)
+
+
+def test_refusals():
+    a, b = cohort("a", 10, 30, 0.4), cohort("b", 10, 55, 0.8)
+    with pytest.raises(ValueError, match="height"):
+        sm.shift.report(a, b, by=["height"])
+    with pytest.raises(ValueError, match="empty"):
+        sm.shift.report(a, b.with_columns(age=np.nan), by=["age"])
+
+
+def test_same_subject_names_are_two_people():
+    a, b = cohort("a", 10, 30, 0.5), cohort("b", 10, 30, 0.5, seed=2)
+    b = sm.Cohort.from_arrays([v for v, _, _ in b._arrays], 100, ["Fp1", "Cz", "O2"], b.table.assign(subject=a.table["subject"]), name="b")
+    table = sm.shift.report(a, b, by=["age"], bootstrap=20).table
+    assert table["n_subjects"].max() == 20

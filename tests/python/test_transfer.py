@@ -1,0 +1,133 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+import sslmed as sm
+from sslmed.nn import Encoder
+from sslmed.transfer import evaluate, features
+
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder("vit_tiny", PRE, depth=1)
+
+
+def test_metrics_equal_scikit_learn(rng):
+    y = rng.normal(size=50)
+    p = y + rng.normal(size=50)
+    assert evaluate.score("mae", y, p) == pytest.approx(metrics.mean_absolute_error(y, p))
+    assert evaluate.score("r2", y, p) == pytest.approx(metrics.r2_score(y, p))
+    assert evaluate.score("r", y, p) == pytest.approx(np.corrcoef(y, p)[0, 1])
+    for k in (2, 4):
+        classes = np.array(list("abcd")[:k])
+        y = np.r_[classes, rng.choice(classes, 60)]
+        p = np.round(rng.dirichlet(np.ones(k), len(y)), 1)  # with ties
+        assert evaluate.score("balanced_accuracy", y, p, classes) == pytest.approx(metrics.balanced_accuracy_score(y, classes[p.argmax(1)]))
+        theirs = np.mean([metrics.roc_auc_score(y == c, p[:, i]) for i, c in enumerate(classes)]) if k > 2 else metrics.roc_auc_score(y == "b", p[:, 1])
+        assert evaluate.score("auroc", y, p, classes) == pytest.approx(theirs)
+    assert np.isnan(evaluate.score("auroc", np.array(["a"]), np.array([[1.0, 0.0]]), np.array(["a", "b"])))
+    with pytest.raises(ValueError, match="unknown metric"):
+        evaluate.score("x", y, p, classes)
+
+
+@pytest.mark.parametrize(
+    ("values", "regression"),
+    [([0, 1] * 10, False), ([1.5, 2.5] * 10, True), (range(20), True), ([20, 30, 40], True), (list("ab") * 5, False), ([1.0, 2.0, 3.0] * 3, False)],
+)
+def test_kind_of_target(values, regression):
+    assert evaluate.is_regression(np.array(list(values))) == regression
+
+
+def test_bootstrap_draws_subjects_not_rows(rng):
+    groups = np.repeat(np.arange(20), 50)
+    values = np.repeat(rng.normal(size=20), 50)
+    low, high = evaluate.bootstrap(lambda i: float(values[i].mean()), groups, draws=2000, seed=1)
+    width = 2 * 1.96 * values[::50].std() / np.sqrt(20)
+    assert high - low == pytest.approx(width, rel=0.25)
+
+
+def test_rows_and_columns(encoder, tiny_clinic):
+    result = sm.transfer(encoder, tiny_clinic, "diagnosis", folds=3, bootstrap=50)
+    assert list(result.table.columns) == ["row", "metric", "value", "low", "high", "n_subjects"]
+    assert list(dict.fromkeys(result.table["row"])) == ["dummy", "band power", "random encoder", "pretrained encoder"]
+    assert set(result.table["metric"]) == {"balanced_accuracy", "auroc"}
+    assert (result.table["n_subjects"] == 15).all()
+    assert result.predictions.notna().all().all()
+    again = sm.transfer(encoder, tiny_clinic, "diagnosis", folds=3, bootstrap=50)
+    pd.testing.assert_frame_equal(result.table, again.table)
+    regressed = sm.transfer(encoder, tiny_clinic, "age", protocol="knn", folds=3, bootstrap=50)
+    assert set(regressed.table["metric"]) == {"mae", "r2", "r"}
+
+
+def test_it_finds_what_is_there_and_nothing_else(rng):
+    """A cohort whose classes differ in alpha power: band power must find it; with shuffled labels nothing may."""
+    n, t = 40, np.arange(3000) / 100
+    y = np.array(["a", "b"] * (n // 2))
+    x = rng.normal(size=(n, 3, 3000)) * 10
+    x += np.where(y == "b", 40.0, 5.0)[:, None, None] * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, size=(n, 3, 1)))
+    table = pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y, "shuffled": rng.permutation(y)})
+    cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz", "O2"], table)
+    real = sm.transfer(None, cohort, "y", bootstrap=100).table.set_index(["row", "metric"])
+    assert real.loc[("band power", "auroc"), "value"] > 0.95
+    assert abs(real.loc[("dummy", "balanced_accuracy"), "value"] - 0.5) < 0.2
+    none = sm.transfer(None, cohort, "shuffled", bootstrap=100).table.set_index(["row", "metric"])
+    assert none.loc[("band power", "auroc"), "value"] < 0.8
+
+
+def test_band_power_is_in_the_right_band():
+    t = np.arange(2000) / 100
+    x = np.stack([np.sin(2 * np.pi * f * t) * 10 for f in (2.5, 6, 10, 20)])[None] + np.random.default_rng(0).normal(size=(1, 4, 2000)) * 0.01
+    cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Fp2", "O1", "O2"], pd.DataFrame({"subject": ["a"]}))
+    power = features.band_power(cohort).reshape(4, len(features.BANDS))
+    # Average reference spreads each sine to all channels with a third of its amplitude; its own channel keeps most.
+    assert features.common_channels(cohort) == ["Fp1", "Fp2", "O1", "O2"]
+    assert [int(np.argmax(power[:, band])) for band in range(4)] == [0, 1, 2, 3]
+
+
+def test_cross_cohort(encoder, tiny_site, tiny_clinic):
+    result = sm.transfer(encoder, tiny_clinic, "age", test=tiny_site, bootstrap=20)
+    assert (result.table["n_subjects"] == 6).all()
+    with pytest.raises(ValueError, match="training and test data at once"):
+        sm.transfer(encoder, tiny_clinic, "age", test=tiny_clinic.subset([0, 1]))
+
+
+@pytest.mark.parametrize(("target", "kwargs"), [("none", {}), ("task", {}), ("age", {"protocol": "x"}), ("age", {"folds": 100})])
+def test_refusals(encoder, tiny_clinic, target, kwargs):
+    with pytest.raises(ValueError):
+        sm.transfer(encoder, tiny_clinic, target, **kwargs)
+
+
+def test_a_fold_predicts_subjects_it_never_saw():
+    """A memoriser (1-NN on the subject's own number) must fail: its training folds hold no row of the test subject."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 4)
+    y = np.repeat(rng.choice(["a", "b"], 30), 4)
+    x = np.repeat(rng.normal(size=(30, 5)), 4, axis=0) + 1e-6 * rng.normal(size=(120, 5))
+    table = pd.DataFrame({"subject": groups.astype(str), "y": y})
+    cohort = sm.Cohort.from_arrays(np.zeros((120, 1, 10)), 100, ["Cz"], table)
+    p = evaluate.cross_predict(x, y, groups, list(cohort.folds(5, stratify="y")), "knn", False)
+    assert evaluate.score("balanced_accuracy", y, p, np.unique(y)) < 0.8
+
+
+def test_encode_does_not_depend_on_batches_or_threads(encoder, tiny_site):
+    a, recording = encoder.encode(tiny_site, batch_size=3, threads=1)
+    b, _ = encoder.encode(tiny_site, batch_size=64, threads=8)
+    assert (a - b).abs().max() < 1e-5
+    assert recording.tolist() == sorted(recording.tolist())
+    assert not (encoder.encode(tiny_site, pooling="cls")[0] - a).abs().max() < 1e-3
+    assert encoder.randomised().state_dict()["norm.weight"].shape == encoder.state_dict()["norm.weight"].shape
+    assert not encoder.randomised().state_dict()["blocks.0.attn.qkv.weight"].equal(encoder.state_dict()["blocks.0.attn.qkv.weight"])
+
+
+def test_plot_and_save(encoder, tiny_clinic, tmp_path):
+    result = sm.transfer(encoder, tiny_clinic, "age", folds=3, bootstrap=20)
+    assert result.plot().get_xlabel().startswith("mean absolute error")
+    result.save(str(tmp_path / "t.csv"))
+    result.save(str(tmp_path / "t.html"))
+    page = (tmp_path / "t.html").read_text()
+    assert "pretrained encoder" in page
+    assert "data:image/png" in page
+    assert "http" not in page.replace("http-equiv", "")
