@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn as tnn
 import sslmed as sm
 from sslmed.nn import Encoder, MaskedAutoencoder, create
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -118,6 +120,17 @@ def test_mae_equals_transformers(vit_mae, dtype):
     expected = from_vit_mae(Gradients(), 3, 2)
     for name, grad in grads.items():
         assert (grad - expected[name]).abs().max() <= tol, name
+
+
+def test_mae_equals_golden_values():
+    """What transformers gave when tests/golden/make_vit_mae.py ran; needs no reference package."""
+    golden = sm.io.load_safetensors(GOLDEN / "vit_mae.safetensors")
+    encoder = create("vit_tiny", 4, 16, 1, positions="sincos", dim=16, depth=2, heads=2)
+    mae = MaskedAutoencoder(encoder, decoder_dim=16, decoder_depth=1, decoder_heads=2)
+    mae.load_state_dict({k.removeprefix("weights."): v for k, v in golden.items() if k.startswith("weights.")})
+    loss, pred, _ = mae(golden["images"], golden["keep"], golden["masked"])
+    assert abs((loss - golden["loss"]).item()) <= 1e-5
+    assert (pred.view_as(golden["pred"]) - golden["pred"]).abs().max() <= 1e-5
 
 
 def test_sincos_positions_are_the_papers_code():
