@@ -87,7 +87,7 @@ sanitize: setup-test
 tsan: setup-test
 	cmake -S . --preset tsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/tsan --target test_core
-	build/tsan/tests/cpp/test_core
+	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/cpp/test_core
 
 # On a machine with a GPU, whose torch has CUDA; nothing is downloaded. At most nine minutes.
 gpu:

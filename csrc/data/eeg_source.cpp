@@ -31,6 +31,10 @@ EegSource::EegSource(std::vector<RecordingEntry> entries, const EegOptions& opti
     }
     prepared_.push_back(std::move(prepared));
   }
+  // One line a name: a large cohort has the same trigger channel ten thousand times.
+  for (const auto& [name, seen] : left_out_)
+    notes_.push_back(seen.second + ": channel " + quote(name) + " has no known position and is left out" +
+                     (seen.first > 1 ? ", here and in " + std::to_string(seen.first - 1) + " other recordings" : ""));
   if (windows_.empty()) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
 }
 
@@ -47,7 +51,7 @@ EegSource::Prepared EegSource::prepare(RecordingEntry entry, const std::vector<s
       prepared.space.positions.push_back({unknown, unknown, unknown});
       prepared.space.extra.push_back(static_cast<std::int32_t>(found - extra.begin()));
     } else {
-      notes_.push_back(recording.name() + ": channel " + quote(name) + " has no known position and is left out");
+      ++left_out_.try_emplace(name, 0, recording.name()).first->second.first;
       continue;
     }
     prepared.rows.push_back(i);

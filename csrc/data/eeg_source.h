@@ -1,8 +1,10 @@
 #pragma once
 // Windows of EEG recordings, filtered, resampled, re-referenced and scaled on the fly, in the loader's threads.
 
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/recording.h"
@@ -68,6 +70,7 @@ class EegSource : public Source {
   std::vector<Prepared> prepared_;
   std::vector<Window> windows_;
   std::vector<std::string> notes_;
+  std::map<std::string, std::pair<int, std::string>> left_out_;  // channel to how often, and where first
 };
 
 }  // namespace sslmed::data

@@ -244,10 +244,14 @@ std::string Trainer::save() {
 }
 
 void Trainer::rotate() const {
-  std::vector<std::filesystem::path> kept;
+  std::vector<std::filesystem::path> kept, stale;
   for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
     if (const auto name = entry.path().filename().string(); name.rfind("step-", 0) == 0 && entry.path().extension() == ".safetensors")
       kept.push_back(entry.path());
+  // What a killed process left half-written; a run has one writer, and it is not writing now.
+  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
+    if (entry.path().filename().string().find(".safetensors.tmp-") != std::string::npos) stale.push_back(entry.path());
+  for (const auto& path : stale) std::filesystem::remove(path);
   std::sort(kept.begin(), kept.end());
   for (std::size_t i = 0; i + static_cast<std::size_t>(options_.keep_last) < kept.size(); ++i) std::filesystem::remove(kept[i]);
 }

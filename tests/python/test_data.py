@@ -167,6 +167,7 @@ def test_unknown_channels_are_named(rng):
     assert cohort.unknown_channels() == ["X1", "X2"]
     with pytest.warns(sm.FormatWarning) as caught:
         source = cohort.source(PRE)
+    assert len(caught) == 2
     assert [str(w.message).split("channel ")[1][:4] for w in caught] == ["'X1'", "'X2'"]
     assert source.sample(0)[0].shape[0] == 1
     source = cohort.source(PRE, extra_channels=["X1", "X2"])

@@ -193,7 +193,8 @@ def test_the_interpreter_is_free_while_training(tiny_site, tmp_path):
     thread.join()
     # A loop that held the lock would leave the other thread no tick between two callbacks.
     assert ticks[0] > 0.2 * elapsed / 0.001
-    assert len(held) <= elapsed / 0.5 + 2
+    # It calls back twice a second, and at the end of each of the 20 epochs, where a checkpoint would be due.
+    assert len(held) <= elapsed / 0.5 + 20 + 2
     assert sum(held) == trainer.total_steps
 
 
