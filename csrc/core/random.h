@@ -27,8 +27,8 @@ class Philox {
   Philox(const Draw& draw, Stream stream);
 
   std::uint32_t next_u32() {
-    if (used_ == 4) refill();
-    return block_[used_++];
+    if (used_ == size_) refill();
+    return words_[used_++];
   }
   // Uniform in [0, bound) without bias (Lemire, 2019). bound must be positive.
   std::uint32_t below(std::uint32_t bound) {
@@ -55,10 +55,13 @@ class Philox {
  private:
   void refill();
 
+  // One block at first, since most draws need a word or two; many at once from then on, side by side in vector registers.
+  static constexpr unsigned kBlocks = 16;
+
   std::array<std::uint32_t, 2> key_;
-  std::array<std::uint32_t, 4> counter_;
-  std::array<std::uint32_t, 4> block_{};
-  unsigned used_ = 4;
+  std::uint64_t index_, next_block_ = 0;
+  alignas(64) std::array<std::uint32_t, 4 * kBlocks> words_;
+  unsigned used_ = 0, size_ = 0;
 };
 
 // A permutation of [0, n) under one name (Fisher-Yates). n is limited to 2^32.
