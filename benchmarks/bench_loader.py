@@ -35,6 +35,8 @@ def stub_torchaudio() -> None:
         module = Anything(name)
         module.__path__ = []
         sys.modules[name] = module
+        if "." in name:
+            setattr(sys.modules["torchaudio"], name.rpartition(".")[2], module)
 
 
 class Transformed(torch.utils.data.Dataset):
@@ -61,11 +63,11 @@ class Transformed(torch.utils.data.Dataset):
 def peer(paths: list[str]) -> Transformed:
     stub_torchaudio()
     import mne
-    from braindecode.datasets import BaseConcatDataset, BaseDataset
+    from braindecode.datasets import BaseConcatDataset, RawDataset
     from braindecode.preprocessing import create_fixed_length_windows
 
     mne.set_log_level("ERROR")
-    recordings = BaseConcatDataset([BaseDataset(mne.io.read_raw_edf(p, preload=False), {"target": 0}, target_name="target") for p in paths])
+    recordings = BaseConcatDataset([RawDataset(mne.io.read_raw_edf(p, preload=False), {"target": 0}, target_name="target") for p in paths])
     windows = create_fixed_length_windows(recordings, window_size_samples=1500, window_stride_samples=1000, drop_last_window=True, preload=False)
     return Transformed(windows)
 

@@ -88,7 +88,7 @@ def main() -> None:
         started = time.perf_counter()
         contestants["torch.compile"]()
         compile_seconds = time.perf_counter() - started
-        times = paired(contestants, rounds=7, seconds=1.5)
+        times = paired(contestants, rounds=5, seconds=0.8)
         body[f"{precision}, s a step of {BATCH}"] = times
         body[f"{precision}, compile_seconds"] = {"first step": compile_seconds}
         body["ratios"][f"{precision}, against eager"] = times["eager"]["median"] / times["sslmed"]["median"]
