@@ -13,10 +13,8 @@ std::pair<at::Tensor, at::Tensor> random(std::int64_t n_tokens, double ratio, st
   const auto keep = masking::keep_count(n_tokens, ratio);
   auto kept = at::empty({batch, keep}, at::kLong), masked = at::empty({batch, n_tokens - keep}, at::kLong);
   auto *kept_at = kept.data_ptr<std::int64_t>(), *masked_at = masked.data_ptr<std::int64_t>();
-  for (std::int64_t b = 0; b < batch; ++b) {
-    Philox draw({seed, 0, static_cast<std::uint64_t>(b)}, Stream::kMask);
-    masking::random_mask(n_tokens, keep, draw, kept_at + b * keep, masked_at + b * (n_tokens - keep));
-  }
+  for (std::int64_t b = 0; b < batch; ++b)
+    masking::random_mask(n_tokens, keep, {seed, 0, static_cast<std::uint64_t>(b)}, kept_at + b * keep, masked_at + b * (n_tokens - keep));
   return {kept, masked};
 }
 

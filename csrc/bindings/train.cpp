@@ -1,3 +1,5 @@
+#include <chrono>
+
 #include "bindings/bindings.h"
 #include "core/error.h"
 #include "train/encode.h"
@@ -8,10 +10,24 @@ namespace {
 
 using namespace sslmed::train;
 
+// A trainer that knows for how long its loop held the interpreter lock.
+struct PyTrainer : Trainer {
+  using Trainer::Trainer;
+  double gil_seconds = 0;
+};
+
+struct Stopwatch {
+  explicit Stopwatch(double& into) : total(into) {}
+  ~Stopwatch() { total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+  double& total;
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};
+
 // Calls Python with the interpreter lock, and lets it see signals: a Ctrl-C becomes KeyboardInterrupt here.
-Report wrap(const py::object& callback) {
-  return [&callback](const std::vector<Record>& records) {
+Report wrap(const py::object& callback, double& gil_seconds) {
+  return [&callback, &gil_seconds](const std::vector<Record>& records) {
     const py::gil_scoped_acquire acquire;
+    const Stopwatch held(gil_seconds);
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (callback.is_none()) return true;
     py::list rows;
@@ -58,28 +74,29 @@ void bind_train(py::module_& m) {
       .def_readwrite("keep_last", &TrainOptions::keep_last)
       .def_readwrite("report_interval", &TrainOptions::report_interval)
       .def_readwrite("config", &TrainOptions::config);
-  py::class_<Trainer>(m, "Trainer")
+  py::class_<PyTrainer>(m, "Trainer")
       .def(py::init([](std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
                        unsigned threads, unsigned prefetch, const std::string& on_error, const TrainOptions& options) {
              if (on_error != "raise" && on_error != "skip") throw ValueError("on_error must be 'raise' or 'skip', got '" + on_error + "'");
              const data::LoaderOptions loader{threads, prefetch, on_error == "skip" ? data::OnError::kSkip : data::OnError::kRaise, 0, 0};
-             return std::make_unique<Trainer>(std::move(objective), std::move(source), std::move(sampler), loader, options);
+             return std::make_unique<PyTrainer>(std::move(objective), std::move(source), std::move(sampler), loader, options);
            }),
            py::arg("objective"), py::arg("source"), py::arg("sampler"), py::arg("threads"), py::arg("prefetch"), py::arg("on_error"), py::arg("options"))
       .def("resume", &Trainer::resume, py::arg("path"), py::call_guard<py::gil_scoped_release>())
       .def("save", &Trainer::save, py::call_guard<py::gil_scoped_release>())
       .def(
           "fit",
-          [](Trainer& trainer, const py::object& callback) {
-            const auto report = wrap(callback);
+          [](PyTrainer& trainer, const py::object& callback) {
+            const auto report = wrap(callback, trainer.gil_seconds);
             const py::gil_scoped_release release;
             return trainer.fit(report);
           },
           py::arg("callback") = py::none(), "True when all steps were done, False when the callback asked to stop.")
+      .def_readonly("gil_seconds", &PyTrainer::gil_seconds)
       .def_property_readonly("step", &Trainer::step)
       .def_property_readonly("total_steps", &Trainer::total_steps)
       .def_property_readonly("failures",
-                             [](const Trainer& trainer) {
+                             [](const PyTrainer& trainer) {
                                std::vector<std::pair<std::int64_t, std::string>> out;
                                for (const auto& failure : trainer.failures()) out.emplace_back(failure.sample, failure.message);
                                return out;

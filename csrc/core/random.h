@@ -24,7 +24,8 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, st
 // A sequence of numbers under one name. Cheap to construct; holds no heap memory.
 class Philox {
  public:
-  Philox(const Draw& draw, Stream stream);
+  // `many`: that more than a few words will be drawn. The words are the same; the first ones then come many at a time too.
+  Philox(const Draw& draw, Stream stream, bool many = false);
 
   std::uint32_t next_u32() {
     if (used_ == size_) refill();
@@ -52,11 +53,11 @@ class Philox {
   // Standard normal (Box-Muller; uses two uniforms a value so that the sequence has no hidden half).
   double normal();
 
- private:
-  void refill();
+  static constexpr unsigned kBlocks = 16;  // computed side by side in vector registers
 
-  // One block at first, since most draws need a word or two; many at once from then on, side by side in vector registers.
-  static constexpr unsigned kBlocks = 16;
+ private:
+  void refill();  // one block at first, since most draws need a word or two; kBlocks from then on
+  void fill();
 
   std::array<std::uint32_t, 2> key_;
   std::uint64_t index_, next_block_ = 0;

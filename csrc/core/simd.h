@@ -1,9 +1,27 @@
 #pragma once
 // Hot loops are compiled for several instruction sets and chosen when the library is loaded, so that one wheel runs
-// everywhere and still uses AVX-512 where there is one. Not under sanitizers: their run time is not up when ifuncs resolve.
+// everywhere and still uses AVX2 with fused multiply-add, or AVX-512, where they are. Not under sanitizers: their run time
+// is not up when ifuncs resolve.
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if __GNUC__ >= 12
+#define SSLMED_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
 #define SSLMED_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
 #else
 #define SSLMED_CLONES
 #endif
+
+// For what a clone calls: it must be compiled with the clone's instructions, so inside it.
+#define SSLMED_INLINE inline __attribute__((always_inline))
+
+namespace sslmed {
+
+// Signals side by side, one a lane: a recursion in time is serial, so the channels are what fills a vector register.
+// Four doubles are a register of AVX2; GCC keeps wider vectors in memory where the registers are narrower.
+inline constexpr int kLanes = 4;
+// Aligned by name: a vector wider than the default target's registers would otherwise have another alignment in each clone.
+typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double)), aligned(kLanes * sizeof(double))));
+
+}  // namespace sslmed

@@ -14,7 +14,7 @@ struct Item {
   PatchView* view;
 };
 
-PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Item>& items) {
+PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Item>& items, BufferPool& pool) {
   // Equal lengths side by side; the sampler's order among equals, so that the result does not depend on threads.
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.view->count < b.view->count; });
   PatchBatch batch;
@@ -27,7 +27,7 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
     masked += static_cast<std::int64_t>(item.view->masked.size());
   }
   const std::int64_t patch = items.front().view->patch;
-  batch.values = at::empty({rows, patch}, at::kFloat);
+  batch.values = pool.empty({rows, patch});
   batch.coords = at::empty({rows, 4}, at::kFloat);
   batch.grid = at::empty({rows, 2}, at::kInt);
   batch.extra = at::empty({rows}, at::kLong);
@@ -43,7 +43,7 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
   auto* masked_at = masked > 0 ? batch.masked.data_ptr<std::int64_t>() : nullptr;
   std::int64_t row = 0;
   for (const auto& item : items) {
-    const PatchView& view = *item.view;
+    PatchView& view = *item.view;
     values = std::copy(view.values.begin(), view.values.end(), values);
     coords = std::copy(view.coords.begin(), view.coords.end(), coords);
     grid = std::copy(view.grid.begin(), view.grid.end(), grid);
@@ -54,6 +54,7 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
     batch.keep_lengths.push_back(static_cast<std::int64_t>(view.keep.size()));
     batch.slots.push_back(item.slot);
     row += view.count;
+    view = {};  // its memory is wanted for the next batch
   }
   return batch;
 }
@@ -71,13 +72,13 @@ std::int64_t Batch::samples() const {
   return static_cast<std::int64_t>(std::count_if(sample_ids.begin(), sample_ids.end(), [](std::int64_t id) { return id >= 0; }));
 }
 
-Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views) {
+Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views, BufferPool& pool) {
   Batch batch;
   batch.number = number;
   std::map<std::pair<std::string, std::int64_t>, std::vector<Item>> groups;
   for (std::size_t slot = 0; slot < views.size(); ++slot)
     for (auto& view : views[slot]) groups[{view.role, view.embedding}].push_back({static_cast<std::int64_t>(slot), &view});
-  for (auto& [key, items] : groups) batch.patches.push_back(pack(key.first, key.second, items));
+  for (auto& [key, items] : groups) batch.patches.push_back(pack(key.first, key.second, items, pool));
   batch.sample_ids = std::move(sample_ids);
   return batch;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/buffer_pool.h"
 #include "data/sample.h"
 
 namespace sslmed::data {
@@ -32,7 +33,7 @@ struct Batch {
   std::int64_t samples() const;  // that are there
 };
 
-// Packs the views of each sample (an empty list leaves the sample's place empty).
-Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views);
+// Packs the views of each sample (an empty list leaves the sample's place empty). Values come from `pool`.
+Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views, BufferPool& pool);
 
 }  // namespace sslmed::data

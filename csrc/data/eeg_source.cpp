@@ -1,12 +1,14 @@
 #include "data/eeg_source.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <utility>
 
 #include "core/error.h"
+#include "transforms/lanes.h"
 #include "transforms/montage.h"
 
 namespace sslmed::data {
@@ -80,6 +82,24 @@ SampleInfo EegSource::describe(std::int64_t index) const {
           options_.window};
 }
 
+// Filters rows of `length` samples and resamples them; outputs from `offset` on go to `into` [rows, output_length_].
+void EegSource::process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const {
+  thread_local transforms::LaneBuffer buffer, resampled;
+  std::int64_t pad = 0;
+  for (const auto& filter : prepared.filters) pad = std::max(pad, transforms::padding(filter));
+  Lanes* block = buffer.resize(length + 2 * pad) + pad;
+  Lanes* cut = resampled.resize(output_length_);
+  for (std::size_t first = 0; first < rows.size(); first += kLanes) {
+    const int n = static_cast<int>(std::min<std::size_t>(kLanes, rows.size() - first));
+    transforms::interleave(rows.data() + first, n, length, block);
+    for (const auto& filter : prepared.filters) transforms::filter_zero_phase(filter, block, length);
+    prepared.resampler->apply(block, length, offset, output_length_, cut);
+    std::array<double*, kLanes> results{};
+    for (int c = 0; c < n; ++c) results[static_cast<std::size_t>(c)] = into + (static_cast<std::int64_t>(first) + c) * output_length_;
+    transforms::deinterleave(cut, n, output_length_, results.data());
+  }
+}
+
 Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   if (index < 0 || index >= size()) throw ValueError("window " + std::to_string(index) + " of " + std::to_string(size()));
   const auto& window = windows_[static_cast<std::size_t>(index)];
@@ -96,45 +116,34 @@ Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   const std::int64_t periods = std::min(margin, start - window.first) / resampler.down();
   const std::int64_t first = start - periods * resampler.down(), last = std::min(window.last, start + prepared.input_length + margin);
   const std::int64_t length = last - first;
-  const auto channels = static_cast<std::int64_t>(prepared.rows.size());
-
+  const auto stored_channels = static_cast<std::int64_t>(prepared.rows.size());
   thread_local std::vector<float> stored;
-  thread_local std::vector<double> signal, resampled;
-  stored.resize(static_cast<std::size_t>(channels * length));
+  thread_local std::vector<double> signal;
+  stored.resize(static_cast<std::size_t>(stored_channels * length));
   recording.read(prepared.rows, first, last, stored.data());
-  signal.assign(stored.begin(), stored.end());
-  const auto good = transforms::good_channels(signal.data(), channels, length);
-  // A non-finite value would spread over the whole channel in a recursive filter; bad channels are dropped below.
-  for (std::int64_t c = 0; c < channels; ++c)
-    if (good[static_cast<std::size_t>(c)] == 0) std::fill_n(signal.begin() + c * length, length, 0.0);
-  for (const auto& filter : prepared.filters) transforms::filter_zero_phase(filter, signal.data(), channels, length);
-  const double* x = signal.data();
-  std::int64_t out_length = length;
-  if (!resampler.is_identity()) {
-    out_length = resampler.output_length(length);
-    resampled.resize(static_cast<std::size_t>(channels * out_length));
-    resampler.apply(signal.data(), channels, length, resampled.data());
-    x = resampled.data();
-  }
-  const std::int64_t offset = periods * resampler.up();
-  std::vector<double> cut(static_cast<std::size_t>(channels * output_length_));
-  for (std::int64_t c = 0; c < channels; ++c) std::copy_n(x + c * out_length + offset, output_length_, cut.begin() + c * output_length_);
-  if (options_.average_reference) transforms::average_reference(cut.data(), channels, output_length_, good);
-  transforms::scale_channels(cut.data(), channels, output_length_, good, options_.scaling, options_.clip);
 
+  // What carries no signal is left out before it can spread through a filter or into the average.
+  const auto usable = transforms::good_channels(stored.data(), stored_channels, length);
   Sample sample;
   sample.space.sfreq = options_.sfreq;
-  sample.values.reserve(cut.size());
-  for (std::int64_t c = 0; c < channels; ++c) {
-    if (good[static_cast<std::size_t>(c)] == 0) continue;
-    sample.values.insert(sample.values.end(), cut.begin() + c * output_length_, cut.begin() + (c + 1) * output_length_);
-    sample.space.positions.push_back(prepared.space.positions[static_cast<std::size_t>(c)]);
-    sample.space.extra.push_back(prepared.space.extra[static_cast<std::size_t>(c)]);
+  std::vector<const float*> rows;
+  for (std::size_t c = 0; c < usable.size(); ++c) {
+    if (usable[c] == 0) continue;
+    rows.push_back(stored.data() + static_cast<std::int64_t>(c) * length);
+    sample.space.positions.push_back(prepared.space.positions[c]);
+    sample.space.extra.push_back(prepared.space.extra[c]);
   }
-  if (sample.values.empty())
+  if (rows.empty())
     throw FormatError(recording.name(), "a signal on at least one channel from " + std::to_string(static_cast<double>(start) / recording.sfreq()) + " s on",
                       "only flat or non-finite ones");
-  sample.shape = {static_cast<std::int64_t>(sample.space.extra.size()), output_length_};
+  const auto channels = static_cast<std::int64_t>(rows.size());
+  signal.resize(static_cast<std::size_t>(channels * output_length_));
+  process(prepared, rows, length, periods * resampler.up(), signal.data());
+  const std::vector<char> good(rows.size(), 1);
+  if (options_.average_reference) transforms::average_reference(signal.data(), channels, output_length_, good);
+  transforms::scale_channels(signal.data(), channels, output_length_, good, options_.scaling, options_.clip);
+  sample.values.assign(signal.begin(), signal.end());
+  sample.shape = {channels, output_length_};
   return sample;
 }
 

@@ -63,6 +63,7 @@ class EegSource : public Source {
     std::int64_t start, slack;  // stored samples; slack: how far the start may move forward
     std::int64_t first, last;   // the stretch around it
   };
+  void process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const;
   Prepared prepare(RecordingEntry entry, const std::vector<std::string>& extra);
 
   EegOptions options_;

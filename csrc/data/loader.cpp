@@ -6,13 +6,23 @@
 #include "core/error.h"
 
 namespace sslmed::data {
+namespace {
+
+// As many batches as the threads need to have a sample each, and those made ahead.
+std::uint64_t in_flight(const LoaderOptions& options, const Sampler& sampler) {
+  const auto size = static_cast<std::uint64_t>(sampler.batch_size());
+  return (options.threads + size - 1) / size + options.prefetch;
+}
+
+}  // namespace
 
 Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, const LoaderOptions& options)
     : source_(std::move(source)),
       recipe_(std::move(recipe)),
       sampler_(std::move(sampler)),
       options_(options),
-      queue_(options.first, std::max(options.first, options.end), std::uint64_t{options.threads} + options.prefetch) {
+      queue_(options.first, std::max(options.first, options.end), in_flight(options, *sampler_)),
+      pool_(BufferPool::make(in_flight(options, *sampler_))) {
   if (options.threads < 1 || options.threads > 1024) throw ValueError("a loader needs 1 to 1,024 threads, got " + std::to_string(options.threads));
   threads_.start(options.threads, [this](unsigned) { work(); }, [this] { queue_.close(); });
 }
@@ -20,34 +30,63 @@ Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recip
 Loader::~Loader() { threads_.join(); }
 
 void Loader::work() {
-  while (const auto ticket = queue_.take_ticket()) {
-    try {
-      queue_.put(*ticket, make(*ticket));
-    } catch (...) {
-      queue_.fail(*ticket, std::current_exception());
-    }
+  std::size_t slot = 0;
+  while (const auto job = take(slot)) {
+    make(*job, slot);
+    if (job->left.fetch_sub(1) == 1) finish(*job);
   }
 }
 
-Batch Loader::make(std::uint64_t number) {
-  const auto picks = sampler_->batch(number);
-  const std::uint64_t epoch = number / static_cast<std::uint64_t>(sampler_->batches_per_epoch());
-  std::vector<std::int64_t> ids;
-  std::vector<std::vector<PatchView>> views(picks.size());
-  for (std::size_t slot = 0; slot < picks.size(); ++slot) {
-    const Draw draw{sampler_->seed(), epoch, picks[slot].draw};
-    ids.push_back(picks[slot].sample);
+std::shared_ptr<Loader::Job> Loader::take(std::size_t& slot) {
+  const std::lock_guard lock(job_mutex_);
+  while (!job_ || job_->next == job_->picks.size()) {
+    // Waiting for room under the lock is right: no other thread would find more to do.
+    const auto ticket = queue_.take_ticket();
+    if (!ticket) return nullptr;
+    auto job = std::make_shared<Job>();
     try {
-      views[slot] = recipe_->make(source_->sample(picks[slot].sample, draw), draw);
-    } catch (const std::exception& error) {
-      if (options_.on_error == OnError::kRaise) throw;
-      ids.back() = -1;
-      const std::lock_guard lock(failures_mutex_);
-      const bool known = std::any_of(failures_.begin(), failures_.end(), [&](const Failure& f) { return f.sample == picks[slot].sample; });
-      if (!known) failures_.push_back({picks[slot].sample, error.what()});
+      job->number = *ticket;
+      job->epoch = *ticket / static_cast<std::uint64_t>(sampler_->batches_per_epoch());
+      job->picks = sampler_->batch(*ticket);
+      for (const auto& pick : job->picks) job->ids.push_back(pick.sample);
+      job->views.resize(job->picks.size());
+      job->errors.resize(job->picks.size());
+      job->left = job->picks.size();
+    } catch (...) {
+      queue_.fail(*ticket, std::current_exception());
+      continue;
     }
+    job_ = std::move(job);
   }
-  return assemble(number, std::move(ids), std::move(views));
+  slot = job_->next++;
+  return job_;
+}
+
+void Loader::make(Job& job, std::size_t slot) {
+  const auto& pick = job.picks[slot];
+  const Draw draw{sampler_->seed(), job.epoch, pick.draw};
+  try {
+    job.views[slot] = recipe_->make(source_->sample(pick.sample, draw), draw);
+  } catch (const std::exception& error) {
+    job.errors[slot] = std::current_exception();
+    if (options_.on_error == OnError::kRaise) return;
+    job.ids[slot] = -1;
+    const std::lock_guard lock(failures_mutex_);
+    const bool known = std::any_of(failures_.begin(), failures_.end(), [&](const Failure& f) { return f.sample == pick.sample; });
+    if (!known) failures_.push_back({pick.sample, error.what()});
+  } catch (...) {
+    job.errors[slot] = std::current_exception();
+  }
+}
+
+void Loader::finish(Job& job) {
+  try {
+    for (std::size_t slot = 0; slot < job.errors.size(); ++slot)
+      if (job.errors[slot] && job.ids[slot] >= 0) std::rethrow_exception(job.errors[slot]);  // the first in the batch's order
+    queue_.put(job.number, assemble(job.number, std::move(job.ids), std::move(job.views), *pool_));
+  } catch (...) {
+    queue_.fail(job.number, std::current_exception());
+  }
 }
 
 std::optional<Batch> Loader::next() { return queue_.pop(); }

@@ -3,6 +3,7 @@
 // threads, and its whole state is one integer: the number of the next batch.
 
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,7 +23,7 @@ enum class OnError { kRaise, kSkip };
 
 struct LoaderOptions {
   unsigned threads = 1;
-  unsigned prefetch = 2;  // batches in flight beyond those that the threads work on
+  unsigned prefetch = 2;  // batches made ahead, besides the one that the threads work on
   OnError on_error = OnError::kRaise;
   std::uint64_t first = 0, end = 0;  // batches [first, end), counted through the epochs
 };
@@ -47,14 +48,32 @@ class Loader {
   const Source& source() const noexcept { return *source_; }
 
  private:
+  // A batch under way. The threads share its samples out, so that few batches are in memory at a time and the first one comes
+  // as soon as all of them can make it.
+  struct Job {
+    std::uint64_t number = 0, epoch = 0;
+    std::vector<Pick> picks;
+    std::vector<std::int64_t> ids;
+    std::vector<std::vector<PatchView>> views;
+    std::vector<std::exception_ptr> errors;
+    std::size_t next = 0;  // guarded by job_mutex_
+    std::atomic<std::size_t> left = 0;
+  };
+
   void work();
-  Batch make(std::uint64_t number);
+  // The job with a sample to make, and which; nothing when all are given out.
+  std::shared_ptr<Job> take(std::size_t& slot);
+  void make(Job& job, std::size_t slot);
+  void finish(Job& job);
 
   std::shared_ptr<const Source> source_;
   std::shared_ptr<const Recipe> recipe_;
   std::shared_ptr<const Sampler> sampler_;
   LoaderOptions options_;
   OrderedQueue<Batch> queue_;
+  std::shared_ptr<BufferPool> pool_;
+  std::mutex job_mutex_;
+  std::shared_ptr<Job> job_;
   mutable std::mutex failures_mutex_;
   std::vector<Failure> failures_;
   ThreadPool threads_;  // last: it is joined before anything that it uses goes

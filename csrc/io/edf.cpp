@@ -16,7 +16,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "samples are little-end
 constexpr double kMaxOnset = 1e10;  // s; beyond it an onset is damage, and sample positions would overflow
 
 template <class Real>
-inline void scale_i16(const unsigned char* from, std::int64_t n, Real gain, Real offset, Real* into) {
+SSLMED_INLINE void scale_i16(const unsigned char* from, std::int64_t n, Real gain, Real offset, Real* into) {
   for (std::int64_t k = 0; k < n; ++k) {
     std::int16_t stored;
     std::memcpy(&stored, from + 2 * k, 2);
@@ -26,19 +26,27 @@ inline void scale_i16(const unsigned char* from, std::int64_t n, Real gain, Real
 SSLMED_CLONES void convert_i16(const unsigned char* from, std::int64_t n, float gain, float offset, float* into) { scale_i16(from, n, gain, offset, into); }
 SSLMED_CLONES void convert_i16(const unsigned char* from, std::int64_t n, double gain, double offset, double* into) { scale_i16(from, n, gain, offset, into); }
 
+// Sixteen bytes hold five samples and one byte; four of them are moved to the upper bytes of four integers at once.
 template <class Real>
-inline void scale_i24(const unsigned char* from, std::int64_t n, Real gain, Real offset, Real* into) {
-  // Four-byte loads that end with the sample; the first sample has no byte before it.
-  for (std::int64_t k = 0; k < n; ++k) {
-    std::int32_t stored;
-    if (k > 0) {
-      std::memcpy(&stored, from + 3 * k - 1, 4);
-      stored >>= 8;
-    } else {
-      stored = static_cast<std::int32_t>(static_cast<std::uint32_t>(from[0]) << 8 | static_cast<std::uint32_t>(from[1]) << 16 |
-                                         static_cast<std::uint32_t>(from[2]) << 24) >>
-               8;
-    }
+SSLMED_INLINE void scale_i24(const unsigned char* from, std::int64_t n, Real gain, Real offset, Real* into) {
+  typedef unsigned char Bytes __attribute__((vector_size(16)));
+  typedef std::int32_t Integers __attribute__((vector_size(16)));
+  typedef Real Four __attribute__((vector_size(4 * sizeof(Real))));
+  std::int64_t k = 0;
+  for (; k + 6 <= n; k += 4) {  // the sixteen bytes end inside the sixth sample
+    Bytes bytes;
+    std::memcpy(&bytes, from + 3 * k, sizeof bytes);
+    const Bytes spread = __builtin_shufflevector(bytes, Bytes{}, 16, 0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11);
+    Integers stored;
+    std::memcpy(&stored, &spread, sizeof stored);
+    const Four values = __builtin_convertvector(stored >> 8, Four) * gain + offset;
+    std::memcpy(into + k, &values, sizeof values);
+  }
+  for (; k < n; ++k) {
+    const unsigned char* at = from + 3 * k;
+    const auto stored =
+        static_cast<std::int32_t>(static_cast<std::uint32_t>(at[0]) << 8 | static_cast<std::uint32_t>(at[1]) << 16 | static_cast<std::uint32_t>(at[2]) << 24) >>
+        8;
     into[k] = static_cast<Real>(stored) * gain + offset;
   }
 }

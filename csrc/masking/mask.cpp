@@ -1,20 +1,52 @@
 #include "masking/mask.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstring>
 #include <string>
 
 #include "core/error.h"
+#include "core/simd.h"
 
 namespace sslmed::masking {
 namespace {
 
-// Floyd's algorithm: `count` distinct numbers below n as bits, one draw each.
-void choose(std::int64_t n, std::int64_t count, Philox& random, std::uint64_t* bits) {
+// The numbers of the set bits of each byte, ascending.
+struct ByteTable {
+  std::array<std::array<std::uint8_t, 8>, 256> set{};
+  constexpr ByteTable() {
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      unsigned n = 0;
+      for (unsigned bit = 0; bit < 8; ++bit)
+        if ((byte >> bit & 1) != 0) set[byte][n++] = static_cast<std::uint8_t>(bit);
+    }
+  }
+};
+constexpr ByteTable kBytes;
+
+// Floyd's algorithm: `count` distinct numbers below n marked with 1, one draw each.
+void choose(std::int64_t n, std::int64_t count, Philox& random, std::uint8_t* chosen) {
   for (std::int64_t j = n - count; j < n; ++j) {
     const auto t = static_cast<std::int64_t>(random.below(static_cast<std::uint32_t>(j + 1)));
-    const std::int64_t pick = (bits[t >> 6] >> (t & 63) & 1u) != 0 ? j : t;
-    bits[pick >> 6] |= std::uint64_t{1} << (pick & 63);
+    chosen[chosen[t] != 0 ? j : t] = 1;
+  }
+}
+
+// The numbers of the marks that are 1, and of those that are 0, both ascending. Each eight marks write eight numbers, of
+// which those beyond the count are overwritten by the next eight: both outputs need eight places more than they hold.
+SSLMED_CLONES void divide(const std::uint8_t* marks, std::int64_t n, std::int64_t* ones, std::int64_t* zeros) {
+  for (std::int64_t base = 0; base < n; base += 8) {
+    std::uint64_t eight;
+    std::memcpy(&eight, marks + base, 8);
+    const auto byte = static_cast<std::uint8_t>((eight * 0x0102040810204080ull) >> 56);  // the eight lowest bits, in order
+    const auto& set = kBytes.set[byte];
+    const auto& clear = kBytes.set[static_cast<std::uint8_t>(~byte)];
+    for (int i = 0; i < 8; ++i) ones[i] = base + set[static_cast<std::size_t>(i)];
+    for (int i = 0; i < 8; ++i) zeros[i] = base + clear[static_cast<std::size_t>(i)];
+    const int count = std::popcount(byte);
+    ones += count;
+    zeros += 8 - count;
   }
 }
 
@@ -29,27 +61,25 @@ std::int64_t keep_count(std::int64_t n_tokens, double ratio) {
   return keep;
 }
 
-void random_mask(std::int64_t n_tokens, std::int64_t keep, Philox& random, std::int64_t* keep_out, std::int64_t* masked_out) {
-  thread_local std::vector<std::uint64_t> bits;
-  bits.assign(static_cast<std::size_t>((n_tokens + 63) / 64), 0);
+void random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw, std::int64_t* keep_out, std::int64_t* masked_out) {
+  thread_local std::vector<std::uint8_t> marks;
+  thread_local std::vector<std::int64_t> numbers;
+  marks.assign(static_cast<std::size_t>((n_tokens + 7) / 8 * 8), 0);
+  numbers.resize(static_cast<std::size_t>(n_tokens + 24));
   const bool choose_kept = keep <= n_tokens - keep;  // the smaller side costs fewer draws
-  choose(n_tokens, choose_kept ? keep : n_tokens - keep, random, bits.data());
-  std::int64_t* chosen = choose_kept ? keep_out : masked_out;
-  std::int64_t* others = choose_kept ? masked_out : keep_out;
-  for (std::size_t word = 0; word < bits.size(); ++word) {
-    const auto base = static_cast<std::int64_t>(word) * 64;
-    const auto width = std::min<std::int64_t>(64, n_tokens - base);
-    const std::uint64_t all = width == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << width) - 1;
-    for (std::uint64_t left = bits[word]; left != 0; left &= left - 1) *chosen++ = base + std::countr_zero(left);
-    for (std::uint64_t left = ~bits[word] & all; left != 0; left &= left - 1) *others++ = base + std::countr_zero(left);
-  }
+  const std::int64_t count = choose_kept ? keep : n_tokens - keep;
+  Philox random(draw, Stream::kMask, /*many=*/true);
+  choose(n_tokens, count, random, marks.data());
+  std::int64_t *ones = numbers.data(), *zeros = numbers.data() + count + 8;
+  divide(marks.data(), n_tokens, ones, zeros);
+  std::copy_n(choose_kept ? ones : zeros, keep, keep_out);
+  std::copy_n(choose_kept ? zeros : ones, n_tokens - keep, masked_out);
 }
 
 Mask random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw) {
   if (keep < 0 || keep > n_tokens) throw ValueError("cannot keep " + std::to_string(keep) + " of " + std::to_string(n_tokens) + " tokens");
   std::vector<std::int64_t> kept(static_cast<std::size_t>(keep)), masked(static_cast<std::size_t>(n_tokens - keep));
-  Philox random(draw, Stream::kMask);
-  random_mask(n_tokens, keep, random, kept.data(), masked.data());
+  random_mask(n_tokens, keep, draw, kept.data(), masked.data());
   return {{kept.begin(), kept.end()}, {masked.begin(), masked.end()}};
 }
 

@@ -8,14 +8,12 @@
 
 #include "core/error.h"
 #include "core/simd.h"
+#include "transforms/lanes.h"
 
 namespace sslmed::transforms {
 namespace {
 
 using Complex = std::complex<double>;
-constexpr int kLanes = 8;
-// Eight channels side by side: the recursion in time is serial, so the channels are what fills a vector register.
-typedef double Vector __attribute__((vector_size(kLanes * sizeof(double))));
 
 // A pair of digital poles (conjugates, or two reals) with the given zeros as one section of unit gain at z0.
 Section make_section(Complex p1, Complex p2, double zero1, double zero2, bool second, Complex z0) {
@@ -27,10 +25,6 @@ Section make_section(Complex p1, Complex p2, double zero1, double zero2, bool se
   s.b2 *= gain;
   return s;
 }
-
-struct State {
-  Vector z0, z1;
-};
 
 // The state in which a constant input of 1 gives a constant output at once, section after section (scipy.signal.sosfilt_zi).
 std::vector<std::array<double, 2>> steady_state(const Sections& sections) {
@@ -45,25 +39,50 @@ std::vector<std::array<double, 2>> steady_state(const Sections& sections) {
   return out;
 }
 
-// One pass over eight interleaved channels, from x[0] on in steps of `step`.
-SSLMED_CLONES void pass(const Section* sections, const double* steady, int n_sections, Vector* x, std::int64_t length, std::int64_t step) {
-  State states[32];
-  for (int s = 0; s < n_sections; ++s) {
-    states[s].z0 = x[0] * steady[2 * s];
-    states[s].z1 = x[0] * steady[2 * s + 1];
+// One pass of K sections from x[0] on in steps of `step`. With four, the states fit the registers of AVX2, and the arithmetic
+// takes as long as the chain from one time to the next. kBand: all have the zeros of a band-pass, b1 = 0 and b2 = -b0.
+template <int K, bool kBand>
+SSLMED_INLINE void run_sections(const Section* sections, const std::array<double, 2>* steady, const Lanes& start, Lanes* x, std::int64_t length,
+                                std::int64_t step) {
+  Lanes z0[K], z1[K];
+  for (int s = 0; s < K; ++s) {
+    z0[s] = start * steady[s][0];
+    z1[s] = start * steady[s][1];
   }
   for (std::int64_t t = 0; t < length; ++t) {
-    Vector value = x[t * step];
-    for (int s = 0; s < n_sections; ++s) {
+    Lanes value = x[t * step];
+    for (int s = 0; s < K; ++s) {
       const Section& c = sections[s];
-      State& state = states[s];
-      const Vector y = c.b0 * value + state.z0;
-      state.z0 = c.b1 * value - c.a1 * y + state.z1;
-      state.z1 = c.b2 * value - c.a2 * y;
-      value = y;
+      if constexpr (kBand) {
+        const Lanes in = c.b0 * value;
+        value = in + z0[s];
+        z0[s] = z1[s] - c.a1 * value;
+        z1[s] = -in - c.a2 * value;
+      } else {
+        const Lanes y = c.b0 * value + z0[s];
+        z0[s] = (c.b1 * value + z1[s]) - c.a1 * y;
+        z1[s] = c.b2 * value - c.a2 * y;
+        value = y;
+      }
     }
     x[t * step] = value;
   }
+}
+
+template <bool kBand>
+SSLMED_INLINE void run_all(const Section* sections, const std::array<double, 2>* steady, int n, Lanes* x, std::int64_t length, std::int64_t step) {
+  const Lanes start = x[0];
+  int s = 0;
+  for (; s + 4 <= n; s += 4) run_sections<4, kBand>(sections + s, steady + s, start, x, length, step);
+  for (; s + 2 <= n; s += 2) run_sections<2, kBand>(sections + s, steady + s, start, x, length, step);
+  if (s < n) run_sections<1, kBand>(sections + s, steady + s, start, x, length, step);
+}
+
+SSLMED_CLONES void pass(const Section* sections, const std::array<double, 2>* steady, int n, Lanes* x, std::int64_t length, std::int64_t step) {
+  run_all<false>(sections, steady, n, x, length, step);
+}
+SSLMED_CLONES void pass_band(const Section* sections, const std::array<double, 2>* steady, int n, Lanes* x, std::int64_t length, std::int64_t step) {
+  run_all<true>(sections, steady, n, x, length, step);
 }
 
 }  // namespace
@@ -122,36 +141,33 @@ std::int64_t padding(const Sections& sections) {
   return 3 * (2 * static_cast<std::int64_t>(sections.size()) + 1 - std::min(no_b2, no_a2));
 }
 
-void filter_zero_phase(const Sections& sections, double* x, std::int64_t channels, std::int64_t length) {
+void filter_zero_phase(const Sections& sections, Lanes* x, std::int64_t length) {
   if (sections.empty()) return;
-  if (sections.size() > 32) throw ValueError("at most 32 second-order sections");
   const std::int64_t pad = padding(sections);
   if (length <= pad)
     throw ValueError("a signal of " + std::to_string(length) + " samples is too short for this filter: it needs more than " + std::to_string(pad));
+  for (std::int64_t t = 1; t <= pad; ++t) {  // odd extension
+    x[-t] = 2.0 * x[0] - x[t];
+    x[length - 1 + t] = 2.0 * x[length - 1] - x[length - 1 - t];
+  }
   const auto steady = steady_state(sections);
-  const std::int64_t padded = length + 2 * pad;
-  thread_local std::vector<double> storage;
-  storage.resize(static_cast<std::size_t>(padded * kLanes + kLanes));
-  // Vector access needs its own alignment, which std::vector<double> does not promise.
-  auto* lanes = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(storage.data()) + sizeof(Vector) - 1) / sizeof(Vector) * sizeof(Vector));
-  auto* block = reinterpret_cast<Vector*>(lanes);
+  const int count = static_cast<int>(sections.size());
+  const auto run = std::all_of(sections.begin(), sections.end(), [](const Section& s) { return s.b1 == 0 && s.b2 == -s.b0; }) ? pass_band : pass;
+  run(sections.data(), steady.data(), count, x - pad, length + 2 * pad, 1);
+  run(sections.data(), steady.data(), count, x + length - 1 + pad, length + 2 * pad, -1);
+}
+
+void filter_zero_phase(const Sections& sections, double* x, std::int64_t channels, std::int64_t length) {
+  thread_local LaneBuffer buffer;
+  const std::int64_t pad = padding(sections);
+  Lanes* lanes = buffer.resize(length + 2 * pad) + pad;
   for (std::int64_t first = 0; first < channels; first += kLanes) {
-    const std::int64_t n = std::min<std::int64_t>(kLanes, channels - first);
-    for (std::int64_t c = 0; c < kLanes; ++c) {
-      const double* row = x + (first + std::min(c, n - 1)) * length;  // spare lanes repeat the last channel
-      for (std::int64_t t = 0; t < length; ++t) lanes[(pad + t) * kLanes + c] = row[t];
-      for (std::int64_t t = 0; t < pad; ++t) {  // odd extension
-        lanes[t * kLanes + c] = 2 * row[0] - row[pad - t];
-        lanes[(pad + length + t) * kLanes + c] = 2 * row[length - 1] - row[length - 2 - t];
-      }
-    }
-    const int count = static_cast<int>(sections.size());
-    pass(sections.data(), steady[0].data(), count, block, padded, 1);
-    pass(sections.data(), steady[0].data(), count, block + padded - 1, padded, -1);
-    for (std::int64_t c = 0; c < n; ++c) {
-      double* row = x + (first + c) * length;
-      for (std::int64_t t = 0; t < length; ++t) row[t] = lanes[(pad + t) * kLanes + c];
-    }
+    const int n = static_cast<int>(std::min<std::int64_t>(kLanes, channels - first));
+    std::array<double*, kLanes> rows{};
+    for (int c = 0; c < n; ++c) rows[static_cast<std::size_t>(c)] = x + (first + c) * length;
+    interleave(rows.data(), n, length, lanes);
+    filter_zero_phase(sections, lanes, length);
+    deinterleave(lanes, n, length, rows.data());
   }
 }
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/simd.h"
+
 namespace sslmed::transforms {
 
 // b0 b1 b2 / 1 a1 a2
@@ -21,6 +23,8 @@ Sections notch(double freq, double quality, double sfreq);
 
 // Filters x [channels, length] in place, forward and backward. ValueError when length is not above the padding needed.
 void filter_zero_phase(const Sections& sections, double* x, std::int64_t channels, std::int64_t length);
+// The same for a block of lanes [length]. The padding(sections) places before and after it are written to.
+void filter_zero_phase(const Sections& sections, Lanes* x, std::int64_t length);
 // Samples that filter_zero_phase pads at each side; the shortest signal it takes is one longer.
 std::int64_t padding(const Sections& sections);
 

@@ -1,6 +1,7 @@
 #include "transforms/resample.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -8,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/simd.h"
+#include "transforms/lanes.h"
 
 namespace sslmed::transforms {
 namespace {
@@ -15,15 +17,19 @@ namespace {
 constexpr double kKaiserBeta = 5.0;
 constexpr std::int64_t kMaxTerm = 100'000;
 
-SSLMED_CLONES double dot(const double* a, const double* b, std::int64_t n) {
-  // Eight partial sums, so that the compiler may use vectors without being allowed to reorder additions at large.
-  double sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (int k = 0; k < 8; ++k) sums[k] += a[i + k] * b[i + k];
-  double tail = 0;
-  for (; i < n; ++i) tail += a[i] * b[i];
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7])) + tail;
+// A lane a channel, so that a sum over time needs no reduction. N outputs of one phase, whose inputs are `step` apart, share
+// the loads of their taps and hide each other's latency.
+template <int N>
+SSLMED_INLINE void weigh(const Lanes* x, std::int64_t step, const double* taps, std::int64_t n, Lanes* y, std::int64_t y_step) {
+  Lanes sums[N]{};
+  for (std::int64_t i = 0; i < n; ++i)
+    for (int k = 0; k < N; ++k) sums[k] += x[k * step + i] * taps[i];
+  for (int k = 0; k < N; ++k) y[k * y_step] = sums[k];
+}
+constexpr std::int64_t kTogether = 6;
+SSLMED_CLONES void weigh_one(const Lanes* x, const double* taps, std::int64_t n, Lanes* y) { weigh<1>(x, 0, taps, n, y, 0); }
+SSLMED_CLONES void weigh_many(const Lanes* x, std::int64_t step, const double* taps, std::int64_t n, Lanes* y, std::int64_t y_step) {
+  weigh<kTogether>(x, step, taps, n, y, y_step);
 }
 
 // firwin(2 half + 1, 1 / max(up, down), window=("kaiser", 5)) * up
@@ -82,23 +88,44 @@ Resampler Resampler::between(double from, double to) {
   return Resampler(p1, q1);
 }
 
+void Resampler::apply(const Lanes* x, std::int64_t length, std::int64_t first, std::int64_t n, Lanes* y) const {
+  if (is_identity()) {
+    std::copy(x + first, x + first + n, y);
+    return;
+  }
+  const std::int64_t stop = first + n;
+  for (std::int64_t phase = 0; phase < std::min(up_, n); ++phase) {
+    const auto& taps = taps_[static_cast<std::size_t>(((first + phase) * down_ + half_) % up_)];
+    const auto count = static_cast<std::int64_t>(taps.size());
+    for (std::int64_t k = first + phase; k < stop;) {
+      const std::int64_t oldest = (k * down_ + half_) / up_ - count + 1;
+      if (k + (kTogether - 1) * up_ < stop && oldest >= 0 && oldest + (kTogether - 1) * down_ + count <= length) {
+        weigh_many(x + oldest, down_, taps.data(), count, y + (k - first), up_);
+        k += kTogether * up_;
+      } else {
+        const std::int64_t skip = std::max<std::int64_t>(0, -oldest), end = std::min(count, length - oldest);
+        weigh_one(x + oldest + skip, taps.data() + skip, std::max<std::int64_t>(0, end - skip), y + (k - first));
+        k += up_;
+      }
+    }
+  }
+}
+
 void Resampler::apply(const double* x, std::int64_t channels, std::int64_t length, double* y) const {
   const std::int64_t n_out = output_length(length);
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const double* in = x + c * length;
-    double* out = y + c * n_out;
-    if (is_identity()) {
-      std::copy(in, in + length, out);
-      continue;
+  thread_local LaneBuffer in, out;
+  Lanes *from = in.resize(length), *to = out.resize(n_out);
+  for (std::int64_t first = 0; first < channels; first += kLanes) {
+    const int n = static_cast<int>(std::min<std::int64_t>(kLanes, channels - first));
+    std::array<const double*, kLanes> rows{};
+    std::array<double*, kLanes> results{};
+    for (int c = 0; c < n; ++c) {
+      rows[static_cast<std::size_t>(c)] = x + (first + c) * length;
+      results[static_cast<std::size_t>(c)] = y + (first + c) * n_out;
     }
-    for (std::int64_t k = 0; k < n_out; ++k) {
-      const std::int64_t position = k * down_ + half_;
-      const auto& taps = taps_[static_cast<std::size_t>(position % up_)];
-      const std::int64_t newest = position / up_, n = static_cast<std::int64_t>(taps.size());
-      const std::int64_t first = newest - n + 1;
-      const std::int64_t skip = std::max<std::int64_t>(0, -first), stop = std::min(n, length - first);
-      out[k] = skip < stop ? dot(in + first + skip, taps.data() + skip, stop - skip) : 0.0;
-    }
+    interleave(rows.data(), n, length, from);
+    apply(from, length, 0, n_out, to);
+    deinterleave(to, n, n_out, results.data());
   }
 }
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/simd.h"
+
 namespace sslmed::transforms {
 
 class Resampler {
@@ -19,12 +21,14 @@ class Resampler {
   std::int64_t output_length(std::int64_t length) const { return (length * up_ + down_ - 1) / down_; }
   // x [channels, length] to y [channels, output_length(length)]; the signal is taken as zero outside.
   void apply(const double* x, std::int64_t channels, std::int64_t length, double* y) const;
+  // Outputs [first, first + n) of a block of lanes.
+  void apply(const Lanes* x, std::int64_t length, std::int64_t first, std::int64_t n, Lanes* y) const;
   // Input samples on each side that an output depends on.
   std::int64_t reach() const noexcept { return half_ / up_ + 1; }
 
  private:
   std::int64_t up_, down_, half_ = 0;
-  // taps_[phase] holds the coefficients of the inputs of that phase, oldest first, so that an output is one dot product.
+  // taps_[phase] holds the coefficients of the inputs of that phase, oldest first, so that an output is one weighted sum.
   std::vector<std::vector<double>> taps_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/simd.h"
 
@@ -32,6 +33,55 @@ SSLMED_CLONES void shift_scale_clip(double* x, std::int64_t n, double center, do
   for (std::int64_t i = 0; i < n; ++i) x[i] = std::min(clip, std::max(-clip, (x[i] - center) * factor));
 }
 
+SSLMED_CLONES void add(const double* x, std::int64_t n, double* sum) {
+  for (std::int64_t i = 0; i < n; ++i) sum[i] += x[i];
+}
+SSLMED_CLONES void subtract(const double* x, std::int64_t n, double* from) {
+  for (std::int64_t i = 0; i < n; ++i) from[i] -= x[i];
+}
+
+// Peak to peak of n > 0 values; NaN when one is not finite.
+template <class Real>
+SSLMED_INLINE Real extent(const Real* x, std::int64_t n) {
+  constexpr int kWidth = 16 / sizeof(Real), kSums = 4;
+  typedef Real Part __attribute__((vector_size(16)));
+  Part low[kSums], high[kSums], damage[kSums]{};  // x - x is NaN for what is not finite, and zero otherwise
+  for (int k = 0; k < kSums; ++k) low[k] = high[k] = Part{} + x[0];
+  std::int64_t i = 0;
+  for (; i + kSums * kWidth <= n; i += kSums * kWidth) {
+    for (int k = 0; k < kSums; ++k) {
+      Part part;
+      std::memcpy(&part, x + i + k * kWidth, sizeof part);
+      low[k] = part < low[k] ? part : low[k];
+      high[k] = part > high[k] ? part : high[k];
+      damage[k] += part - part;
+    }
+  }
+  Real least = x[0], most = x[0], broken = 0;
+  for (int k = 0; k < kSums; ++k) {
+    for (int j = 0; j < kWidth; ++j) {
+      least = std::min(least, low[k][j]);
+      most = std::max(most, high[k][j]);
+      broken += damage[k][j];
+    }
+  }
+  for (; i < n; ++i) {
+    least = std::min(least, x[i]);
+    most = std::max(most, x[i]);
+    broken += x[i] - x[i];
+  }
+  return most - least + broken;
+}
+SSLMED_CLONES double peak_to_peak(const double* x, std::int64_t n) { return extent(x, n); }
+SSLMED_CLONES float peak_to_peak(const float* x, std::int64_t n) { return extent(x, n); }
+
+template <class Real>
+std::vector<char> find_good(const Real* x, std::int64_t channels, std::int64_t length, double flat) {
+  std::vector<char> good(static_cast<std::size_t>(channels), 0);
+  for (std::int64_t c = 0; c < channels && length > 0; ++c) good[static_cast<std::size_t>(c)] = peak_to_peak(x + c * length, length) > flat;
+  return good;
+}
+
 // The q-quantile with linear interpolation (NumPy's default); reorders `values`.
 double quantile(std::vector<double>& values, double q) {
   const double position = q * static_cast<double>(values.size() - 1);
@@ -45,33 +95,18 @@ double quantile(std::vector<double>& values, double q) {
 
 }  // namespace
 
-std::vector<char> good_channels(const double* x, std::int64_t channels, std::int64_t length, double flat) {
-  std::vector<char> good(static_cast<std::size_t>(channels), 0);
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const double* row = x + c * length;
-    double low = length > 0 ? row[0] : 0, high = low;
-    bool finite = length > 0;
-    for (std::int64_t t = 0; t < length && finite; ++t) {
-      finite = std::isfinite(row[t]);
-      low = std::min(low, row[t]);
-      high = std::max(high, row[t]);
-    }
-    good[static_cast<std::size_t>(c)] = finite && high - low > flat;
-  }
-  return good;
-}
+std::vector<char> good_channels(const double* x, std::int64_t channels, std::int64_t length, double flat) { return find_good(x, channels, length, flat); }
+std::vector<char> good_channels(const float* x, std::int64_t channels, std::int64_t length, double flat) { return find_good(x, channels, length, flat); }
 
 void average_reference(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good) {
   const auto n = std::count_if(good.begin(), good.end(), [](char g) { return g != 0; });
   if (n == 0) return;
   std::vector<double> mean(static_cast<std::size_t>(length), 0.0);
   for (std::int64_t c = 0; c < channels; ++c)
-    if (good[static_cast<std::size_t>(c)] != 0)
-      for (std::int64_t t = 0; t < length; ++t) mean[static_cast<std::size_t>(t)] += x[c * length + t];
+    if (good[static_cast<std::size_t>(c)] != 0) add(x + c * length, length, mean.data());
   for (auto& value : mean) value /= static_cast<double>(n);
   for (std::int64_t c = 0; c < channels; ++c)
-    if (good[static_cast<std::size_t>(c)] != 0)
-      for (std::int64_t t = 0; t < length; ++t) x[c * length + t] -= mean[static_cast<std::size_t>(t)];
+    if (good[static_cast<std::size_t>(c)] != 0) subtract(mean.data(), length, x + c * length);
 }
 
 void scale_channels(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good, Scaling scaling, double clip) {

@@ -11,6 +11,7 @@ enum class Scaling { kNone, kZScore, kRobust };
 // One flag a channel of x [channels, length]: false where it is flat (peak to peak not above `flat` in the signal's unit)
 // or holds a non-finite value.
 std::vector<char> good_channels(const double* x, std::int64_t channels, std::int64_t length, double flat = 0.0);
+std::vector<char> good_channels(const float* x, std::int64_t channels, std::int64_t length, double flat = 0.0);
 
 // Subtracts the mean over good channels from every good channel; bad ones stay as they are.
 void average_reference(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good);

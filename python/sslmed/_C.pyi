@@ -375,6 +375,9 @@ class Trainer:
     def failures(self) -> list[tuple[int, str]]:
         ...
     @property
+    def gil_seconds(self) -> float:
+        ...
+    @property
     def step(self) -> int:
         ...
     @property

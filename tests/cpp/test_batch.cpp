@@ -11,7 +11,7 @@ TEST_CASE("a missing sample leaves its place empty; rows know their sample") {
   const PatchRecipe recipe({8, MaskMode::kRandom, 0.5, 2});
   std::vector<std::vector<PatchView>> views(4);
   for (const std::int64_t i : {0, 2, 3}) views[static_cast<std::size_t>(i)] = recipe.make(source.sample(i, {}), {});
-  const auto batch = assemble(7, {0, -1, 2, 3}, std::move(views));
+  const auto batch = assemble(7, {0, -1, 2, 3}, std::move(views), *BufferPool::make(2));
   CHECK(batch.samples() == 3);
   REQUIRE(batch.patches.size() == 1);
   const auto& view = batch.patches[0];
@@ -21,5 +21,20 @@ TEST_CASE("a missing sample leaves its place empty; rows know their sample") {
   CHECK(view.keep.numel() + view.masked.numel() == 28);
   const auto rows = std::get<0>(at::cat({view.keep, view.masked}).sort());
   CHECK(at::equal(rows, at::arange(28)));
-  CHECK(assemble(0, {-1}, std::vector<std::vector<PatchView>>(1)).patches.empty());
+  CHECK(assemble(0, {-1}, std::vector<std::vector<PatchView>>(1), *BufferPool::make(2)).patches.empty());
+}
+
+TEST_CASE("a batch's memory is used again when nobody holds it, and outlives the pool while somebody does") {
+  auto pool = BufferPool::make(1);
+  auto first = pool->empty({100, 50});
+  const void* at = first.data_ptr();
+  const auto second = pool->empty({100, 50});
+  CHECK(second.data_ptr() != at);
+  first.reset();
+  first = pool->empty({90, 50});  // a little smaller fits as well
+  CHECK(first.data_ptr() == at);
+  CHECK(pool->empty({4, 500}).data_ptr() != at);
+  pool.reset();
+  first.fill_(3);
+  CHECK(first.sum().item<double>() == 13500);
 }

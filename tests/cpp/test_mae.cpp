@@ -17,7 +17,7 @@ TEST_CASE("the encoder never sees a masked patch") {
   const auto recipe = mae.recipe();
   std::vector<std::vector<data::PatchView>> views;
   for (std::int64_t i = 0; i < 4; ++i) views.push_back(recipe->make(source.sample(i, {}), {0, 0, static_cast<std::uint64_t>(i)}));
-  auto batch = data::assemble(0, {0, 1, 2, 3}, std::move(views));
+  auto batch = data::assemble(0, {0, 1, 2, 3}, std::move(views), *data::BufferPool::make(2));
   auto& view = batch.patches.at(0);
   const auto latent = mae.forward(tokens_of(view), view.keep, view.masked, view.keep_lengths).latent;
   const auto loss = mae.loss(batch, {}).total;

@@ -238,6 +238,11 @@ def test_one_step_equals_torch(tiny_site):
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         optimizer.step()
     a, b = ours.state_dict(), theirs.state_dict()
+    for weights in (a, b):
+        # The keys' bias cancels in the softmax: its gradient is rounding noise, which Adam scales up to whole steps.
+        for name in [n for n in weights if n.endswith("qkv.bias")]:
+            dim = weights[name].numel() // 3
+            weights[name] = torch.cat([weights[name][:dim], weights[name][2 * dim :]])
     assert max(float((a[k] - b[k]).abs().max()) for k in a) < 1e-5
 
 
