@@ -82,12 +82,13 @@ soak: build-test sanitize tsan
 sanitize: setup-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/asan
-	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan --output-on-failure
 
 tsan: setup-test
 	cmake -S . --preset tsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
-	cmake --build build/tsan --target test_core
+	cmake --build build/tsan --target test_core test_data
 	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/cpp/test_core
+	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/cpp/test_data
 
 # On a machine with a GPU, whose torch has CUDA; nothing is downloaded. At most nine minutes.
 gpu:

@@ -7,6 +7,6 @@ target_compile_options(sslmed_options INTERFACE
 find_package(Threads REQUIRED)
 target_link_libraries(sslmed_options INTERFACE Threads::Threads)
 if(SSLMED_SANITIZE)
-  target_compile_options(sslmed_options INTERFACE -fsanitize=${SSLMED_SANITIZE} -fno-omit-frame-pointer -g)
+  target_compile_options(sslmed_options INTERFACE -fsanitize=${SSLMED_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(sslmed_options INTERFACE -fsanitize=${SSLMED_SANITIZE})
 endif()

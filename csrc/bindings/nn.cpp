@@ -106,15 +106,18 @@ void bind_nn(py::module_& m) {
   py::class_<methods::Objective, std::shared_ptr<methods::Objective>>(m, "Objective");
   py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");
   mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t decoder_dim, std::int64_t decoder_depth, std::int64_t decoder_heads,
-                      const std::string& target, bool norm_target, const std::string& mask, double ratio, std::int32_t block, std::uint64_t seed) {
+                      const std::string& target, std::int64_t target_bins, bool norm_target, const std::string& mask, double ratio, std::int32_t block,
+                      std::uint64_t seed) {
             TORCH_CHECK_VALUE(target == "signal" || target == "spectrum", "target must be 'signal' or 'spectrum', got '", target, "'");
             methods::MaeOptions options{
-                decoder_dim, decoder_depth, decoder_heads, target == "signal" ? methods::Target::kSignal : methods::Target::kSpectrum, norm_target, {}};
+                decoder_dim, decoder_depth, decoder_heads, target == "signal" ? methods::Target::kSignal : methods::Target::kSpectrum, target_bins, norm_target,
+                {}};
             options.recipe = {encoder->config().patch_size.back(), mask_of(mask), ratio, block};
             return std::make_shared<Mae>(std::move(encoder), options, seed);
           }),
           py::arg("encoder"), py::arg("decoder_dim"), py::arg("decoder_depth"), py::arg("decoder_heads"), py::arg("target") = "signal",
-          py::arg("norm_target") = true, py::arg("mask") = "random", py::arg("ratio") = 0.75, py::arg("block") = 2, py::arg("seed") = 0)
+          py::arg("target_bins") = 1, py::arg("norm_target") = true, py::arg("mask") = "random", py::arg("ratio") = 0.75, py::arg("block") = 2,
+          py::arg("seed") = 0)
       .def(
           "forward_dense",
           [](const Mae& self, const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) {

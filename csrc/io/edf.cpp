@@ -26,21 +26,24 @@ SSLMED_INLINE void scale_i16(const unsigned char* from, std::int64_t n, Real gai
 SSLMED_CLONES void convert_i16(const unsigned char* from, std::int64_t n, float gain, float offset, float* into) { scale_i16(from, n, gain, offset, into); }
 SSLMED_CLONES void convert_i16(const unsigned char* from, std::int64_t n, double gain, double offset, double* into) { scale_i16(from, n, gain, offset, into); }
 
-// Sixteen bytes hold five samples and one byte; four of them are moved to the upper bytes of four integers at once.
+// Sixteen bytes hold five samples and one byte; four of them are moved to the upper bytes of four integers at once. What is in
+// the lowest byte is shifted out.
 template <class Real>
 SSLMED_INLINE void scale_i24(const unsigned char* from, std::int64_t n, Real gain, Real offset, Real* into) {
   typedef unsigned char Bytes __attribute__((vector_size(16)));
   typedef std::int32_t Integers __attribute__((vector_size(16)));
   typedef Real Four __attribute__((vector_size(4 * sizeof(Real))));
   std::int64_t k = 0;
-  for (; k + 6 <= n; k += 4) {  // the sixteen bytes end inside the sixth sample
-    Bytes bytes;
-    std::memcpy(&bytes, from + 3 * k, sizeof bytes);
-    const Bytes spread = __builtin_shufflevector(bytes, Bytes{}, 16, 0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11);
-    Integers stored;
-    std::memcpy(&stored, &spread, sizeof stored);
-    const Four values = __builtin_convertvector(stored >> 8, Four) * gain + offset;
-    std::memcpy(into + k, &values, sizeof values);
+  for (; k + 10 <= n; k += 8) {  // the last sixteen bytes end inside the tenth sample
+    for (int half = 0; half < 2; ++half) {
+      Bytes bytes;
+      std::memcpy(&bytes, from + 3 * k + 12 * half, sizeof bytes);
+      const Bytes spread = __builtin_shufflevector(bytes, bytes, 0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11);
+      Integers stored;
+      std::memcpy(&stored, &spread, sizeof stored);
+      const Four values = __builtin_convertvector(stored >> 8, Four) * gain + offset;
+      std::memcpy(into + k + 4 * half, &values, sizeof values);
+    }
   }
   for (; k < n; ++k) {
     const unsigned char* at = from + 3 * k;

@@ -28,7 +28,11 @@ Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& optio
   norm_ = decoder->register_module("norm", std::make_shared<nn::LayerNorm>(dim));
   TORCH_CHECK_VALUE(options.target == Target::kSignal || (config.patch_size.size() == 1 && config.in_chans == 1),
                     "a spectral target needs patches of one channel in time");
-  const std::int64_t outputs = options.target == Target::kSpectrum ? config.patch_values() / 2 + 1 : config.patch_values();
+  const std::int64_t bins = options.target_bins;
+  TORCH_CHECK_VALUE(bins >= 1 && bins <= config.patch_values() / 2, "target_bins must be within 1 and half a patch (", config.patch_values() / 2, "), got ",
+                    bins);
+  const std::int64_t spectral = bins > 1 ? config.patch_values() / 2 / bins : config.patch_values() / 2 + 1;
+  const std::int64_t outputs = options.target == Target::kSpectrum ? spectral : config.patch_values();
   pred_ = decoder->register_module("pred", std::make_shared<nn::Linear>(dim, outputs));
   nn::initialise(*decoder, seed + 1);
   register_module("encoder", encoder_);  // after initialise: the encoder may come with weights
@@ -91,7 +95,12 @@ at::Tensor Mae::target_of(const at::Tensor& patches) const {
   if (options_.target == Target::kSignal) return patches;
   // Power per sample, so that the floor means the same for every patch length; it keeps flat patches finite.
   constexpr double kFloor = 1e-4;
-  const auto power = at::fft_rfft(patches).abs().square() / static_cast<double>(patches.size(1));
+  auto power = at::fft_rfft(patches).abs().square() / static_cast<double>(patches.size(1));
+  // One coefficient of noise has a logarithm of variance pi^2 / 6; the mean of several is a target with less of it.
+  if (const auto bins = options_.target_bins; bins > 1) {
+    const auto bands = (power.size(1) - 1) / bins;
+    power = power.narrow(1, 1, bands * bins).view({-1, bands, bins}).mean(2);
+  }
   return (power + kFloor).log();
 }
 

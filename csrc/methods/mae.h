@@ -15,6 +15,7 @@ enum class Target {
 struct MaeOptions {
   std::int64_t decoder_dim = 512, decoder_depth = 8, decoder_heads = 16;
   Target target = Target::kSignal;
+  std::int64_t target_bins = 1;     // kSpectrum: neighbouring coefficients whose power is averaged; the constant is left out if more than 1
   bool norm_target = true;          // each target patch by its own mean and (unbiased) variance
   data::PatchRecipeOptions recipe;  // patch size and mask
 };
@@ -29,7 +30,7 @@ class Mae : public Objective {
 
   struct Prediction {
     at::Tensor loss;    // scalar
-    at::Tensor pred;    // [ΣM, P] of the masked patches; [ΣM, P/2 + 1] with kSpectrum
+    at::Tensor pred;    // [ΣM, P] of the masked patches; [ΣM, P/2 + 1] with kSpectrum, or the number of bands
     at::Tensor latent;  // [Σ(1+K), D] of the encoder
   };
   // keep [ΣK], masked [ΣM]: rows of tokens.values; keep_lengths [B].

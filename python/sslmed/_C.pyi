@@ -127,7 +127,7 @@ class VisionTransformer:
 class Objective:
     pass
 class Mae(Objective):
-    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, seed: int = 0) -> None:
+    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, seed: int = 0) -> None:
         ...
     def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...

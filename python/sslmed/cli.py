@@ -52,6 +52,7 @@ def pretrain(
     mask: Annotated[str, typer.Option(help="random, time or channel.")] = "random",
     ratio: Annotated[float, typer.Option(help="Of the tokens masked.")] = 0.5,
     target: Annotated[str, typer.Option(help="What is restored: signal or spectrum.")] = "signal",
+    target_bins: Annotated[int, typer.Option(help="Coefficients averaged to one band of the spectrum.")] = 1,
     sfreq: Annotated[float, typer.Option(help="Hz after resampling.")] = 200.0,
     window: Annotated[float, typer.Option(help="Seconds.")] = 4.0,
     depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
@@ -66,8 +67,8 @@ def pretrain(
 
     run = run_pretrain(
         _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
-        checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, target=target, depth=depth or None, bf16=bf16, device=device,
-        on_error=on_error, tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
+        checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, target=target, target_bins=target_bins,
+        depth=depth or None, bf16=bf16, device=device, on_error=on_error, tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
     )  # fmt: skip
     if run.interrupted:
         typer.echo(f"interrupted after step {len(run.history)}; saved. Go on with --resume", err=True)

@@ -267,6 +267,7 @@ class MaskedAutoencoder(Mirror):
         decoder_depth: Its blocks.
         decoder_heads: Its attention heads.
         target: "signal" restores the patch (the paper), "spectrum" the log power of its Fourier coefficients (EEG).
+        target_bins: Neighbouring coefficients whose power is averaged before the logarithm ("spectrum"); more than 1 leaves the constant out.
         norm_target: Predict targets normalised by their own mean and variance.
         mask: "random", "time" or "channel", drawn in the loader's threads.
         ratio: Of the tokens masked.
@@ -282,6 +283,7 @@ class MaskedAutoencoder(Mirror):
         decoder_depth: int = 8,
         decoder_heads: int = 16,
         target: str = "signal",
+        target_bins: int = 1,
         norm_target: bool = True,
         mask: str = "random",
         ratio: float = 0.75,
@@ -289,7 +291,7 @@ class MaskedAutoencoder(Mirror):
         seed: int = 0,
     ) -> None:
         def build_on(handle: Any) -> Any:
-            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, target, norm_target, mask, ratio, block, seed)
+            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, target, target_bins, norm_target, mask, ratio, block, seed)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
 

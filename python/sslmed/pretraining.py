@@ -106,6 +106,11 @@ class Trainer:
         return self._core.step
 
     @property
+    def gil_seconds(self) -> float:
+        """How long ``fit`` held the interpreter lock while it trained: the callback, and looking for Ctrl-C."""
+        return float(self._core.gil_seconds)
+
+    @property
     def total_steps(self) -> int:
         """Of the whole run."""
         return self._core.total_steps
@@ -159,6 +164,7 @@ def pretrain(
     ratio: float = 0.5,
     block: int = 2,
     target: str = "signal",
+    target_bins: int = 1,
     norm_target: bool | None = None,
     decoder_dim: int | None = None,
     decoder_depth: int = 2,
@@ -199,6 +205,7 @@ def pretrain(
         ratio: Of the tokens masked.
         block: Steps or channels masked together.
         target: What the decoder restores of a masked patch: the "signal" (the paper's MAE), or its log power "spectrum".
+        target_bins: Neighbouring coefficients of the spectrum that are averaged to one band, against the noise of single ones.
         norm_target: Normalise each target by its own mean and variance; by default for "signal" only.
         decoder_dim: Width of the decoder; half of the encoder's when not given.
         decoder_depth: Its blocks.
@@ -252,6 +259,7 @@ def pretrain(
         decoder_depth=decoder_depth,
         decoder_heads=max(1, width // 32),
         target=target,
+        target_bins=target_bins,
         norm_target=norm_target,
         mask=mask,
         ratio=ratio,
@@ -274,7 +282,8 @@ def pretrain(
         "method": method, "encoder": model.config, "extra_channels": list(model.extra_channels), "epochs": epochs,
         "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
         "ema_decay": ema_decay, "accumulate": accumulate, "bf16": bf16, "mask": mask, "ratio": ratio, "block": block,
-        "target": target, "norm_target": norm_target, "decoder_dim": width, "decoder_depth": decoder_depth, "order": order, "seed": seed,
+        "target": target, "target_bins": target_bins, "norm_target": norm_target,
+        "decoder_dim": width, "decoder_depth": decoder_depth, "order": order, "seed": seed,
         "preprocessing": asdict(preprocessing), "data": describe(loader.source),
     }  # fmt: skip
     steps = epochs * (loader.sampler.batches_per_epoch // accumulate)

@@ -298,16 +298,23 @@ def test_mae_on_packed_tokens_equals_one_at_a_time():
     assert abs(loss.item() - weighted) <= 1e-10
 
 
-def test_spectral_target_equals_its_definition():
-    mae = MaskedAutoencoder(eeg_encoder(), decoder_dim=32, decoder_depth=1, decoder_heads=2, target="spectrum", norm_target=False).double()
+@pytest.mark.parametrize(("bins", "outputs"), [(1, 26), (4, 6)])
+def test_spectral_target_equals_its_definition(bins, outputs):
+    options = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2, "target": "spectrum", "norm_target": False}
+    mae = MaskedAutoencoder(eeg_encoder(), target_bins=bins, **options).double()
     values, coords, extra = tokens(10)
     m = sm.masking.random(10, 0.5, 1, 0)
     loss, pred, _ = mae.forward_tokens(values, [10], m.keep[0], m.masked[0], [5], coords, extra)
-    target = torch.log(torch.fft.rfft(values[m.masked[0]]).abs() ** 2 / 50 + 1e-4)
-    assert pred.shape == (5, 26)
+    power = torch.fft.rfft(values[m.masked[0]]).abs() ** 2 / 50
+    if bins > 1:
+        power = power[:, 1 : 1 + outputs * bins].unflatten(1, (outputs, bins)).mean(2)
+    target = torch.log(power + 1e-4)
+    assert pred.shape == (5, outputs)
     assert abs((loss - (pred - target).square().mean()).item()) <= 1e-10
     with pytest.raises(ValueError):
         MaskedAutoencoder(eeg_encoder(), target="x")
+    with pytest.raises(ValueError, match="target_bins"):
+        MaskedAutoencoder(eeg_encoder(), target="spectrum", target_bins=26)
     with pytest.raises(ValueError):
         MaskedAutoencoder(create("vit_tiny", 8, 16, 1, dim=24, depth=1, heads=2), target="spectrum")
 
