@@ -78,7 +78,7 @@ bench: build-test
 soak: build-test sanitize tsan
 	SSLMED_SOAK=1 $(BIN)/python -m pytest -q tests/python -k 'damaged or kill'
 
-# C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, then the file readers from Python under the same.
+# C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: setup-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/asan

@@ -8,7 +8,7 @@ from common import write
 
 import sslmed as sm
 from sslmed import demo
-from sslmed.nn import MaskedAutoencoder
+from sslmed.nn import Encoder, MaskedAutoencoder
 from sslmed.pretraining import _Reporter
 
 
@@ -18,7 +18,7 @@ def main() -> None:
         cohort = demo.write_cohort(Path(folder) / "site", demo.PUBLIC, 12, seconds=62)
         shares = []
         for seed in range(5):
-            objective = MaskedAutoencoder(sm.Encoder("vit_tiny", preprocessing, depth=4), decoder_dim=96, decoder_depth=2, decoder_heads=3)
+            objective = MaskedAutoencoder(Encoder("vit_tiny", preprocessing, depth=4), decoder_dim=96, decoder_depth=2, decoder_heads=3)
             loader = sm.Loader(cohort, preprocessing, batch_size=8, mask="random", seed=seed, jitter=True)
             trainer = sm.Trainer(objective, loader, epochs=6)
             with _Reporter(Path(folder), trainer, progress=True, tensorboard=True, callback=None) as reporter:

@@ -26,7 +26,7 @@ def _cohort(path: Path, name: str | None = None):  # type: ignore[no-untyped-def
 def demo(
     out: _Out = Path("demo"),
     seed: _Seed = 0,
-    epochs: Annotated[int, typer.Option(help="Of the pretraining.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Of the pretraining.")] = 30,
     subjects: Annotated[tuple[int, int], typer.Option(help="Of the public site and of the clinic.")] = (48, 60),
     threads: _Threads = 2,
 ) -> None:
