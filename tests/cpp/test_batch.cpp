@@ -23,18 +23,3 @@ TEST_CASE("a missing sample leaves its place empty; rows know their sample") {
   CHECK(at::equal(rows, at::arange(28)));
   CHECK(assemble(0, {-1}, std::vector<std::vector<PatchView>>(1), *BufferPool::make(2)).patches.empty());
 }
-
-TEST_CASE("a batch's memory is used again when nobody holds it, and outlives the pool while somebody does") {
-  auto pool = BufferPool::make(1);
-  auto first = pool->empty({100, 50});
-  const void* at = first.data_ptr();
-  const auto second = pool->empty({100, 50});
-  CHECK(second.data_ptr() != at);
-  first.reset();
-  first = pool->empty({90, 50});  // a little smaller fits as well
-  CHECK(first.data_ptr() == at);
-  CHECK(pool->empty({4, 500}).data_ptr() != at);
-  pool.reset();
-  first.fill_(3);
-  CHECK(first.sum().item<double>() == 13500);
-}
