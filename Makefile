@@ -1,6 +1,6 @@
 # make demo   set up everything and run the main job on the embedded SYNTHETIC cohort
 # make test   set up everything and run every check
-# The rest is for those who work on sslmed: lint, bench, soak, sanitize, gpu, stubs, format, clean.
+# The rest is for those who work on sslmed: lint, bench, soak, fuzz, sanitize, gpu, stubs, format, clean.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ BUILD := build/py
 # Real recordings, for the tests that compare with other readers on them; those skip visibly without.
 export SSLMED_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: demo test setup setup-test build build-test lint pytest ctest stubs format bench soak sanitize tsan gpu clean
+.PHONY: demo test setup setup-test build build-test lint pytest ctest stubs format bench soak fuzz sanitize tsan gpu clean
 
 demo: build
 	rm -rf demo
@@ -77,6 +77,10 @@ bench: build-test
 # What is too long for every commit.
 soak: build-test sanitize tsan
 	SSLMED_SOAK=1 $(BIN)/python -m pytest -q tests/python -k 'damaged or kill'
+
+# Coverage-guided fuzzing of the parsers, half an hour each.
+fuzz: setup-test
+	tools/fuzz.sh 1800
 
 # C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: setup-test

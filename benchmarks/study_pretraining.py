@@ -69,16 +69,21 @@ def ceiling(folder: str, seed: int) -> None:
         print(f"seed {seed}  {name:34s} diagnosis {scores['diagnosis']:.3f}  age {scores['age']:.2f}", flush=True)
 
 
-def describe(name: str, seed: int, encoder: Encoder, public: sm.Cohort, clinic: sm.Cohort) -> None:
-    x, recording = encoder.encode(public)
-    y = np.log(power(public, "zscore")[0].mean(axis=(1, 2))[:, 1:45] + 1e-4)
+def spectrum_r2(encoder: Encoder, cohort: sm.Cohort) -> tuple[float, float]:
+    """How much of a window's log spectrum ridge regression reads from its features, over left-out recordings; their effective rank. No labels."""
+    x, recording = encoder.encode(cohort)
+    y = np.log(power(cohort, "zscore")[0].mean(axis=(1, 2))[:, 1:45] + 1e-4)
     x = (x - x.mean(0)).double()
     share = torch.linalg.svdvals(x).square()
     share /= share.sum()
     rank = float(torch.exp(-(share * torch.log(share + 1e-12)).sum()))
     z = (x / (x.std(0) + 1e-9)).numpy()
     predicted = cross_val_predict(RidgeCV(np.logspace(-4, 4, 9)), z, y, groups=recording.numpy(), cv=GroupKFold(5))
-    r2 = 1 - ((predicted - y) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+    return 1 - ((predicted - y) ** 2).sum() / ((y - y.mean(0)) ** 2).sum(), rank
+
+
+def describe(name: str, seed: int, encoder: Encoder, public: sm.Cohort, clinic: sm.Cohort) -> None:
+    r2, rank = spectrum_r2(encoder, public)
     scores = probe(features.encoder_features(encoder, clinic), clinic)
     print(f"seed {seed}  {name:10s} R2 {r2:.3f}  rank {rank:.1f}  diagnosis {scores['diagnosis']:.3f}  age {scores['age']:.2f}", flush=True)
 

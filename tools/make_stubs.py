@@ -31,7 +31,14 @@ def generate() -> str:
     text = re.sub(r"^(COMPILER|BUILD_TYPE|TORCH_VERSION): str = .*$", r"\1: str", text, flags=re.M)
     text = re.sub(r"^(HAS_CUDA|HAS_EDFLIB): bool = .*$", r"\1: bool", text, flags=re.M)
     # Exceptions live under the package's name, which would make the stub import itself.
-    for name, base in (("FormatError", "ValueError"), ("ReadError", "OSError"), ("FormatWarning", "UserWarning"), ("NonFiniteError", "ArithmeticError")):
+    exceptions = {
+        "DistributedError": "RuntimeError",
+        "FormatError": "ValueError",
+        "ReadError": "OSError",
+        "FormatWarning": "UserWarning",
+        "NonFiniteError": "ArithmeticError",
+    }
+    for name, base in exceptions.items():
         text = text.replace(f"from sslmed import {name}\n", "")
         text = text.replace("class EdfFile:", f"class {name}({base}):\n    ...\nclass EdfFile:", 1)
     text = text.replace("typing.SupportsInt | typing.SupportsIndex", "int").replace("typing.SupportsFloat | typing.SupportsIndex", "float")

@@ -165,12 +165,12 @@ void bind_data(py::module_& m) {
       .def("__len__", &Batch::samples);
   py::class_<Loader, std::shared_ptr<Loader>>(m, "Loader", "Batches in order, made by C++ threads.")
       .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, unsigned threads,
-                       unsigned prefetch, const std::string& on_error, std::uint64_t first, std::uint64_t end) {
+                       unsigned prefetch, const std::string& on_error, std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
              return std::make_shared<Loader>(std::move(source), std::move(recipe), std::move(sampler),
-                                             LoaderOptions{threads, prefetch, on_error_of(on_error), first, end});
+                                             LoaderOptions{threads, prefetch, on_error_of(on_error), first, end, rank, ranks});
            }),
            py::arg("source"), py::arg("recipe"), py::arg("sampler"), py::arg("threads") = 1, py::arg("prefetch") = 2, py::arg("on_error") = "raise",
-           py::arg("first") = 0, py::arg("end") = 0)
+           py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
       .def("next", &Loader::next, py::call_guard<py::gil_scoped_release>(), "The next batch, or None after the last.")
       .def_property_readonly("position", &Loader::position)
       .def_property_readonly("failures", [](const Loader& loader) {

@@ -2,6 +2,7 @@
 
 #include "bindings/bindings.h"
 #include "methods/mae.h"
+#include "nn/batch_norm.h"
 #include "nn/vit.h"
 
 namespace sslmed::bindings {
@@ -102,6 +103,20 @@ void bind_nn(py::module_& m) {
           },
           py::arg("values"), py::arg("coords"), py::arg("extra"), py::arg("lengths"));
   mirror(vit);
+
+  py::class_<nn::Comm, std::shared_ptr<nn::Comm>>(m, "Comm", "The ranks of a run, for layers and losses.")
+      .def("all_gather", &nn::Comm::all_gather, py::arg("rows"), py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("rank", &nn::Comm::rank)
+      .def_property_readonly("size", &nn::Comm::size);
+  py::class_<nn::BatchNorm, std::shared_ptr<nn::BatchNorm>> batch_norm(m, "BatchNorm");
+  batch_norm.def(py::init<std::int64_t, double, double>(), py::arg("channels"), py::arg("eps") = 1e-5, py::arg("momentum") = 0.1)
+      .def(
+          "forward",
+          [](nn::BatchNorm& self, const at::Tensor& x, const std::optional<std::shared_ptr<nn::Comm>>& comm) {
+            return self.forward(x, comm && *comm ? **comm : nn::Comm::alone());
+          },
+          py::arg("x"), py::arg("comm") = py::none(), py::call_guard<py::gil_scoped_release>());
+  mirror(batch_norm);
 
   py::class_<methods::Objective, std::shared_ptr<methods::Objective>>(m, "Objective");
   py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");

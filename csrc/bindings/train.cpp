@@ -1,4 +1,6 @@
 #include <chrono>
+#include <optional>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
 #include "bindings/bindings.h"
 #include "core/error.h"
@@ -28,8 +30,11 @@ Report wrap(const py::object& callback, double& gil_seconds) {
   return [&callback, &gil_seconds](const std::vector<Record>& records) {
     const py::gil_scoped_acquire acquire;
     const Stopwatch held(gil_seconds);
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (callback.is_none()) return true;
+    // Thrown after the callback has what happened: the checkpoint of an interrupted run must not know of more.
+    std::optional<py::error_already_set> interrupt;
+    if (PyErr_CheckSignals() != 0) interrupt.emplace();
+    const auto go_on = [&](bool answer) { return interrupt ? throw *interrupt : answer; };
+    if (callback.is_none()) return go_on(true);
     py::list rows;
     for (const auto& r : records) {
       py::dict row;
@@ -44,7 +49,7 @@ Report wrap(const py::object& callback, double& gil_seconds) {
       rows.append(row);
     }
     const py::object answer = callback(rows);
-    return answer.is_none() || answer.cast<bool>();
+    return go_on(answer.is_none() || answer.cast<bool>());
   };
 }
 
@@ -68,20 +73,26 @@ void bind_train(py::module_& m) {
       .def_readwrite("ema_decay", &TrainOptions::ema_decay)
       .def_readwrite("device", &TrainOptions::device)
       .def_readwrite("bf16", &TrainOptions::bf16)
+      .def_readwrite("fp64", &TrainOptions::fp64)
       .def_readwrite("intra_op_threads", &TrainOptions::intra_op_threads)
       .def_readwrite("checkpoint_folder", &TrainOptions::checkpoint_folder)
       .def_readwrite("checkpoint_every", &TrainOptions::checkpoint_every)
       .def_readwrite("keep_last", &TrainOptions::keep_last)
       .def_readwrite("report_interval", &TrainOptions::report_interval)
       .def_readwrite("config", &TrainOptions::config);
+  py::class_<Ranks, nn::Comm, std::shared_ptr<Ranks>>(m, "Ranks")
+      .def(py::init([](const py::object& group) { return std::make_shared<Ranks>(group.cast<c10::intrusive_ptr<c10d::ProcessGroup>>()); }),
+           py::arg("process_group"));
   py::class_<PyTrainer>(m, "Trainer")
       .def(py::init([](std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
-                       unsigned threads, unsigned prefetch, const std::string& on_error, const TrainOptions& options) {
+                       unsigned threads, unsigned prefetch, const std::string& on_error, const TrainOptions& options,
+                       const std::optional<std::shared_ptr<Ranks>>& ranks) {
              if (on_error != "raise" && on_error != "skip") throw ValueError("on_error must be 'raise' or 'skip', got '" + on_error + "'");
              const data::LoaderOptions loader{threads, prefetch, on_error == "skip" ? data::OnError::kSkip : data::OnError::kRaise, 0, 0};
-             return std::make_unique<PyTrainer>(std::move(objective), std::move(source), std::move(sampler), loader, options);
+             return std::make_unique<PyTrainer>(std::move(objective), std::move(source), std::move(sampler), loader, options, ranks.value_or(nullptr));
            }),
-           py::arg("objective"), py::arg("source"), py::arg("sampler"), py::arg("threads"), py::arg("prefetch"), py::arg("on_error"), py::arg("options"))
+           py::arg("objective"), py::arg("source"), py::arg("sampler"), py::arg("threads"), py::arg("prefetch"), py::arg("on_error"), py::arg("options"),
+           py::arg("ranks") = py::none())
       .def("resume", &Trainer::resume, py::arg("path"), py::call_guard<py::gil_scoped_release>())
       .def("save", &Trainer::save, py::call_guard<py::gil_scoped_release>())
       .def(

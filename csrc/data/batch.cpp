@@ -61,10 +61,10 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
 
 }  // namespace
 
-PatchBatch PatchBatch::to(const at::Device& device) const {
+PatchBatch PatchBatch::to(const at::Device& device, at::ScalarType type) const {
   PatchBatch moved = *this;
   for (auto* tensor : {&moved.values, &moved.coords, &moved.grid, &moved.extra, &moved.keep, &moved.masked})
-    if (tensor->defined()) *tensor = tensor->to(device, /*non_blocking=*/true);
+    if (tensor->defined()) *tensor = tensor->to(device, tensor->is_floating_point() ? type : tensor->scalar_type(), /*non_blocking=*/true);
   return moved;
 }
 

@@ -23,7 +23,8 @@ struct PatchBatch {
   std::vector<std::int64_t> keep_lengths;  // [B] K
   std::vector<std::int64_t> slots;         // [B] the sequence's place in Batch::sample_ids
 
-  PatchBatch to(const at::Device& device) const;  // tensors there; the same object's tensors where they are there already
+  // Tensors there, numbers with a fraction as `type`; the same tensors where they are there already.
+  PatchBatch to(const at::Device& device, at::ScalarType type = at::kFloat) const;
 };
 
 struct Batch {

@@ -14,6 +14,13 @@ std::uint64_t in_flight(const LoaderOptions& options, const Sampler& sampler) {
   return (options.threads + size - 1) / size + options.prefetch;
 }
 
+// This rank's part of a batch; none where a last batch has fewer samples than there are ranks.
+std::vector<Pick> share(const std::vector<Pick>& picks, const LoaderOptions& options) {
+  const auto n = static_cast<std::ptrdiff_t>(picks.size()), rank = static_cast<std::ptrdiff_t>(options.rank),
+             ranks = static_cast<std::ptrdiff_t>(options.ranks);
+  return {picks.begin() + n * rank / ranks, picks.begin() + n * (rank + 1) / ranks};
+}
+
 }  // namespace
 
 Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, const LoaderOptions& options)
@@ -24,6 +31,7 @@ Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recip
       queue_(options.first, std::max(options.first, options.end), in_flight(options, *sampler_)),
       pool_(BufferPool::make(in_flight(options, *sampler_))) {
   if (options.threads < 1 || options.threads > 1024) throw ValueError("a loader needs 1 to 1,024 threads, got " + std::to_string(options.threads));
+  if (options.rank >= options.ranks) throw ValueError("rank " + std::to_string(options.rank) + " of " + std::to_string(options.ranks));
   threads_.start(options.threads, [this](unsigned) { work(); }, [this] { queue_.close(); });
 }
 
@@ -47,7 +55,7 @@ std::shared_ptr<Loader::Job> Loader::take(std::size_t& slot) {
     try {
       job->number = *ticket;
       job->epoch = *ticket / static_cast<std::uint64_t>(sampler_->batches_per_epoch());
-      job->picks = sampler_->batch(*ticket);
+      job->picks = share(sampler_->batch(*ticket), options_);
       for (const auto& pick : job->picks) job->ids.push_back(pick.sample);
       job->views.resize(job->picks.size());
       job->errors.resize(job->picks.size());
@@ -56,7 +64,11 @@ std::shared_ptr<Loader::Job> Loader::take(std::size_t& slot) {
       queue_.fail(*ticket, std::current_exception());
       continue;
     }
-    job_ = std::move(job);
+    if (job->picks.empty()) {
+      finish(*job);
+    } else {
+      job_ = std::move(job);
+    }
   }
   slot = job_->next++;
   return job_;

@@ -26,6 +26,7 @@ struct LoaderOptions {
   unsigned prefetch = 2;  // batches made ahead, besides the one that the threads work on
   OnError on_error = OnError::kRaise;
   std::uint64_t first = 0, end = 0;  // batches [first, end), counted through the epochs
+  unsigned rank = 0, ranks = 1;      // of each batch only this rank's share: [n * rank / ranks, n * (rank + 1) / ranks)
 };
 
 struct Failure {

@@ -76,7 +76,7 @@ class Parser {
       if (!seen.insert(key).second) fail("no duplicate key");
       skip_space();
       if (!accept(':')) fail("':'");
-      value.members.emplace_back(std::move(key), parse_value(depth + 1));
+      value.members.push_back({std::move(key), parse_value(depth + 1)});
       skip_space();
     } while (accept(','));
     if (!accept('}')) fail("',' or '}'");

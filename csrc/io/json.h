@@ -7,7 +7,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace sslmed::io {
@@ -23,12 +22,19 @@ struct Json {
   bool boolean = false;
   std::string text;  // a string's value, or a number as it was written
   std::vector<Json> items;
-  std::vector<std::pair<std::string, Json>> members;  // in the order of the document
+  struct Member;
+  std::vector<Member> members;  // in the order of the document
 
   const Json* find(std::string_view key) const;
   // A non-negative integer that fits; JsonError otherwise (no fractions, no exponents, no sign).
   std::uint64_t as_unsigned() const;
   double as_double() const;
+};
+
+// Outside, because it holds a Json: a pair with one would be incomplete inside it.
+struct Json::Member {
+  std::string name;
+  Json value;
 };
 
 // Parses a whole document; JsonError with the byte offset on anything else than one value and trailing white space.

@@ -46,6 +46,7 @@ Loss Mae::loss(const data::Batch& batch, const Step&) {
   const auto& view = batch.patches[0];
   Loss out;
   out.total = forward(tokens_of(view), view.keep, view.masked, view.keep_lengths).loss;
+  out.weight = static_cast<double>(view.masked.size(0));
   return out;
 }
 

@@ -12,16 +12,19 @@
 
 #include "data/batch.h"
 #include "data/recipe.h"
+#include "nn/comm.h"
 #include "nn/vit.h"
 
 namespace sslmed::methods {
 
 struct Step {
-  std::int64_t number = 0, total = 0;  // optimiser steps
+  std::int64_t number = 0, total = 0;         // optimiser steps
+  const nn::Comm* comm = &nn::Comm::alone();  // the other ranks, for losses whose samples interact
 };
 
 struct Loss {
-  at::Tensor total;                                       // scalar, to be minimised
+  at::Tensor total;                                       // scalar, to be minimised: a mean
+  double weight = 0;                                      // over so many terms, by which batches and ranks are averaged; 0: the batch's samples
   at::Tensor per_sample;                                  // [B], where samples do not interact; undefined otherwise
   std::vector<std::pair<std::string, at::Tensor>> parts;  // what to log beside it
 };

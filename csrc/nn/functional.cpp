@@ -1,6 +1,7 @@
 #include "nn/functional.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 namespace sslmed::nn {
 
@@ -22,6 +23,13 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
+  shape[1] = x.size(1);
+  const auto scale = weight * (var + eps).rsqrt();
+  return x * scale.view(shape) + (bias - mean * scale).view(shape);
 }
 
 at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t heads) {

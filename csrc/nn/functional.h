@@ -19,6 +19,8 @@ Layout layout_of(const std::vector<std::int64_t>& lengths);
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
+// (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …].
+at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps);
 // Multi-head attention inside each sequence. qkv [ΣN, 3·D] as one linear layer gives it (q, k, v, each heads × D/heads);
 // returns [ΣN, D]. One scaled_dot_product_attention call a run, so nothing is padded.
 at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t heads);

@@ -25,7 +25,7 @@ void AdamW::zero_grad() {
     for (auto& parameter : group.parameters.parameters) parameter.mutable_grad().reset();
 }
 
-double AdamW::clip(double max_norm) {
+double AdamW::clip(double max_norm, double scale) {
   const c10::NoGradGuard guard;
   std::vector<at::Tensor> grads;
   for (const auto& group : groups_)
@@ -33,8 +33,9 @@ double AdamW::clip(double max_norm) {
       if (parameter.grad().defined()) grads.push_back(parameter.grad());
   if (grads.empty()) return 0;
   const auto norms = at::_foreach_norm(grads);
-  const double norm = at::linalg_vector_norm(at::stack(norms)).item<double>();
-  if (max_norm > 0 && norm > max_norm) at::_foreach_mul_(grads, max_norm / (norm + 1e-6));
+  const double norm = at::linalg_vector_norm(at::stack(norms)).item<double>() * scale;
+  if (max_norm > 0 && norm > max_norm) scale *= max_norm / (norm + 1e-6);
+  if (scale != 1) at::_foreach_mul_(grads, scale);
   return norm;
 }
 

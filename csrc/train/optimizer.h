@@ -18,8 +18,8 @@ class AdamW {
   AdamW(std::vector<methods::ParameterGroup> groups, const AdamWOptions& options);
 
   void zero_grad();
-  // The global norm of all gradients; with `max_norm` > 0 they are scaled down to it.
-  double clip(double max_norm);
+  // Multiplies all gradients by `scale`, and gives their global norm; with `max_norm` > 0 they are scaled down to it.
+  double clip(double max_norm, double scale = 1);
   void step(double lr);
 
   // Moments and step counts by parameter name ("exp_avg.<name>" …), for checkpoints. Loading checks names and shapes.

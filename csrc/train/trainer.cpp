@@ -42,11 +42,12 @@ class Autocast {
   at::DeviceType device_;
 };
 
-at::Device moved(methods::Objective& objective, const std::string& name) {
+at::Device moved(methods::Objective& objective, const std::string& name, bool fp64) {
   const at::Device device(name);
   TORCH_CHECK_VALUE(device.is_cpu() || (device.is_cuda() && at::hasCUDA()), "device '", name, "' is not to be had: this torch has ",
                     at::hasCUDA() ? "CUDA" : "no CUDA");
   objective.to(device);
+  if (fp64) objective.to(at::kDouble);
   return device;
 }
 
@@ -73,15 +74,17 @@ std::string step_name(std::int64_t step) {
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
-                 data::LoaderOptions loader, TrainOptions options)
+                 data::LoaderOptions loader, TrainOptions options, std::shared_ptr<const Ranks> ranks)
     : objective_(std::move(objective)),
       source_(std::move(source)),
       sampler_(std::move(sampler)),
       loader_options_(loader),
       options_(std::move(options)),
-      device_(moved(*objective_, options_.device)),
+      device_(moved(*objective_, options_.device, options_.fp64)),
       optimizer_(objective_->parameter_groups(), options_.adamw),
-      best_loss_(std::numeric_limits<double>::infinity()) {
+      best_loss_(std::numeric_limits<double>::infinity()),
+      ranks_(ranks && ranks->size() > 1 ? std::move(ranks) : nullptr) {
+  if (options_.fp64 && options_.bf16) throw ValueError("fp64 and bf16 exclude each other");
   if (options_.epochs < 1 || options_.accumulate < 1 || !(options_.lr > 0) || options_.warmup_steps < 0 || options_.keep_last < 1 ||
       options_.checkpoint_every < 0 || options_.ema_decay < 0 || options_.ema_decay >= 1 || options_.clip_norm < 0)
     throw ValueError("training needs epochs, accumulate, keep_last >= 1, lr > 0, 0 <= ema_decay < 1, and no negative step counts or norms");
@@ -98,6 +101,42 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<
     }
   }
   if (options_.intra_op_threads <= 0) options_.intra_op_threads = at::get_num_threads();
+  if (ranks_) {
+    loader_options_.rank = static_cast<unsigned>(ranks_->rank());
+    loader_options_.ranks = static_cast<unsigned>(ranks_->size());
+    std::vector<at::Tensor> parameters;
+    for (const auto& group : objective_->parameter_groups()) parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
+    reducer_ = std::make_unique<GradientReducer>(*ranks_, std::move(parameters));
+  }
+}
+
+// Every rank starts from the first one's state, and only if all see the same run.
+void Trainer::synchronise() {
+  ranks_->guarded([&] {
+    const auto options = at::TensorOptions().dtype(at::kLong).device(device_);
+    const std::vector<std::int64_t> own{total_steps_, sampler_->batches_per_epoch(), sampler_->batch_size(), static_cast<std::int64_t>(sampler_->seed()),
+                                        static_cast<std::int64_t>(std::hash<std::string>{}(options_.config))};
+    const auto plan = at::tensor(own, at::kLong).to(device_);
+    const auto theirs = plan.clone();
+    ranks_->broadcast({theirs});
+    const auto differs = at::ne(plan, theirs).sum().to(options);
+    ranks_->sum(differs)();
+    if (differs.item<std::int64_t>() != 0)
+      throw ValueError("the ranks do not agree on the run: rank " + std::to_string(ranks_->rank()) + " sees " + std::to_string(total_steps_) +
+                       " steps, batches of " + std::to_string(sampler_->batch_size()) + ", seed " + std::to_string(sampler_->seed()) + " and configuration " +
+                       options_.config);
+    std::vector<at::Tensor> state;
+    for (const auto& item : objective_->named_parameters()) state.push_back(item.value());
+    for (const auto& item : objective_->named_buffers()) state.push_back(item.value());
+    for (const auto& [name, tensor] : optimizer_.state()) state.push_back(tensor);
+    state.insert(state.end(), average_.begin(), average_.end());
+    const auto numbers = at::tensor({static_cast<double>(step_), epoch_loss_, best_loss_}, at::kDouble).to(device_);
+    state.push_back(numbers);
+    ranks_->broadcast(state);
+    step_ = static_cast<std::int64_t>(numbers[0].item<double>());
+    epoch_loss_ = numbers[1].item<double>();
+    best_loss_ = numbers[2].item<double>();
+  });
 }
 
 void Trainer::check_finite(double value, const char* what, const std::vector<std::int64_t>& samples) const {
@@ -112,39 +151,71 @@ void Trainer::check_finite(double value, const char* what, const std::vector<std
   throw NonFiniteError(std::string("the ") + what + " is not finite at step " + std::to_string(step_) + "; samples: " + who);
 }
 
+void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& record) {
+  auto batch = loader.next();
+  if (!batch) throw std::logic_error("the loader ended before the run");
+  methods::Loss loss;
+  double value = 0, weight = 0;
+  if (!batch->patches.empty()) {
+    last_samples_ = batch->sample_ids;
+    for (auto& view : batch->patches) view = view.to(device_, options_.fp64 ? at::kDouble : at::kFloat);
+    const Autocast autocast(options_.bf16, device_.type());
+    loss = objective_->loss(*batch, {step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
+    value = loss.total.item<double>();
+    weight = loss.weight > 0 ? loss.weight : static_cast<double>(batch->samples());
+  } else if (ranks_) {
+    // Nothing in this rank's share; it takes part in the reduction with a gradient of zero.
+    loss.total = objective_->parameters().front().sum() * 0;
+  } else {
+    throw ReadError(source_->describe(0).file, "no sample of batch " + std::to_string(batch->number) + " could be read");
+  }
+  if (!ranks_) check_finite(value, "loss", last_samples_);
+  sums.weight += weight;
+  sums.loss += weight * value;
+  sums.samples += static_cast<double>(batch->samples());
+  for (const auto& [name, part] : loss.parts) record.parts.emplace_back(name, part.item<double>());
+  const bool plain = !ranks_ && options_.accumulate == 1;
+  const auto scaled = plain || weight == 0 ? loss.total : loss.total * weight;
+  if (!ranks_ || !last) return scaled.backward();
+  sums.stop = stop_wanted_ ? 1 : 0;
+  reducer_->expect(scaled);
+  sums = exchange(sums, [&] { scaled.backward(); });
+}
+
+// Sums over ranks, travelling while `meanwhile` runs.
+Trainer::Sums Trainer::exchange(const Sums& own, const std::function<void()>& meanwhile) const {
+  const auto values = at::tensor({own.weight, own.loss, own.samples, own.stop}, at::kDouble).to(device_);
+  ranks_->guarded([&] {
+    const auto wait = ranks_->sum(values);
+    meanwhile();
+    wait();
+  });
+  const auto sums = values.cpu();
+  const auto* at = sums.const_data_ptr<double>();
+  return {at[0], at[1], at[2], at[3]};
+}
+
 Record Trainer::train_step(data::Loader& loader) {
   Record record;
   record.step = step_;
   record.epoch = step_ / steps_per_epoch_;
   record.lr = warmup_cosine(step_, total_steps_, options_.warmup_steps, options_.lr, options_.min_lr);
   optimizer_.zero_grad();
-  std::vector<std::int64_t> last_samples;
-  const methods::Step step{step_, total_steps_};
-  for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) {
-    auto batch = loader.next();
-    if (!batch) throw std::logic_error("the loader ended before the run");
-    if (batch->patches.empty()) throw ReadError(source_->describe(0).file, "no sample of batch " + std::to_string(batch->number) + " could be read");
-    last_samples = batch->sample_ids;
-    if (!device_.is_cpu())
-      for (auto& view : batch->patches) view = view.to(device_);
-    methods::Loss loss;
-    {
-      const Autocast autocast(options_.bf16, device_.type());
-      loss = objective_->loss(*batch, step);
-    }
-    const double value = loss.total.item<double>();
-    check_finite(value, "loss", batch->sample_ids);
-    (options_.accumulate == 1 ? loss.total : loss.total / static_cast<double>(options_.accumulate)).backward();
-    record.loss += value / static_cast<double>(options_.accumulate);
-    record.samples += batch->samples();
-    for (const auto& [name, part] : loss.parts) record.parts.emplace_back(name, part.item<double>());
-  }
+  Sums sums;
+  for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) micro_step(loader, micro + 1 == options_.accumulate, sums, record);
+  if (sums.weight == 0) throw ReadError(source_->describe(0).file, "no sample of step " + std::to_string(step_) + " could be read, by any rank");
+  record.loss = sums.loss / sums.weight;
+  record.samples = static_cast<std::int64_t>(sums.samples);
+  stop_agreed_ = sums.stop > 0;
+  check_finite(record.loss, "loss", last_samples_);
   objective_->after_backward();
-  record.grad_norm = optimizer_.clip(options_.clip_norm);
-  check_finite(record.grad_norm, "gradient", last_samples);
+  // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
+  const bool plain = !ranks_ && options_.accumulate == 1;
+  record.grad_norm = optimizer_.clip(options_.clip_norm, plain ? 1 : static_cast<double>(ranks_ ? ranks_->size() : 1) / sums.weight);
+  check_finite(record.grad_norm, "gradient", last_samples_);
   optimizer_.step(record.lr);
+  objective_->after_step({step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
   ++step_;
-  objective_->after_step(step);
   update_average();
   epoch_loss_ += record.loss;
   return record;
@@ -161,13 +232,14 @@ void Trainer::end_epoch() {
   epoch_loss_ = 0;
   if (mean < best_loss_) {
     best_loss_ = mean;
-    if (!options_.checkpoint_folder.empty()) write("best.safetensors");
+    if (!options_.checkpoint_folder.empty() && first()) write("best.safetensors");
   }
 }
 
 bool Trainer::fit(const Report& report) {
   using Clock = std::chrono::steady_clock;
   at::set_num_threads(options_.intra_op_threads);
+  if (ranks_) synchronise();
   loader_options_.first = static_cast<std::uint64_t>(step_ / steps_per_epoch_ * sampler_->batches_per_epoch() + step_ % steps_per_epoch_ * options_.accumulate);
   loader_options_.end = static_cast<std::uint64_t>(options_.epochs * sampler_->batches_per_epoch());
   data::Loader loader(source_, objective_->recipe(), sampler_, loader_options_);
@@ -176,11 +248,13 @@ bool Trainer::fit(const Report& report) {
   auto last_report = start;
   const std::int64_t batches_left_over = sampler_->batches_per_epoch() - steps_per_epoch_ * options_.accumulate;
   std::vector<Record> records;
+  std::exception_ptr thrown;  // by the report, while other ranks have to be told first
   std::int64_t saved_at = -1;
   const auto save_at_step = [&] {
-    if (!options_.checkpoint_folder.empty() && saved_at != step_) save();
+    if (!options_.checkpoint_folder.empty() && saved_at != step_ && first()) save();
     saved_at = step_;
   };
+  stop_wanted_ = stop_agreed_ = false;
   while (step_ < total_steps_) {
     records.push_back(train_step(loader));
     records.back().seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -191,23 +265,25 @@ bool Trainer::fit(const Report& report) {
       for (std::int64_t i = 0; i < batches_left_over; ++i) loader.next();
     }
     const bool save_due = step_ == total_steps_ || (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ended);
-    bool go_on = true;
     // Reported before it is saved: after a kill the checkpoint must not know of steps that the history does not.
-    if (save_due || std::chrono::duration<double>(Clock::now() - last_report).count() >= options_.report_interval) {
+    if (save_due || stop_agreed_ || std::chrono::duration<double>(Clock::now() - last_report).count() >= options_.report_interval) {
       failures_ = loader.failures();
       try {
-        go_on = report(records);
+        if (!report(records)) stop_wanted_ = true;
       } catch (...) {
-        save_at_step();
-        throw;
+        if (!thrown) thrown = std::current_exception();
+        stop_wanted_ = true;
       }
       records.clear();
       last_report = Clock::now();
     }
-    if (save_due || !go_on) save_at_step();
-    if (!go_on) return false;
+    // A rank that wants to stop says so with the next step, and all stop after it: one that left alone would leave the others waiting.
+    const bool stop = ranks_ ? stop_agreed_ : stop_wanted_;
+    if (save_due || stop) save_at_step();
+    if (stop) break;
   }
-  return true;
+  if (thrown) std::rethrow_exception(thrown);
+  return !stop_wanted_ && !stop_agreed_;
 }
 
 TensorMap Trainer::encoder_weights() const {
@@ -232,6 +308,7 @@ std::string Trainer::write(const std::string& name) {
                 {"epoch_loss", exact(epoch_loss_)},
                 {"best_loss", exact(best_loss_)},
                 {"intra_op_threads", std::to_string(options_.intra_op_threads)},
+                {"ranks", std::to_string(ranks_ ? ranks_->size() : 1)},
                 {"config", options_.config}});
   return path;
 }
@@ -279,8 +356,9 @@ void Trainer::resume(const std::string& path) {
   step_ = static_cast<std::int64_t>(number(metadata, "step", path));
   epoch_loss_ = number(metadata, "epoch_loss", path);
   best_loss_ = number(metadata, "best_loss", path);
-  // Sums in kernels depend on the number of threads; the same bits need the same number.
-  options_.intra_op_threads = static_cast<int>(number(metadata, "intra_op_threads", path));
+  // Sums in kernels depend on the number of threads; the same bits need the same number. Another number of ranks has other bits anyway.
+  if (static_cast<int>(number(metadata, "ranks", path)) == (ranks_ ? ranks_->size() : 1))
+    options_.intra_op_threads = static_cast<int>(number(metadata, "intra_op_threads", path));
 }
 
 }  // namespace sslmed::train

@@ -1,5 +1,6 @@
 #pragma once
 // The training loop: batch, forward, backward, clip, step, log, checkpoint. It never needs the interpreter.
+// With `ranks`, each of them takes its share of every batch, and all of them take the step of the whole batch.
 
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 #include "data/loader.h"
 #include "methods/objective.h"
 #include "train/checkpoint.h"
+#include "train/distributed.h"
 #include "train/optimizer.h"
 
 namespace sslmed::train {
@@ -22,6 +24,7 @@ struct TrainOptions {
   double clip_norm = 0;               // 0: gradients are not clipped, only measured
   double ema_decay = 0;               // of the encoder; 0: no average is kept
   bool bf16 = false;                  // autocast
+  bool fp64 = false;                  // parameters and batches in double precision
   std::string device = "cpu";         // where the objective is moved and batches are sent
   int intra_op_threads = 0;           // 0: torch's setting; stored in checkpoints and used again
   std::string checkpoint_folder;      // empty: none are written
@@ -33,10 +36,10 @@ struct TrainOptions {
 
 struct Record {
   std::int64_t step = 0, epoch = 0;
-  double loss = 0, lr = 0, grad_norm = 0;
-  double seconds = 0;  // since the run started
-  std::int64_t samples = 0;
-  std::vector<std::pair<std::string, double>> parts;
+  double loss = 0, lr = 0, grad_norm = 0;             // of all ranks
+  double seconds = 0;                                 // since the run started
+  std::int64_t samples = 0;                           // of all ranks
+  std::vector<std::pair<std::string, double>> parts;  // of this rank
 };
 
 // Training stopped because a number was not finite. Says the step and the samples.
@@ -51,11 +54,13 @@ using Report = std::function<bool(const std::vector<Record>&)>;
 class Trainer {
  public:
   Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
-          data::LoaderOptions loader, TrainOptions options);
+          data::LoaderOptions loader, TrainOptions options, std::shared_ptr<const Ranks> ranks = nullptr);
 
-  // Continues from a checkpoint of the same configuration. FormatError or ValueError where it does not fit.
+  // Continues from a checkpoint of the same configuration, of any number of ranks; of several ranks, the first one resumes.
+  // FormatError or ValueError where it does not fit.
   void resume(const std::string& path);
-  // True when all steps were done, false when the report asked to stop; a checkpoint is written either way.
+  // True when all steps were done, false when the report of any rank asked to stop; a checkpoint is written either way, by the
+  // first rank. DistributedError when another rank is lost.
   bool fit(const Report& report);
   // Writes a checkpoint now; gives its path.
   std::string save();
@@ -67,7 +72,16 @@ class Trainer {
   const std::vector<data::Failure>& failures() const noexcept { return failures_; }
 
  private:
+  // What ranks tell each other with every step.
+  struct Sums {
+    double weight = 0, loss = 0, samples = 0, stop = 0;
+  };
+  bool first() const { return !ranks_ || ranks_->rank() == 0; }
+  void synchronise();
   Record train_step(data::Loader& loader);
+  // One batch forward and backward; `last` of a step starts the reduction.
+  void micro_step(data::Loader& loader, bool last, Sums& sums, Record& record);
+  Sums exchange(const Sums& own, const std::function<void()>& meanwhile) const;
   void check_finite(double value, const char* what, const std::vector<std::int64_t>& samples) const;
   void update_average();
   void end_epoch();
@@ -86,6 +100,10 @@ class Trainer {
   std::int64_t step_ = 0, total_steps_, steps_per_epoch_;
   double epoch_loss_ = 0, best_loss_;
   std::vector<data::Failure> failures_;
+  std::shared_ptr<const Ranks> ranks_;
+  std::unique_ptr<GradientReducer> reducer_;
+  std::vector<std::int64_t> last_samples_;
+  bool stop_wanted_ = false, stop_agreed_ = false;
 };
 
 }  // namespace sslmed::train

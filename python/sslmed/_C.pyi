@@ -6,7 +6,9 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'COMPILER', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_channels', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_channels', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'write_edf', 'zscore']
+class DistributedError(RuntimeError):
+    ...
 class FormatError(ValueError):
     ...
 class ReadError(OSError):
@@ -123,6 +125,31 @@ class VisionTransformer:
         ...
     @property
     def patch_values(self) -> int:
+        ...
+class Comm:
+    """
+    The ranks of a run, for layers and losses.
+    """
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        ...
+    @property
+    def rank(self) -> int:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+class BatchNorm:
+    def __init__(self, channels: int, eps: float = 1e-05, momentum: float = 0.1) -> None:
+        ...
+    def forward(self, x: torch.Tensor, comm: Comm | None = None) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
         ...
 class Objective:
     pass
@@ -255,7 +282,7 @@ class Loader:
     """
     Batches in order, made by C++ threads.
     """
-    def __init__(self, source: Source, recipe: Recipe, sampler: Sampler, threads: int = 1, prefetch: int = 2, on_error: str = 'raise', first: int = 0, end: int = 0) -> None:
+    def __init__(self, source: Source, recipe: Recipe, sampler: Sampler, threads: int = 1, prefetch: int = 2, on_error: str = 'raise', first: int = 0, end: int = 0, rank: int = 0, ranks: int = 1) -> None:
         ...
     def next(self) -> Batch | None:
         """
@@ -272,6 +299,7 @@ class TrainOptions:
     checkpoint_folder: str
     config: str
     device: str
+    fp64: bool
     def __init__(self) -> None:
         ...
     @property
@@ -358,8 +386,11 @@ class TrainOptions:
     @weight_decay.setter
     def weight_decay(self, arg1: float) -> None:
         ...
+class Ranks(Comm):
+    def __init__(self, process_group: typing.Any) -> None:
+        ...
 class Trainer:
-    def __init__(self, objective: Objective, source: Source, sampler: Sampler, threads: int, prefetch: int, on_error: str, options: TrainOptions) -> None:
+    def __init__(self, objective: Objective, source: Source, sampler: Sampler, threads: int, prefetch: int, on_error: str, options: TrainOptions, ranks: Ranks | None = None) -> None:
         ...
     def encoder_weights(self) -> dict[str, torch.Tensor]:
         ...

@@ -13,8 +13,8 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import io, losses, masking, nn, shift, transforms
-from sslmed._core import FormatError, FormatWarning, NonFiniteError, ReadError
+from sslmed import distributed, io, losses, masking, nn, shift, transforms
+from sslmed._core import DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
 from sslmed.pretraining import Run, Trainer, pretrain
@@ -24,6 +24,7 @@ __version__ = _version("sslmed")
 
 __all__ = [
     "Cohort",
+    "DistributedError",
     "EegPreprocessing",
     "FormatError",
     "FormatWarning",
@@ -34,6 +35,7 @@ __all__ = [
     "Trainer",
     "TransferResult",
     "__version__",
+    "distributed",
     "io",
     "losses",
     "masking",

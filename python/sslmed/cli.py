@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +21,11 @@ def _cohort(path: Path, name: str | None = None):  # type: ignore[no-untyped-def
     from sslmed.cohort import Cohort
 
     return Cohort.from_bids(path, name=name) if path.is_dir() else Cohort.from_table(path, name=name)
+
+
+def _stop(*_: object) -> None:
+    """A scheduler's SIGTERM is a Ctrl-C: save, and leave."""
+    signal.raise_signal(signal.SIGINT)
 
 
 @app.command()
@@ -60,19 +66,28 @@ def pretrain(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     on_error: Annotated[str, typer.Option(help="raise, or skip unreadable windows.")] = "raise",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard scalars.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a rank that does not answer is given up.")] = 600.0,
 ) -> None:
-    """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors."""
+    """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors. Under torchrun, on all its processes."""
     from sslmed.data import EegPreprocessing
+    from sslmed.distributed import is_first, under_torchrun
     from sslmed.pretraining import pretrain as run_pretrain
 
-    run = run_pretrain(
-        _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
-        checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, target=target, target_bins=target_bins,
-        depth=depth or None, bf16=bf16, device=device, on_error=on_error, tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
-    )  # fmt: skip
+    signal.signal(signal.SIGTERM, _stop)
+    with under_torchrun(device, timeout) as own_device:
+        run = run_pretrain(
+            _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
+            checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, target=target, target_bins=target_bins,
+            depth=depth or None, bf16=bf16, device=own_device, on_error=on_error, tensorboard=tensorboard,
+            preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
+        )  # fmt: skip
+        first = is_first()
     if run.interrupted:
-        typer.echo(f"interrupted after step {len(run.history)}; saved. Go on with --resume", err=True)
+        if first:
+            typer.echo(f"interrupted after step {len(run.history)}; saved. Go on with --resume", err=True)
         raise typer.Exit(130)
+    if not first:
+        return
     for window_id, message in run.failures:
         typer.echo(f"skipped window {window_id}: {message}", err=True)
     typer.echo(f"{run.out / 'encoder.safetensors'}: loss {run.history['loss'].iloc[-1]:.4f} after {len(run.history)} steps")
@@ -170,6 +185,12 @@ def main() -> None:
         typer.echo("interrupted", err=True)
         sys.exit(130)
     except Exception as error:
+        from sslmed import DistributedError
+
+        if isinstance(error, DistributedError):
+            # Not the user's mistake: torchrun sees a failed process, and may start the job again.
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(1)
         usage = hasattr(error, "format_message")  # click's own: bad options and arguments
         if not usage and not isinstance(error, (ValueError, OSError, ArithmeticError)):
             raise

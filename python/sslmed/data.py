@@ -72,6 +72,8 @@ class Loader:
         extra_channels: Names without a known position that the encoder has a learned row for.
         drop_last: Leave out an incomplete last batch.
         start: Number of the first batch, to continue a stream.
+        rank: Gives only this rank's share of each batch,
+        ranks: of so many.
 
     Raises:
         FormatError, ReadError: While iterating, with ``on_error="raise"``.
@@ -95,6 +97,8 @@ class Loader:
         extra_channels: tuple[str, ...] = (),
         drop_last: bool = False,
         start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.cohort = cohort
         self.preprocessing = preprocessing or EegPreprocessing()
@@ -102,7 +106,7 @@ class Loader:
         self.sampler = C.Sampler(self.source, order, batch_size, drop_last, seed)
         self.recipe = C.PatchRecipe(self.preprocessing.patch_samples, mask, ratio, block)
         self.batch_size, self.epochs, self.threads, self.on_error = batch_size, epochs, threads, on_error
-        self.seed, self.start = seed, start
+        self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
         self._running: C.Loader | None = None
 
     def __len__(self) -> int:
@@ -111,7 +115,7 @@ class Loader:
     def open(self) -> C.Loader:
         """Starts the threads; the C++ loader that comes back gives batches by ``next()``."""
         end = self.sampler.batches_per_epoch * self.epochs
-        self._running = C.Loader(self.source, self.recipe, self.sampler, self.threads, 2, self.on_error, self.start, end)
+        self._running = C.Loader(self.source, self.recipe, self.sampler, self.threads, 2, self.on_error, self.start, end, self.rank, self.ranks)
         return self._running
 
     def __iter__(self) -> Iterator[C.Batch]:

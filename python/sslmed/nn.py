@@ -17,7 +17,7 @@ from sslmed.data import EegPreprocessing
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["Encoder", "MaskedAutoencoder", "Mirror", "VisionTransformer", "create"]
+__all__ = ["BatchNorm", "Encoder", "MaskedAutoencoder", "Mirror", "VisionTransformer", "create"]
 
 _ENCODER_FORMAT = "sslmed-encoder-1"
 
@@ -114,6 +114,37 @@ class VisionTransformer(Mirror):
             [B, D], and the lengths 1+N.
         """
         out: tuple[torch.Tensor, torch.Tensor, list[int]] = self._handle.forward_tokens(values, coords, extra, list(lengths))
+        return out
+
+
+class BatchNorm(Mirror):
+    """Batch normalisation over the samples of all ranks, with torch's parameter and buffer names.
+
+    Args:
+        channels: C of the inputs [B, C, spatial…].
+        eps: Added to the variance.
+        momentum: Of the running statistics.
+
+    Source: Ioffe and Szegedy, arXiv 1502.03167.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        def build() -> C.BatchNorm:
+            return C.BatchNorm(channels, eps, momentum)
+
+        super().__init__(build(), build)
+
+    def forward(self, x: torch.Tensor, comm: C.Comm | None = None) -> torch.Tensor:
+        """[B, C, …] to [B, C, …].
+
+        Args:
+            x: Ranks may hold different numbers of samples.
+            comm: The ranks (:func:`sslmed.distributed.ranks`) over whose samples statistics are taken in training; None: this process's.
+
+        Raises:
+            ValueError: Another number of channels, or fewer than two values a channel in training.
+        """
+        out: torch.Tensor = self._handle.forward(x, comm)
         return out
 
 

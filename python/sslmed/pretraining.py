@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +19,7 @@ import pandas as pd
 from sslmed._core import C, FormatError, FormatWarning
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader, describe
+from sslmed.distributed import is_first, ranks
 from sslmed.nn import Encoder, MaskedAutoencoder, save_encoder
 
 __all__ = ["Run", "Trainer", "pretrain"]
@@ -39,12 +42,15 @@ class Trainer:
         clip_norm: Global gradient norm to clip to; 0: not clipped.
         ema_decay: Keep an exponential average of the encoder; 0: none.
         bf16: Autocast to bfloat16.
+        fp64: Train in double precision.
         device: "cpu", "cuda" or "cuda:1"; the objective is moved there.
         checkpoints: Folder for checkpoints; None: none are written.
         checkpoint_every: Steps; 0: at the end of each epoch.
         keep_last: Checkpoints to keep, besides ``best.safetensors``.
         config: Kept in the checkpoints; a resumed run must have the same.
         intra_op_threads: torch's threads for this run; 0: as set. Stored in checkpoints and used again on resuming.
+        group: A torch.distributed process group: each of its ranks takes its share of every batch (``batch_size`` is that of
+            the whole), and all take the same step. None: all ranks, where torch.distributed is initialised; otherwise this process alone.
     """
 
     def __init__(
@@ -61,22 +67,24 @@ class Trainer:
         clip_norm: float = 0.0,
         ema_decay: float = 0.0,
         bf16: bool = False,
+        fp64: bool = False,
         device: str = "cpu",
         checkpoints: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 0,
         keep_last: int = 3,
         config: str = "",
         intra_op_threads: int = 0,
+        group: Any = None,
     ) -> None:
         options = C.TrainOptions()
         options.epochs, options.accumulate, options.lr, options.min_lr = epochs, accumulate, lr, min_lr
         options.warmup_steps, options.weight_decay, options.clip_norm = warmup_steps, weight_decay, clip_norm
-        options.ema_decay, options.bf16, options.intra_op_threads = ema_decay, bf16, intra_op_threads
+        options.ema_decay, options.bf16, options.fp64, options.intra_op_threads = ema_decay, bf16, fp64, intra_op_threads
         options.device = device
         options.checkpoint_folder = "" if checkpoints is None else os.fspath(checkpoints)
         options.checkpoint_every, options.keep_last, options.config = checkpoint_every, keep_last, config
         self.objective, self.loader = objective, loader
-        self._core = C.Trainer(objective._handle, loader.source, loader.sampler, loader.threads, 2, loader.on_error, options)
+        self._core = C.Trainer(objective._handle, loader.source, loader.sampler, loader.threads, 2, loader.on_error, options, ranks(group))
 
     def fit(self, callback: Callable[[list[dict[str, float]]], bool | None] | None = None) -> bool:
         """Trains without the interpreter lock.
@@ -90,6 +98,7 @@ class Trainer:
 
         Raises:
             NonFiniteError: A loss or gradient was not finite; names the step and the samples.
+            DistributedError: Another rank is gone, or did not answer within the process group's time-out.
         """
         try:
             return bool(self._core.fit(callback))
@@ -184,7 +193,8 @@ def pretrain(
     """Pretrains an encoder on a cohort's signals, without labels.
 
     Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``.
-    Ctrl-C saves and returns a run that says ``interrupted``.
+    Ctrl-C saves and returns a run that says ``interrupted``. Where torch.distributed is initialised (:mod:`sslmed.distributed`),
+    all ranks train together, and the first one writes.
 
     Args:
         cohort: The recordings.
@@ -192,7 +202,7 @@ def pretrain(
         encoder: A size ("vit_tiny", "vit_small", "vit_base", "vit_large"), or an encoder to go on with.
         out: Folder for the results.
         epochs: Passes over all windows.
-        batch_size: Windows in a batch.
+        batch_size: Windows in a batch, of all ranks together.
         lr: Peak learning rate.
         warmup: Part of all steps in which it rises.
         weight_decay: Of matrices.
@@ -226,15 +236,17 @@ def pretrain(
         ValueError: An argument is out of range, or ``out`` already holds a run and ``resume`` is False.
         FormatError, ReadError: A recording cannot be read.
         NonFiniteError: The loss or a gradient was not finite.
+        DistributedError: Another rank is lost.
     """
     if method != "mae":
         raise ValueError(f"unknown method {method!r}; there is 'mae'")
     folder = Path(out)
     checkpoints = folder / "checkpoints"
-    found = sorted(checkpoints.glob("step-*.safetensors"))
+    # Of several ranks only the first looks at the folder: the others get its state, and need not share its disk.
+    found = sorted(checkpoints.glob("step-*.safetensors")) if is_first() else []
     if found and not resume:
         raise ValueError(f"{folder}: already holds a run; pass resume=True (--resume) to go on, or choose another folder")
-    if resume and not found and checkpoints.exists() and any(checkpoints.iterdir()):
+    if resume and is_first() and not found and checkpoints.exists() and any(checkpoints.iterdir()):
         raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
     if isinstance(encoder, str):
         preprocessing = preprocessing or EegPreprocessing()
@@ -304,15 +316,26 @@ def pretrain(
         keep_last=keep_last,
         config=json.dumps(config, sort_keys=True),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     if resume and found:
         _resume_newest(trainer, found)
-    with _Reporter(folder, trainer, progress, tensorboard, callback) as reporter:
-        finished = trainer.fit(reporter)
-    history = pd.read_csv(folder / "history.csv")
+    if is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        with _Reporter(folder, trainer, progress, tensorboard, callback) as reporter, _Interrupt() as interrupt:
+            finished = trainer.fit(lambda new: reporter(new) and not interrupt.wanted)
+        history = pd.read_csv(folder / "history.csv")
+    else:
+        rows: list[dict[str, float]] = []
+
+        def collect(new: list[dict[str, float]]) -> bool:
+            rows.extend(new)
+            return (callback is None or callback(new) is not False) and not interrupt.wanted
+
+        with _Interrupt() as interrupt:
+            finished = trainer.fit(collect)
+        history = pd.DataFrame(rows, columns=_COLUMNS)
     weights = trainer.encoder_weights()
     model.load_state_dict(weights)
-    if finished:
+    if finished and is_first():
         save_encoder(weights, model, folder / "encoder.safetensors")
     return Run(folder, model, history, not finished, tuple(trainer.failures))
 
@@ -326,6 +349,27 @@ def _resume_newest(trainer: Trainer, found: list[Path]) -> None:
         except FormatError as error:
             warnings.warn(f"checkpoint passed over: {error}", FormatWarning, stacklevel=3)
     raise FormatError(f"{found[0].parent}: expected a sound checkpoint, found {len(found)} damaged ones")
+
+
+class _Interrupt:
+    """Ctrl-C as a wish, so that it does not cut a line of the history in two; the second one is an exception as usual."""
+
+    def __enter__(self) -> _Interrupt:
+        self.wanted = False
+        self._usual: Any = None
+        # Elsewhere than in the main thread Python lets nobody handle signals.
+        if threading.current_thread() is threading.main_thread():
+            self._usual = signal.signal(signal.SIGINT, self._want)
+        return self
+
+    def _want(self, number: int, frame: Any) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._usual is not None:
+            signal.signal(signal.SIGINT, self._usual)
 
 
 class _Reporter:
