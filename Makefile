@@ -75,18 +75,23 @@ bench: build-test
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
 
 # What is too long for every commit.
-soak: build-test sanitize tsan
-	SSLMED_SOAK=1 $(BIN)/python -m pytest -q tests/python -k 'damaged or kill'
+soak: build-test sanitize tsan fuzz
+	SSLMED_SOAK=1 $(BIN)/python -m pytest -q -s tests/python -k 'soak or damaged or kill or sigterm'
 
 # Coverage-guided fuzzing of the parsers, half an hour each.
 fuzz: setup-test
 	tools/fuzz.sh 1800
 
-# C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-sanitize: setup-test
+# All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer.
+SANITIZED := edf edf_real safetensors data index masking losses nn transforms cohort faults training
+sanitize: build-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/asan
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan --output-on-failure
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan --output-on-failure -j 2
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 OMP_NUM_THREADS=1 \
+	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(SANITIZED:%=tests/python/test_%.py) \
+	-k 'not kill and not sigterm and not full_disk and not interpreter_is_free'
 
 tsan: setup-test
 	cmake -S . --preset tsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0

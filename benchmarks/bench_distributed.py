@@ -50,9 +50,7 @@ def main() -> None:
             for name in list(contestants)[:: 1 if r % 2 == 0 else -1]:
                 command, threads = contestants[name]
                 out = Path(folder) / "seconds"
-                subprocess.run(
-                    [*command, __file__, f"{folder}/site", str(out), str(threads)], check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
-                )
+                subprocess.run([*command, __file__, f"{folder}/site", str(out), str(threads)], check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
                 times[name].append(json.loads(out.read_text()))
                 time.sleep(1)
     rows = {name: {"median": statistics.median(t), "min": min(t), "max": max(t)} for name, t in times.items()}

@@ -1,5 +1,9 @@
 #include <ATen/Functions.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "bindings/bindings.h"
 #include "core/error.h"
 #include "data/eeg_source.h"
@@ -58,10 +62,54 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
       }
       entries.push_back({std::move(recording), spec.subject, spec.site});
     }
-    source = std::make_shared<EegSource>(std::move(entries), options, extra_channels);
+    source = std::make_shared<EegSource>(open_list(std::move(entries)), options, extra_channels);
     notes.insert(notes.end(), source->notes().begin(), source->notes().end());
   }
   warn(notes);
+  return source;
+}
+
+// Offsets [n + 1] int64 and bytes [m] uint8, as Arrow has them; the tensors are kept, not copied.
+Texts texts_of(const at::Tensor& offsets, const at::Tensor& bytes, std::int64_t n) {
+  if (offsets.scalar_type() != at::kLong || bytes.scalar_type() != at::kByte || !offsets.is_contiguous() || !bytes.is_contiguous() || offsets.numel() != n + 1)
+    throw ValueError("a column of texts needs " + std::to_string(n + 1) + " int64 offsets and uint8 bytes");
+  const auto* at = offsets.const_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < n; ++i)
+    if (at[i] < 0 || at[i + 1] < at[i]) throw ValueError("the offsets of a column of texts go back");
+  if (at[n] > bytes.numel()) throw ValueError("the offsets of a column of texts go past its end");
+  return {at, reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()), std::make_shared<std::pair<at::Tensor, at::Tensor>>(offsets, bytes)};
+}
+
+template <class Number>
+std::vector<Number> numbers(const at::Tensor& column) {
+  const auto plain = column.to(at::kCPU, c10::CppTypeToScalarType<Number>::value).contiguous();
+  return {plain.template const_data_ptr<Number>(), plain.template const_data_ptr<Number>() + plain.numel()};
+}
+
+std::shared_ptr<EegSource> make_indexed_source(const std::pair<at::Tensor, at::Tensor>& paths, const at::Tensor& subject_codes,
+                                               const std::pair<at::Tensor, at::Tensor>& subjects, const at::Tensor& site_codes, std::vector<std::string> sites,
+                                               const at::Tensor& montage_codes, const std::vector<std::pair<double, std::vector<std::string>>>& montages,
+                                               const at::Tensor& samples,
+                                               const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
+                                               const EegOptions& options, const std::vector<std::string>& extra_channels) {
+  RecordingIndex index;
+  index.paths = texts_of(paths.first, paths.second, samples.numel());
+  index.n_subjects = static_cast<std::int32_t>(subjects.first.numel()) - 1;
+  index.subjects = texts_of(subjects.first, subjects.second, index.n_subjects);
+  index.subject_codes = numbers<std::int32_t>(subject_codes);
+  index.site_codes = numbers<std::int32_t>(site_codes);
+  index.sites = std::move(sites);
+  index.montage_codes = numbers<std::int32_t>(montage_codes);
+  for (const auto& [sfreq, channels] : montages) index.montages.push_back({sfreq, channels});
+  index.samples = numbers<std::int64_t>(samples);
+  for (const auto& [i, stretches] : gappy)
+    for (const auto& [first, last] : stretches) index.gappy[i].push_back({first, last});
+  std::shared_ptr<EegSource> source;
+  {
+    const py::gil_scoped_release release;
+    source = std::make_shared<EegSource>(indexed_list(std::move(index)), options, extra_channels);
+  }
+  warn(source->notes());
   return source;
 }
 
@@ -74,14 +122,27 @@ void bind_data(py::module_& m) {
            py::arg("name"), py::arg("values") = py::none(), py::arg("sfreq") = 0.0, py::arg("channels") = std::vector<std::string>{}, py::arg("subject") = "",
            py::arg("site") = "");
   m.def(
-      "recording_channels",
-      [](const std::string& path) {
-        const py::gil_scoped_release release;
-        std::vector<std::string> notes;
-        const auto recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
-        return std::make_tuple(recording->channels(), recording->sfreq());
+      "trim_memory",
+      [] {
+#ifdef __GLIBC__
+        malloc_trim(0);
+#endif
       },
-      py::arg("path"), "(names, Hz) of the EEG channels that a source would read from this file.");
+      "Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.");
+  m.def(
+      "recording_info",
+      [](const std::string& path) {
+        std::vector<std::string> notes;
+        std::unique_ptr<Recording> recording;
+        {
+          const py::gil_scoped_release release;
+          recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
+        }
+        std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
+        for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);
+        return std::make_tuple(recording->channels(), recording->sfreq(), stretches, notes);
+      },
+      py::arg("path"), "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
 
   py::class_<EegOptions>(m, "EegOptions")
       .def(py::init([](double sfreq, double window, double stride, bool jitter, double low, double high, int order, double notch, double margin,
@@ -115,21 +176,16 @@ void bind_data(py::module_& m) {
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0);
   py::class_<EegSource, Source, std::shared_ptr<EegSource>>(m, "EegSource")
       .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{})
+      .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("paths"), py::arg("subject_codes"), py::arg("subjects"), py::arg("site_codes"),
+                  py::arg("sites"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"), py::arg("gappy"), py::arg("options"),
+                  py::arg("extra_channels"), "Of recordings that an index describes; none is opened.")
       .def_property_readonly(
-          "recording_of",
-          [](const EegSource& source) {
-            auto out = at::empty({source.size()}, at::kLong);
-            for (std::int64_t i = 0; i < source.size(); ++i) out.data_ptr<std::int64_t>()[i] = source.describe(i).recording;
-            return out;
-          },
-          "[n] int64: the recording of each window.");
+          "recording_of", [](const EegSource& source) { return at::tensor(source.recording_of(), at::kLong); }, "[n] int64: the recording of each window.");
 
   py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
       .def(py::init([](const Source& source, const std::string& order, std::int64_t batch_size, bool drop_last, std::uint64_t seed) {
-             std::vector<std::string> subjects;
-             if (order == "subject")
-               for (std::int64_t i = 0; i < source.size(); ++i) subjects.push_back(source.describe(i).subject);
-             return std::make_shared<Sampler>(source.size(), order_of(order), batch_size, drop_last, seed, subjects);
+             return std::make_shared<Sampler>(source.size(), order_of(order), batch_size, drop_last, seed,
+                                              order == "subject" ? source.subjects() : SubjectRuns{});
            }),
            py::arg("source"), py::arg("order"), py::arg("batch_size"), py::arg("drop_last"), py::arg("seed"))
       .def_property_readonly("batches_per_epoch", &Sampler::batches_per_epoch)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -123,12 +122,26 @@ double Philox::normal() {
   return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v);
 }
 
-std::vector<std::uint32_t> permutation(std::uint32_t n, const Draw& draw, Stream stream) {
-  std::vector<std::uint32_t> order(n);
-  std::iota(order.begin(), order.end(), 0u);
+Shuffle::Shuffle(std::uint64_t n, const Draw& draw, Stream stream) : n_(n) {
   Philox random(draw, stream);
-  for (std::uint32_t i = n; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
-  return order;
+  for (auto& key : keys_) key = random.next_u32();
+  while (half_ < 32 && (std::uint64_t{1} << (2 * half_)) < n) ++half_;
+  mask_ = (std::uint64_t{1} << half_) - 1;
+}
+
+std::uint64_t Shuffle::operator()(std::uint64_t i) const {
+  do {
+    std::uint64_t left = i >> half_, right = i & mask_;
+    for (const auto key : keys_) {
+      std::uint64_t mixed = (right + key) * 0x9e3779b97f4a7c15u;  // SplitMix64's finaliser as the round function
+      mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+      mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+      mixed ^= mixed >> 31;
+      left = std::exchange(right, (left ^ mixed) & mask_);
+    }
+    i = left << half_ | right;
+  } while (i >= n_);
+  return i;
 }
 
 }  // namespace sslmed

@@ -65,7 +65,17 @@ class Philox {
   unsigned used_ = 0, size_ = 0;
 };
 
-// A permutation of [0, n) under one name (Fisher-Yates). n is limited to 2^32.
-std::vector<std::uint32_t> permutation(std::uint32_t n, const Draw& draw, Stream stream);
+// A permutation of [0, n) under one name, place by place: no table, whatever n is. A Feistel network over the next power of
+// four, walked on until it lands within n (Black and Rogaway, 2002).
+class Shuffle {
+ public:
+  Shuffle(std::uint64_t n, const Draw& draw, Stream stream);
+  std::uint64_t operator()(std::uint64_t i) const;  // i in [0, n)
+
+ private:
+  std::array<std::uint32_t, 8> keys_;
+  std::uint64_t n_, mask_ = 1;
+  int half_ = 3;  // bits; with fewer the network cannot reach all orders
+};
 
 }  // namespace sslmed

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
@@ -13,39 +14,30 @@
 
 namespace sslmed::data {
 
-EegSource::EegSource(std::vector<RecordingEntry> entries, const EegOptions& options, std::vector<std::string> extra_channels)
-    : options_(options), output_length_(std::llround(options.window * options.sfreq)) {
+EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels)
+    : options_(options), output_length_(std::llround(options.window * options.sfreq)), recordings_(std::move(recordings)) {
   if (!(options.sfreq > 0) || !(options.window > 0) || output_length_ < 2 || options.stride < 0 || options.margin < 0 || options.clip < 0)
     throw ValueError("EEG windows need a positive rate and length, and no negative stride, margin or clip");
-  std::map<double, std::shared_ptr<const transforms::Resampler>> resamplers;
-  for (auto& entry : entries) {
-    Prepared prepared = prepare(std::move(entry), extra_channels);
-    auto& resampler = resamplers[prepared.entry.recording->sfreq()];
-    if (!resampler) resampler = std::make_shared<const transforms::Resampler>(transforms::Resampler::between(prepared.entry.recording->sfreq(), options.sfreq));
-    prepared.resampler = resampler;
-    prepared.input_length = (output_length_ * resampler->down() + resampler->up() - 1) / resampler->up();
-    const auto stride = std::max<std::int64_t>(1, std::llround((options.stride > 0 ? options.stride : options.window) * prepared.entry.recording->sfreq()));
-    for (const auto& stretch : prepared.entry.recording->stretches()) {
-      for (std::int64_t start = stretch.first; start + prepared.input_length <= stretch.last; start += stride) {
-        const std::int64_t slack = std::min(stride - 1, stretch.last - prepared.input_length - start);
-        windows_.push_back({static_cast<std::int32_t>(prepared_.size()), start, slack, stretch.first, stretch.last});
-      }
-    }
-    prepared_.push_back(std::move(prepared));
+  std::vector<std::vector<std::string>> left_out;
+  for (const auto& montage : recordings_->montages()) prepared_.push_back(prepare(montage, extra_channels, left_out.emplace_back()));
+  note_left_out(left_out);
+  const auto n = recordings_->size();
+  first_window_.reserve(static_cast<std::size_t>(n) + 1);
+  first_window_.push_back(0);
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(i))]; prepared.rows.empty())
+      throw FormatError(recordings_->name(i), "at least one channel with a known position",
+                        "none of " + std::to_string(recordings_->montages()[static_cast<std::size_t>(recordings_->montage(i))].channels.size()));
+    first_window_.push_back(first_window_.back() + windows_of(i));
   }
-  // One line a name: a large cohort has the same trigger channel ten thousand times.
-  for (const auto& [name, seen] : left_out_)
-    notes_.push_back(seen.second + ": channel " + quote(name) + " has no known position and is left out" +
-                     (seen.first > 1 ? ", here and in " + std::to_string(seen.first - 1) + " other recordings" : ""));
-  if (windows_.empty()) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
+  if (first_window_.back() == 0) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
 }
 
-EegSource::Prepared EegSource::prepare(RecordingEntry entry, const std::vector<std::string>& extra) {
+EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {
   Prepared prepared;
-  const auto& recording = *entry.recording;
   const float unknown = std::numeric_limits<float>::quiet_NaN();
-  for (std::size_t i = 0; i < recording.channels().size(); ++i) {
-    const std::string& name = recording.channels()[i];
+  for (std::size_t i = 0; i < montage.channels.size(); ++i) {
+    const std::string& name = montage.channels[i];
     if (const auto place = transforms::electrode_position(name)) {
       prepared.space.positions.push_back({static_cast<float>((*place)[0]), static_cast<float>((*place)[1]), static_cast<float>((*place)[2])});
       prepared.space.extra.push_back(-1);
@@ -53,33 +45,97 @@ EegSource::Prepared EegSource::prepare(RecordingEntry entry, const std::vector<s
       prepared.space.positions.push_back({unknown, unknown, unknown});
       prepared.space.extra.push_back(static_cast<std::int32_t>(found - extra.begin()));
     } else {
-      ++left_out_.try_emplace(name, 0, recording.name()).first->second.first;
+      left_out.push_back(name);
       continue;
     }
     prepared.rows.push_back(i);
   }
-  if (prepared.rows.empty())
-    throw FormatError(recording.name(), "at least one channel with a known position", "none of " + std::to_string(recording.channels().size()));
+  prepared.sfreq = montage.sfreq;
   prepared.space.sfreq = options_.sfreq;
-  const double nyquist = recording.sfreq() / 2;
+  const double nyquist = montage.sfreq / 2;
   // A recording slower than the pass band has nothing above its Nyquist rate; the upper edge is then left to its own filter.
   const double high = options_.high > 0 && options_.high < 0.98 * nyquist ? options_.high : 0;
-  if (options_.low > 0 || high > 0) prepared.filters.push_back(transforms::butterworth(options_.order, options_.low, high, recording.sfreq()));
-  if (options_.notch > 0 && options_.notch < 0.98 * nyquist) prepared.filters.push_back(transforms::notch(options_.notch, 30, recording.sfreq()));
-  prepared.entry = std::move(entry);
+  if (options_.low > 0 || high > 0) prepared.filters.push_back(transforms::butterworth(options_.order, options_.low, high, montage.sfreq));
+  if (options_.notch > 0 && options_.notch < 0.98 * nyquist) prepared.filters.push_back(transforms::notch(options_.notch, 30, montage.sfreq));
+  prepared.resampler = std::make_shared<const transforms::Resampler>(transforms::Resampler::between(montage.sfreq, options_.sfreq));
+  prepared.input_length = (output_length_ * prepared.resampler->down() + prepared.resampler->up() - 1) / prepared.resampler->up();
+  prepared.stride = std::max<std::int64_t>(1, std::llround((options_.stride > 0 ? options_.stride : options_.window) * montage.sfreq));
   return prepared;
 }
 
-SampleInfo EegSource::describe(std::int64_t index) const {
+// One line a name: a large cohort has the same trigger channel ten thousand times.
+void EegSource::note_left_out(const std::vector<std::vector<std::string>>& left_out) {
+  if (std::all_of(left_out.begin(), left_out.end(), [](const auto& names) { return names.empty(); })) return;
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> seen;  // how often, and where first
+  for (std::int64_t i = 0; i < recordings_->size(); ++i)
+    for (const auto& name : left_out[static_cast<std::size_t>(recordings_->montage(i))]) ++seen.try_emplace(name, 0, i).first->second.first;
+  for (const auto& [name, where] : seen)
+    notes_.push_back(recordings_->name(where.second) + ": channel " + quote(name) + " has no known position and is left out" +
+                     (where.first > 1 ? ", here and in " + std::to_string(where.first - 1) + " other recordings" : ""));
+}
+
+std::int64_t EegSource::windows_of(std::int64_t recording) const {
+  thread_local std::vector<Stretch> stretches;
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(recording))];
+  recordings_->stretches(recording, stretches);
+  std::int64_t n = 0;
+  for (const auto& stretch : stretches)
+    if (const auto room = stretch.last - stretch.first - prepared.input_length; room >= 0) n += room / prepared.stride + 1;
+  return n;
+}
+
+EegSource::Window EegSource::window(std::int64_t index) const {
   if (index < 0 || index >= size()) throw ValueError("window " + std::to_string(index) + " of " + std::to_string(size()));
-  const auto& window = windows_[static_cast<std::size_t>(index)];
-  const auto& prepared = prepared_[static_cast<std::size_t>(window.recording)];
-  return {prepared.entry.subject,
-          prepared.entry.site,
-          prepared.entry.recording->name(),
-          window.recording,
-          static_cast<double>(window.start) / prepared.entry.recording->sfreq(),
+  thread_local std::vector<Stretch> stretches;
+  const std::int64_t recording = std::upper_bound(first_window_.begin(), first_window_.end(), index) - first_window_.begin() - 1;
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(recording))];
+  recordings_->stretches(recording, stretches);
+  std::int64_t left = index - first_window_[static_cast<std::size_t>(recording)];
+  for (const auto& stretch : stretches) {
+    const auto room = stretch.last - stretch.first - prepared.input_length;
+    const auto n = room >= 0 ? room / prepared.stride + 1 : 0;
+    if (left < n) {
+      const auto start = stretch.first + left * prepared.stride;
+      return {recording, start, std::min(prepared.stride - 1, stretch.last - prepared.input_length - start), stretch.first, stretch.last};
+    }
+    left -= n;
+  }
+  throw std::logic_error("a recording has fewer windows than were counted");
+}
+
+SampleInfo EegSource::describe(std::int64_t index) const {
+  const auto at = window(index);
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(at.recording))];
+  return {recordings_->subject(at.recording),
+          recordings_->site(at.recording),
+          recordings_->name(at.recording),
+          at.recording,
+          static_cast<double>(at.start) / prepared.sfreq,
           options_.window};
+}
+
+SubjectRuns EegSource::subjects() const {
+  SubjectRuns runs;
+  // Codes of those that have windows, without holes.
+  std::vector<std::int32_t> codes(static_cast<std::size_t>(recordings_->n_subjects()), -1);
+  for (std::int64_t i = 0; i < recordings_->size(); ++i) {
+    const auto first = first_window_[static_cast<std::size_t>(i)];
+    if (first_window_[static_cast<std::size_t>(i) + 1] == first) continue;
+    auto& code = codes[static_cast<std::size_t>(recordings_->subject_code(i))];
+    if (code < 0) code = runs.n_subjects++;
+    if (!runs.subject.empty() && runs.subject.back() == code) continue;
+    runs.first.push_back(first);
+    runs.subject.push_back(code);
+  }
+  runs.first.push_back(size());
+  return runs;
+}
+
+std::vector<std::int64_t> EegSource::recording_of() const {
+  std::vector<std::int64_t> out(static_cast<std::size_t>(size()));
+  for (std::size_t i = 0; i + 1 < first_window_.size(); ++i)
+    std::fill(out.begin() + first_window_[i], out.begin() + first_window_[i + 1], static_cast<std::int64_t>(i));
+  return out;
 }
 
 // Filters rows of `length` samples and resamples them; outputs from `offset` on go to `into` [rows, output_length_].
@@ -101,10 +157,10 @@ void EegSource::process(const Prepared& prepared, const std::vector<const float*
 }
 
 Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
-  if (index < 0 || index >= size()) throw ValueError("window " + std::to_string(index) + " of " + std::to_string(size()));
-  const auto& window = windows_[static_cast<std::size_t>(index)];
-  const auto& prepared = prepared_[static_cast<std::size_t>(window.recording)];
-  const auto& recording = *prepared.entry.recording;
+  const auto window = this->window(index);
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
+  const auto opened = recordings_->open(window.recording);
+  const auto& recording = *opened;
   const auto& resampler = *prepared.resampler;
   std::int64_t start = window.start;
   if (options_.jitter && window.slack > 0) {

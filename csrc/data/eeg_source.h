@@ -1,13 +1,12 @@
 #pragma once
 // Windows of EEG recordings, filtered, resampled, re-referenced and scaled on the fly, in the loader's threads.
 
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "data/recording.h"
+#include "data/recording_list.h"
 #include "data/source.h"
 #include "transforms/filter.h"
 #include "transforms/resample.h"
@@ -29,49 +28,51 @@ struct EegOptions {
   double clip = 15;  // in units of the scale; 0: none
 };
 
-struct RecordingEntry {
-  std::shared_ptr<const Recording> recording;
-  std::string subject, site;
-};
-
 class EegSource : public Source {
  public:
   // `extra_channels`: names without a known position that the encoder's learned table has, in its order. Channels in neither
   // are left out, and named in notes(). ValueError when no recording holds a window.
-  EegSource(std::vector<RecordingEntry> entries, const EegOptions& options, std::vector<std::string> extra_channels);
+  EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels);
 
-  std::int64_t size() const override { return static_cast<std::int64_t>(windows_.size()); }
+  std::int64_t size() const override { return first_window_.back(); }
   SampleInfo describe(std::int64_t index) const override;
+  SubjectRuns subjects() const override;
+  // [windows] the recording of each.
+  std::vector<std::int64_t> recording_of() const;
   Sample sample(std::int64_t index, const Draw& draw) const override;
 
   const EegOptions& options() const noexcept { return options_; }
   const std::vector<std::string>& notes() const noexcept { return notes_; }
-  std::int64_t recordings() const noexcept { return static_cast<std::int64_t>(prepared_.size()); }
 
  private:
-  // What does not change from window to window of one recording.
+  // What does not change from window to window, and not among the recordings of one montage.
   struct Prepared {
-    RecordingEntry entry;
     std::vector<std::size_t> rows;  // channels that have a place
     ElectrodeSpace space;
     std::vector<transforms::Sections> filters;
     std::shared_ptr<const transforms::Resampler> resampler;
+    double sfreq = 0;               // stored, Hz
     std::int64_t input_length = 0;  // stored samples that a window needs
+    std::int64_t stride = 0;        // stored samples between windows
   };
   struct Window {
-    std::int32_t recording;
+    std::int64_t recording;
     std::int64_t start, slack;  // stored samples; slack: how far the start may move forward
     std::int64_t first, last;   // the stretch around it
   };
+  // Windows are counted, not listed: a million recordings have a hundred million of them.
+  Window window(std::int64_t index) const;
+  std::int64_t windows_of(std::int64_t recording) const;
   void process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const;
-  Prepared prepare(RecordingEntry entry, const std::vector<std::string>& extra);
+  Prepared prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const;
+  void note_left_out(const std::vector<std::vector<std::string>>& left_out);
 
   EegOptions options_;
   std::int64_t output_length_;
-  std::vector<Prepared> prepared_;
-  std::vector<Window> windows_;
+  std::shared_ptr<const RecordingList> recordings_;
+  std::vector<Prepared> prepared_;          // of each montage
+  std::vector<std::int64_t> first_window_;  // of each recording, and how many there are in all
   std::vector<std::string> notes_;
-  std::map<std::string, std::pair<int, std::string>> left_out_;  // channel to how often, and where first
 };
 
 }  // namespace sslmed::data

@@ -105,23 +105,7 @@ class ArrayRecording : public Recording {
 }  // namespace
 
 std::shared_ptr<const io::EdfFile> EdfCache::open(const std::string& path) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = by_path_.find(path); found != by_path_.end()) {
-      recent_.splice(recent_.begin(), recent_, found->second);
-      return found->second->second;
-    }
-  }
-  auto file = std::make_shared<const io::EdfFile>(path);  // outside the lock: a slow disk must not stop the other threads
-  const std::lock_guard lock(mutex_);
-  if (const auto found = by_path_.find(path); found != by_path_.end()) return found->second->second;
-  recent_.emplace_front(path, file);
-  by_path_[path] = recent_.begin();
-  if (recent_.size() > capacity_) {
-    by_path_.erase(recent_.back().first);
-    recent_.pop_back();
-  }
-  return file;
+  return files_.get(path, [&] { return std::make_shared<const io::EdfFile>(path); });
 }
 
 std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes) {

@@ -1,13 +1,11 @@
 #pragma once
 // A multichannel recording, wherever its samples are: an EDF/BDF file or an array in memory.
 
-#include <list>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "core/lru.h"
 #include "io/edf.h"
 
 namespace sslmed::data {
@@ -15,19 +13,16 @@ namespace sslmed::data {
 // Open files, the least recently used closed first. Shared by the recordings of a source; thread-safe.
 class EdfCache {
  public:
-  explicit EdfCache(std::size_t capacity = 256) : capacity_(capacity) {}
+  explicit EdfCache(std::size_t capacity = 256) : files_(capacity) {}
   std::shared_ptr<const io::EdfFile> open(const std::string& path);
 
  private:
-  using Entry = std::pair<std::string, std::shared_ptr<const io::EdfFile>>;
-  std::size_t capacity_;
-  std::mutex mutex_;
-  std::list<Entry> recent_;
-  std::unordered_map<std::string, std::list<Entry>::iterator> by_path_;
+  Lru<std::string, io::EdfFile> files_;
 };
 
 struct Stretch {
   std::int64_t first = 0, last = 0;  // samples without a gap, [first, last)
+  bool operator==(const Stretch&) const = default;
 };
 
 class Recording {

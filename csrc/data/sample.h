@@ -30,6 +30,13 @@ struct SampleInfo {
   double start = 0, duration = 0;  // s
 };
 
+// Samples [first[r], first[r + 1]) are of subject[r]; a subject may have several runs.
+struct SubjectRuns {
+  std::vector<std::int64_t> first;    // one more than runs
+  std::vector<std::int32_t> subject;  // codes in [0, n_subjects)
+  std::int32_t n_subjects = 0;
+};
+
 // Tokens of one sample under one embedding: `count` patches of `patch` values, with places and an optional mask.
 struct PatchView {
   std::string role = "tokens";

@@ -14,6 +14,8 @@ class Source {
   virtual std::int64_t size() const = 0;
   // Cheap: no file is touched.
   virtual SampleInfo describe(std::int64_t index) const = 0;
+  // Whose the samples are, for sampling by subject.
+  virtual SubjectRuns subjects() const;
   // Thread-safe; a pure function of (index, draw) and the files. Throws FormatError or ReadError naming the file.
   virtual Sample sample(std::int64_t index, const Draw& draw) const = 0;
 };

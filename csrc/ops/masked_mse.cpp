@@ -40,7 +40,8 @@ void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const at
 
 }  // namespace sslmed::ops
 
-TORCH_LIBRARY(sslmed, m) {
+// A fragment: every op of the library defines its own.
+TORCH_LIBRARY_FRAGMENT(sslmed, m) {
   m.def("masked_mse(Tensor pred, Tensor target, Tensor mask, bool norm=True) -> Tensor");
   m.def("masked_mse_backward(Tensor grad, Tensor pred, Tensor target, Tensor mask, bool norm) -> (Tensor, Tensor)");
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
@@ -54,6 +55,20 @@ class AllGather : public torch::autograd::Function<AllGather> {
   }
 };
 
+// The Reducer's advice is for authors of models: not to look for unused parameters where the first step has none (later ones may:
+// channels that few recordings have, a rank without samples), and on strides that differ in axes of one.
+class ReducerMuted : c10::WarningHandler {
+ public:
+  ReducerMuted() : usual_(c10::WarningUtils::get_warning_handler()), guard_(this) {}
+  void process(const c10::Warning& warning) override {
+    if (std::string_view(warning.source_location().file).find("reducer.cpp") == std::string_view::npos) usual_->process(warning);
+  }
+
+ private:
+  c10::WarningHandler* usual_;
+  c10::WarningUtils::WarningHandlerGuard guard_;
+};
+
 // The Reducer's constructor is not a public interface: 2.13 has one parameter more than its predecessors.
 template <class Reducer, class... Common>
 std::unique_ptr<Reducer> make_reducer(Common&&... common) {
@@ -97,6 +112,7 @@ void Ranks::guarded(const std::function<void()>& work) const {
     cause = cause.substr(0, cause.find('\n'));
     throw DistributedError("rank " + std::to_string(rank()) + " of " + std::to_string(size()) + " lost the others: " + cause);
   };
+  const ReducerMuted muted;
   try {
     work();
   } catch (const c10::DistError& error) {
@@ -122,12 +138,7 @@ GradientReducer::GradientReducer(const Ranks& ranks, std::vector<at::Tensor> par
 GradientReducer::~GradientReducer() = default;
 
 void GradientReducer::expect(const at::Tensor& loss) {
-  // It advises against looking for unused parameters where it finds none in the first step. Later steps may have some: channels
-  // that only a few recordings have, or a rank without samples.
-  struct Silent : c10::WarningHandler {
-    void process(const c10::Warning&) override {}
-  } silent;
-  const c10::WarningUtils::WarningHandlerGuard guard(&silent);
+  const ReducerMuted muted;
   reducer_->prepare_for_backward({loss});
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_channels', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -206,6 +206,11 @@ class Source:
     def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         ...
 class EegSource(Source):
+    @staticmethod
+    def indexed(*, paths: tuple[torch.Tensor, torch.Tensor], subject_codes: torch.Tensor, subjects: tuple[torch.Tensor, torch.Tensor], site_codes: torch.Tensor, sites: collections.abc.Sequence[str], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str]) -> EegSource:
+        """
+        Of recordings that an index describes; none is opened.
+        """
     def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = []) -> None:
         ...
     @property
@@ -446,9 +451,9 @@ def philox_sum(seed: int, n: int) -> int:
     """
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
-def recording_channels(path: str) -> tuple[list[str], float]:
+def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
     """
-    (names, Hz) of the EEG channels that a source would read from this file.
+    Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
     """
 def resample(x: torch.Tensor, sfreq: float, to: float) -> torch.Tensor:
     ...
@@ -460,6 +465,10 @@ def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
     ...
+def trim_memory() -> None:
+    """
+    Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.
+    """
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
     ...
 def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:

@@ -147,6 +147,17 @@ def shift(
 
 
 @app.command()
+def index(
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder or table.")],
+    out: Annotated[Path, typer.Option("--out", help="The index: .parquet or .tsv.")],
+    threads: Annotated[int, typer.Option(help="That read headers.")] = 8,
+) -> None:
+    """Keep what the files' headers say in a table that opens at once, whatever its size; the other commands take it as a cohort."""
+    indexed = _cohort(cohort).index(out, threads=threads)
+    typer.echo(f"{out}: {len(indexed)} recordings of {indexed.table['subject'].nunique()} subjects, {len(indexed.montages())} montages")
+
+
+@app.command()
 def info() -> None:
     """Versions, build configuration and devices."""
     import os

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
+from sslmed import index
 from sslmed._core import C, FormatError, ReadError
 from sslmed.data import EegPreprocessing
 
@@ -40,7 +42,7 @@ class Cohort:
         if "site" not in table:
             table["site"] = name
         if "sex" in table:
-            table["sex"] = table["sex"].map(_sex)
+            table["sex"] = table["sex"].map({value: _sex(value) for value in table["sex"].unique()})
         if "age" in table:
             table["age"] = pd.to_numeric(table["age"], errors="coerce")
         self.table = table
@@ -94,16 +96,20 @@ class Cohort:
 
     @classmethod
     def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None) -> Cohort:
-        """Recordings listed in a table (.tsv, .csv or DataFrame) with at least ``path`` and ``subject``.
+        """Recordings listed in a table (.tsv, .csv, .parquet or DataFrame) with at least ``path`` and ``subject``.
 
-        Relative paths count from the table's folder (a DataFrame's: from the working directory).
+        Relative paths count from the table's folder (a DataFrame's: from the working directory). An index (:meth:`index`)
+        opens without touching the recordings.
         """
         if isinstance(table, pd.DataFrame):
             return cls(table, name or "cohort")
         path = Path(table)
         frame = _read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
         if "path" in frame:
-            frame["path"] = [str(p if Path(p).is_absolute() else path.parent / p) for p in frame["path"].astype(str)]
+            paths = frame["path"].astype(str)
+            absolute = paths.str.startswith("/")
+            if not absolute.all():
+                frame["path"] = paths.where(absolute, f"{path.parent}/" + paths)
         return cls(frame, name or path.stem)
 
     @classmethod
@@ -210,13 +216,19 @@ class Cohort:
         if self._channels is None:
             if self._arrays is not None:
                 self._channels = [(names, rate) for _, rate, names in self._arrays]
+            elif index.is_indexed(self.table):
+                self._channels = index.channels(self.table)
             else:
-                self._channels = [C.recording_channels(path) for path in self.table["path"]]
+                self._channels = [C.recording_info(path)[:2] for path in self.table["path"]]
         return self._channels
+
+    def montages(self) -> list[tuple[list[str], float]]:
+        """(EEG channel names, Hz) that occur, from an index each once."""
+        return index.montages(self.table) if self._arrays is None and index.is_indexed(self.table) else self.channels()
 
     def unknown_channels(self) -> list[str]:
         """Channel names without a position in the 10-05 system, sorted."""
-        return sorted({c for names, _ in self.channels() for c in names if C.standard_name(c) is None})
+        return sorted({c for names, _ in self.montages() for c in names if C.standard_name(c) is None})
 
     def source(
         self,
@@ -235,6 +247,10 @@ class Cohort:
         Warns:
             FormatWarning: Salvaged files, and channels that are left out.
         """
+        if self._arrays is None and index.is_indexed(self.table):
+            source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels)
+            index.trim()
+            return source
         specs = []
         for i, (path, subject, site) in enumerate(self.table[["path", "subject", "site"]].itertuples(index=False)):
             if self._arrays is None:
@@ -243,6 +259,29 @@ class Cohort:
                 values, rate, names = self._arrays[i]
                 specs.append(C.RecordingSpec(str(path), values, rate, names, str(subject), str(site)))
         return C.EegSource(specs, preprocessing.options(stride=stride, jitter=jitter), list(extra_channels))
+
+    def index(self, out: _Path | None = None, *, threads: int = 8) -> Cohort:
+        """The same cohort with what its files' headers say in its table: it then opens without touching a file.
+
+        Args:
+            out: Where to write it (.parquet, or .tsv), for :meth:`from_table`.
+            threads: That read headers.
+
+        Raises:
+            FormatError, ReadError: A recording cannot be opened.
+            ValueError: The recordings are in memory.
+        """
+        if self._arrays is not None:
+            raise ValueError(f"{self.name}: recordings in memory have no files to index")
+        indexed = Cohort(index.describe(self.table, threads), self.name)
+        if out is not None:
+            path = Path(out)
+            table = indexed.table.assign(path=[os.path.abspath(p) for p in indexed.table["path"]])
+            if path.suffix.lower() == ".parquet":
+                table.to_parquet(path, index=False, row_group_size=max(1, len(table)))
+            else:
+                table.to_csv(path, sep="\t", index=False)
+        return indexed
 
     def split(self, fraction: float = 0.2, *, stratify: str | None = None, seed: int = 0) -> tuple[Cohort, Cohort]:
         """Two cohorts without a shared subject; the second has about ``fraction`` of the subjects, stratified by a column."""
@@ -289,13 +328,15 @@ def refuse_overlap(train: Any, test: Any) -> None:
 
 def _read_table(path: Path, separator: str) -> pd.DataFrame:
     try:
+        if path.suffix.lower() == ".parquet":
+            return index.read(path)
         return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False)
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise ReadError(f"{path}: is a folder without recordings in BIDS form") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: expected a table separated by {separator!r}, found {error}") from error
+    except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: expected a table{'' if path.suffix.lower() == '.parquet' else f' separated by {separator!r}'}, found {error}") from error
 
 
 def _sex(value: Any) -> Any:

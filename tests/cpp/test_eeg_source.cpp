@@ -29,7 +29,7 @@ TEST_CASE("windows cover the recording; jitter stays inside and depends on the d
   std::vector<float> storage;
   auto o = options();
   o.jitter = true;
-  const EegSource source({sine(storage, 250, 2600, {"Fp1", "Cz"})}, o, {});
+  const EegSource source(open_list({sine(storage, 250, 2600, {"Fp1", "Cz"})}), o, {});
   CHECK(source.size() == 5);
   CHECK(source.describe(4).start == 8.0);
   for (std::int64_t i = 0; i < 5; ++i) {
@@ -44,11 +44,11 @@ TEST_CASE("windows cover the recording; jitter stays inside and depends on the d
 
 TEST_CASE("names without a place are left out and noted, and a recording without any is refused") {
   std::vector<float> storage;
-  const EegSource source({sine(storage, 100, 400, {"Fp1", "weird"})}, options(), {});
+  const EegSource source(open_list({sine(storage, 100, 400, {"Fp1", "weird"})}), options(), {});
   CHECK(source.notes().size() == 1);
   CHECK(source.sample(0, {}).shape[0] == 1);
-  const EegSource both({sine(storage, 100, 400, {"Fp1", "weird"})}, options(), {"x", "weird"});
+  const EegSource both(open_list({sine(storage, 100, 400, {"Fp1", "weird"})}), options(), {"x", "weird"});
   CHECK(both.sample(0, {}).space.extra == std::vector<std::int32_t>{-1, 1});
-  CHECK_THROWS_AS(EegSource({sine(storage, 100, 400, {"weird"})}, options(), {}), FormatError);
-  CHECK_THROWS_AS(EegSource({sine(storage, 100, 100, {"Fp1"})}, options(), {}), ValueError);
+  CHECK_THROWS_AS(EegSource(open_list({sine(storage, 100, 400, {"weird"})}), options(), {}), FormatError);
+  CHECK_THROWS_AS(EegSource(open_list({sine(storage, 100, 100, {"Fp1"})}), options(), {}), ValueError);
 }

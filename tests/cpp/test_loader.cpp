@@ -1,3 +1,7 @@
+#include <chrono>
+#include <memory>
+#include <thread>
+
 #include "catch.h"
 #include "core/error.h"
 #include "data/loader.h"
@@ -43,6 +47,66 @@ TEST_CASE("a bad sample raises at its place, or is skipped, counted and named") 
   REQUIRE(skipping.failures().size() == 1);
   CHECK(skipping.failures()[0].sample == 11);
   CHECK_THROWS_AS(make(0, OnError::kRaise), ValueError);
+}
+
+namespace {
+// A disk that takes its time with every other sample, and once throws what is no std::exception.
+struct SlowSource : testing::FakeSource {
+  SlowSource(std::int64_t n, std::int64_t odd) : FakeSource(n), odd_(odd) {}
+  Sample sample(std::int64_t i, const Draw& draw) const override {
+    if (i % 2 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (i == odd_) throw 42;
+    return FakeSource::sample(i, draw);
+  }
+
+ private:
+  std::int64_t odd_;
+};
+
+std::shared_ptr<const PatchRecipe> recipe() { return std::make_shared<const PatchRecipe>(PatchRecipeOptions{8, MaskMode::kRandom, 0.5, 2}); }
+std::shared_ptr<const Sampler> twenty() { return std::make_shared<const Sampler>(20, Order::kShuffle, 6, false, 3); }
+}  // namespace
+
+TEST_CASE("a slow disk changes nothing but the time, and does not hold up the end") {
+  auto quick = make(2, OnError::kRaise);
+  Loader slow(std::make_shared<const SlowSource>(20, -1), recipe(), twenty(), {4, 2, OnError::kRaise, 0, 8});
+  for (int i = 0; i < 8; ++i) CHECK(at::equal(slow.next()->patches[0].values, quick.next()->patches[0].values));
+  CHECK_FALSE(slow.next().has_value());
+  const auto start = std::chrono::steady_clock::now();
+  { const Loader dropped(std::make_shared<const SlowSource>(20, -1), recipe(), twenty(), {4, 2, OnError::kRaise, 0, 100'000}); }
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
+}
+
+TEST_CASE("whatever a thread throws reaches the consumer") {
+  for (const auto policy : {OnError::kRaise, OnError::kSkip}) {
+    Loader loader(std::make_shared<const SlowSource>(20, 7), recipe(), twenty(), {4, 2, policy, 0, 4});
+    CHECK_THROWS_AS(
+        [&] {
+          while (loader.next()) {
+          }
+        }(),
+        int);
+  }
+}
+
+TEST_CASE("ranks share out every batch, and one without a sample still has its turn") {
+  std::vector<std::unique_ptr<Loader>> ranks;
+  for (unsigned r = 0; r < 4; ++r) {
+    LoaderOptions options{2, 2, OnError::kRaise, 0, 8};
+    options.rank = r, options.ranks = 4;
+    ranks.push_back(std::make_unique<Loader>(std::make_shared<const testing::FakeSource>(20), recipe(), twenty(), options));
+  }
+  auto whole = make(2, OnError::kRaise);
+  for (int i = 0; i < 8; ++i) {
+    std::vector<std::int64_t> ids;
+    for (auto& rank : ranks) {
+      const auto batch = rank->next();
+      REQUIRE(batch.has_value());
+      CHECK(batch->patches.empty() == batch->sample_ids.empty());
+      ids.insert(ids.end(), batch->sample_ids.begin(), batch->sample_ids.end());
+    }
+    CHECK(ids == whole.next()->sample_ids);  // the last of an epoch has two samples for four ranks
+  }
 }
 
 TEST_CASE("a loader can be dropped at any time") {

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <map>
 #include <set>
 
 #include "core/random.h"
@@ -33,10 +34,37 @@ TEST_CASE("draws have the moments that they should") {
   for (const int count : counts) CHECK(count == Approx(n / 7.0).margin(5 * std::sqrt(n / 7.0)));
 }
 
-TEST_CASE("a permutation is one, and depends on its name") {
-  const auto a = permutation(1000, {1, 0, 0}, Stream::kOrder);
-  CHECK(std::set<std::uint32_t>(a.begin(), a.end()).size() == 1000);
-  CHECK(a == permutation(1000, {1, 0, 0}, Stream::kOrder));
-  CHECK(a != permutation(1000, {1, 1, 0}, Stream::kOrder));
-  CHECK(a != permutation(1000, {1, 0, 0}, Stream::kMask));
+TEST_CASE("a shuffle is a permutation, depends on its name, and prefers none") {
+  for (const std::uint64_t n : {1u, 2u, 5u, 16u, 17u, 1000u}) {
+    const Shuffle shuffle(n, {1, 0, 0}, Stream::kOrder);
+    std::set<std::uint64_t> seen;
+    for (std::uint64_t i = 0; i < n; ++i) seen.insert(shuffle(i));
+    CHECK(seen.size() == n);
+    CHECK(*seen.rbegin() == n - 1);
+  }
+  const auto differs = [](const Draw& draw, Stream stream) {
+    const Shuffle a(1000, {1, 0, 0}, Stream::kOrder), b(1000, draw, stream);
+    int n = 0;
+    for (std::uint64_t i = 0; i < 1000; ++i) n += a(i) != b(i);
+    return n;
+  };
+  CHECK(differs({1, 0, 0}, Stream::kOrder) == 0);
+  CHECK(differs({1, 1, 0}, Stream::kOrder) > 990);
+  CHECK(differs({1, 0, 0}, Stream::kMask) > 990);
+  // All 120 orders of five, equally often: chi-squared with 119 degrees of freedom, mean 119, deviation 15.4.
+  std::map<std::array<std::uint64_t, 5>, int> orders;
+  constexpr int kDraws = 60'000;
+  for (std::uint64_t d = 0; d < kDraws; ++d) {
+    const Shuffle shuffle(5, {2, d, 0}, Stream::kOrder);
+    ++orders[{shuffle(0), shuffle(1), shuffle(2), shuffle(3), shuffle(4)}];
+  }
+  CHECK(orders.size() == 120);
+  double chi = 0;
+  for (const auto& [order, n] : orders) chi += (n - 500.0) * (n - 500.0) / 500.0;
+  CHECK(chi < 119 + 5 * 15.4);
+  CHECK(chi > 119 - 5 * 15.4);
+  // Far beyond what a table could hold, neighbours still part.
+  const Shuffle large(std::uint64_t{1} << 40, {3, 0, 0}, Stream::kOrder);
+  CHECK(large(0) < std::uint64_t{1} << 40);
+  CHECK(large(0) + 1 != large(1));
 }

@@ -1,4 +1,6 @@
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -19,15 +21,21 @@ TEST_CASE("an epoch has every sample once, from any batch on") {
   CHECK(Sampler(23, Order::kShuffle, 5, true, 7).batches_per_epoch() == 4);
   CHECK_THROWS_AS(Sampler(3, Order::kShuffle, 5, true, 7), ValueError);
   CHECK_THROWS_AS(Sampler(0, Order::kShuffle, 5, false, 7), ValueError);
-  CHECK_THROWS_AS(Sampler(4, Order::kSubject, 2, false, 7, {"a"}), ValueError);
+  CHECK_THROWS_AS(Sampler(4, Order::kSubject, 2, false, 7, {{0, 3}, {0}, 1}), ValueError);
 }
 
 TEST_CASE("subject order gives every subject the same share") {
-  std::vector<std::string> subjects(30, "big");
-  subjects[3] = "small";
-  const Sampler sampler(30, Order::kSubject, 10, false, 1, subjects);
+  const Sampler sampler(30, Order::kSubject, 10, false, 1, {{0, 3, 4, 30}, {0, 1, 0}, 2});  // sample 3 is all that the second one has
   int small = 0;
   for (std::uint64_t b = 0; b < 3; ++b)
     for (const auto& pick : sampler.batch(b)) small += pick.sample == 3;
   CHECK(small == 15);
+  // The other one's samples come equally often, from both of its runs.
+  std::map<std::int64_t, int> seen;
+  for (std::uint64_t b = 0; b < 3000; ++b)
+    for (const auto& pick : sampler.batch(b))
+      if (pick.sample != 3) ++seen[pick.sample];
+  CHECK(seen.size() == 29);
+  const double expected = 15'000 / 29.0;
+  for (const auto& [sample, n] : seen) CHECK(std::abs(n - expected) < 5 * std::sqrt(expected));
 }

@@ -36,7 +36,7 @@ def encoder_features(encoder: Encoder, cohort: Cohort, *, threads: int = 2) -> A
 
 def common_channels(*cohorts: Cohort) -> list[str]:
     """10-05 names that every recording of every cohort has, sorted."""
-    sets = [{standard_name(c) for c in names} - {None} for cohort in cohorts for names, _ in cohort.channels()]
+    sets = [{standard_name(c) for c in names} - {None} for cohort in cohorts for names, _ in cohort.montages()]
     return sorted(str(c) for c in set.intersection(*sets))
 
 
