@@ -37,6 +37,7 @@ def generate() -> str:
         "ReadError": "OSError",
         "FormatWarning": "UserWarning",
         "NonFiniteError": "ArithmeticError",
+        "CollapseError": "RuntimeError",
     }
     for name, base in exceptions.items():
         text = text.replace(f"from sslmed import {name}\n", "")

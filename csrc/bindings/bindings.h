@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "data/patch_recipe.h"
+
 static_assert(PYBIND11_VERSION_MAJOR == 3 || PYBIND11_VERSION_MAJOR == 2, "use the pybind11 headers that torch ships");
 
 namespace sslmed::bindings {
@@ -20,9 +22,12 @@ void bind_errors(py::module_& m);
 void bind_io(py::module_& m);
 void bind_transforms(py::module_& m);
 void bind_masking(py::module_& m);
+void bind_methods(py::module_& m);
 void bind_nn(py::module_& m);
 void bind_data(py::module_& m);
 void bind_train(py::module_& m);
+
+data::MaskMode mask_of(const std::string& name);  // ValueError for an unknown one
 
 // Emits sslmed.FormatWarning for each text; the GIL must be held.
 void warn(const std::vector<std::string>& texts);

@@ -115,7 +115,24 @@ std::shared_ptr<EegSource> make_indexed_source(const std::pair<at::Tensor, at::T
 
 }  // namespace
 
+data::MaskMode mask_of(const std::string& name) {
+  if (name == "none") return data::MaskMode::kNone;
+  if (name == "random") return data::MaskMode::kRandom;
+  if (name == "time") return data::MaskMode::kTime;
+  if (name == "channel") return data::MaskMode::kChannel;
+  if (name == "multiblock") return data::MaskMode::kMultiblock;
+  if (name == "multiblock_exact") return data::MaskMode::kMultiblockExact;
+  TORCH_CHECK_VALUE(false, "mask must be 'none', 'random', 'time', 'channel', 'multiblock' or 'multiblock_exact', got '", name, "'");
+}
+
 void bind_data(py::module_& m) {
+  py::class_<data::Recipe, std::shared_ptr<data::Recipe>>(m, "Recipe");
+  py::class_<data::PatchRecipe, data::Recipe, std::shared_ptr<data::PatchRecipe>>(m, "PatchRecipe")
+      .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block) {
+             return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block});
+           }),
+           py::arg("patch"), py::arg("mask") = "none", py::arg("ratio") = 0.5, py::arg("block") = 2);
+
   py::class_<Spec>(m, "RecordingSpec")
       .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
                        std::string site) { return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)}; }),
@@ -213,6 +230,8 @@ void bind_data(py::module_& m) {
       .def_property_readonly("masked", [](const PatchBatch& b) { return b.masked.defined() ? std::optional(b.masked) : std::nullopt; })
       .def_readonly("lengths", &PatchBatch::lengths)
       .def_readonly("keep_lengths", &PatchBatch::keep_lengths)
+      .def_readonly("masked_lengths", &PatchBatch::masked_lengths)
+      .def_readonly("blocks", &PatchBatch::blocks)
       .def_readonly("slots", &PatchBatch::slots);
   py::class_<Batch>(m, "Batch")
       .def_readonly("number", &Batch::number)

@@ -14,6 +14,7 @@ PyObject* format_error = nullptr;
 PyObject* read_error = nullptr;
 PyObject* format_warning = nullptr;
 PyObject* non_finite_error = nullptr;
+PyObject* collapse_error = nullptr;
 PyObject* distributed_error = nullptr;
 
 PyObject* add_type(py::module_& m, const char* name, PyObject* base, const char* doc) {
@@ -32,6 +33,7 @@ void bind_errors(py::module_& m) {
   read_error = add_type(m, "ReadError", PyExc_OSError, "A file could not be read or written: names the file and the reason.");
   format_warning = add_type(m, "FormatWarning", PyExc_UserWarning, "A file breaks its format, and what is sound in it is used: says what was done.");
   non_finite_error = add_type(m, "NonFiniteError", PyExc_ArithmeticError, "A loss or gradient was not finite: names the step and the samples.");
+  collapse_error = add_type(m, "CollapseError", PyExc_RuntimeError, "The features have collapsed: names the step and by how little they vary.");
   distributed_error = add_type(m, "DistributedError", PyExc_RuntimeError, "Another rank is gone or did not answer in time; go on from the last checkpoint.");
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
@@ -47,6 +49,8 @@ void bind_errors(py::module_& m) {
       }
     } catch (const train::NonFiniteError& error) {
       PyErr_SetString(non_finite_error, error.what());
+    } catch (const train::CollapseError& error) {
+      PyErr_SetString(collapse_error, error.what());
     } catch (const train::DistributedError& error) {
       PyErr_SetString(distributed_error, error.what());
     } catch (const std::bad_alloc&) {

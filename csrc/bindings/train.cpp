@@ -43,6 +43,8 @@ Report wrap(const py::object& callback, double& gil_seconds) {
       row["loss"] = r.loss;
       row["lr"] = r.lr;
       row["grad_norm"] = r.grad_norm;
+      row["feature_std"] = r.features.std;
+      row["effective_rank"] = r.features.effective_rank;
       row["seconds"] = r.seconds;
       row["samples"] = r.samples;
       for (const auto& [name, value] : r.parts) row[py::str(name)] = value;
@@ -62,6 +64,10 @@ void bind_train(py::module_& m) {
       .def_readwrite("accumulate", &TrainOptions::accumulate)
       .def_readwrite("lr", &TrainOptions::lr)
       .def_readwrite("min_lr", &TrainOptions::min_lr)
+      .def_readwrite("start_lr", &TrainOptions::start_lr)
+      .def_readwrite("final_weight_decay", &TrainOptions::final_weight_decay)
+      .def_readwrite("monitor_every", &TrainOptions::monitor_every)
+      .def_readwrite("collapse_std", &TrainOptions::collapse_std)
       .def_readwrite("warmup_steps", &TrainOptions::warmup_steps)
       .def_property(
           "weight_decay", [](const TrainOptions& o) { return o.adamw.weight_decay; }, [](TrainOptions& o, double v) { o.adamw.weight_decay = v; })
@@ -114,11 +120,21 @@ void bind_train(py::module_& m) {
                              })
       .def("encoder_weights", &Trainer::encoder_weights);
   m.def(
+      "feature_health",
+      [](const at::Tensor& features) {
+        TORCH_CHECK_VALUE(features.dim() == 2, "features must be [B, D], got ", features.sizes());
+        const py::gil_scoped_release release;
+        const auto health = feature_health(features);
+        return std::make_pair(health.std, health.effective_rank);
+      },
+      py::arg("features"), "(standard deviation over samples relative to the features' size, effective rank) of [B, D].");
+  m.def(
       "encode",
       [](const nn::VisionTransformer& encoder, data::Loader& loader, const std::string& pooling) {
-        if (pooling != "mean" && pooling != "cls") throw ValueError("pooling must be 'mean' or 'cls', got '" + pooling + "'");
+        if (pooling != "mean" && pooling != "cls" && pooling != "regions")
+          throw ValueError("pooling must be 'mean', 'cls' or 'regions', got '" + pooling + "'");
         const py::gil_scoped_release release;
-        auto features = encode(encoder, loader, pooling == "mean" ? Pooling::kMean : Pooling::kClassToken);
+        auto features = encode(encoder, loader, pooling == "mean" ? Pooling::kMean : pooling == "cls" ? Pooling::kClassToken : Pooling::kRegions);
         return std::make_tuple(features.values, features.sample_ids);
       },
       py::arg("encoder"), py::arg("loader"), py::arg("pooling") = "mean");

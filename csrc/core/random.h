@@ -9,13 +9,14 @@
 namespace sslmed {
 
 // Which random decision a draw serves. The numbers are part of the reproducibility contract: append, never renumber.
-enum class Stream : std::uint32_t { kOrder = 0, kWindow = 1, kMask = 2, kInit = 3, kAugment = 4 };
+enum class Stream : std::uint32_t { kOrder = 0, kWindow = 1, kMask = 2, kInit = 3, kAugment = 4, kBlockSize = 5, kSubset = 6 };
 
 // Names one draw. Everything random in a run derives from such a name.
 struct Draw {
   std::uint64_t seed = 0;
   std::uint64_t epoch = 0;
   std::uint64_t index = 0;
+  std::uint64_t batch = 0;  // number of the batch it is for; takes no part in the numbers, but names draws that a batch has in common
 };
 
 // The raw bijection: counter and key to four words.

@@ -52,6 +52,8 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
     for (const auto i : view.masked) *masked_at++ = row + i;
     batch.lengths.push_back(view.count);
     batch.keep_lengths.push_back(static_cast<std::int64_t>(view.keep.size()));
+    batch.masked_lengths.push_back(static_cast<std::int64_t>(view.masked.size()));
+    batch.blocks = view.blocks;
     batch.slots.push_back(item.slot);
     row += view.count;
     view = {};  // its memory is wanted for the next batch

@@ -14,14 +14,16 @@ namespace sslmed::data {
 struct PatchBatch {
   std::string role;
   std::int64_t embedding = 0;
-  at::Tensor values;                       // [ΣN, P] float32
-  at::Tensor coords;                       // [ΣN, 4] float32: x, y, z in mm, t in s
-  at::Tensor grid;                         // [ΣN, 2] int32
-  at::Tensor extra;                        // [ΣN] int64
-  at::Tensor keep, masked;                 // [ΣK], [ΣM] int64 rows of `values`; undefined without a mask
-  std::vector<std::int64_t> lengths;       // [B] N of each sequence; equal ones stand together, so that attention runs in few calls
-  std::vector<std::int64_t> keep_lengths;  // [B] K
-  std::vector<std::int64_t> slots;         // [B] the sequence's place in Batch::sample_ids
+  at::Tensor values;                         // [ΣN, P] float32
+  at::Tensor coords;                         // [ΣN, 4] float32: x, y, z in mm, t in s
+  at::Tensor grid;                           // [ΣN, 2] int32
+  at::Tensor extra;                          // [ΣN] int64
+  at::Tensor keep, masked;                   // [ΣK], [ΣM] int64 rows of `values`; undefined without a mask
+  std::vector<std::int64_t> lengths;         // [B] N of each sequence; equal ones stand together, so that attention runs in few calls
+  std::vector<std::int64_t> keep_lengths;    // [B] K
+  std::vector<std::int64_t> masked_lengths;  // [B] M of all blocks
+  std::int32_t blocks = 1;                   // that each sequence's masked rows consist of, of equal size
+  std::vector<std::int64_t> slots;           // [B] the sequence's place in Batch::sample_ids
 
   // Tensors there, numbers with a fraction as `type`; the same tensors where they are there already.
   PatchBatch to(const at::Device& device, at::ScalarType type = at::kFloat) const;

@@ -76,7 +76,7 @@ std::shared_ptr<Loader::Job> Loader::take(std::size_t& slot) {
 
 void Loader::make(Job& job, std::size_t slot) {
   const auto& pick = job.picks[slot];
-  const Draw draw{sampler_->seed(), job.epoch, pick.draw};
+  const Draw draw{sampler_->seed(), job.epoch, pick.draw, job.number};
   try {
     job.views[slot] = recipe_->make(source_->sample(pick.sample, draw), draw);
   } catch (const std::exception& error) {

@@ -1,18 +1,46 @@
 #include "data/patch_recipe.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
 #include "masking/mask.h"
+#include "masking/multiblock_mask.h"
 
 namespace sslmed::data {
+namespace {
+
+bool is_multiblock(MaskMode mode) { return mode == MaskMode::kMultiblock || mode == MaskMode::kMultiblockExact; }
+
+}  // namespace
 
 PatchRecipe::PatchRecipe(const PatchRecipeOptions& options) : options_(options) {
   if (options.patch < 2) throw ValueError("a patch needs at least 2 samples, got " + std::to_string(options.patch));
-  if (options.mask != MaskMode::kNone && !(options.ratio > 0 && options.ratio < 1))
+  if (options.mask != MaskMode::kNone && !is_multiblock(options.mask) && !(options.ratio > 0 && options.ratio < 1))
     throw ValueError("a mask ratio must be within (0, 1), got " + std::to_string(options.ratio));
+}
+
+void PatchRecipe::multiblock(PatchView& view, const ElectrodeSpace& space, std::int64_t steps, const Draw& draw) const {
+  const std::int64_t channels = view.count / steps;
+  std::vector<std::int32_t> order(static_cast<std::size_t>(channels));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+    const auto &p = space.positions[static_cast<std::size_t>(a)], &q = space.positions[static_cast<std::size_t>(b)];
+    const bool known = std::isfinite(p[1]), other = std::isfinite(q[1]);
+    if (!known || !other) return known && !other;  // electrodes of unknown place come last
+    return p[1] != q[1] ? p[1] > q[1] : p[0] < q[0];
+  });
+  const auto placement = options_.mask == MaskMode::kMultiblockExact ? masking::Placement::kExact : masking::Placement::kUnbiased;
+  const masking::MultiblockMask mask(channels, steps, placement, {draw.seed, draw.epoch, draw.batch});
+  std::vector<std::int64_t> targets(static_cast<std::size_t>(mask.targets() * mask.target_size())), context(static_cast<std::size_t>(mask.cells() + 1));
+  context.resize(static_cast<std::size_t>(mask.draw(draw, targets.data(), context.data())));
+  const auto row_of = [&](std::int64_t cell) { return static_cast<std::int32_t>(order[static_cast<std::size_t>(cell / steps)] * steps + cell % steps); };
+  for (const auto cell : context) view.keep.push_back(row_of(cell));
+  for (const auto cell : targets) view.masked.push_back(row_of(cell));
+  view.blocks = static_cast<std::int32_t>(mask.targets());
 }
 
 std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const {
@@ -41,7 +69,9 @@ std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const 
       view.extra.push_back(sample.space.extra[static_cast<std::size_t>(c)]);
     }
   }
-  if (options_.mask != MaskMode::kNone) {
+  if (is_multiblock(options_.mask)) {
+    multiblock(view, sample.space, steps, draw);
+  } else if (options_.mask != MaskMode::kNone) {
     const auto keep = masking::keep_count(view.count, options_.ratio);
     masking::Mask mask;
     if (options_.mask == MaskMode::kRandom) {

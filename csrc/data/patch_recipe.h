@@ -1,16 +1,17 @@
 #pragma once
-// Cuts channel × time samples into patches of one channel and, if asked, masks them.
+// Cuts channel × time samples into patches of one channel and, if asked, masks them. Multi-block masks see channels from the front
+// of the head to its back, from left to right, so that a block of rows is a region and the order in the file does not matter.
 
 #include "data/recipe.h"
 
 namespace sslmed::data {
 
-enum class MaskMode { kNone, kRandom, kTime, kChannel };
+enum class MaskMode { kNone, kRandom, kTime, kChannel, kMultiblock, kMultiblockExact };
 
 struct PatchRecipeOptions {
   std::int64_t patch = 200;  // samples
   MaskMode mask = MaskMode::kNone;
-  double ratio = 0.5;      // of the tokens hidden
+  double ratio = 0.5;      // of the tokens hidden; not with blocks
   std::int32_t block = 2;  // patches (kTime) or channels (kChannel) that are hidden together
 };
 
@@ -20,6 +21,8 @@ class PatchRecipe : public Recipe {
   std::vector<PatchView> make(Sample sample, const Draw& draw) const override;
 
  private:
+  void multiblock(PatchView& view, const ElectrodeSpace& space, std::int64_t steps, const Draw& draw) const;
+
   PatchRecipeOptions options_;
 };
 

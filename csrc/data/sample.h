@@ -42,11 +42,13 @@ struct PatchView {
   std::string role = "tokens";
   std::int64_t embedding = 0;  // views are grouped by it; samples of one embedding share a patch size
   std::int64_t count = 0, patch = 0;
-  std::vector<float> values;               // [count, patch]
-  std::vector<float> coords;               // [count, 4]: x, y, z in mm, t in s
-  std::vector<std::int32_t> grid;          // [count, 2]: row, step
-  std::vector<std::int32_t> extra;         // [count]: row of the learned table, or -1
-  std::vector<std::int32_t> keep, masked;  // ascending; both empty without a mask
+  std::vector<float> values;        // [count, patch]
+  std::vector<float> coords;        // [count, 4]: x, y, z in mm, t in s
+  std::vector<std::int32_t> grid;   // [count, 2]: row, step
+  std::vector<std::int32_t> extra;  // [count]: row of the learned table, or -1
+  // Rows; both empty without a mask. Ascending, or with several target blocks: block after block, each and the context in its grid's order.
+  std::vector<std::int32_t> keep, masked;
+  std::int32_t blocks = 1;  // equal parts that `masked` consists of
 };
 
 }  // namespace sslmed::data

@@ -61,14 +61,14 @@ std::int64_t keep_count(std::int64_t n_tokens, double ratio) {
   return keep;
 }
 
-void random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw, std::int64_t* keep_out, std::int64_t* masked_out) {
+void random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw, std::int64_t* keep_out, std::int64_t* masked_out, Stream stream) {
   thread_local std::vector<std::uint8_t> marks;
   thread_local std::vector<std::int64_t> numbers;
   marks.assign(static_cast<std::size_t>((n_tokens + 7) / 8 * 8), 0);
   numbers.resize(static_cast<std::size_t>(n_tokens + 24));
   const bool choose_kept = keep <= n_tokens - keep;  // the smaller side costs fewer draws
   const std::int64_t count = choose_kept ? keep : n_tokens - keep;
-  Philox random(draw, Stream::kMask, /*many=*/true);
+  Philox random(draw, stream, /*many=*/true);
   choose(n_tokens, count, random, marks.data());
   std::int64_t *ones = numbers.data(), *zeros = numbers.data() + count + 8;
   divide(marks.data(), n_tokens, ones, zeros);

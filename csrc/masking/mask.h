@@ -16,7 +16,7 @@ struct Mask {
 std::int64_t keep_count(std::int64_t n_tokens, double ratio);
 
 // A uniformly random subset of `keep` tokens (He et al., arXiv 2111.06377).
-void random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw, std::int64_t* keep_out, std::int64_t* masked_out);
+void random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw, std::int64_t* keep_out, std::int64_t* masked_out, Stream stream = Stream::kMask);
 Mask random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw);
 
 // Masks whole blocks along one axis of a token set: `axis` [n] is each token's time step (or channel) number. Blocks of

@@ -45,51 +45,35 @@ Loss Mae::loss(const data::Batch& batch, const Step&) {
   TORCH_CHECK_VALUE(batch.patches.size() == 1 && batch.patches[0].masked.defined(), "MAE takes batches of one embedding with a mask");
   const auto& view = batch.patches[0];
   Loss out;
-  out.total = forward(tokens_of(view), view.keep, view.masked, view.keep_lengths).loss;
+  const auto prediction = forward(tokens_of(view), view.keep, view.masked, view.keep_lengths);
+  out.total = prediction.loss;
+  out.features = prediction.pooled.detach();
   out.weight = static_cast<double>(view.masked.size(0));
   return out;
 }
 
 Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked,
                              const std::vector<std::int64_t>& keep_lengths) const {
-  nn::PatchTokens kept;
-  kept.values = tokens.values.index_select(0, keep);
-  if (tokens.coords.defined()) kept.coords = tokens.coords.index_select(0, keep);
-  if (tokens.channel.defined()) kept.channel = tokens.channel.index_select(0, keep);
-  if (tokens.position.defined()) kept.position = tokens.position.index_select(0, keep);
-  kept.lengths = keep_lengths;
-  const auto encoded = encoder_->forward_tokens(kept);
-
+  const auto encoded = encoder_->forward_tokens(tokens.select(keep, keep_lengths));
   const auto latent = embed_->forward(encoded.tokens);
-  const auto visible = nn::drop_first(latent, encoded.lengths);
+  const auto visible = encoded.class_token ? nn::drop_first(latent, encoded.lengths) : latent;
   // Every row a mask token, then the visible ones at their places.
-  auto rows = mask_token_[0].to(visible.scalar_type()).expand({tokens.values.size(0), -1}).index_copy(0, keep, visible);
-  rows = rows + positions_->forward(tokens);
-  // The class token of each sequence goes through the decoder as well.
-  std::vector<at::Tensor> firsts, parts;
-  for (const auto& run : nn::layout_of(encoded.lengths)) {
-    auto first = latent.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1}).narrow(1, 0, 1);
-    firsts.push_back(first.flatten(0, 1));
+  auto x = mask_token_[0].to(visible.scalar_type()).expand({tokens.values.size(0), -1}).index_copy(0, keep, visible);
+  x = x + positions_->forward(tokens);
+  auto lengths = tokens.lengths;
+  if (encoded.class_token) {                                 // it goes through the decoder as well
+    auto classes = nn::first_rows(latent, encoded.lengths);  // [B, D]
+    if (const auto row = positions_->class_row(); row.defined()) classes = classes + row;
+    x = nn::join(classes, nn::Lengths(tokens.lengths.size(), 1), x, tokens.lengths, lengths);
   }
-  auto classes = firsts.size() == 1 ? firsts[0] : at::cat(firsts);  // [B, D]
-  if (const auto row = positions_->class_row(); row.defined()) classes = classes + row;
-  std::int64_t sequence = 0;
-  for (const auto& run : nn::layout_of(tokens.lengths)) {
-    const auto part = rows.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1});
-    parts.push_back(at::cat({classes.narrow(0, sequence, run.count).unsqueeze(1), part}, 1).flatten(0, 1));
-    sequence += run.count;
-  }
-  auto x = parts.size() == 1 ? parts[0] : at::cat(parts);
-  std::vector<std::int64_t> lengths = tokens.lengths;
-  for (auto& length : lengths) ++length;
   const auto layout = nn::layout_of(lengths);
   for (const auto& block : blocks_) x = block->forward(x, layout);
   // Only masked patches are scored, so only they are projected back.
-  const auto hidden = nn::drop_first(x, lengths).index_select(0, masked);
+  const auto hidden = (encoded.class_token ? nn::drop_first(x, lengths) : x).index_select(0, masked);
   const auto pred = pred_->forward(norm_->forward(hidden));
   const auto target = target_of(tokens.values.index_select(0, masked)).to(pred.scalar_type());
   const auto all = at::ones({1, masked.size(0)}, pred.options().dtype(at::kFloat));
-  return {ops::masked_mse(pred.unsqueeze(0), target.unsqueeze(0), all, options_.norm_target), pred, encoded.tokens};
+  return {ops::masked_mse(pred.unsqueeze(0), target.unsqueeze(0), all, options_.norm_target), pred, encoded.tokens, encoded.pooled};
 }
 
 at::Tensor Mae::target_of(const at::Tensor& patches) const {

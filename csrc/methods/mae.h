@@ -32,6 +32,7 @@ class Mae : public Objective {
     at::Tensor loss;    // scalar
     at::Tensor pred;    // [ΣM, P] of the masked patches; [ΣM, P/2 + 1] with kSpectrum, or the number of bands
     at::Tensor latent;  // [Σ(1+K), D] of the encoder
+    at::Tensor pooled;  // [B, D]
   };
   // keep [ΣK], masked [ΣM]: rows of tokens.values; keep_lengths [B].
   Prediction forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked, const std::vector<std::int64_t>& keep_lengths) const;

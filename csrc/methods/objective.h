@@ -27,6 +27,7 @@ struct Loss {
   double weight = 0;                                      // over so many terms, by which batches and ranks are averaged; 0: the batch's samples
   at::Tensor per_sample;                                  // [B], where samples do not interact; undefined otherwise
   std::vector<std::pair<std::string, at::Tensor>> parts;  // what to log beside it
+  at::Tensor features;                                    // [B, D] of the samples, detached: what is watched for collapse; undefined: nothing is
 };
 
 struct ParameterGroup {
@@ -45,6 +46,7 @@ class Objective : public torch::nn::Module {
   virtual std::vector<ParameterGroup> parameter_groups() const;
   virtual void after_backward() {}
   virtual void after_step(const Step&) {}
+  // What the run is for: the encoder to keep.
   virtual std::shared_ptr<nn::VisionTransformer> encoder() const = 0;
 };
 

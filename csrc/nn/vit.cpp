@@ -77,37 +77,30 @@ at::Tensor patchify(const at::Tensor& dense, const std::vector<std::int64_t>& pa
   return dense.reshape(shape).permute(order).reshape({dense.size(0), cells, -1});
 }
 
-at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, std::vector<std::int64_t>& lengths) {
-  std::vector<at::Tensor> parts;
-  for (const auto& run : layout_of(lengths)) {
-    const auto part = rows.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1});
-    parts.push_back(at::cat({token.to(rows.scalar_type()).expand({run.count, 1, -1}), part}, 1).flatten(0, 1));
-  }
-  for (auto& length : lengths) ++length;
-  return parts.size() == 1 ? parts[0] : at::cat(parts);
+PatchTokens PatchTokens::select(const at::Tensor& rows, Lengths chosen) const {
+  PatchTokens out;
+  out.values = values.index_select(0, rows);
+  if (coords.defined()) out.coords = coords.index_select(0, rows);
+  if (channel.defined()) out.channel = channel.index_select(0, rows);
+  if (position.defined()) out.position = position.index_select(0, rows);
+  out.lengths = std::move(chosen);
+  return out;
 }
 
-at::Tensor drop_first(const at::Tensor& rows, const std::vector<std::int64_t>& lengths) {
-  std::vector<at::Tensor> parts;
-  for (const auto& run : layout_of(lengths))
-    parts.push_back(rows.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1}).narrow(1, 1, run.length - 1).flatten(0, 1));
-  return parts.size() == 1 ? parts[0] : at::cat(parts);
-}
-
-PositionEmbedding::PositionEmbedding(const VitConfig& config, std::int64_t dim) : kind_(config.positions) {
+PositionEmbedding::PositionEmbedding(const VitConfig& config, std::int64_t dim) : kind_(config.positions), first_(config.class_token ? 1 : 0) {
   if (kind_ == Positions::kElectrode) {
     proj_ = register_module("proj", std::make_shared<Linear>(4 * 2 * kFrequencies, dim));
     if (config.extra_channels > 0) channel_table_ = register_parameter("channel_table", at::zeros({config.extra_channels, dim}));
   } else {
-    table = sincos_table(config.grid(), dim, true).unsqueeze(0);
+    table = sincos_table(config.grid(), dim, config.class_token).unsqueeze(0);
   }
 }
 
-at::Tensor PositionEmbedding::class_row() const { return kind_ == Positions::kElectrode ? at::Tensor() : table.select(1, 0); }
+at::Tensor PositionEmbedding::class_row() const { return kind_ == Positions::kElectrode || first_ == 0 ? at::Tensor() : table.select(1, 0); }
 
 at::Tensor PositionEmbedding::forward(const PatchTokens& tokens) const {
   if (kind_ != Positions::kElectrode) {
-    const auto cells = table[0].narrow(0, 1, table.size(1) - 1);
+    const auto cells = table[0].narrow(0, first_, table.size(1) - first_);
     if (tokens.position.defined()) return cells.index_select(0, tokens.position);
     std::vector<at::Tensor> parts;
     for (const auto length : tokens.lengths) {
@@ -136,7 +129,7 @@ VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : con
   TORCH_CHECK_VALUE(config_.in_chans > 0 && config_.num_classes >= 0, "in_chans must be positive and num_classes not negative");
   TORCH_CHECK_VALUE(config_.dim > 0 && config_.heads > 0 && config_.depth > 0 && config_.dim % config_.heads == 0, "width ", config_.dim,
                     " must be a multiple of ", config_.heads, " heads");
-  cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
+  if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
   positions_ = std::make_shared<PositionEmbedding>(config_, config_.dim);
   if (config_.positions == Positions::kElectrode) {
     register_module("pos_embed", positions_);
@@ -168,19 +161,20 @@ at::Tensor VisionTransformer::embed(const PatchTokens& tokens) const {
 }
 
 Encoded VisionTransformer::forward_tokens(const PatchTokens& tokens) const {
-  std::vector<std::int64_t> lengths = tokens.lengths;
+  Lengths lengths = tokens.lengths;
   TORCH_CHECK_VALUE(!lengths.empty(), "an empty batch");
   for (const auto length : lengths) TORCH_CHECK_VALUE(length > 0, "a sequence without tokens");
-  auto token = cls_token_[0];
-  if (const auto row = positions_->class_row(); row.defined()) token = token + row;
-  auto x = prepend(embed(tokens), token, lengths);
+  auto x = embed(tokens);
+  if (config_.class_token) {
+    auto token = cls_token_[0];
+    if (const auto row = positions_->class_row(); row.defined()) token = token + row;
+    x = prepend(x, token, lengths);
+  }
   const Layout layout = layout_of(lengths);
   for (const auto& block : blocks_) x = block->forward(x, layout);
   x = norm_->forward(x);
-  std::vector<at::Tensor> means;
-  for (const auto& run : layout)
-    means.push_back(x.narrow(0, run.first_row, run.count * run.length).view({run.count, run.length, -1}).narrow(1, 1, run.length - 1).mean(1));
-  return {x, means.size() == 1 ? means[0] : at::cat(means), lengths};
+  const auto pooled = mean_rows(x, lengths, config_.class_token ? 1 : 0);
+  return {x, pooled, std::move(lengths), config_.class_token};
 }
 
 at::Tensor VisionTransformer::forward_features(const at::Tensor& dense) const {
@@ -190,12 +184,13 @@ at::Tensor VisionTransformer::forward_features(const at::Tensor& dense) const {
   PatchTokens tokens;
   tokens.values = patches.flatten(0, 1);
   tokens.lengths.assign(static_cast<std::size_t>(dense.size(0)), patches.size(1));
-  return forward_tokens(tokens).tokens.view({dense.size(0), patches.size(1) + 1, config_.dim});
+  return forward_tokens(tokens).tokens.view({dense.size(0), -1, config_.dim});
 }
 
 at::Tensor VisionTransformer::forward(const at::Tensor& dense) const {
-  const auto token = forward_features(dense).select(1, 0);
-  return head_ ? head_->forward(token) : token;
+  const auto features = forward_features(dense);
+  const auto pooled = config_.class_token ? features.select(1, 0) : features.mean(1);
+  return head_ ? head_->forward(pooled) : pooled;
 }
 
 }  // namespace sslmed::nn

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nn/layers.h"
+#include "nn/tokens.h"
 
 namespace sslmed::nn {
 
@@ -24,6 +25,7 @@ struct VitConfig {
   double mlp_ratio = 4;
   std::int64_t num_classes = 0;
   Positions positions = Positions::kLearned;
+  bool class_token = true;          // in front of the patches
   std::int64_t extra_channels = 0;  // rows of the learned table for electrodes without a known position
 
   std::vector<std::int64_t> grid() const;
@@ -34,17 +36,22 @@ VitConfig named_vit(const std::string& name);
 
 // Tokens of several sequences, one after the other.
 struct PatchTokens {
-  at::Tensor values;                  // [ΣN, P] patches, (p…, c) order
-  at::Tensor coords;                  // [ΣN, 4] float32: x, y, z in mm, t in s (kElectrode); NaN x where unknown
-  at::Tensor position;                // [ΣN] int64 grid cell (tables), or undefined for 0 … N-1 in every sequence
-  at::Tensor channel;                 // [ΣN] int64 row of the table for unknown electrodes, or -1 (kElectrode)
-  std::vector<std::int64_t> lengths;  // [B]
+  at::Tensor values;    // [ΣN, P] patches, (p…, c) order
+  at::Tensor coords;    // [ΣN, 4] float32: x, y, z in mm, t in s (kElectrode); NaN x where unknown
+  at::Tensor position;  // [ΣN] int64 grid cell (tables), or undefined for 0 … N-1 in every sequence
+  at::Tensor channel;   // [ΣN] int64 row of the table for unknown electrodes, or -1 (kElectrode)
+  Lengths lengths;      // [B]
+
+  // The tokens in `rows`, as sequences of `lengths`. Without positions of their own, tokens take those of whole sequences.
+  PatchTokens select(const at::Tensor& rows, Lengths lengths) const;
 };
 
 struct Encoded {
-  at::Tensor tokens;                  // [Σ(1+N), D], class token first in each sequence, after the last norm
-  at::Tensor pooled;                  // [B, D] mean over patch tokens
-  std::vector<std::int64_t> lengths;  // [B] of `tokens`
+  at::Tensor tokens;  // [Σ(1+N), D], class token (if there is one) first in each sequence, after the last norm
+  at::Tensor pooled;  // [B, D] mean over patch tokens
+  Lengths lengths;    // [B] of `tokens`
+  bool class_token = true;
+  at::Tensor patches() const { return class_token ? drop_first(tokens, lengths) : tokens; }  // [ΣN, D]
 };
 
 // Cuts dense images [B, C, spatial…] into patches [B, N, P], P in (p…, c) order.
@@ -55,12 +62,13 @@ class PositionEmbedding : public torch::nn::Module {
  public:
   PositionEmbedding(const VitConfig& config, std::int64_t dim);
   at::Tensor forward(const PatchTokens& tokens) const;  // [ΣN, D]
-  at::Tensor class_row() const;                         // [1, D]: what the class token gets
+  at::Tensor class_row() const;                         // [1, D]: what the class token gets; undefined without a table or class token
   // The table itself, to be registered under timm's name by the owner; undefined with kElectrode.
-  at::Tensor table;  // [1, 1+N, D]
+  at::Tensor table;  // [1, 1+N, D], or [1, N, D] without a class token
 
  private:
   Positions kind_;
+  std::int64_t first_;  // row of the first cell in the table
   std::shared_ptr<Linear> proj_;
   at::Tensor channel_table_;  // [extra, D]
 };
@@ -72,7 +80,7 @@ class VisionTransformer : public torch::nn::Module {
   const VitConfig& config() const noexcept { return config_; }
   Encoded forward_tokens(const PatchTokens& tokens) const;
   at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, 1+N, D]
-  // Class token through `head` (num_classes > 0), or the class token itself.
+  // Class token, or the mean over patches where there is none; through `head` with num_classes > 0.
   at::Tensor forward(const at::Tensor& dense) const;
 
  private:
@@ -85,10 +93,5 @@ class VisionTransformer : public torch::nn::Module {
   std::shared_ptr<LayerNorm> norm_;
   std::shared_ptr<Linear> head_;
 };
-
-// Puts `token` [1, D] in front of each sequence of packed rows; lengths grow by one.
-at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, std::vector<std::int64_t>& lengths);
-// The inverse: rows without the first of each sequence, and the first ones.
-at::Tensor drop_first(const at::Tensor& rows, const std::vector<std::int64_t>& lengths);
 
 }  // namespace sslmed::nn

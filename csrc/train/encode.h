@@ -8,10 +8,14 @@
 
 namespace sslmed::train {
 
-enum class Pooling { kMean, kClassToken };
+enum class Pooling {
+  kMean,        // over the patch tokens
+  kClassToken,  // the class token
+  kRegions,     // over those of six regions of the head, side by side: left, middle and right, front and back
+};
 
 struct Features {
-  at::Tensor values;      // [n, D] float32
+  at::Tensor values;      // [n, D] float32; [n, 6 · D] with kRegions
   at::Tensor sample_ids;  // [n] int64, ascending where the sampler is sequential
 };
 

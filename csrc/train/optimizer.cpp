@@ -39,7 +39,7 @@ double AdamW::clip(double max_norm, double scale) {
   return norm;
 }
 
-void AdamW::step(double lr) {
+void AdamW::step(double lr, double weight_decay) {
   const c10::NoGradGuard guard;
   for (auto& group : groups_) {
     std::vector<at::Tensor> parameters, grads, exp_avg, exp_avg_sq, steps;
@@ -55,7 +55,7 @@ void AdamW::step(double lr) {
     if (parameters.empty()) continue;
     at::_foreach_add_(steps, 1);
     at::_fused_adamw_(parameters, grads, exp_avg, exp_avg_sq, {}, steps, lr * group.parameters.lr_scale, options_.beta1, options_.beta2,
-                      group.parameters.decay ? options_.weight_decay : 0.0, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+                      group.parameters.decay ? weight_decay : 0.0, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
   }
 }
 

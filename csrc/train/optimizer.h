@@ -20,7 +20,8 @@ class AdamW {
   void zero_grad();
   // Multiplies all gradients by `scale`, and gives their global norm; with `max_norm` > 0 they are scaled down to it.
   double clip(double max_norm, double scale = 1);
-  void step(double lr);
+  void step(double lr) { step(lr, options_.weight_decay); }
+  void step(double lr, double weight_decay);
 
   // Moments and step counts by parameter name ("exp_avg.<name>" …), for checkpoints. Loading checks names and shapes.
   std::map<std::string, at::Tensor> state() const;

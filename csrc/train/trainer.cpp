@@ -19,6 +19,7 @@
 namespace sslmed::train {
 namespace {
 
+constexpr int kCollapsedLooks = 5;
 constexpr const char* kFormat = "sslmed-checkpoint-1";
 
 // Forward passes in bfloat16 for the life of the object, when asked.
@@ -86,7 +87,8 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<
       ranks_(ranks && ranks->size() > 1 ? std::move(ranks) : nullptr) {
   if (options_.fp64 && options_.bf16) throw ValueError("fp64 and bf16 exclude each other");
   if (options_.epochs < 1 || options_.accumulate < 1 || !(options_.lr > 0) || options_.warmup_steps < 0 || options_.keep_last < 1 ||
-      options_.checkpoint_every < 0 || options_.ema_decay < 0 || options_.ema_decay >= 1 || options_.clip_norm < 0)
+      options_.checkpoint_every < 0 || options_.monitor_every < 0 || options_.start_lr < 0 || options_.ema_decay < 0 || options_.ema_decay >= 1 ||
+      options_.clip_norm < 0)
     throw ValueError("training needs epochs, accumulate, keep_last >= 1, lr > 0, 0 <= ema_decay < 1, and no negative step counts or norms");
   steps_per_epoch_ = sampler_->batches_per_epoch() / options_.accumulate;
   if (steps_per_epoch_ < 1)
@@ -174,6 +176,7 @@ void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& re
   sums.loss += weight * value;
   sums.samples += static_cast<double>(batch->samples());
   for (const auto& [name, part] : loss.parts) record.parts.emplace_back(name, part.item<double>());
+  if (last && loss.features.defined() && look_at(loss.features, record)) sums.collapsed = 1;
   const bool plain = !ranks_ && options_.accumulate == 1;
   const auto scaled = plain || weight == 0 ? loss.total : loss.total * weight;
   if (!ranks_ || !last) return scaled.backward();
@@ -184,7 +187,7 @@ void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& re
 
 // Sums over ranks, travelling while `meanwhile` runs.
 Trainer::Sums Trainer::exchange(const Sums& own, const std::function<void()>& meanwhile) const {
-  const auto values = at::tensor({own.weight, own.loss, own.samples, own.stop}, at::kDouble).to(device_);
+  const auto values = at::tensor({own.weight, own.loss, own.samples, own.stop, own.collapsed}, at::kDouble).to(device_);
   ranks_->guarded([&] {
     const auto wait = ranks_->sum(values);
     meanwhile();
@@ -192,14 +195,14 @@ Trainer::Sums Trainer::exchange(const Sums& own, const std::function<void()>& me
   });
   const auto sums = values.cpu();
   const auto* at = sums.const_data_ptr<double>();
-  return {at[0], at[1], at[2], at[3]};
+  return {at[0], at[1], at[2], at[3], at[4]};
 }
 
 Record Trainer::train_step(data::Loader& loader) {
   Record record;
   record.step = step_;
   record.epoch = step_ / steps_per_epoch_;
-  record.lr = warmup_cosine(step_, total_steps_, options_.warmup_steps, options_.lr, options_.min_lr);
+  record.lr = warmup_cosine(step_, total_steps_, options_.warmup_steps, options_.lr, options_.min_lr, options_.start_lr);
   optimizer_.zero_grad();
   Sums sums;
   for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) micro_step(loader, micro + 1 == options_.accumulate, sums, record);
@@ -208,17 +211,28 @@ Record Trainer::train_step(data::Loader& loader) {
   record.samples = static_cast<std::int64_t>(sums.samples);
   stop_agreed_ = sums.stop > 0;
   check_finite(record.loss, "loss", last_samples_);
+  if (sums.collapsed > 0)
+    throw CollapseError("the features have collapsed at step " + std::to_string(step_) + ": over the samples of a batch they vary by less than " +
+                        exact(options_.collapse_std) + " of their size" + (std::isnan(record.features.std) ? "" : " (" + exact(record.features.std) + ")"));
   objective_->after_backward();
   // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
   const bool plain = !ranks_ && options_.accumulate == 1;
   record.grad_norm = optimizer_.clip(options_.clip_norm, plain ? 1 : static_cast<double>(ranks_ ? ranks_->size() : 1) / sums.weight);
   check_finite(record.grad_norm, "gradient", last_samples_);
-  optimizer_.step(record.lr);
+  const double decay = options_.adamw.weight_decay;
+  optimizer_.step(record.lr, options_.final_weight_decay < 0 ? decay : cosine(step_, total_steps_, decay, options_.final_weight_decay));
   objective_->after_step({step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
   ++step_;
   update_average();
   epoch_loss_ += record.loss;
   return record;
+}
+
+bool Trainer::look_at(const at::Tensor& features, Record& record) {
+  if (options_.monitor_every == 0 || step_ % options_.monitor_every != 0) return false;
+  record.features = feature_health(features);
+  collapsed_looks_ = record.features.std < options_.collapse_std ? collapsed_looks_ + 1 : 0;
+  return collapsed_looks_ >= kCollapsedLooks;
 }
 
 void Trainer::update_average() {

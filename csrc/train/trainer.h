@@ -11,16 +11,18 @@
 #include "methods/objective.h"
 #include "train/checkpoint.h"
 #include "train/distributed.h"
+#include "train/monitor.h"
 #include "train/optimizer.h"
 
 namespace sslmed::train {
 
 struct TrainOptions {
   std::int64_t epochs = 1;
-  std::int64_t accumulate = 1;  // batches an optimiser step
-  double lr = 1.5e-4, min_lr = 0;
+  std::int64_t accumulate = 1;                   // batches an optimiser step
+  double lr = 1.5e-4, min_lr = 0, start_lr = 0;  // the peak, the end, and where the warm-up comes from
   std::int64_t warmup_steps = 0;
   AdamWOptions adamw;
+  double final_weight_decay = -1;     // reached by half a cosine; negative: the decay stays as it is
   double clip_norm = 0;               // 0: gradients are not clipped, only measured
   double ema_decay = 0;               // of the encoder; 0: no average is kept
   bool bf16 = false;                  // autocast
@@ -30,13 +32,16 @@ struct TrainOptions {
   std::string checkpoint_folder;      // empty: none are written
   std::int64_t checkpoint_every = 0;  // steps; 0: at the end of each epoch
   std::int64_t keep_last = 3;
-  double report_interval = 0.5;  // s between calls of the report
-  std::string config;            // kept in every checkpoint; a resumed run must have the same
+  std::int64_t monitor_every = 10;  // steps between looks at the features; 0: none
+  double collapse_std = 1e-3;       // a run whose FeatureHealth::std is lower at five looks in a row is stopped; 0: never
+  double report_interval = 0.5;     // s between calls of the report
+  std::string config;               // kept in every checkpoint; a resumed run must have the same
 };
 
 struct Record {
   std::int64_t step = 0, epoch = 0;
   double loss = 0, lr = 0, grad_norm = 0;             // of all ranks
+  FeatureHealth features;                             // of this rank's samples, where looked at
   double seconds = 0;                                 // since the run started
   std::int64_t samples = 0;                           // of all ranks
   std::vector<std::pair<std::string, double>> parts;  // of this rank
@@ -61,6 +66,7 @@ class Trainer {
   void resume(const std::string& path);
   // True when all steps were done, false when the report of any rank asked to stop; a checkpoint is written either way, by the
   // first rank. DistributedError when another rank is lost.
+  // CollapseError when the encoder's features have collapsed.
   bool fit(const Report& report);
   // Writes a checkpoint now; gives its path.
   std::string save();
@@ -74,7 +80,7 @@ class Trainer {
  private:
   // What ranks tell each other with every step.
   struct Sums {
-    double weight = 0, loss = 0, samples = 0, stop = 0;
+    double weight = 0, loss = 0, samples = 0, stop = 0, collapsed = 0;
   };
   bool first() const { return !ranks_ || ranks_->rank() == 0; }
   void synchronise();
@@ -83,6 +89,7 @@ class Trainer {
   void micro_step(data::Loader& loader, bool last, Sums& sums, Record& record);
   Sums exchange(const Sums& own, const std::function<void()>& meanwhile) const;
   void check_finite(double value, const char* what, const std::vector<std::int64_t>& samples) const;
+  bool look_at(const at::Tensor& features, Record& record);  // true: collapsed
   void update_average();
   void end_epoch();
   std::string write(const std::string& name);
@@ -104,6 +111,7 @@ class Trainer {
   std::unique_ptr<GradientReducer> reducer_;
   std::vector<std::int64_t> last_samples_;
   bool stop_wanted_ = false, stop_agreed_ = false;
+  int collapsed_looks_ = 0;
 };
 
 }  // namespace sslmed::train

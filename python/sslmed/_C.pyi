@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'good_channels', 'load_safetensors', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'load_safetensors', 'multiblock_mask', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -16,6 +16,8 @@ class ReadError(OSError):
 class FormatWarning(UserWarning):
     ...
 class NonFiniteError(ArithmeticError):
+    ...
+class CollapseError(RuntimeError):
     ...
 class EdfFile:
     """
@@ -104,7 +106,7 @@ class EdfFile:
         What was salvaged on opening.
         """
 class VisionTransformer:
-    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None) -> None:
+    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True) -> None:
         ...
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         ...
@@ -159,6 +161,25 @@ class Mae(Objective):
     def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
     def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor, masked: torch.Tensor, keep_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class IJepa(Objective):
+    def __init__(self, encoder: VisionTransformer, predictor_dim: int = 384, predictor_depth: int = 6, predictor_heads: int = 0, ema_start: float = 0.996, ema_end: float = 1.0, mask: str = 'multiblock', seed: int = 0) -> None:
+        ...
+    def after_step(self, step: int, total: int) -> None:
+        """
+        Moves the target encoder, as the training loop does after every step.
+        """
+    def forward_dense(self, dense: torch.Tensor, context: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], context: torch.Tensor, targets: torch.Tensor, context_lengths: collections.abc.Sequence[int], block_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
     def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
         ...
@@ -231,6 +252,9 @@ class PatchBatch:
     Views of one role and embedding, packed: row i of every tensor is one token.
     """
     @property
+    def blocks(self) -> int:
+        ...
+    @property
     def coords(self) -> torch.Tensor:
         """
         [ΣN, 4] float32: x, y, z in mm, t in s
@@ -259,6 +283,9 @@ class PatchBatch:
         ...
     @property
     def masked(self) -> torch.Tensor | None:
+        ...
+    @property
+    def masked_lengths(self) -> list[int]:
         ...
     @property
     def role(self) -> str:
@@ -338,6 +365,12 @@ class TrainOptions:
     def clip_norm(self, arg0: float) -> None:
         ...
     @property
+    def collapse_std(self) -> float:
+        ...
+    @collapse_std.setter
+    def collapse_std(self, arg0: float) -> None:
+        ...
+    @property
     def ema_decay(self) -> float:
         ...
     @ema_decay.setter
@@ -348,6 +381,12 @@ class TrainOptions:
         ...
     @epochs.setter
     def epochs(self, arg0: int) -> None:
+        ...
+    @property
+    def final_weight_decay(self) -> float:
+        ...
+    @final_weight_decay.setter
+    def final_weight_decay(self, arg0: float) -> None:
         ...
     @property
     def intra_op_threads(self) -> int:
@@ -374,10 +413,22 @@ class TrainOptions:
     def min_lr(self, arg0: float) -> None:
         ...
     @property
+    def monitor_every(self) -> int:
+        ...
+    @monitor_every.setter
+    def monitor_every(self, arg0: int) -> None:
+        ...
+    @property
     def report_interval(self) -> float:
         ...
     @report_interval.setter
     def report_interval(self, arg0: float) -> None:
+        ...
+    @property
+    def start_lr(self) -> float:
+        ...
+    @start_lr.setter
+    def start_lr(self, arg0: float) -> None:
         ...
     @property
     def warmup_steps(self) -> int:
@@ -435,9 +486,15 @@ def electrode_position(name: str) -> typing.Annotated[list[float], "FixedSize(3)
     ...
 def encode(encoder: VisionTransformer, loader: Loader, pooling: str = 'mean') -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def feature_health(features: torch.Tensor) -> tuple[float, float]:
+    """
+    (standard deviation over samples relative to the features' size, effective rank) of [B, D].
+    """
 def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
     ...
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    ...
+def multiblock_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], batch: int, seed: int, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
     ...

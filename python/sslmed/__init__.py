@@ -13,8 +13,8 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import distributed, io, losses, masking, nn, shift, transforms
-from sslmed._core import DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
+from sslmed import adaptation, brain_age, distributed, io, losses, masking, methods, nn, shift, stats, transforms
+from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
 from sslmed.pretraining import Run, Trainer, pretrain
@@ -24,6 +24,7 @@ __version__ = _version("sslmed")
 
 __all__ = [
     "Cohort",
+    "CollapseError",
     "DistributedError",
     "EegPreprocessing",
     "FormatError",
@@ -35,13 +36,17 @@ __all__ = [
     "Trainer",
     "TransferResult",
     "__version__",
+    "adaptation",
+    "brain_age",
     "distributed",
     "io",
     "losses",
     "masking",
+    "methods",
     "nn",
     "pretrain",
     "shift",
+    "stats",
     "transfer",
     "transforms",
 ]

@@ -24,13 +24,14 @@ check_torch(_module.TORCH_VERSION, torch.__version__)
 
 if TYPE_CHECKING:
     from sslmed import _C as C
-    from sslmed._C import DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
+    from sslmed._C import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 else:
     C = _module
     DistributedError = _module.DistributedError
     FormatError = _module.FormatError
     FormatWarning = _module.FormatWarning
+    CollapseError = _module.CollapseError
     NonFiniteError = _module.NonFiniteError
     ReadError = _module.ReadError
 
-__all__ = ["C", "DistributedError", "FormatError", "FormatWarning", "NonFiniteError", "ReadError", "check_torch"]
+__all__ = ["C", "CollapseError", "DistributedError", "FormatError", "FormatWarning", "NonFiniteError", "ReadError", "check_torch"]

@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +46,7 @@ def demo(
 def pretrain(
     cohort: Annotated[Path, typer.Argument(help="A BIDS folder, or a table with path and subject.")],
     out: _Out,
-    method: Annotated[str, typer.Option(help="mae")] = "mae",
+    method: Annotated[str, typer.Option(help="mae or ijepa.")] = "mae",
     encoder: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base or vit_large.")] = "vit_small",
     epochs: Annotated[int, typer.Option()] = 10,
     batch_size: Annotated[int, typer.Option()] = 64,
@@ -55,10 +55,10 @@ def pretrain(
     checkpoint_every: Annotated[int, typer.Option(help="Steps; 0: each epoch.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    mask: Annotated[str, typer.Option(help="random, time or channel.")] = "random",
-    ratio: Annotated[float, typer.Option(help="Of the tokens masked.")] = 0.5,
-    target: Annotated[str, typer.Option(help="What is restored: signal or spectrum.")] = "signal",
-    target_bins: Annotated[int, typer.Option(help="Coefficients averaged to one band of the spectrum.")] = 1,
+    mask: Annotated[str | None, typer.Option(help="mae: random, time or channel; ijepa: multiblock or multiblock_exact.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Of the tokens masked (mae).")] = None,
+    target: Annotated[str | None, typer.Option(help="What is restored: signal or spectrum (mae).")] = None,
+    target_bins: Annotated[int | None, typer.Option(help="Coefficients averaged to one band of the spectrum (mae).")] = None,
     sfreq: Annotated[float, typer.Option(help="Hz after resampling.")] = 200.0,
     window: Annotated[float, typer.Option(help="Seconds.")] = 4.0,
     depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
@@ -71,15 +71,21 @@ def pretrain(
     """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors. Under torchrun, on all its processes."""
     from sslmed.data import EegPreprocessing
     from sslmed.distributed import is_first, under_torchrun
+    from sslmed.methods import resolve
     from sslmed.pretraining import pretrain as run_pretrain
 
+    given = {"mask": mask, "ratio": ratio, "target": target, "target_bins": target_bins}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    try:
+        resolve(method, options)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     signal.signal(signal.SIGTERM, _stop)
     with under_torchrun(device, timeout) as own_device:
         run = run_pretrain(
             _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
-            checkpoint_every=checkpoint_every, resume=resume, lr=lr, mask=mask, ratio=ratio, target=target, target_bins=target_bins,
-            depth=depth or None, bf16=bf16, device=own_device, on_error=on_error, tensorboard=tensorboard,
-            preprocessing=EegPreprocessing(sfreq=sfreq, window=window),
+            checkpoint_every=checkpoint_every, resume=resume, lr=lr, depth=depth or None, bf16=bf16, device=own_device, on_error=on_error,
+            tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window), **options,
         )  # fmt: skip
         first = is_first()
     if run.interrupted:
@@ -100,6 +106,7 @@ def transfer(
     target: Annotated[str, typer.Option(help="Column to predict.")],
     out: _Out,
     protocol: Annotated[str, typer.Option(help="linear or knn.")] = "linear",
+    pooling: Annotated[str, typer.Option(help="mean, cls or regions.")] = "mean",
     folds: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
     test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
     seed: _Seed = 0,
@@ -112,7 +119,7 @@ def transfer(
     if folds != "loso" and not folds.isdigit():
         raise ValueError(f"--folds must be a number or loso, got {folds!r}")
     result = run_transfer(
-        Encoder.load(encoder), _cohort(cohort), target, protocol, folds=folds if folds == "loso" else int(folds),
+        Encoder.load(encoder), _cohort(cohort), target, protocol, pooling=pooling, folds=folds if folds == "loso" else int(folds),
         test=None if test is None else _cohort(test), seed=seed, threads=threads,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from sslmed.data import EegPreprocessing
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["BatchNorm", "Encoder", "MaskedAutoencoder", "Mirror", "VisionTransformer", "create"]
+__all__ = ["BatchNorm", "Encoder", "JointEmbeddingPredictor", "MaskedAutoencoder", "Mirror", "VisionTransformer", "create"]
 
 _ENCODER_FORMAT = "sslmed-encoder-1"
 
@@ -84,13 +84,18 @@ class Mirror(torch.nn.Module):
 class VisionTransformer(Mirror):
     """A vision transformer with timm's parameter names (see :func:`create`)."""
 
+    @property
+    def dim(self) -> int:
+        """Width of the features."""
+        return int(self._handle.dim)
+
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
-        """[B, C, spatial…] to [B, num_classes], or to the class token [B, D] without a head."""
+        """[B, C, spatial…] to [B, num_classes]; without a head, to the class token [B, D], or the mean over patches where there is none."""
         out: torch.Tensor = self._handle.forward(dense)
         return out
 
     def forward_features(self, dense: torch.Tensor) -> torch.Tensor:
-        """[B, C, spatial…] to [B, 1+N, D]: the class token, then the patches in row-major order, after the last norm."""
+        """[B, C, spatial…] to [B, 1+N, D]: the class token (if there is one), then the patches in row-major order, after the last norm."""
         out: torch.Tensor = self._handle.forward_features(dense)
         return out
 
@@ -160,6 +165,7 @@ def create(
     dim: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
+    class_token: bool = True,
 ) -> VisionTransformer:
     """A vision transformer over dense inputs of any rank.
 
@@ -174,6 +180,7 @@ def create(
         dim: Width, instead of the name's.
         depth: Blocks, instead of the name's.
         heads: Attention heads, instead of the name's.
+        class_token: Put one in front of the patches; I-JEPA's encoders have none.
 
     Raises:
         ValueError: An unknown name, or sizes that do not fit.
@@ -182,7 +189,7 @@ def create(
     image = [img_size] * len(patch) if isinstance(img_size, int) else list(img_size)
 
     def build() -> Any:
-        return C.VisionTransformer(name, patch, image, in_chans, num_classes, positions, 0, seed, dim, depth, heads)
+        return C.VisionTransformer(name, patch, image, in_chans, num_classes, positions, 0, seed, dim, depth, heads, class_token)
 
     return VisionTransformer(build(), build)
 
@@ -210,17 +217,18 @@ class Encoder(VisionTransformer):
         dim: int | None = None,
         depth: int | None = None,
         heads: int | None = None,
+        class_token: bool = True,
     ) -> None:
         preprocessing = preprocessing or EegPreprocessing()
         extra = tuple(extra_channels)
 
         def build() -> Any:
-            return C.VisionTransformer(name, [preprocessing.patch_samples], [], 1, 0, "electrode", len(extra), seed, dim, depth, heads)
+            return C.VisionTransformer(name, [preprocessing.patch_samples], [], 1, 0, "electrode", len(extra), seed, dim, depth, heads, class_token)
 
         super().__init__(build(), build)
         self.preprocessing = preprocessing
         self.extra_channels = extra
-        self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads}
+        self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         """Refused: an EEG encoder takes packed tokens."""
@@ -239,13 +247,14 @@ class Encoder(VisionTransformer):
 
         Args:
             cohort: Recordings of any montage and rate.
-            pooling: "mean" over patch tokens, or "cls".
+            pooling: "mean" over patch tokens, "cls", or "regions": means over six regions of the head side by side (left, middle, right; front,
+                back), which keep where on the head something is; a region without an electrode takes the mean over all.
             threads: Loader threads.
             batch_size: Windows in a batch; does not change the result beyond rounding.
             on_error: "raise" or "skip".
 
         Returns:
-            Features [n, D] float32, and the recording number [n] int64 of each window.
+            Features [n, D] float32 ([n, 6 · D] with "regions"), and the recording number [n] int64 of each window.
         """
         source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
         sampler = C.Sampler(source, "sequential", batch_size, False, 0)
@@ -352,3 +361,65 @@ class MaskedAutoencoder(Mirror):
             values, coords, extra, list(lengths), keep, masked, list(keep_lengths)
         )
         return out
+
+
+class JointEmbeddingPredictor(Mirror):
+    """I-JEPA (Assran et al., arXiv 2301.08243): an encoder of contexts, an averaged encoder of whole samples, and a predictor between them.
+
+    Args:
+        encoder: Its weights are shared, not copied; the averaged encoder starts as its copy.
+        predictor_dim: Width of the predictor.
+        predictor_depth: Its blocks.
+        predictor_heads: Its attention heads; 0: as many as the encoder.
+        ema: Momentum of the averaged encoder at the start and the end of a run.
+        mask: "multiblock" or "multiblock_exact", drawn in the loader's threads.
+        seed: Of the predictor's initial weights.
+    """
+
+    def __init__(
+        self,
+        encoder: VisionTransformer,
+        *,
+        predictor_dim: int = 384,
+        predictor_depth: int = 6,
+        predictor_heads: int = 0,
+        ema: tuple[float, float] = (0.996, 1.0),
+        mask: str = "multiblock",
+        seed: int = 0,
+    ) -> None:
+        def build_on(handle: Any) -> Any:
+            return C.IJepa(handle, predictor_dim, predictor_depth, predictor_heads, ema[0], ema[1], mask, seed)
+
+        super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+
+    def forward(self, dense: torch.Tensor, context: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Loss, predictions and targets [B·blocks·M, D] for dense [B, C, spatial…].
+
+        Args:
+            dense: The images.
+            context: [B, K] int64 patch numbers that the encoder sees.
+            targets: [B, blocks, M] int64 patch numbers to predict, as :func:`sslmed.masking.multiblock` gives them.
+        """
+        out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self._handle.forward_dense(dense, context, targets)
+        return out
+
+    def forward_tokens(
+        self,
+        values: torch.Tensor,
+        lengths: Sequence[int],
+        context: torch.Tensor,
+        targets: torch.Tensor,
+        context_lengths: Sequence[int],
+        block_lengths: Sequence[int],
+        coords: torch.Tensor | None = None,
+        extra: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`forward` on packed tokens: context and targets are rows of ``values``, targets block after block."""
+        out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self._handle.forward_tokens(
+            values, coords, extra, list(lengths), context, targets, list(context_lengths), list(block_lengths)
+        )
+        return out
+
+    def update_target(self, step: int, total: int) -> None:
+        """Moves the averaged encoder towards the encoder, as the training loop does after every step."""
+        self._handle.after_step(step, total)

@@ -20,11 +20,12 @@ from sslmed._core import C, FormatError, FormatWarning
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader, describe
 from sslmed.distributed import is_first, ranks
-from sslmed.nn import Encoder, MaskedAutoencoder, save_encoder
+from sslmed.methods import Method, resolve
+from sslmed.nn import Encoder, Mirror, save_encoder
 
 __all__ = ["Run", "Trainer", "pretrain"]
 
-_COLUMNS = ["step", "epoch", "loss", "lr", "grad_norm", "seconds", "samples"]
+_COLUMNS = ["step", "epoch", "loss", "lr", "grad_norm", "feature_std", "effective_rank", "seconds", "samples"]
 
 
 class Trainer:
@@ -37,8 +38,10 @@ class Trainer:
         accumulate: Batches an optimiser step.
         lr: Peak learning rate, after a linear warm-up; half a cosine brings it to ``min_lr``.
         min_lr: Where it ends.
+        start_lr: Where the warm-up comes from.
         warmup_steps: Optimiser steps of the warm-up.
         weight_decay: Of matrices; vectors have none.
+        final_weight_decay: Reached by half a cosine; None: it stays the same.
         clip_norm: Global gradient norm to clip to; 0: not clipped.
         ema_decay: Keep an exponential average of the encoder; 0: none.
         bf16: Autocast to bfloat16.
@@ -48,6 +51,8 @@ class Trainer:
         checkpoint_every: Steps; 0: at the end of each epoch.
         keep_last: Checkpoints to keep, besides ``best.safetensors``.
         config: Kept in the checkpoints; a resumed run must have the same.
+        monitor_every: Steps between looks at the features' spread and rank (``feature_std``, ``effective_rank``); 0: none.
+        collapse_std: The run stops where ``feature_std`` is below this at five looks in a row; 0: never.
         intra_op_threads: torch's threads for this run; 0: as set. Stored in checkpoints and used again on resuming.
         group: A torch.distributed process group: each of its ranks takes its share of every batch (``batch_size`` is that of
             the whole), and all take the same step. None: all ranks, where torch.distributed is initialised; otherwise this process alone.
@@ -55,15 +60,17 @@ class Trainer:
 
     def __init__(
         self,
-        objective: MaskedAutoencoder,
+        objective: Mirror,
         loader: Loader,
         *,
         epochs: int = 1,
         accumulate: int = 1,
         lr: float = 1e-3,
         min_lr: float = 0.0,
+        start_lr: float = 0.0,
         warmup_steps: int = 0,
         weight_decay: float = 0.05,
+        final_weight_decay: float | None = None,
         clip_norm: float = 0.0,
         ema_decay: float = 0.0,
         bf16: bool = False,
@@ -73,12 +80,16 @@ class Trainer:
         checkpoint_every: int = 0,
         keep_last: int = 3,
         config: str = "",
+        monitor_every: int = 10,
+        collapse_std: float = 1e-3,
         intra_op_threads: int = 0,
         group: Any = None,
     ) -> None:
         options = C.TrainOptions()
         options.epochs, options.accumulate, options.lr, options.min_lr = epochs, accumulate, lr, min_lr
         options.warmup_steps, options.weight_decay, options.clip_norm = warmup_steps, weight_decay, clip_norm
+        options.start_lr, options.monitor_every, options.collapse_std = start_lr, monitor_every, collapse_std
+        options.final_weight_decay = -1.0 if final_weight_decay is None else final_weight_decay
         options.ema_decay, options.bf16, options.fp64, options.intra_op_threads = ema_decay, bf16, fp64, intra_op_threads
         options.device = device
         options.checkpoint_folder = "" if checkpoints is None else os.fspath(checkpoints)
@@ -91,13 +102,14 @@ class Trainer:
 
         Args:
             callback: Called at most twice a second with the steps since the last call (step, epoch, loss, lr, grad_norm,
-                seconds, samples). False asks to save and stop.
+                feature_std, effective_rank, seconds, samples). False asks to save and stop.
 
         Returns:
             True when all steps were done; False when the callback, or Ctrl-C, stopped the run after a checkpoint.
 
         Raises:
             NonFiniteError: A loss or gradient was not finite; names the step and the samples.
+            CollapseError: The encoder gives every sample nearly the same features.
             DistributedError: Another rank is gone, or did not answer within the process group's time-out.
         """
         try:
@@ -141,7 +153,8 @@ class Run:
     out: Path
     encoder: Encoder
     history: pd.DataFrame
-    """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples."""
+    """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples, and every ten steps how far features vary over the samples
+    of the batch relative to their size (feature_std), and in how many directions (effective_rank, at most the batch size)."""
     interrupted: bool = False
     """Stopped by Ctrl-C after a checkpoint; call again with ``resume=True``."""
     failures: tuple[tuple[int, str], ...] = ()
@@ -155,7 +168,7 @@ class Run:
 
 def pretrain(
     cohort: Cohort,
-    method: str = "mae",
+    method: str | Method = "mae",
     encoder: str | Encoder = "vit_small",
     out: str | os.PathLike[str] = "runs/pretrain",
     *,
@@ -163,20 +176,13 @@ def pretrain(
     batch_size: int = 64,
     lr: float = 1e-3,
     warmup: float = 0.1,
-    weight_decay: float = 0.05,
+    weight_decay: float | None = None,
+    final_weight_decay: float | None = None,
     clip_norm: float = 1.0,
     ema_decay: float = 0.0,
     accumulate: int = 1,
     bf16: bool = False,
     device: str = "cpu",
-    mask: str = "random",
-    ratio: float = 0.5,
-    block: int = 2,
-    target: str = "signal",
-    target_bins: int = 1,
-    norm_target: bool | None = None,
-    decoder_dim: int | None = None,
-    decoder_depth: int = 2,
     preprocessing: EegPreprocessing | None = None,
     order: str = "shuffle",
     depth: int | None = None,
@@ -189,6 +195,7 @@ def pretrain(
     progress: bool = True,
     tensorboard: bool = True,
     callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
+    **options: Any,
 ) -> Run:
     """Pretrains an encoder on a cohort's signals, without labels.
 
@@ -198,27 +205,20 @@ def pretrain(
 
     Args:
         cohort: The recordings.
-        method: "mae".
+        method: "mae" or "ijepa", or an object of :mod:`sslmed.methods` with its options.
         encoder: A size ("vit_tiny", "vit_small", "vit_base", "vit_large"), or an encoder to go on with.
         out: Folder for the results.
         epochs: Passes over all windows.
         batch_size: Windows in a batch, of all ranks together.
         lr: Peak learning rate.
         warmup: Part of all steps in which it rises.
-        weight_decay: Of matrices.
+        weight_decay: Of matrices; by default the method's.
+        final_weight_decay: Reached by half a cosine at the end.
         clip_norm: Gradients are clipped to this global norm; 0: not.
         ema_decay: Average the encoder's weights; the average is what is saved.
         accumulate: Batches a step.
         bf16: Autocast.
         device: "cpu", "cuda" or "cuda:1".
-        mask: "random", or whole blocks in "time" or over "channel".
-        ratio: Of the tokens masked.
-        block: Steps or channels masked together.
-        target: What the decoder restores of a masked patch: the "signal" (the paper's MAE), or its log power "spectrum".
-        target_bins: Neighbouring coefficients of the spectrum that are averaged to one band, against the noise of single ones.
-        norm_target: Normalise each target by its own mean and variance; by default for "signal" only.
-        decoder_dim: Width of the decoder; half of the encoder's when not given.
-        decoder_depth: Its blocks.
         preprocessing: Window, rate, filters, scale.
         order: "shuffle", or "subject" for every subject equally often.
         depth: Encoder blocks, instead of the size's.
@@ -231,15 +231,17 @@ def pretrain(
         progress: Show a progress bar.
         tensorboard: Write scalars.
         callback: Also called with each report's rows; False stops the run.
+        **options: Of the method, where it is given by name: the fields of :class:`sslmed.methods.Mae` or :class:`sslmed.methods.IJepa`.
 
     Raises:
+        TypeError: An option that the method does not have.
         ValueError: An argument is out of range, or ``out`` already holds a run and ``resume`` is False.
         FormatError, ReadError: A recording cannot be read.
         NonFiniteError: The loss or a gradient was not finite.
+        CollapseError: The encoder gives every sample nearly the same features.
         DistributedError: Another rank is lost.
     """
-    if method != "mae":
-        raise ValueError(f"unknown method {method!r}; there is 'mae'")
+    chosen, options = resolve(method, options)
     folder = Path(out)
     checkpoints = folder / "checkpoints"
     # Of several ranks only the first looks at the folder: the others get its state, and need not share its disk.
@@ -257,27 +259,15 @@ def pretrain(
                 FormatWarning,
                 stacklevel=2,
             )
-        model = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth)
+        model = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth, class_token=chosen.class_token)
     else:
         model = encoder
         if preprocessing is not None and preprocessing != model.preprocessing:
             raise ValueError("the encoder has its own preprocessing; leave preprocessing out")
         preprocessing = model.preprocessing
-    norm_target = target == "signal" if norm_target is None else norm_target
-    width = decoder_dim or max(64, model._handle.dim // 2)
-    objective = MaskedAutoencoder(
-        model,
-        decoder_dim=width,
-        decoder_depth=decoder_depth,
-        decoder_heads=max(1, width // 32),
-        target=target,
-        target_bins=target_bins,
-        norm_target=norm_target,
-        mask=mask,
-        ratio=ratio,
-        block=block,
-        seed=seed,
-    )
+    objective = chosen.objective(model, seed)
+    if weight_decay is None:
+        weight_decay, final_weight_decay = chosen.weight_decay[0], final_weight_decay or chosen.weight_decay[1]
     loader = Loader(
         cohort,
         preprocessing,
@@ -291,12 +281,10 @@ def pretrain(
         drop_last=True,
     )
     config = {
-        "method": method, "encoder": model.config, "extra_channels": list(model.extra_channels), "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
-        "ema_decay": ema_decay, "accumulate": accumulate, "bf16": bf16, "mask": mask, "ratio": ratio, "block": block,
-        "target": target, "target_bins": target_bins, "norm_target": norm_target,
-        "decoder_dim": width, "decoder_depth": decoder_depth, "order": order, "seed": seed,
-        "preprocessing": asdict(preprocessing), "data": describe(loader.source),
+        "method": chosen.name, "options": options, "encoder": model.config, "extra_channels": list(model.extra_channels),
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay,
+        "final_weight_decay": final_weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay, "accumulate": accumulate,
+        "bf16": bf16, "order": order, "seed": seed, "preprocessing": asdict(preprocessing), "data": describe(loader.source),
     }  # fmt: skip
     steps = epochs * (loader.sampler.batches_per_epoch // accumulate)
     trainer = Trainer(
@@ -307,6 +295,7 @@ def pretrain(
         lr=lr,
         warmup_steps=math.ceil(warmup * steps),
         weight_decay=weight_decay,
+        final_weight_decay=final_weight_decay,
         clip_norm=clip_norm,
         ema_decay=ema_decay,
         bf16=bf16,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "core/error.h"
@@ -27,4 +28,28 @@ TEST_CASE("patches carry their values, places and masks") {
   CHECK_THROWS_AS(PatchRecipe({64, MaskMode::kNone, 0, 1}).make(sample, {}), ValueError);
   CHECK_THROWS_AS(PatchRecipe({1, MaskMode::kNone, 0, 1}), ValueError);
   CHECK_THROWS_AS(PatchRecipe({8, MaskMode::kRandom, 1, 1}), ValueError);
+}
+
+TEST_CASE("multi-block masks see channels by their place, not by their order in the file") {
+  Sample sample;
+  sample.shape = {8, 64};
+  sample.values.assign(8 * 64, 1);
+  sample.space.sfreq = 32;
+  for (int c = 0; c < 8; ++c) sample.space.positions.push_back({static_cast<float>(c % 2), static_cast<float>(-c), 0});
+  sample.space.extra.assign(8, -1);
+  Sample turned = sample;
+  std::reverse(turned.space.positions.begin(), turned.space.positions.end());
+  for (const auto mode : {MaskMode::kMultiblock, MaskMode::kMultiblockExact}) {
+    const PatchRecipe recipe({8, mode, 0, 0});
+    const auto view = recipe.make(sample, {3, 0, 5, 1})[0], other = recipe.make(turned, {3, 0, 5, 1})[0];
+    REQUIRE(view.blocks == 4);
+    REQUIRE(view.masked.size() % 4 == 0);
+    REQUIRE(view.masked.size() == other.masked.size());
+    for (std::size_t i = 0; i < view.masked.size(); ++i) {
+      CHECK(view.masked[i] / 8 == 7 - other.masked[i] / 8);
+      CHECK(view.masked[i] % 8 == other.masked[i] % 8);
+    }
+    CHECK(recipe.make(sample, {3, 0, 6, 1})[0].masked.size() == view.masked.size());  // one size a batch
+    CHECK(recipe.make(sample, {3, 0, 6, 1})[0].masked != view.masked);
+  }
 }

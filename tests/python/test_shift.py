@@ -34,6 +34,10 @@ def test_differences_and_tests():
     # A threefold gain is plain in band power, and gone after z-scoring.
     assert rows.loc[("domain classifier: band power", "auroc"), "value"] > 0.95
     assert rows.loc[("domain classifier: features", "auroc"), "value"] < 0.8
+    # Three distances that see the gain in neither: the encoder z-scores.
+    for metric in ("mmd", "coral", "frechet"):
+        assert rows.loc[("features", metric), "value"] > 0
+        assert rows.loc[("features", metric), "p"] > 0.005
     for row in ("features", "band power"):
         assert abs(rows.loc[(f"domain classifier: {row}, random split", "auroc"), "value"] - 0.5) < 0.25
 

@@ -53,7 +53,7 @@ def test_rows_and_columns(encoder, tiny_clinic):
     result = sm.transfer(encoder, tiny_clinic, "diagnosis", folds=3, bootstrap=50)
     assert list(result.table.columns) == ["row", "metric", "value", "low", "high", "n_subjects"]
     assert list(dict.fromkeys(result.table["row"])) == ["dummy", "band power", "random encoder", "pretrained encoder"]
-    assert set(result.table["metric"]) == {"balanced_accuracy", "auroc"}
+    assert set(result.table["metric"]) == {"balanced_accuracy", "auroc", "auprc", "f1", "brier"}
     assert (result.table["n_subjects"] == 15).all()
     assert result.predictions.notna().all().all()
     again = sm.transfer(encoder, tiny_clinic, "diagnosis", folds=3, bootstrap=50)
@@ -71,7 +71,7 @@ def test_it_finds_what_is_there_and_nothing_else(rng):
     table = pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y, "shuffled": rng.permutation(y)})
     cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz", "O2"], table)
     real = sm.transfer(None, cohort, "y", bootstrap=100).table.set_index(["row", "metric"])
-    assert real.loc[("band power", "auroc"), "value"] > 0.95
+    assert real.loc[("band power", "auroc"), "value"] > 0.9
     assert abs(real.loc[("dummy", "balanced_accuracy"), "value"] - 0.5) < 0.2
     none = sm.transfer(None, cohort, "shuffled", bootstrap=100).table.set_index(["row", "metric"])
     assert none.loc[("band power", "auroc"), "value"] < 0.8
@@ -131,3 +131,21 @@ def test_plot_and_save(encoder, tiny_clinic, tmp_path):
     assert "pretrained encoder" in page
     assert "data:image/png" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_regions_keep_what_a_mean_over_the_head_loses(tmp_path):
+    """Classes that differ in the side on which the same rhythm is: regions tell them apart, the mean over all channels cannot."""
+    rng, n, t = np.random.default_rng(0), 40, np.arange(1200) / 100
+    y = np.array(["left", "right"] * (n // 2))
+    x = rng.normal(size=(n, 4, 1200)) * 10
+    for i in range(n):
+        side = [0, 2] if y[i] == "left" else [1, 3]
+        x[i, side] += 60 * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, size=(2, 1)))
+    cohort = sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y}))
+    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, average_reference=False), depth=1)
+    assert encoder.encode(cohort, pooling="regions")[0].shape[1] == 6 * encoder.dim
+    scores = {p: sm.transfer(encoder, cohort, "y", pooling=p, bootstrap=20).table.set_index(["row", "metric"])["value"] for p in ("mean", "regions")}
+    assert scores["regions"]["pretrained encoder", "auroc"] > 0.85
+    assert scores["regions"]["pretrained encoder", "auroc"] > scores["mean"]["pretrained encoder", "auroc"] + 0.1
+    with pytest.raises(ValueError, match="pooling must be"):
+        encoder.encode(cohort, pooling="x")

@@ -13,9 +13,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sslmed.cohort import Cohort
 from sslmed.nn import Encoder
+from sslmed.shift.distance import coral_distance, frechet_distance, mmd
+from sslmed.shift.matching import Match, balance, match
 from sslmed.transfer import evaluate, features, transfer
 
-__all__ = ["ShiftReport", "report"]
+__all__ = ["Match", "ShiftReport", "balance", "match", "report"]
 
 Array = np.ndarray[Any, Any]
 
@@ -65,7 +67,8 @@ def report(
     Numeric columns get the difference in means with Welch's test, the standardised difference (Cohen's d) and the
     Kolmogorov-Smirnov distance; others the total variation distance with a chi-squared test. With an encoder, a linear
     classifier tells the cohorts apart from its features (AUC, subject-level folds; .5 is no visible shift), beside the same
-    on band power and on the two halves of a random split, which must be near .5. With ``target``, the score of a probe
+    on band power and on the two halves of a random split, which must be near .5. The subjects' mean features have distances
+    (squared MMD, CORAL, Fréchet; standardised features) with a test by exchanging subjects between the cohorts. With ``target``, the score of a probe
     trained on ``public`` and tested on ``clinic`` stands beside its score within ``public``.
 
     Args:
@@ -93,6 +96,7 @@ def report(
         x = np.concatenate([features.encoder_features(encoder, c, threads=threads) for c in (public, clinic)])
         embedding = _components(x, public, clinic, names)
         lines += _domain("domain classifier: features", x, public, clinic, seed, bootstrap)
+        lines += _feature_shift(x, public, clinic, seed, bootstrap)
     shared = features.common_channels(public, clinic)
     if shared:
         x = np.concatenate([features.band_power(c, shared) for c in (public, clinic)])
@@ -201,6 +205,25 @@ def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws
         low, high = evaluate.bootstrap(auc, groups, draws=draws, seed=seed)
         value = auc(np.arange(len(y)))
         lines.append({"row": name, "metric": "auroc", "value": value, "low": low, "high": high, "n_subjects": len(subjects)})
+    return lines
+
+
+def _feature_shift(x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:
+    """Distances between the cohorts' subjects in feature space, standardised over all; p by exchanging subjects between the cohorts."""
+    means, domains = [], []
+    for part, cohort, domain in ((x[: len(public)], public, 0), (x[len(public) :], clinic, 1)):
+        for _, rows in cohort.table.reset_index(drop=True).groupby("subject").groups.items():
+            means.append(part[np.asarray(rows)].mean(axis=0))
+            domains.append(domain)
+    z, domain_of = np.stack(means), np.array(domains)
+    z = (z - z.mean(0)) / np.maximum(z.std(0), 1e-12)
+    rng = np.random.default_rng(seed)
+    exchanged = [rng.permutation(domain_of) for _ in range(min(draws, 200))]
+    lines = []
+    for name, distance in (("mmd", mmd), ("coral", coral_distance), ("frechet", frechet_distance)):
+        value = distance(z[domain_of == 0], z[domain_of == 1])
+        beyond = sum(distance(z[d == 0], z[d == 1]) >= value for d in exchanged)
+        lines.append({"row": "features", "metric": name, "value": value, "n_subjects": len(z), "p": (beyond + 1) / (len(exchanged) + 1)})
     return lines
 
 

@@ -28,9 +28,9 @@ def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> Ar
     return (sums / counts).numpy()
 
 
-def encoder_features(encoder: Encoder, cohort: Cohort, *, threads: int = 2) -> Array:
+def encoder_features(encoder: Encoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
     """[recordings, D]: the mean of a recording's window features."""
-    values, recording = encoder.encode(cohort, threads=threads)
+    values, recording = encoder.encode(cohort, pooling=pooling, threads=threads)
     return recording_means(values, recording, len(cohort))
 
 

@@ -1,0 +1,83 @@
+#include "bindings/mirror.h"
+#include "methods/ijepa.h"
+#include "methods/mae.h"
+
+namespace sslmed::bindings {
+
+using methods::IJepa;
+using methods::Mae;
+using nn::VisionTransformer;
+
+void bind_methods(py::module_& m) {
+  py::class_<methods::Objective, std::shared_ptr<methods::Objective>>(m, "Objective");
+  py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");
+  mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t decoder_dim, std::int64_t decoder_depth, std::int64_t decoder_heads,
+                      const std::string& target, std::int64_t target_bins, bool norm_target, const std::string& mask, double ratio, std::int32_t block,
+                      std::uint64_t seed) {
+            TORCH_CHECK_VALUE(target == "signal" || target == "spectrum", "target must be 'signal' or 'spectrum', got '", target, "'");
+            methods::MaeOptions options{
+                decoder_dim, decoder_depth, decoder_heads, target == "signal" ? methods::Target::kSignal : methods::Target::kSpectrum, target_bins, norm_target,
+                {}};
+            options.recipe = {encoder->config().patch_size.back(), mask_of(mask), ratio, block};
+            return std::make_shared<Mae>(std::move(encoder), options, seed);
+          }),
+          py::arg("encoder"), py::arg("decoder_dim"), py::arg("decoder_depth"), py::arg("decoder_heads"), py::arg("target") = "signal",
+          py::arg("target_bins") = 1, py::arg("norm_target") = true, py::arg("mask") = "random", py::arg("ratio") = 0.75, py::arg("block") = 2,
+          py::arg("seed") = 0)
+      .def(
+          "forward_dense",
+          [](const Mae& self, const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) {
+            const py::gil_scoped_release release;
+            auto out = self.forward_dense(dense, keep, masked);
+            return std::make_tuple(out.loss, out.pred, out.latent);
+          },
+          py::arg("dense"), py::arg("keep"), py::arg("masked"))
+      .def(
+          "forward_tokens",
+          [](const Mae& self, const at::Tensor& values, const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra,
+             const std::vector<std::int64_t>& lengths, const at::Tensor& keep, const at::Tensor& masked, const std::vector<std::int64_t>& keep_lengths) {
+            const py::gil_scoped_release release;
+            auto out = self.forward(tokens(values, coords, extra, lengths), keep, masked, keep_lengths);
+            return std::make_tuple(out.loss, out.pred, out.latent);
+          },
+          py::arg("values"), py::arg("coords"), py::arg("extra"), py::arg("lengths"), py::arg("keep"), py::arg("masked"), py::arg("keep_lengths"));
+  mirror(mae);
+
+  py::class_<IJepa, methods::Objective, std::shared_ptr<IJepa>> ijepa(m, "IJepa");
+  ijepa
+      .def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t predictor_dim, std::int64_t predictor_depth, std::int64_t predictor_heads,
+                       double ema_start, double ema_end, const std::string& mask, std::uint64_t seed) {
+             TORCH_CHECK_VALUE(mask == "multiblock" || mask == "multiblock_exact", "I-JEPA's mask must be 'multiblock' or 'multiblock_exact', got '", mask,
+                               "'");
+             methods::IJepaOptions options{predictor_dim, predictor_depth, predictor_heads, ema_start, ema_end, {}};
+             options.recipe = {encoder->config().patch_size.back(), mask_of(mask)};
+             return std::make_shared<IJepa>(std::move(encoder), options, seed);
+           }),
+           py::arg("encoder"), py::arg("predictor_dim") = 384, py::arg("predictor_depth") = 6, py::arg("predictor_heads") = 0, py::arg("ema_start") = 0.996,
+           py::arg("ema_end") = 1.0, py::arg("mask") = "multiblock", py::arg("seed") = 0)
+      .def(
+          "forward_dense",
+          [](const IJepa& self, const at::Tensor& dense, const at::Tensor& context, const at::Tensor& targets) {
+            const py::gil_scoped_release release;
+            auto out = self.forward_dense(dense, context, targets);
+            return std::make_tuple(out.loss, out.pred, out.target);
+          },
+          py::arg("dense"), py::arg("context"), py::arg("targets"))
+      .def(
+          "forward_tokens",
+          [](const IJepa& self, const at::Tensor& values, const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra,
+             const std::vector<std::int64_t>& lengths, const at::Tensor& context, const at::Tensor& targets, const std::vector<std::int64_t>& context_lengths,
+             const std::vector<std::int64_t>& block_lengths) {
+            const py::gil_scoped_release release;
+            auto out = self.forward(tokens(values, coords, extra, lengths), context, targets, context_lengths, block_lengths);
+            return std::make_tuple(out.loss, out.pred, out.target);
+          },
+          py::arg("values"), py::arg("coords"), py::arg("extra"), py::arg("lengths"), py::arg("context"), py::arg("targets"), py::arg("context_lengths"),
+          py::arg("block_lengths"))
+      .def(
+          "after_step", [](IJepa& self, std::int64_t step, std::int64_t total) { self.after_step({step, total}); }, py::arg("step"), py::arg("total"),
+          "Moves the target encoder, as the training loop does after every step.");
+  mirror(ijepa);
+}
+
+}  // namespace sslmed::bindings

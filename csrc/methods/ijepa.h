@@ -1,0 +1,50 @@
+#pragma once
+// I-JEPA (Assran et al., arXiv 2301.08243): from a context, predict what an averaged encoder makes of target blocks. Nothing is
+// restored in signal space. On packed tokens of any rank.
+
+#include "data/patch_recipe.h"
+#include "methods/objective.h"
+
+namespace sslmed::methods {
+
+struct IJepaOptions {
+  std::int64_t predictor_dim = 384, predictor_depth = 6, predictor_heads = 0;  // heads 0: as many as the encoder
+  double ema_start = 0.996, ema_end = 1.0;                                     // the target encoder's momentum, linear over the run
+  data::PatchRecipeOptions recipe;                                             // patch size and multi-block mask
+};
+
+class IJepa : public Objective {
+ public:
+  // `encoder` sees contexts; the target encoder starts as its copy.
+  IJepa(std::shared_ptr<nn::VisionTransformer> encoder, const IJepaOptions& options, std::uint64_t seed);
+
+  std::shared_ptr<const data::Recipe> recipe() const override;
+  Loss loss(const data::Batch& batch, const Step& step) override;
+  void after_step(const Step& step) override;
+  // The target encoder, which is the one to keep.
+  std::shared_ptr<nn::VisionTransformer> encoder() const override { return target_; }
+
+  struct Prediction {
+    at::Tensor loss;    // scalar
+    at::Tensor pred;    // [ΣM, D], targets block by block
+    at::Tensor target;  // [ΣM, D], normalised, without gradient
+    at::Tensor pooled;  // [B, D] of the target encoder
+  };
+  // context [ΣK] and targets [ΣM]: rows of tokens.values; context_lengths [B]; block_lengths [B·blocks], each sample's blocks of one length.
+  Prediction forward(const nn::PatchTokens& tokens, const at::Tensor& context, const at::Tensor& targets, const nn::Lengths& context_lengths,
+                     const nn::Lengths& block_lengths) const;
+  // The same for dense images [B, C, spatial…] with context [B, K] and targets [B, blocks, M] patch numbers.
+  Prediction forward_dense(const at::Tensor& dense, const at::Tensor& context, const at::Tensor& targets) const;
+
+ private:
+  IJepaOptions options_;
+  std::shared_ptr<nn::VisionTransformer> encoder_, target_;
+  std::shared_ptr<nn::Linear> embed_, proj_;
+  at::Tensor mask_token_;
+  std::shared_ptr<nn::PositionEmbedding> positions_;
+  std::vector<std::shared_ptr<nn::Block>> blocks_;
+  std::shared_ptr<nn::LayerNorm> norm_;
+  std::vector<at::Tensor> online_, averaged_;  // parameters of the two encoders, pair by pair
+};
+
+}  // namespace sslmed::methods

@@ -1,0 +1,27 @@
+#pragma once
+// Packed rows of several sequences, put together and taken apart sequence by sequence. Equal lengths side by side make few pieces.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace sslmed::nn {
+
+using Lengths = std::vector<std::int64_t>;
+
+// Puts `token` [1, D] in front of each sequence of packed rows; lengths grow by one.
+at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, Lengths& lengths);
+// The inverse: rows without the first of each sequence, lengths being those with it.
+at::Tensor drop_first(const at::Tensor& rows, const Lengths& lengths);
+// The first row of each sequence, [B, D].
+at::Tensor first_rows(const at::Tensor& rows, const Lengths& lengths);
+// The mean over each sequence's rows from `skip` on, [B, D].
+at::Tensor mean_rows(const at::Tensor& rows, const Lengths& lengths, std::int64_t skip);
+// Sequence by sequence the rows of `head`, then those of `tail`. `tail` has a whole number of sequences for each of `head`, whose
+// rows stand in front of every one of them. Gives the joint lengths too.
+at::Tensor join(const at::Tensor& head, const Lengths& head_lengths, const at::Tensor& tail, const Lengths& tail_lengths, Lengths& lengths);
+// What join() took as `tail`.
+at::Tensor split_tail(const at::Tensor& rows, const Lengths& head_lengths, const Lengths& tail_lengths);
+
+}  // namespace sslmed::nn

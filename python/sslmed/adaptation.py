@@ -1,0 +1,114 @@
+"""Bringing one population's data towards another's, without any label of the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.linalg import fractional_matrix_power, sqrtm
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+__all__ = ["ADAPTATIONS", "coral", "euclidean_alignment", "feature_pair", "importance_weights", "normalise"]
+
+Array = np.ndarray[Any, Any]
+
+ADAPTATIONS = ("none", "normalise", "coral", "importance")
+
+
+def feature_pair(x: Array, y: Array) -> tuple[Array, Array]:
+    """Two sets of features [n, D] and [m, D] as float64, or a ValueError that says what does not fit."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+        raise ValueError(f"expected features [n >= 2, D] and [m >= 2, D], got {x.shape} and {y.shape}")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("features must be finite")
+    return x, y
+
+
+def normalise(source: Array, target: Array) -> tuple[Array, Array]:
+    """Each set of features by its own mean and standard deviation: statistics of the population that is tested, not of the one trained on.
+
+    Args:
+        source: [n, D].
+        target: [m, D].
+
+    Raises:
+        ValueError: Shapes do not fit, or a value is not finite.
+    """
+    source, target = feature_pair(source, target)
+    return StandardScaler().fit_transform(source), StandardScaler().fit_transform(target)
+
+
+def coral(source: Array, target: Array, regularisation: float = 1.0) -> Array:
+    """Source features with the target's covariance and mean (CORAL, Sun et al., arXiv 1511.05547). No label is used.
+
+    Args:
+        source: [n, D].
+        target: [m, D].
+        regularisation: Added to the diagonal of both covariances (1 in the paper).
+
+    Raises:
+        ValueError: Shapes do not fit, or a value is not finite.
+    """
+    source, target = feature_pair(source, target)
+    eye = regularisation * np.eye(source.shape[1])
+    whiten = fractional_matrix_power(np.cov(source, rowvar=False) + eye, -0.5)
+    color = np.real(sqrtm(np.cov(target, rowvar=False) + eye))
+    return np.asarray((source - source.mean(0)) @ np.real(whiten) @ color + target.mean(0))
+
+
+def euclidean_alignment(windows: Array, groups: Array) -> Array:
+    """Windows whose mean covariance is the identity within each group (He and Wu, arXiv 1808.05464).
+
+    X' = R^(-1/2) X with R the mean of X Xᵀ / T over a group's windows. No label is used.
+
+    Args:
+        windows: [n, C, T].
+        groups: [n] subjects or domains, each aligned by itself.
+
+    Raises:
+        ValueError: Shapes do not fit, or a group's mean covariance is singular (fewer independent channels than channels, as after
+            an average reference).
+    """
+    windows, groups = np.asarray(windows, float), np.asarray(groups)
+    if windows.ndim != 3 or len(groups) != len(windows):
+        raise ValueError(f"expected windows [n, C, T] and as many groups, got {windows.shape} and {groups.shape}")
+    out = np.empty_like(windows)
+    for group in np.unique(groups):
+        own = groups == group
+        mean = np.einsum("nct,ndt->cd", windows[own], windows[own]) / (own.sum() * windows.shape[2])
+        values, vectors = np.linalg.eigh(mean)
+        if not values[0] > 1e-12 * values[-1]:
+            raise ValueError(f"group {group!r}: its mean covariance is singular (smallest eigenvalue {values[0]:.1e} of {values[-1]:.1e}); drop a channel")
+        out[own] = np.einsum("cd,ndt->nct", (vectors / np.sqrt(values)) @ vectors.T, windows[own])
+    return out
+
+
+def importance_weights(source: Array, target: Array, groups: Array, *, limit: float = 20.0) -> Array:
+    """How much likelier each source row is in the target: the odds of a logistic domain classifier (Shimodaira, 2000; Bickel et al., 2009).
+
+    Every row is weighed by a classifier that was not fitted on its subject.
+
+    Args:
+        source: [n, D] features.
+        target: [m, D].
+        groups: [n] subjects of the source.
+        limit: Weights are clipped to [1 / limit, limit] before they are scaled to a mean of 1.
+
+    Raises:
+        ValueError: Shapes do not fit, or a value is not finite.
+    """
+    source, target = feature_pair(source, target)
+    x, domain = np.concatenate([source, target]), np.repeat([0, 1], [len(source), len(target)])
+    everyone = np.concatenate([np.asarray(groups).astype(str).astype(object) + "/source", np.arange(len(target)).astype(str).astype(object)])
+    folds = min(5, len(np.unique(groups)))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    if folds < 2:
+        raise ValueError("importance weights need two subjects in the source")
+    p = cross_val_predict(model, x, domain, groups=everyone, cv=GroupKFold(folds, shuffle=True, random_state=0), method="predict_proba")[: len(source), 1]
+    odds = p / np.maximum(1 - p, 1e-12) * len(source) / len(target)
+    odds = np.clip(odds, 1 / limit, limit)
+    return np.asarray(odds / odds.mean())
