@@ -9,7 +9,7 @@ from common import write
 import sslmed as sm
 from sslmed import demo
 from sslmed.nn import Encoder, MaskedAutoencoder
-from sslmed.pretraining import _Reporter
+from sslmed.training import Reporter
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
             objective = MaskedAutoencoder(Encoder("vit_tiny", preprocessing, depth=4), decoder_dim=96, decoder_depth=2, decoder_heads=3)
             loader = sm.Loader(cohort, preprocessing, batch_size=8, mask="random", seed=seed, jitter=True)
             trainer = sm.Trainer(objective, loader, epochs=6)
-            with _Reporter(Path(folder), trainer, progress=True, tensorboard=True, callback=None) as reporter:
+            with Reporter(Path(folder), trainer, progress=True, tensorboard=True, callback=None) as reporter:
                 start = time.perf_counter()
                 trainer.fit(reporter)
                 shares.append(trainer.gil_seconds / (time.perf_counter() - start))

@@ -43,7 +43,10 @@ struct Spec {
   std::string subject, site;
 };
 
-std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const EegOptions& options, const std::vector<std::string>& extra_channels) {
+using TargetColumns = std::map<std::string, std::vector<double>>;
+
+std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const EegOptions& options, const std::vector<std::string>& extra_channels,
+                                       TargetColumns targets) {
   std::shared_ptr<EegSource> source;
   std::vector<std::string> notes;
   {
@@ -62,7 +65,7 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
       }
       entries.push_back({std::move(recording), spec.subject, spec.site});
     }
-    source = std::make_shared<EegSource>(open_list(std::move(entries)), options, extra_channels);
+    source = std::make_shared<EegSource>(open_list(std::move(entries)), options, extra_channels, std::move(targets));
     notes.insert(notes.end(), source->notes().begin(), source->notes().end());
   }
   warn(notes);
@@ -91,7 +94,7 @@ std::shared_ptr<EegSource> make_indexed_source(const std::pair<at::Tensor, at::T
                                                const at::Tensor& montage_codes, const std::vector<std::pair<double, std::vector<std::string>>>& montages,
                                                const at::Tensor& samples,
                                                const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
-                                               const EegOptions& options, const std::vector<std::string>& extra_channels) {
+                                               const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets) {
   RecordingIndex index;
   index.paths = texts_of(paths.first, paths.second, samples.numel());
   index.n_subjects = static_cast<std::int32_t>(subjects.first.numel()) - 1;
@@ -107,7 +110,7 @@ std::shared_ptr<EegSource> make_indexed_source(const std::pair<at::Tensor, at::T
   std::shared_ptr<EegSource> source;
   {
     const py::gil_scoped_release release;
-    source = std::make_shared<EegSource>(indexed_list(std::move(index)), options, extra_channels);
+    source = std::make_shared<EegSource>(indexed_list(std::move(index)), options, extra_channels, std::move(targets));
   }
   warn(source->notes());
   return source;
@@ -192,10 +195,11 @@ void bind_data(py::module_& m) {
           },
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0);
   py::class_<EegSource, Source, std::shared_ptr<EegSource>>(m, "EegSource")
-      .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{})
+      .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{},
+           py::arg("targets") = TargetColumns{})
       .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("paths"), py::arg("subject_codes"), py::arg("subjects"), py::arg("site_codes"),
                   py::arg("sites"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"), py::arg("gappy"), py::arg("options"),
-                  py::arg("extra_channels"), "Of recordings that an index describes; none is opened.")
+                  py::arg("extra_channels"), py::arg("targets") = TargetColumns{}, "Of recordings that an index describes; none is opened.")
       .def_property_readonly(
           "recording_of", [](const EegSource& source) { return at::tensor(source.recording_of(), at::kLong); }, "[n] int64: the recording of each window.");
 
@@ -237,6 +241,8 @@ void bind_data(py::module_& m) {
       .def_readonly("number", &Batch::number)
       .def_readonly("sample_ids", &Batch::sample_ids)
       .def_readonly("patches", &Batch::patches)
+      .def_property_readonly(
+          "targets", [](const Batch& b) { return b.targets; }, "By name, [B] float64 in the order of sample_ids; NaN where a sample has none.")
       .def("__len__", &Batch::samples);
   py::class_<Loader, std::shared_ptr<Loader>>(m, "Loader", "Batches in order, made by C++ threads.")
       .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, unsigned threads,

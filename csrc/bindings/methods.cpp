@@ -1,15 +1,86 @@
 #include "bindings/mirror.h"
 #include "methods/ijepa.h"
 #include "methods/mae.h"
+#include "methods/supervised.h"
 
 namespace sslmed::bindings {
 
 using methods::IJepa;
 using methods::Mae;
+using methods::Supervised;
+using methods::SupervisedOptions;
 using nn::VisionTransformer;
 
+namespace {
+
+methods::Readout readout_of(const std::string& name) {
+  if (name == "mean") return methods::Readout::kMean;
+  if (name == "cls") return methods::Readout::kClassToken;
+  if (name == "attentive") return methods::Readout::kAttentive;
+  TORCH_CHECK_VALUE(false, "readout must be 'mean', 'cls' or 'attentive', got '", name, "'");
+}
+
+methods::Tuned tuned_of(const std::string& name) {
+  if (name == "encoder") return methods::Tuned::kEncoder;
+  if (name == "adapters") return methods::Tuned::kAdapters;
+  if (name == "nothing") return methods::Tuned::kNothing;
+  TORCH_CHECK_VALUE(false, "tuned must be 'encoder', 'adapters' or 'nothing', got '", name, "'");
+}
+
+void bind_supervised(py::module_& m) {
+  py::class_<Supervised, methods::Objective, std::shared_ptr<Supervised>> task(m, "Supervised");
+  task.def(py::init([](std::shared_ptr<VisionTransformer> encoder, const std::string& target, std::int64_t classes, std::vector<double> class_weights,
+                       double label_smoothing, double mean, double scale, const std::string& readout, std::int64_t readout_heads, const std::string& tuned,
+                       double layer_decay, double drop_path, std::uint64_t seed) {
+             SupervisedOptions options;
+             options.target = target;
+             options.classes = classes;
+             options.class_weights = std::move(class_weights);
+             options.label_smoothing = label_smoothing;
+             options.mean = mean;
+             options.scale = scale;
+             options.readout = readout_of(readout);
+             options.readout_heads = readout_heads;
+             options.tuned = tuned_of(tuned);
+             options.layer_decay = layer_decay;
+             options.drop_path = drop_path;
+             options.seed = seed;
+             options.recipe.patch = encoder->config().patch_size.back();
+             return std::make_shared<Supervised>(std::move(encoder), options);
+           }),
+           py::kw_only(), py::arg("encoder"), py::arg("target"), py::arg("classes"), py::arg("class_weights"), py::arg("label_smoothing"), py::arg("mean"),
+           py::arg("scale"), py::arg("readout"), py::arg("readout_heads"), py::arg("tuned"), py::arg("layer_decay"), py::arg("drop_path"), py::arg("seed"))
+      .def(
+          "forward_tokens",
+          [](const Supervised& self, const at::Tensor& values, const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra,
+             const std::vector<std::int64_t>& lengths, const std::optional<at::Tensor>& keep) {
+            const py::gil_scoped_release release;
+            return self.forward(tokens(values, coords, extra, lengths), keep.value_or(at::Tensor()));
+          },
+          py::arg("values"), py::arg("coords"), py::arg("extra"), py::arg("lengths"), py::arg("keep") = py::none())
+      .def(
+          "loss",
+          [](Supervised& self, const data::Batch& batch) {
+            const py::gil_scoped_release release;
+            return self.loss(batch, {}).total;
+          },
+          py::arg("batch"));
+  mirror(task);
+}
+
+}  // namespace
+
 void bind_methods(py::module_& m) {
-  py::class_<methods::Objective, std::shared_ptr<methods::Objective>>(m, "Objective");
+  py::class_<methods::Objective, std::shared_ptr<methods::Objective>>(m, "Objective")
+      .def(
+          "parameter_groups",
+          [](const methods::Objective& self) {
+            std::vector<std::tuple<std::vector<std::string>, double, bool>> out;
+            for (auto& group : self.parameter_groups()) out.emplace_back(group.names, group.lr_scale, group.decay);
+            return out;
+          },
+          "(names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.");
+  bind_supervised(m);
   py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");
   mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t decoder_dim, std::int64_t decoder_depth, std::int64_t decoder_heads,
                       const std::string& target, std::int64_t target_bins, bool norm_target, const std::string& mask, double ratio, std::int32_t block,

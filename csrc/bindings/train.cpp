@@ -138,6 +138,14 @@ void bind_train(py::module_& m) {
         return std::make_tuple(features.values, features.sample_ids);
       },
       py::arg("encoder"), py::arg("loader"), py::arg("pooling") = "mean");
+  m.def(
+      "predict",
+      [](const methods::Supervised& task, data::Loader& loader) {
+        const py::gil_scoped_release release;
+        auto out = predict(task, loader);
+        return std::make_tuple(out.values, out.sample_ids);
+      },
+      py::arg("task"), py::arg("loader"), "What a task's head says of every sample, and the samples' numbers.");
 }
 
 }  // namespace sslmed::bindings

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <map>
 
 namespace sslmed::data {
@@ -74,13 +75,21 @@ std::int64_t Batch::samples() const {
   return static_cast<std::int64_t>(std::count_if(sample_ids.begin(), sample_ids.end(), [](std::int64_t id) { return id >= 0; }));
 }
 
-Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views, BufferPool& pool) {
+Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views, BufferPool& pool,
+               const std::vector<Targets>& targets) {
   Batch batch;
   batch.number = number;
   std::map<std::pair<std::string, std::int64_t>, std::vector<Item>> groups;
   for (std::size_t slot = 0; slot < views.size(); ++slot)
     for (auto& view : views[slot]) groups[{view.role, view.embedding}].push_back({static_cast<std::int64_t>(slot), &view});
   for (auto& [key, items] : groups) batch.patches.push_back(pack(key.first, key.second, items, pool));
+  for (std::size_t slot = 0; slot < targets.size(); ++slot) {
+    for (const auto& [name, value] : targets[slot]) {
+      const auto at = batch.targets.try_emplace(name);
+      if (at.second) at.first->second = at::full({static_cast<std::int64_t>(targets.size())}, std::numeric_limits<double>::quiet_NaN(), at::kDouble);
+      at.first->second.data_ptr<double>()[slot] = value;
+    }
+  }
   batch.sample_ids = std::move(sample_ids);
   return batch;
 }

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -33,10 +34,12 @@ struct Batch {
   std::uint64_t number = 0;
   std::vector<std::int64_t> sample_ids;  // in the sampler's order; -1 where a sample could not be read
   std::vector<PatchBatch> patches;
-  std::int64_t samples() const;  // that are there
+  std::map<std::string, at::Tensor> targets;  // [B] float64, as sample_ids; NaN where a sample has none
+  std::int64_t samples() const;               // that are there
 };
 
-// Packs the views of each sample (an empty list leaves the sample's place empty). Values come from `pool`.
-Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views, BufferPool& pool);
+// Packs the views of each sample (an empty list leaves the sample's place empty). Values come from `pool`. Targets: one a sample, or none.
+Batch assemble(std::uint64_t number, std::vector<std::int64_t> sample_ids, std::vector<std::vector<PatchView>> views, BufferPool& pool,
+               const std::vector<Targets>& targets = {});
 
 }  // namespace sslmed::data

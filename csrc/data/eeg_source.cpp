@@ -14,8 +14,13 @@
 
 namespace sslmed::data {
 
-EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels)
-    : options_(options), output_length_(std::llround(options.window * options.sfreq)), recordings_(std::move(recordings)) {
+EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels,
+                     std::map<std::string, std::vector<double>> targets)
+    : options_(options), output_length_(std::llround(options.window * options.sfreq)), recordings_(std::move(recordings)), targets_(std::move(targets)) {
+  for (const auto& [name, column] : targets_)
+    if (static_cast<std::int64_t>(column.size()) != recordings_->size())
+      throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(recordings_->size()) +
+                       " recordings");
   if (!(options.sfreq > 0) || !(options.window > 0) || output_length_ < 2 || options.stride < 0 || options.margin < 0 || options.clip < 0)
     throw ValueError("EEG windows need a positive rate and length, and no negative stride, margin or clip");
   std::vector<std::vector<std::string>> left_out;
@@ -200,6 +205,7 @@ Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   transforms::scale_channels(signal.data(), channels, output_length_, good, options_.scaling, options_.clip);
   sample.values.assign(signal.begin(), signal.end());
   sample.shape = {channels, output_length_};
+  for (const auto& [name, column] : targets_) sample.targets[name] = column[static_cast<std::size_t>(window.recording)];
   return sample;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Windows of EEG recordings, filtered, resampled, re-referenced and scaled on the fly, in the loader's threads.
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,8 +32,9 @@ struct EegOptions {
 class EegSource : public Source {
  public:
   // `extra_channels`: names without a known position that the encoder's learned table has, in its order. Channels in neither
-  // are left out, and named in notes(). ValueError when no recording holds a window.
-  EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels);
+  // are left out, and named in notes(). `targets`: columns of labels, one entry a recording. ValueError when no recording holds a window.
+  EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels,
+            std::map<std::string, std::vector<double>> targets = {});
 
   std::int64_t size() const override { return first_window_.back(); }
   SampleInfo describe(std::int64_t index) const override;
@@ -70,8 +72,9 @@ class EegSource : public Source {
   EegOptions options_;
   std::int64_t output_length_;
   std::shared_ptr<const RecordingList> recordings_;
-  std::vector<Prepared> prepared_;          // of each montage
-  std::vector<std::int64_t> first_window_;  // of each recording, and how many there are in all
+  std::vector<Prepared> prepared_;                      // of each montage
+  std::vector<std::int64_t> first_window_;              // of each recording, and how many there are in all
+  std::map<std::string, std::vector<double>> targets_;  // of each recording
   std::vector<std::string> notes_;
 };
 

@@ -58,6 +58,7 @@ std::shared_ptr<Loader::Job> Loader::take(std::size_t& slot) {
       job->picks = share(sampler_->batch(*ticket), options_);
       for (const auto& pick : job->picks) job->ids.push_back(pick.sample);
       job->views.resize(job->picks.size());
+      job->targets.resize(job->picks.size());
       job->errors.resize(job->picks.size());
       job->left = job->picks.size();
     } catch (...) {
@@ -78,7 +79,9 @@ void Loader::make(Job& job, std::size_t slot) {
   const auto& pick = job.picks[slot];
   const Draw draw{sampler_->seed(), job.epoch, pick.draw, job.number};
   try {
-    job.views[slot] = recipe_->make(source_->sample(pick.sample, draw), draw);
+    auto sample = source_->sample(pick.sample, draw);
+    job.targets[slot] = sample.targets;
+    job.views[slot] = recipe_->make(std::move(sample), draw);
   } catch (const std::exception& error) {
     job.errors[slot] = std::current_exception();
     if (options_.on_error == OnError::kRaise) return;
@@ -95,7 +98,7 @@ void Loader::finish(Job& job) {
   try {
     for (std::size_t slot = 0; slot < job.errors.size(); ++slot)
       if (job.errors[slot] && job.ids[slot] >= 0) std::rethrow_exception(job.errors[slot]);  // the first in the batch's order
-    queue_.put(job.number, assemble(job.number, std::move(job.ids), std::move(job.views), *pool_));
+    queue_.put(job.number, assemble(job.number, std::move(job.ids), std::move(job.views), *pool_, job.targets));
   } catch (...) {
     queue_.fail(job.number, std::current_exception());
   }

@@ -56,6 +56,7 @@ class Loader {
     std::vector<Pick> picks;
     std::vector<std::int64_t> ids;
     std::vector<std::vector<PatchView>> views;
+    std::vector<Targets> targets;
     std::vector<std::exception_ptr> errors;
     std::size_t next = 0;  // guarded by job_mutex_
     std::atomic<std::size_t> left = 0;

@@ -16,11 +16,13 @@ struct ElectrodeSpace {
   std::vector<std::int32_t> extra;              // row of the learned table for unknown electrodes, or -1
 };
 
+using Targets = std::map<std::string, double>;  // labels by name
+
 struct Sample {
   std::vector<float> values;        // row-major
   std::vector<std::int64_t> shape;  // [channels, time]
   ElectrodeSpace space;
-  std::map<std::string, double> targets;
+  Targets targets;
 };
 
 // What is known of a sample without reading it.

@@ -45,4 +45,17 @@ at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t h
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
+at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Layout& layout, std::int64_t heads) {
+  const std::int64_t dim = kv.size(-1) / 2, head_dim = dim / heads;
+  const auto q = query.view({1, heads, 1, head_dim});
+  std::vector<at::Tensor> parts;
+  for (const auto& run : layout) {
+    const auto rows = kv.narrow(0, run.first_row, run.count * run.length);
+    const auto split = rows.view({run.count, run.length, 2, heads, head_dim}).permute({2, 0, 3, 1, 4});                // [2, b, h, n, d]
+    const auto out = at::scaled_dot_product_attention(q.expand({run.count, heads, 1, head_dim}), split[0], split[1]);  // [b, h, 1, d]
+    parts.push_back(out.reshape({run.count, dim}));
+  }
+  return at::cat(parts);
+}
+
 }  // namespace sslmed::nn

@@ -8,27 +8,56 @@
 
 namespace sslmed::nn {
 
-Linear::Linear(std::int64_t in, std::int64_t out)
-    : weight(register_parameter("weight", at::zeros({out, in}))), bias(register_parameter("bias", at::zeros({out}))) {}
+Linear::Linear(std::int64_t in, std::int64_t out, const Lora& lora)
+    : weight(register_parameter("weight", at::zeros({out, in}))), bias(register_parameter("bias", at::zeros({out}))) {
+  if (lora.rank == 0) return;
+  lora_a = register_parameter("lora_a", at::zeros({lora.rank, in}));
+  lora_b = register_parameter("lora_b", at::zeros({out, lora.rank}));
+  if (lora.alpha > 0) lora_scale_ = lora.alpha / static_cast<double>(lora.rank);
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  const auto out = linear(x, weight, bias);
+  return lora_a.defined() ? out + linear(linear(x, lora_a, at::Tensor()), lora_b, at::Tensor()) * lora_scale_ : out;
+}
 
 LayerNorm::LayerNorm(std::int64_t dim, double eps)
     : weight(register_parameter("weight", at::ones({dim}))), bias(register_parameter("bias", at::zeros({dim}))), eps_(eps) {}
 
-Block::Block(std::int64_t dim, std::int64_t heads, double mlp_ratio) : heads_(heads) {
+Block::Block(std::int64_t dim, std::int64_t heads, double mlp_ratio, const Lora& lora) : heads_(heads) {
   const auto hidden = static_cast<std::int64_t>(static_cast<double>(dim) * mlp_ratio);
   norm1_ = register_module("norm1", std::make_shared<LayerNorm>(dim));
   const auto attn = register_module("attn", std::make_shared<torch::nn::Module>());
-  qkv_ = attn->register_module("qkv", std::make_shared<Linear>(dim, 3 * dim));
-  proj_ = attn->register_module("proj", std::make_shared<Linear>(dim, dim));
+  qkv_ = attn->register_module("qkv", std::make_shared<Linear>(dim, 3 * dim, lora));
+  proj_ = attn->register_module("proj", std::make_shared<Linear>(dim, dim, lora));
   norm2_ = register_module("norm2", std::make_shared<LayerNorm>(dim));
   const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
   fc1_ = mlp->register_module("fc1", std::make_shared<Linear>(dim, hidden));
   fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const Layout& layout) const {
-  const auto attended = x + proj_->forward(attention(qkv_->forward(norm1_->forward(x)), layout, heads_));
-  return attended + fc2_->forward(at::gelu(fc1_->forward(norm2_->forward(attended))));
+at::Tensor Block::forward(const at::Tensor& x, const Layout& layout, const at::Tensor& keep) const {
+  const auto scaled = [&](const at::Tensor& branch, std::int64_t which) { return keep.defined() ? branch * keep[which].to(branch.scalar_type()) : branch; };
+  const auto attended = x + scaled(proj_->forward(attention(qkv_->forward(norm1_->forward(x)), layout, heads_)), 0);
+  return attended + scaled(fc2_->forward(at::gelu(fc1_->forward(norm2_->forward(attended)))), 1);
+}
+
+AttentivePool::AttentivePool(std::int64_t dim, std::int64_t heads, double mlp_ratio) : heads_(heads) {
+  TORCH_CHECK_VALUE(heads > 0 && dim % heads == 0, "width ", dim, " must be a multiple of ", heads, " heads");
+  const auto hidden = static_cast<std::int64_t>(static_cast<double>(dim) * mlp_ratio);
+  latent_ = register_parameter("latent", at::zeros({1, 1, dim}));
+  q_ = register_module("q", std::make_shared<Linear>(dim, dim));
+  kv_ = register_module("kv", std::make_shared<Linear>(dim, 2 * dim));
+  proj_ = register_module("proj", std::make_shared<Linear>(dim, dim));
+  norm_ = register_module("norm", std::make_shared<LayerNorm>(dim));
+  const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
+  fc1_ = mlp->register_module("fc1", std::make_shared<Linear>(dim, hidden));
+  fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
+}
+
+at::Tensor AttentivePool::forward(const at::Tensor& x, const Layout& layout) const {
+  const auto pooled = proj_->forward(query_attention(q_->forward(latent_[0]), kv_->forward(x), layout, heads_));
+  return pooled + fc2_->forward(at::gelu(fc1_->forward(norm_->forward(pooled))));
 }
 
 void initialise(torch::nn::Module& module, std::uint64_t seed) {
@@ -37,12 +66,15 @@ void initialise(torch::nn::Module& module, std::uint64_t seed) {
   for (auto& item : module.named_parameters()) {
     const std::string& name = item.key();
     auto& parameter = item.value();
-    const bool is_table = name.find("token") != std::string::npos || name.find("table") != std::string::npos || name.find("pos_embed") == name.size() - 9;
+    const bool is_table = name.find("token") != std::string::npos || name.find("latent") != std::string::npos || name.find("table") != std::string::npos ||
+                          name.find("pos_embed") == name.size() - 9;
     if (is_table) {
       parameter.normal_(0, 0.02, generator);
     } else if (parameter.dim() >= 2) {
       const auto fan_out = static_cast<double>(parameter.size(0)), fan_in = static_cast<double>(parameter.numel()) / fan_out;
-      const double bound = std::sqrt(6.0 / (fan_in + fan_out));
+      const bool adapter = name.find("lora_a") != std::string::npos;
+      if (name.find("lora_b") != std::string::npos) continue;  // zero: the adapted matrix starts as it was
+      const double bound = adapter ? 1 / std::sqrt(fan_in) : std::sqrt(6.0 / (fan_in + fan_out));
       parameter.uniform_(-bound, bound, generator);
     }
   }

@@ -10,11 +10,21 @@
 
 namespace sslmed::nn {
 
+// Low-rank adapters beside matrices (Hu et al., arXiv 2106.09685); rank 0: none.
+struct Lora {
+  std::int64_t rank = 0;
+  double alpha = 0;  // their sum is scaled by alpha / rank; 0: by one
+};
+
 class Linear : public torch::nn::Module {
  public:
-  Linear(std::int64_t in, std::int64_t out);
-  at::Tensor forward(const at::Tensor& x) const { return linear(x, weight, bias); }
-  at::Tensor weight, bias;  // [out, in], [out]
+  Linear(std::int64_t in, std::int64_t out, const Lora& lora = {});
+  at::Tensor forward(const at::Tensor& x) const;
+  at::Tensor weight, bias;    // [out, in], [out]
+  at::Tensor lora_a, lora_b;  // [rank, in], [out, rank]; undefined without
+
+ private:
+  double lora_scale_ = 1;
 };
 
 class LayerNorm : public torch::nn::Module {
@@ -30,8 +40,9 @@ class LayerNorm : public torch::nn::Module {
 // x + attn(norm1(x)), then x + mlp(norm2(x)): the pre-norm transformer block of ViT, on packed rows.
 class Block : public torch::nn::Module {
  public:
-  Block(std::int64_t dim, std::int64_t heads, double mlp_ratio);
-  at::Tensor forward(const at::Tensor& x, const Layout& layout) const;  // [ΣN, D] to [ΣN, D]
+  Block(std::int64_t dim, std::int64_t heads, double mlp_ratio, const Lora& lora = {});
+  // [ΣN, D] to [ΣN, D]. `keep` [2, ΣN, 1]: what attention and MLP are multiplied by before they are added; undefined: nothing.
+  at::Tensor forward(const at::Tensor& x, const Layout& layout, const at::Tensor& keep = {}) const;
 
  private:
   std::int64_t heads_;
@@ -39,8 +50,21 @@ class Block : public torch::nn::Module {
   std::shared_ptr<Linear> qkv_, proj_, fc1_, fc2_;
 };
 
+// What a learned query sees of each sequence: attention over its tokens, then an MLP. Parameter names are those of timm's AttentionPoolLatent.
+class AttentivePool : public torch::nn::Module {
+ public:
+  AttentivePool(std::int64_t dim, std::int64_t heads, double mlp_ratio);
+  at::Tensor forward(const at::Tensor& x, const Layout& layout) const;  // [ΣN, D] to [B, D]
+
+ private:
+  std::int64_t heads_;
+  at::Tensor latent_;
+  std::shared_ptr<Linear> q_, kv_, proj_, fc1_, fc2_;
+  std::shared_ptr<LayerNorm> norm_;
+};
+
 // MAE's initialisation: Xavier-uniform matrices (a patch embedding as its flattened matrix), zero biases, unit norms, and
-// normal(0, 0.02) for tokens and tables. Depends on `seed` and the parameter's place alone, not on torch's global generator.
+// normal(0, 0.02) for tokens and tables; adapters start as no change. Depends on `seed` and the parameter's place alone, not on torch's global generator.
 void initialise(torch::nn::Module& module, std::uint64_t seed);
 
 // Sine-cosine features of positions on a regular grid, as MAE has them: the first part encodes the last axis.

@@ -129,6 +129,7 @@ VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : con
   TORCH_CHECK_VALUE(config_.in_chans > 0 && config_.num_classes >= 0, "in_chans must be positive and num_classes not negative");
   TORCH_CHECK_VALUE(config_.dim > 0 && config_.heads > 0 && config_.depth > 0 && config_.dim % config_.heads == 0, "width ", config_.dim,
                     " must be a multiple of ", config_.heads, " heads");
+  TORCH_CHECK_VALUE(config_.lora.rank >= 0 && config_.lora.alpha >= 0, "the rank and alpha of adapters must not be negative");
   if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
   positions_ = std::make_shared<PositionEmbedding>(config_, config_.dim);
   if (config_.positions == Positions::kElectrode) {
@@ -146,7 +147,7 @@ VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : con
   proj_bias_ = proj->register_parameter("bias", at::zeros({config_.dim}));
   const auto blocks = register_module("blocks", std::make_shared<torch::nn::Module>());
   for (std::int64_t i = 0; i < config_.depth; ++i)
-    blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<Block>(config_.dim, config_.heads, config_.mlp_ratio)));
+    blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<Block>(config_.dim, config_.heads, config_.mlp_ratio, config_.lora)));
   norm_ = register_module("norm", std::make_shared<LayerNorm>(config_.dim));
   if (config_.num_classes > 0) head_ = register_module("head", std::make_shared<Linear>(config_.dim, config_.num_classes));
   initialise(*this, seed);
@@ -160,7 +161,7 @@ at::Tensor VisionTransformer::embed(const PatchTokens& tokens) const {
   return linear(tokens.values.to(weight.scalar_type()), weight, proj_bias_) + positions_->forward(tokens);
 }
 
-Encoded VisionTransformer::forward_tokens(const PatchTokens& tokens) const {
+Encoded VisionTransformer::forward_tokens(const PatchTokens& tokens, const at::Tensor& keep) const {
   Lengths lengths = tokens.lengths;
   TORCH_CHECK_VALUE(!lengths.empty(), "an empty batch");
   for (const auto length : lengths) TORCH_CHECK_VALUE(length > 0, "a sequence without tokens");
@@ -171,7 +172,13 @@ Encoded VisionTransformer::forward_tokens(const PatchTokens& tokens) const {
     x = prepend(x, token, lengths);
   }
   const Layout layout = layout_of(lengths);
-  for (const auto& block : blocks_) x = block->forward(x, layout);
+  at::Tensor factors;  // [depth, 2, ΣN, 1]
+  if (keep.defined()) {
+    TORCH_CHECK_VALUE(keep.dim() == 2 && keep.size(0) == 2 * config_.depth && keep.size(1) == static_cast<std::int64_t>(lengths.size()), "keep must be [",
+                      2 * config_.depth, ", ", lengths.size(), "], got ", keep.sizes());
+    factors = keep.repeat_interleave(at::tensor(lengths, at::kLong).to(keep.device()), 1).view({config_.depth, 2, -1, 1});
+  }
+  for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, layout, keep.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor());
   x = norm_->forward(x);
   const auto pooled = mean_rows(x, lengths, config_.class_token ? 1 : 0);
   return {x, pooled, std::move(lengths), config_.class_token};

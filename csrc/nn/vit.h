@@ -27,6 +27,7 @@ struct VitConfig {
   Positions positions = Positions::kLearned;
   bool class_token = true;          // in front of the patches
   std::int64_t extra_channels = 0;  // rows of the learned table for electrodes without a known position
+  Lora lora;                        // beside attention's matrices
 
   std::vector<std::int64_t> grid() const;
   std::int64_t patch_values() const;  // numbers in a patch, channels included
@@ -78,7 +79,8 @@ class VisionTransformer : public torch::nn::Module {
   VisionTransformer(VitConfig config, std::uint64_t seed);
 
   const VitConfig& config() const noexcept { return config_; }
-  Encoded forward_tokens(const PatchTokens& tokens) const;
+  // `keep` [2·depth, B]: factors of each sequence's residual branches, in the order of the blocks (stochastic depth); undefined: none.
+  Encoded forward_tokens(const PatchTokens& tokens, const at::Tensor& keep = {}) const;
   at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, 1+N, D]
   // Class token, or the mean over patches where there is none; through `head` with num_classes > 0.
   at::Tensor forward(const at::Tensor& dense) const;

@@ -30,32 +30,41 @@ at::Tensor region_means(const at::Tensor& tokens, const at::Tensor& coords, cons
   return at::where(counts.gt(0), sums.view({batch, kRegions, -1}) / counts.clamp_min(1), all).flatten(1);
 }
 
-}  // namespace
-
-Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pooling pooling) {
+// [n, width] of all batches, each view through `answer`.
+template <class Answer>
+Features run(data::Loader& loader, const at::Device& device, std::int64_t width, const Answer& answer) {
   const c10::NoGradGuard guard;
-  const at::Device device = encoder.parameters().front().device();
   std::vector<at::Tensor> rows;
   std::vector<std::int64_t> ids;
   while (const auto batch = loader.next()) {
     for (const auto& packed : batch->patches) {
       const auto view = packed.to(device);
-      const auto encoded = encoder.forward_tokens(methods::tokens_of(view));
-      auto values = encoded.pooled;
-      if (pooling == Pooling::kClassToken) {
-        TORCH_CHECK_VALUE(encoded.class_token, "this encoder has no class token to pool by; use the mean");
-        values = nn::first_rows(encoded.tokens, encoded.lengths);
-      }
-      if (pooling == Pooling::kRegions) values = region_means(encoded.patches(), view.coords, view.lengths);
-      rows.push_back(values.to(at::kCPU, at::kFloat));
+      rows.push_back(answer(view).to(at::kCPU, at::kFloat));
       for (const auto slot : view.slots) ids.push_back(batch->sample_ids[static_cast<std::size_t>(slot)]);
     }
   }
-  if (rows.empty()) return {at::empty({0, encoder.config().dim * (pooling == Pooling::kRegions ? kRegions : 1)}), at::empty({0}, at::kLong)};
+  if (rows.empty()) return {at::empty({0, width}), at::empty({0}, at::kLong)};
   const auto sample_ids = at::tensor(ids, at::kLong);
-  // Packing sorts a batch by length; hand the features back in the order of the samples.
+  // Packing sorts a batch by length; hand the rows back in the order of the samples.
   const auto order = sample_ids.argsort(/*stable=*/true, 0, false);
   return {at::cat(rows).index_select(0, order), sample_ids.index_select(0, order)};
+}
+
+}  // namespace
+
+Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pooling pooling) {
+  const auto width = encoder.config().dim * (pooling == Pooling::kRegions ? kRegions : 1);
+  return run(loader, encoder.parameters().front().device(), width, [&](const data::PatchBatch& view) {
+    const auto encoded = encoder.forward_tokens(methods::tokens_of(view));
+    if (pooling == Pooling::kRegions) return region_means(encoded.patches(), view.coords, view.lengths);
+    if (pooling == Pooling::kMean) return encoded.pooled;
+    TORCH_CHECK_VALUE(encoded.class_token, "this encoder has no class token to pool by; use the mean");
+    return nn::first_rows(encoded.tokens, encoded.lengths);
+  });
+}
+
+Features predict(const methods::Supervised& task, data::Loader& loader) {
+  return run(loader, task.parameters().front().device(), task.outputs(), [&](const data::PatchBatch& view) { return task.forward(methods::tokens_of(view)); });
 }
 
 }  // namespace sslmed::train

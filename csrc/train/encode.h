@@ -1,9 +1,10 @@
 #pragma once
-// Features of a frozen encoder for every sample of a source.
+// What a trained network says of every sample of a source: an encoder's features, or a task's answers.
 
 #include <memory>
 
 #include "data/loader.h"
+#include "methods/supervised.h"
 #include "nn/vit.h"
 
 namespace sslmed::train {
@@ -21,5 +22,7 @@ struct Features {
 
 // Runs the encoder over all batches of the loader, without gradients. Samples that could not be read are left out.
 Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pooling pooling);
+// The same with the task's head: values [n, outputs].
+Features predict(const methods::Supervised& task, data::Loader& loader);
 
 }  // namespace sslmed::train

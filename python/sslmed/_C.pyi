@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'load_safetensors', 'multiblock_mask', 'notch', 'philox', 'philox_sum', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'load_safetensors', 'multiblock_mask', 'notch', 'philox', 'philox_sum', 'predict', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -106,7 +106,7 @@ class EdfFile:
         What was salvaged on opening.
         """
 class VisionTransformer:
-    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True) -> None:
+    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0) -> None:
         ...
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         ...
@@ -144,42 +144,6 @@ class BatchNorm:
     def __init__(self, channels: int, eps: float = 1e-05, momentum: float = 0.1) -> None:
         ...
     def forward(self, x: torch.Tensor, comm: Comm | None = None) -> torch.Tensor:
-        ...
-    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def set_buffer(self, name: str, value: torch.Tensor) -> None:
-        ...
-    def train(self, mode: bool) -> None:
-        ...
-class Objective:
-    pass
-class Mae(Objective):
-    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, seed: int = 0) -> None:
-        ...
-    def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ...
-    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor, masked: torch.Tensor, keep_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ...
-    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def set_buffer(self, name: str, value: torch.Tensor) -> None:
-        ...
-    def train(self, mode: bool) -> None:
-        ...
-class IJepa(Objective):
-    def __init__(self, encoder: VisionTransformer, predictor_dim: int = 384, predictor_depth: int = 6, predictor_heads: int = 0, ema_start: float = 0.996, ema_end: float = 1.0, mask: str = 'multiblock', seed: int = 0) -> None:
-        ...
-    def after_step(self, step: int, total: int) -> None:
-        """
-        Moves the target encoder, as the training loop does after every step.
-        """
-    def forward_dense(self, dense: torch.Tensor, context: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ...
-    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], context: torch.Tensor, targets: torch.Tensor, context_lengths: collections.abc.Sequence[int], block_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
     def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
         ...
@@ -228,11 +192,11 @@ class Source:
         ...
 class EegSource(Source):
     @staticmethod
-    def indexed(*, paths: tuple[torch.Tensor, torch.Tensor], subject_codes: torch.Tensor, subjects: tuple[torch.Tensor, torch.Tensor], site_codes: torch.Tensor, sites: collections.abc.Sequence[str], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str]) -> EegSource:
+    def indexed(*, paths: tuple[torch.Tensor, torch.Tensor], subject_codes: torch.Tensor, subjects: tuple[torch.Tensor, torch.Tensor], site_codes: torch.Tensor, sites: collections.abc.Sequence[str], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
         """
         Of recordings that an index describes; none is opened.
         """
-    def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = []) -> None:
+    def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = [], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
     @property
     def recording_of(self) -> torch.Tensor:
@@ -310,6 +274,11 @@ class Batch:
     @property
     def sample_ids(self) -> list[int]:
         ...
+    @property
+    def targets(self) -> dict[str, torch.Tensor]:
+        """
+        By name, [B] float64 in the order of sample_ids; NaN where a sample has none.
+        """
 class Loader:
     """
     Batches in order, made by C++ threads.
@@ -325,6 +294,60 @@ class Loader:
         ...
     @property
     def position(self) -> int:
+        ...
+class Objective:
+    def parameter_groups(self) -> list[tuple[list[str], float, bool]]:
+        """
+        (names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.
+        """
+class Supervised(Objective):
+    def __init__(self, *, encoder: VisionTransformer, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, seed: int) -> None:
+        ...
+    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def loss(self, batch: Batch) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class Mae(Objective):
+    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, seed: int = 0) -> None:
+        ...
+    def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor, masked: torch.Tensor, keep_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class IJepa(Objective):
+    def __init__(self, encoder: VisionTransformer, predictor_dim: int = 384, predictor_depth: int = 6, predictor_heads: int = 0, ema_start: float = 0.996, ema_end: float = 1.0, mask: str = 'multiblock', seed: int = 0) -> None:
+        ...
+    def after_step(self, step: int, total: int) -> None:
+        """
+        Moves the target encoder, as the training loop does after every step.
+        """
+    def forward_dense(self, dense: torch.Tensor, context: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], context: torch.Tensor, targets: torch.Tensor, context_lengths: collections.abc.Sequence[int], block_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
         ...
 class TrainOptions:
     bf16: bool
@@ -505,6 +528,10 @@ def philox(seed: int, epoch: int, index: int, stream: int, n: int) -> list[int]:
 def philox_sum(seed: int, n: int) -> int:
     """
     Draws n words and adds them up: the generator's own speed, for benchmarks.
+    """
+def predict(task: Supervised, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    What a task's head says of every sample, and the samples' numbers.
     """
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...

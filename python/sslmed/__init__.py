@@ -13,12 +13,15 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import adaptation, brain_age, distributed, io, losses, masking, methods, nn, shift, stats, transforms
+from sslmed import adaptation, brain_age, distributed, grid, io, losses, masking, methods, nn, shift, stats, transforms
 from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
-from sslmed.pretraining import Run, Trainer, pretrain
+from sslmed.finetuning import FineTuned, FineTuning, finetune
+from sslmed.pretraining import Run, pretrain
+from sslmed.training import Trainer
 from sslmed.transfer import TransferResult, transfer
+from sslmed.transfer.curves import few_shot, transfer_matrix
 
 __version__ = _version("sslmed")
 
@@ -27,6 +30,8 @@ __all__ = [
     "CollapseError",
     "DistributedError",
     "EegPreprocessing",
+    "FineTuned",
+    "FineTuning",
     "FormatError",
     "FormatWarning",
     "Loader",
@@ -39,6 +44,9 @@ __all__ = [
     "adaptation",
     "brain_age",
     "distributed",
+    "few_shot",
+    "finetune",
+    "grid",
     "io",
     "losses",
     "masking",
@@ -48,5 +56,6 @@ __all__ = [
     "shift",
     "stats",
     "transfer",
+    "transfer_matrix",
     "transforms",
 ]

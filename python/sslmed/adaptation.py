@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["ADAPTATIONS", "coral", "euclidean_alignment", "feature_pair", "importance_weights", "normalise"]
+__all__ = ["ADAPTATIONS", "coral", "euclidean_alignment", "feature_pair", "importance_weights", "log_vectors", "normalise", "recentre"]
 
 Array = np.ndarray[Any, Any]
 
@@ -85,6 +85,26 @@ def euclidean_alignment(windows: Array, groups: Array) -> Array:
             raise ValueError(f"group {group!r}: its mean covariance is singular (smallest eigenvalue {values[0]:.1e} of {values[-1]:.1e}); drop a channel")
         out[own] = np.einsum("cd,ndt->nct", (vectors / np.sqrt(values)) @ vectors.T, windows[own])
     return out
+
+
+def recentre(covariances: Array) -> Array:
+    """Covariances as seen from their own Riemannian mean, which becomes the identity (Zanini et al., IEEE Trans. Biomed. Eng. 2018).
+
+    Args:
+        covariances: [n, C, C], positive definite.
+    """
+    from pyriemann.geometry.base import invsqrtm
+    from pyriemann.geometry.mean import mean_riemann
+
+    whiten = invsqrtm(mean_riemann(covariances))
+    return np.asarray(whiten @ covariances @ whiten)
+
+
+def log_vectors(covariances: Array) -> Array:
+    """[n, C·(C+1)/2] upper triangles of matrix logarithms of [n, C, C]."""
+    from pyriemann.geometry.base import logm
+
+    return np.asarray(logm(covariances)[(slice(None), *np.triu_indices(covariances.shape[1]))])
 
 
 def importance_weights(source: Array, target: Array, groups: Array, *, limit: float = 20.0) -> Array:

@@ -105,14 +105,14 @@ def transfer(
     cohort: Annotated[Path, typer.Argument(help="A labelled BIDS folder or table.")],
     target: Annotated[str, typer.Option(help="Column to predict.")],
     out: _Out,
-    protocol: Annotated[str, typer.Option(help="linear or knn.")] = "linear",
+    protocol: Annotated[str, typer.Option(help="linear, knn, finetune, lora or attentive.")] = "linear",
     pooling: Annotated[str, typer.Option(help="mean, cls or regions.")] = "mean",
     folds: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
     test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
     seed: _Seed = 0,
     threads: _Threads = 2,
 ) -> None:
-    """Score frozen features on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
+    """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
     from sslmed.nn import Encoder
     from sslmed.transfer import transfer as run_transfer
 
@@ -126,6 +126,26 @@ def transfer(
     result.save(str(out / "transfer.csv"))
     result.save(str(out / "transfer.html"))
     typer.echo(result.table.to_string(index=False, float_format="%.3f"))
+
+
+@app.command()
+def grid(
+    file: Annotated[Path, typer.Argument(help="A grid in YAML: cohorts, target, and lists of settings to be combined.")],
+    out: _Out,
+    shard: Annotated[str | None, typer.Option(help="k/n: only this part; by default that of the SLURM array job, if it is one.")] = None,
+    threads: _Threads = 2,
+) -> None:
+    """Run what is not done yet of a grid of experiments: table.parquet and report.html."""
+    from sslmed.grid import run, shard_of_this_job
+
+    part = shard_of_this_job()
+    if shard is not None:
+        numbers = shard.split("/")
+        if len(numbers) != 2 or not all(n.isdigit() for n in numbers):
+            raise ValueError(f"--shard must be k/n, got {shard!r}")
+        part = (int(numbers[0]), int(numbers[1]))
+    table = run(file, out, shard=part, threads=threads)
+    typer.echo(table.to_string(index=False, float_format="%.3f"))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ _MISSING = ["n/a", "N/A", "NA", ""]
 class Cohort:
     """Recordings with one row of ``table`` each: ``path``, ``subject``, and whatever is known (age, sex, site, diagnosis …).
 
-    Use :meth:`from_bids`, :meth:`from_table`, :meth:`from_npz` or :meth:`from_arrays`.
+    Use :meth:`from_bids`, :meth:`from_table`, :meth:`from_mne`, :meth:`from_npz` or :meth:`from_arrays`.
     """
 
     def __init__(self, table: pd.DataFrame, name: str, arrays: Sequence[tuple[torch.Tensor, float, list[str]]] | None = None) -> None:
@@ -152,6 +152,29 @@ class Cohort:
         return cls(table, name, list(zip(recordings, rates, names, strict=True)))
 
     @classmethod
+    def from_mne(cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne") -> Cohort:
+        """MNE's Raw objects: their EEG channels that are not marked bad, in µV, as they are (filtered or not).
+
+        Args:
+            raws: R of them; only read.
+            table: R rows with at least ``subject``.
+            name: Of the cohort.
+
+        Raises:
+            ValueError: Counts do not match, or a Raw without a good EEG channel.
+        """
+        values, rates, names = [], [], []
+        for i, raw in enumerate(raws):
+            kinds = raw.get_channel_types()
+            good = [c for c, kind in zip(raw.ch_names, kinds, strict=True) if kind == "eeg" and c not in raw.info["bads"]]
+            if not good:
+                raise ValueError(f"{name}: recording {i} has no good EEG channel; it has {', '.join(sorted(set(kinds)))}")
+            values.append(raw.get_data(picks=good) * 1e6)
+            rates.append(float(raw.info["sfreq"]))
+            names.append(good)
+        return cls.from_arrays(values, rates, names, table, name=name)
+
+    @classmethod
     def from_npz(
         cls,
         paths: Sequence[_Path],
@@ -237,8 +260,16 @@ class Cohort:
         extra_channels: Sequence[str] = (),
         stride: float = 0.0,
         jitter: bool = False,
+        targets: Mapping[str, Sequence[float]] | None = None,
     ) -> C.EegSource:
         """Windows of all recordings as a C++ source.
+
+        Args:
+            preprocessing: Applied to every window.
+            extra_channels: Names without a known position that the encoder has a learned row for.
+            stride: s between windows; 0: the window's length.
+            jitter: Move window starts at random within the stride.
+            targets: Numbers by name, one a recording, that its samples carry.
 
         Raises:
             FormatError, ReadError: A recording cannot be opened or has no usable channel.
@@ -247,8 +278,9 @@ class Cohort:
         Warns:
             FormatWarning: Salvaged files, and channels that are left out.
         """
+        columns = {name: [float(v) for v in values] for name, values in (targets or {}).items()}
         if self._arrays is None and index.is_indexed(self.table):
-            source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels)
+            source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels, columns)
             index.trim()
             return source
         specs = []
@@ -258,7 +290,7 @@ class Cohort:
             else:
                 values, rate, names = self._arrays[i]
                 specs.append(C.RecordingSpec(str(path), values, rate, names, str(subject), str(site)))
-        return C.EegSource(specs, preprocessing.options(stride=stride, jitter=jitter), list(extra_channels))
+        return C.EegSource(specs, preprocessing.options(stride=stride, jitter=jitter), list(extra_channels), columns)
 
     def index(self, out: _Path | None = None, *, threads: int = 8) -> Cohort:
         """The same cohort with what its files' headers say in its table: it then opens without touching a file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class Loader:
         jitter: Move window starts at random within the stride.
         extra_channels: Names without a known position that the encoder has a learned row for.
         drop_last: Leave out an incomplete last batch.
+        targets: Numbers by name, one a recording, that come with its windows (``batch.targets``).
         start: Number of the first batch, to continue a stream.
         rank: Gives only this rank's share of each batch,
         ranks: of so many.
@@ -96,13 +97,14 @@ class Loader:
         jitter: bool = False,
         extra_channels: tuple[str, ...] = (),
         drop_last: bool = False,
+        targets: Mapping[str, Sequence[float]] | None = None,
         start: int = 0,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
         self.cohort = cohort
         self.preprocessing = preprocessing or EegPreprocessing()
-        self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, jitter=jitter)
+        self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, jitter=jitter, targets=targets)
         self.sampler = C.Sampler(self.source, order, batch_size, drop_last, seed)
         self.recipe = C.PatchRecipe(self.preprocessing.patch_samples, mask, ratio, block)
         self.batch_size, self.epochs, self.threads, self.on_error = batch_size, epochs, threads, on_error

@@ -82,7 +82,7 @@ def montages(table: pd.DataFrame) -> list[tuple[list[str], float]]:
     return _montages(table)[1]
 
 
-def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels: Sequence[str]) -> C.EegSource:
+def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels: Sequence[str], targets: dict[str, list[float]] | None = None) -> C.EegSource:
     """Windows of an index's recordings. No file is opened: one that is not as described is a FormatError when it is read.
 
     Raises:
@@ -102,7 +102,7 @@ def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels
         paths=_texts(table["path"]), subject_codes=torch.from_numpy(subject_codes), subjects=_texts(pd.Series(subjects)),
         site_codes=torch.from_numpy(site_codes), sites=[str(s) for s in sites], montage_codes=torch.from_numpy(montage_codes),
         montages=[(rate, names) for names, rate in found], samples=torch.from_numpy(table["n_samples"].to_numpy(np.int64, copy=True)),
-        gappy=gappy, options=options, extra_channels=list(extra_channels),
+        gappy=gappy, options=options, extra_channels=list(extra_channels), targets=targets or {},
     )  # fmt: skip
 
 

@@ -22,8 +22,10 @@ class FakeSource : public data::Source {
       sample.values.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(k)) + 0.1 * random.normal()));
     sample.shape = {channels, length};
     sample.space.sfreq = 32;
-    sample.space.positions.assign(static_cast<std::size_t>(channels), {1.0f, 2.0f, 3.0f});
+    const bool odd = i % 2 == 1;
+    sample.space.positions.assign(static_cast<std::size_t>(channels), {odd ? 1.0f : 40.0f, odd ? 2.0f : -30.0f, 3.0f});
     sample.space.extra.assign(static_cast<std::size_t>(channels), -1);
+    sample.targets["parity"] = odd ? 1 : 0;
     return sample;
   }
 

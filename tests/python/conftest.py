@@ -39,3 +39,17 @@ def tiny_clinic(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("site")
     return demo.write_cohort(root / "clinic", demo.CLINIC, 15, seconds=16, seed=3)
+
+
+@pytest.fixture(scope="session")
+def timm():
+    """timm, with a torchvision whose compiled operators this torch may not have: their names are all that importing it takes."""
+    names = ["nms", "qnms", "deform_conv2d", "_deform_conv2d_backward"]
+    names += [f"{a}{p}roi_{kind}{b}" for kind in ("align", "pool") for p in ("", "ps_") for a, b in (("", ""), ("_", "_backward"))] + ["qroi_align"]
+    library = None
+    if not hasattr(torch.ops.torchvision, "nms"):
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in names:
+            library.define(f"{name}(Tensor a) -> Tensor")
+    yield pytest.importorskip("timm")
+    del library

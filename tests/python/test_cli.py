@@ -9,6 +9,7 @@ import pytest
 from test_training import site_root
 
 import sslmed as sm
+from sslmed.transfer import BASELINES
 
 
 def run(*args, **kwargs):
@@ -43,7 +44,7 @@ def test_the_whole_line(tiny_site, tiny_clinic, tmp_path):
     assert "already holds a run" in again.stderr
     result = run("transfer", out / "encoder.safetensors", site_root(tiny_clinic), "--target", "diagnosis", "--folds", 3, "--out", tmp_path / "t")
     assert result.returncode == 0, result.stderr
-    assert set(pd.read_csv(tmp_path / "t/transfer.csv")["row"]) == {"dummy", "band power", "random encoder", "pretrained encoder"}
+    assert set(pd.read_csv(tmp_path / "t/transfer.csv")["row"]) == {*BASELINES, "pretrained encoder"}
     result = run("shift", site_root(tiny_site), site_root(tiny_clinic), "--encoder", out / "encoder.safetensors", "--out", tmp_path / "s")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "s/shift.html").exists()

@@ -123,3 +123,17 @@ def test_subsets_keep_their_arrays():
     assert part._arrays[0][0] is cohort._arrays[6][0]
     assert len(cohort.with_columns(z=1).table["z"]) == 12
     assert "12 recordings of 6 subjects" in repr(cohort)
+
+
+def test_mne_objects_in_and_out(tiny_site):
+    mne = pytest.importorskip("mne")
+    raws = [sm.io.open_edf(path).to_mne() for path in tiny_site.table["path"]]
+    cohort = sm.Cohort.from_mne(raws, tiny_site.table[["subject", "age"]])
+    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+    for i in (0, 5, 11):
+        assert (cohort.source(pre).sample(i)[0] - tiny_site.source(pre).sample(i)[0]).abs().max() < 1e-3
+    raws[0].info["bads"] = raws[0].ch_names[:2]
+    assert cohort.from_mne(raws[:1], tiny_site.table[:1]).channels()[0][0] == raws[0].ch_names[2:]
+    stim = mne.io.RawArray(np.zeros((1, 100)), mne.create_info(["STI"], 100, "stim"), verbose="error")
+    with pytest.raises(ValueError, match="recording 0 has no good EEG channel; it has stim"):
+        sm.Cohort.from_mne([stim], tiny_site.table[:1])

@@ -7,6 +7,8 @@ import pytest
 import sslmed as sm
 from sslmed.transfer import evaluate
 
+CLASSICAL = ["dummy", "band power"]
+
 
 def cohort(name, n=24, gain=1.0, seed=0):
     rng = np.random.default_rng(seed)
@@ -73,10 +75,10 @@ def test_an_adaptation_inside_one_cohort_is_refused():
 
 def test_adaptations_and_corrections_through_transfer():
     a, b = cohort("a", 40), cohort("b", 40, gain=10.0, seed=1)
-    plain = sm.transfer(None, a, "age", test=b, bootstrap=50, bias_correction=True)
+    plain = sm.transfer(None, a, "age", test=b, bootstrap=50, bias_correction=True, baselines=CLASSICAL)
     rows = plain.table.set_index(["row", "metric"])["value"]
     assert list(dict.fromkeys(plain.table["row"])) == ["dummy", "band power", "band power, bias-corrected"]
-    adapted = sm.transfer(None, a, "age", test=b, bootstrap=50, adaptation="normalise").table.set_index(["row", "metric"])["value"]
+    adapted = sm.transfer(None, a, "age", test=b, bootstrap=50, adaptation="normalise", baselines=CLASSICAL).table.set_index(["row", "metric"])["value"]
     assert adapted["band power", "mae"] < 0.5 * rows["band power", "mae"]
     for how in ("coral", "importance"):
         assert np.isfinite(sm.transfer(None, a, "age", test=b, bootstrap=20, adaptation=how).table["value"].dropna()).all()
@@ -84,14 +86,14 @@ def test_adaptations_and_corrections_through_transfer():
         sm.transfer(None, a, "age", test=b, protocol="knn", adaptation="importance", bootstrap=10)
     with pytest.raises(ValueError, match="made of classes"):
         sm.transfer(None, a, "y", bias_correction=True, bootstrap=10)
-    within = sm.transfer(None, a, "age", bootstrap=50, bias_correction=True)
+    within = sm.transfer(None, a, "age", bootstrap=50, bias_correction=True, baselines=CLASSICAL)
     assert list(within.comparisons["against"]) == ["dummy"]
     assert (within.comparisons["p_holm"] >= within.comparisons["p"]).all()
     assert within.predictions["band power, bias-corrected"].notna().all()
 
 
 def test_comparisons_confusion_and_calibration():
-    result = sm.transfer(None, cohort("s", 40), "y", bootstrap=100)
+    result = sm.transfer(None, cohort("s", 40), "y", bootstrap=100, baselines=CLASSICAL)
     assert list(result.comparisons["test"]) == ["permutation", "DeLong"]
     counts = result.confusion("band power")
     assert counts.to_numpy().sum() == 40

@@ -4,8 +4,9 @@ import pytest
 from sklearn import metrics
 
 import sslmed as sm
+from sslmed.labels import is_regression
 from sslmed.nn import Encoder
-from sslmed.transfer import evaluate, features
+from sslmed.transfer import BASELINES, evaluate, features
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
 
@@ -38,7 +39,7 @@ def test_metrics_equal_scikit_learn(rng):
     [([0, 1] * 10, False), ([1.5, 2.5] * 10, True), (range(20), True), ([20, 30, 40], True), (list("ab") * 5, False), ([1.0, 2.0, 3.0] * 3, False)],
 )
 def test_kind_of_target(values, regression):
-    assert evaluate.is_regression(np.array(list(values))) == regression
+    assert is_regression(np.array(list(values))) == regression
 
 
 def test_bootstrap_draws_subjects_not_rows(rng):
@@ -52,7 +53,7 @@ def test_bootstrap_draws_subjects_not_rows(rng):
 def test_rows_and_columns(encoder, tiny_clinic):
     result = sm.transfer(encoder, tiny_clinic, "diagnosis", folds=3, bootstrap=50)
     assert list(result.table.columns) == ["row", "metric", "value", "low", "high", "n_subjects"]
-    assert list(dict.fromkeys(result.table["row"])) == ["dummy", "band power", "random encoder", "pretrained encoder"]
+    assert list(dict.fromkeys(result.table["row"])) == [*BASELINES, "pretrained encoder"]
     assert set(result.table["metric"]) == {"balanced_accuracy", "auroc", "auprc", "f1", "brier"}
     assert (result.table["n_subjects"] == 15).all()
     assert result.predictions.notna().all().all()
@@ -149,3 +150,92 @@ def test_regions_keep_what_a_mean_over_the_head_loses(tmp_path):
     assert scores["regions"]["pretrained encoder", "auroc"] > scores["mean"]["pretrained encoder", "auroc"] + 0.1
     with pytest.raises(ValueError, match="pooling must be"):
         encoder.encode(cohort, pooling="x")
+
+
+def waves(n=16, seconds=20, seed=0, effect=30.0):
+    """Classes that differ in how two channels go together, not in power."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(seconds * 100) / 100
+    y = np.array(["in phase", "against"] * (n // 2))
+    x = rng.normal(size=(n, 4, len(t))) * 10
+    wave = effect * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, (n, 1)))
+    x[:, 0] += wave
+    x[:, 1] += np.where(y == "in phase", 1, -1)[:, None] * wave
+    return sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], pd.DataFrame({"subject": [f"s{seed}-{i}" for i in range(n)], "y": y}), name=f"w{seed}")
+
+
+def test_covariances_equal_a_shrunk_sample_covariance():
+    cohort = waves(4)
+    ours = features.covariances(cohort)
+    assert features.common_channels(cohort) == ["F3", "F4", "P3", "P4"]
+    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0.5, high=48, scale="none", clip=0))
+    for r in range(4):
+        x = np.concatenate(
+            [w - w.mean(1, keepdims=True) for w in (source.sample(i)[0].double().numpy() for i in np.flatnonzero(source.recording_of == r))], axis=1
+        )
+        plain, n, c = x @ x.T / x.shape[1], x.shape[1], 4
+        # Chen et al. (arXiv 0907.4698), equation 23.
+        rho = ((1 - 2 / c) * np.trace(plain @ plain) + np.trace(plain) ** 2) / ((n + 1 - 2 / c) * (np.trace(plain @ plain) - np.trace(plain) ** 2 / c))
+        assert np.allclose(ours[r], (1 - rho) * plain + rho * np.trace(plain) / c * np.eye(c), rtol=1e-4)
+        assert (np.linalg.eigvalsh(ours[r]) > 0).all()  # though the average reference takes a dimension away
+
+
+def test_riemann_finds_what_power_cannot():
+    rows = sm.transfer(None, waves(32), "y", bootstrap=20, folds=4).table.set_index(["row", "metric"])["value"]
+    assert rows["riemann", "balanced_accuracy"] > 0.9
+    moved = sm.transfer(None, waves(32), "y", test=waves(32, seed=1, effect=60), bootstrap=20, baselines=["riemann"], adaptation="normalise")
+    assert moved.table["value"].iloc[0] > 0.9
+
+
+def test_recentred_covariances_have_the_identity_as_their_mean():
+    from pyriemann.geometry.mean import mean_riemann
+
+    from sslmed.adaptation import recentre
+
+    assert np.allclose(mean_riemann(recentre(features.covariances(waves(8)))), np.eye(4), atol=1e-6)
+
+
+def test_handcrafted_features_are_what_they_are_called():
+    t = np.arange(2000) / 100
+    x = np.stack([np.sin(2 * np.pi * f * t) * 10 for f in (9, 10, 12)] + [np.random.default_rng(0).normal(size=2000)])[None]
+    cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Fp2", "O1", "O2"], pd.DataFrame({"subject": ["a"]}))
+    f = features.handcrafted(cohort).reshape(4, 15)
+    power, share, entropy, peak, activity, mobility = f[:, :5], f[:, 5:10], f[:, 10], f[:, 11], f[:, 12], f[:, 13]
+    assert np.array_equal(power.ravel(), features.band_power(cohort).ravel())
+    assert np.allclose(share.sum(1), 1)
+    assert (share[:3].argmax(1) == 2).all()
+    assert (peak[:3] >= 9).all()
+    assert entropy[3] > entropy[:3].max() or share[3].max() < 0.9
+    # Hjorth: a sine's mobility is its angular frequency a sample; its activity is its variance.
+    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0.5, high=48, scale="none", clip=0))
+    windows = [source.sample(i)[0].double().numpy() for i in range(len(source))]
+    assert np.allclose(activity, np.mean([np.log10(w.var(1)) for w in windows], 0), atol=1e-6)
+    assert np.allclose(mobility, np.mean([np.sqrt(np.diff(w).var(1) / w.var(1)) for w in windows], 0), atol=1e-6)
+
+
+def test_shuffled_labels_are_dealt_within_training_and_scored_at_chance():
+    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, average_reference=False), depth=1)
+    plain = waves(40, effect=0.0)
+    x = np.stack([v.numpy() for v, _, _ in plain._arrays])
+    x[1::2] += 50 * np.sin(2 * np.pi * 10 * np.arange(x.shape[2]) / 100)
+    cohort = sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], plain.table)
+    values = []
+    for seed in range(6):
+        rows = sm.transfer(encoder, cohort, "y", bootstrap=10, seed=seed, baselines=["shuffled labels"]).table.set_index(["row", "metric"])["value"]
+        values.append(rows["shuffled labels", "balanced_accuracy"])
+        assert rows["pretrained encoder", "balanced_accuracy"] > 0.8
+    assert abs(np.mean(values) - 0.5) < 0.15
+
+
+def test_subgroups_and_the_worst_of_them(encoder, tiny_clinic):
+    result = sm.transfer(encoder, tiny_clinic, "age", folds=3, bootstrap=20, baselines=["dummy"])
+    by_sex = result.subgroups("sex", draws=20)
+    assert list(by_sex["group"]) == ["F", "M"] * 2
+    truth, guess = result.predictions["truth"].to_numpy(), result.predictions["dummy"].to_numpy()
+    women = (result.people["sex"] == "F").to_numpy()
+    assert by_sex["value"].iloc[0] == pytest.approx(np.abs(truth - guess)[women].mean())
+    assert by_sex.groupby("row")["worst"].sum().eq(1).all()
+    assert by_sex.loc[by_sex["worst"] & (by_sex["row"] == "dummy"), "value"].iloc[0] == by_sex[by_sex["row"] == "dummy"]["value"].max()
+    assert len(result.subgroups("age", bins=3, draws=20)) == 6
+    with pytest.raises(ValueError, match="no column 'x'"):
+        result.subgroups("x")

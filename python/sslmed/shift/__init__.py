@@ -14,10 +14,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sslmed.cohort import Cohort
 from sslmed.nn import Encoder
 from sslmed.shift.distance import coral_distance, frechet_distance, mmd
+from sslmed.shift.labels import label_shift
 from sslmed.shift.matching import Match, balance, match
 from sslmed.transfer import evaluate, features, transfer
 
-__all__ = ["Match", "ShiftReport", "balance", "match", "report"]
+__all__ = ["Match", "ShiftReport", "balance", "label_shift", "match", "report"]
 
 Array = np.ndarray[Any, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +11,13 @@ import pandas as pd
 
 from sslmed import stats
 from sslmed.cohort import Cohort, refuse_overlap
+from sslmed.finetuning import PROTOCOLS, FineTuning
+from sslmed.labels import is_regression, labelled
 from sslmed.nn import Encoder
-from sslmed.transfer import evaluate, features
+from sslmed.transfer import evaluate
+from sslmed.transfer.rows import BASELINES, Task, predict_rows
 
-__all__ = ["TransferResult", "transfer"]
+__all__ = ["BASELINES", "TransferResult", "transfer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -31,6 +35,52 @@ class TransferResult:
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     """The last row against each other one: against, metric, difference, p, p_holm (over all of them), test. By exchange of predictions
     between subjects; areas under the ROC curve of two classes, one recording a subject, by DeLong's test."""
+    people: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    """The cohort's table, row by row with ``predictions``."""
+
+    def subgroups(self, by: str, *, bins: int | Sequence[float] = 3, metric: str | None = None, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Scores of each row within groups of people, the worst of them marked.
+
+        Args:
+            by: A column of the cohort's table; a numeric one with more than ten values is cut into ``bins`` of equal size, or at these edges.
+            bins: Number of groups, or edges.
+            metric: One of the table's; its first by default.
+            draws: Of the bootstrap over subjects.
+            seed: Of it.
+
+        Returns:
+            row, group, value, low, high, n_subjects, worst. NaN where a group lacks a class that the metric needs.
+
+        Raises:
+            ValueError: No such column.
+        """
+        if by not in self.people:
+            raise ValueError(f"no column {by!r}; there are {', '.join(map(str, self.people.columns))}")
+        metric = metric or str(self.table["metric"].iloc[0])
+        values = self.people[by].reset_index(drop=True)
+        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 10:
+            values = pd.qcut(values, bins) if isinstance(bins, int) else pd.cut(values, list(bins))
+        truth, subjects = self.predictions["truth"].to_numpy(), self.predictions["subject"].to_numpy()
+        lower_is_worse = metric not in ("mae", "brier")
+        lines = []
+        for row in self.table["row"].unique():
+            columns = [c for c in self.predictions if str(c).startswith(f"{row}: ")]
+            predicted = self.predictions[columns].to_numpy() if columns else self.predictions[row].to_numpy()
+            classes = np.array([str(c)[len(row) + 2 :] for c in columns])
+            found = []
+            for group in sorted(values.dropna().unique()):
+                members = np.flatnonzero((values == group).to_numpy())
+
+                def statistic(index: Array, members: Array = members, predicted: Array = predicted, classes: Array = classes) -> float:
+                    return evaluate.score(metric, truth[members[index]], predicted[members[index]], classes)
+
+                low, high = evaluate.bootstrap(statistic, subjects[members], draws=draws, seed=seed)
+                found.append([row, str(group), statistic(np.arange(len(members))), low, high, len(np.unique(subjects[members])), False])
+            scores = np.array([line[2] for line in found], float)
+            if np.isfinite(scores).any():
+                found[int(np.nanargmin(scores if lower_is_worse else -scores))][-1] = True
+            lines += found
+        return pd.DataFrame(lines, columns=["row", "group", "value", "low", "high", "n_subjects", "worst"])
 
     def confusion(self, row: str) -> pd.DataFrame:
         """Counts of a classification, true classes in rows, predicted ones in columns."""
@@ -71,11 +121,11 @@ def transfer(
     encoder: Encoder | None,
     cohort: Cohort,
     target: str,
-    protocol: str = "linear",
+    protocol: str | FineTuning = "linear",
     *,
     folds: int | str = 5,
     test: Cohort | None = None,
-    baselines: bool = True,
+    baselines: bool | Sequence[str] = True,
     pooling: str = "mean",
     adaptation: str = "none",
     bias_correction: bool = False,
@@ -83,36 +133,45 @@ def transfer(
     bootstrap: int = 1000,
     threads: int = 2,
 ) -> TransferResult:
-    """Scores frozen features of ``encoder`` on a labelled cohort, with every subject in training or test but never in both.
+    """Scores ``encoder`` on a labelled cohort, with every subject in training or test but never in both.
 
-    Rows: ``dummy`` (knows the labels' frequencies alone), ``band power`` + the same probe (the classical pipeline),
-    ``random encoder`` (the same architecture, untrained) and ``pretrained encoder``.
+    Beside the ``pretrained encoder``, what it has to beat (:data:`sslmed.transfer.BASELINES`): ``dummy`` knows the labels' frequencies alone; ``band
+    power`` + the linear probe and ``handcrafted`` + random forest are the classical pipelines, ``riemann`` the tangent space of channel covariances;
+    ``random encoder`` is the same architecture and protocol, untrained; ``shuffled labels`` is the pretrained encoder taught nonsense: chance.
 
     Args:
         encoder: Pretrained; None for the baselines that need none.
         cohort: Recordings with a column ``target``; those without a value are left out.
         target: A column of the cohort's table: a numeric one is regressed, unless it is made of at most
             ten whole numbers that repeat; anything else is classified.
-        protocol: "linear" (logistic or ridge regression, its strength chosen inside the training subjects) or "knn".
+        protocol: On frozen features: "linear" (logistic or ridge regression, its strength chosen inside the training subjects) or "knn". Networks
+            trained anew in each fold: "finetune", "lora", "attentive", or their options (:class:`sslmed.FineTuning`).
         folds: Number of folds over subjects, or "loso" to leave one out at a time. Unused with ``test``.
         test: Another cohort to test on; the probe is then fitted on all of ``cohort``.
-        baselines: Also compute the other rows.
-        pooling: How a window's tokens become its features, of both encoders (:meth:`sslmed.nn.Encoder.encode`).
+        baselines: Also compute the other rows: all, none, or those named.
+        pooling: How a window's tokens become its features, of both encoders (:meth:`sslmed.nn.Encoder.encode`); for "linear" and "knn".
         adaptation: How features are brought towards those of ``test``, without its labels: "normalise" (each cohort by its own mean and
-            deviation), "coral" (its covariance), "importance" (training recordings weighed by how much they look like it) or "none".
-        bias_correction: For a regressed target, also score predictions freed of their pull to the mean, each row below its uncorrected one.
-        seed: Of the folds and the bootstrap.
+            deviation), "coral" (its covariance), "importance" (training recordings weighed by how much they look like it) or "none". Covariances are
+            recentred by their cohort's Riemannian mean instead of the first two.
+        bias_correction: For a regressed target and a protocol on frozen features, also score predictions freed of their pull to the mean, each row
+            below its uncorrected one.
+        seed: Of folds, forests, shuffled labels, fine-tuning and the bootstrap.
         bootstrap: Draws of the intervals.
         threads: Loader threads.
 
     Raises:
-        ValueError: No such column, fewer than two classes or subjects, a subject in both cohorts, an adaptation without a cohort to adapt
-            to, or a bias correction of classes.
+        ValueError: No such column, fewer than two classes or subjects, a subject in both cohorts, an unknown protocol or baseline, an adaptation
+            without a cohort to adapt to or of a trained network, or a bias correction of classes or of a trained network.
     """
     if adaptation != "none" and test is None:
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
-    cohort, y = _labelled(cohort, target)
-    regression = evaluate.is_regression(y)
+    trained = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
+    if trained and (bias_correction or adaptation != "none"):
+        raise ValueError("bias_correction and adaptation are for frozen features: use the protocol 'linear' or 'knn'")
+    if not trained:
+        evaluate.probe(str(protocol), False)  # an unknown name is told before hours of work
+    cohort, y = labelled(cohort, target)
+    regression = is_regression(y)
     if not regression:
         if bias_correction:
             raise ValueError(f"{target!r} is made of classes; a bias correction is for a regressed target")
@@ -123,45 +182,21 @@ def transfer(
     y_test = y
     if test is not None:
         refuse_overlap(cohort.table["subject"], test.table["subject"])
-        test, y_test = _labelled(test, target)
+        test, y_test = labelled(test, target)
         if not regression:
             y_test = y_test.astype(str)
             unseen = sorted(set(y_test) - set(classes))
             if unseen:
                 raise ValueError(f"{test.name}: {target!r} has values that {cohort.name} has not: {', '.join(unseen)}")
-    groups = cohort.table["subject"].to_numpy()
     plan = [] if test is not None else list(cohort.folds(folds, stratify=None if regression else target, seed=seed))
-    scored = cohort if test is None else test
-    subjects = scored.table["subject"].to_numpy()
+    task = Task(cohort, y, target, regression, classes, plan, test, seed=seed, threads=threads)
+    chosen = BASELINES if baselines is True else tuple(baselines or ())
+    if baselines is False and encoder is None:
+        chosen = BASELINES
+    rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
 
-    def predict(name: str, protocol: str, x: Array, x_test: Array | None) -> Array:
-        for part in (x, x_test):
-            if part is not None and not np.isfinite(part).all():
-                raise ValueError(f"{name}: a recording has no usable window, so it cannot be scored; leave it out of the cohort")
-        if x_test is None:
-            return evaluate.cross_predict(x, y, groups, plan, protocol, regression)
-        return evaluate.fit_predict(x, y, groups, x_test, classes, protocol, regression, adaptation="none" if protocol == "dummy" else adaptation)
-
-    rows: dict[str, Array] = {}
-
-    def score(name: str, x: Array, x_test: Array | None) -> None:
-        rows[name] = predict(name, protocol, x, x_test)
-        if bias_correction:
-            rows[f"{name}, bias-corrected"] = evaluate.corrected_predict(x, y, groups, plan, protocol, x_test, subjects)
-
-    if baselines or encoder is None:
-        blank = np.zeros((len(cohort), 1))
-        rows["dummy"] = predict("dummy", "dummy", blank, None if test is None else np.zeros((len(test), 1)))
-        shared = features.common_channels(*([cohort] if test is None else [cohort, test]))
-        bands = features.band_power(cohort, shared)
-        score("band power", bands, None if test is None else features.band_power(test, shared))
-    if encoder is not None:
-        models = {"random encoder": encoder.randomised()} if baselines else {}
-        for name, model in (models | {"pretrained encoder": encoder}).items():
-            x = features.encoder_features(model, cohort, pooling=pooling, threads=threads)
-            x_test = None if test is None else features.encoder_features(model, test, pooling=pooling, threads=threads)
-            score(name, x, x_test)
-
+    people = (cohort if test is None else test).table
+    subjects = people["subject"].to_numpy()
     lines = []
     for name, predicted in rows.items():
         for metric in evaluate.METRICS["regression" if regression else "classification"]:
@@ -181,7 +216,8 @@ def transfer(
                 predictions[f"{name}: {label}"] = predicted[:, i]
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects"])
     compared = _compare(rows, y_test, subjects, classes, regression, draws=bootstrap, seed=seed)
-    return TransferResult(table, target, protocol, predictions, compared)
+    shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
+    return TransferResult(table, target, shown, predictions, compared, people)
 
 
 def _compare(rows: dict[str, Array], y: Array, subjects: Array, classes: Array, regression: bool, *, draws: int, seed: int) -> pd.DataFrame:
@@ -202,13 +238,3 @@ def _compare(rows: dict[str, Array], y: Array, subjects: Array, classes: Array, 
             lines.append((last, name, "auroc", test.difference, test.p, "DeLong"))
     table = pd.DataFrame(lines, columns=["row", "against", "metric", "difference", "p", "test"])
     return table.assign(p_holm=stats.holm(table["p"].to_numpy(float)))
-
-
-def _labelled(cohort: Cohort, target: str) -> tuple[Cohort, Array]:
-    if target not in cohort.table:
-        raise ValueError(f"{cohort.name}: no column {target!r}; there are {', '.join(cohort.table.columns)}")
-    known = cohort.table[target].notna().to_numpy()
-    if not known.any():
-        raise ValueError(f"{cohort.name}: column {target!r} is empty")
-    cohort = cohort if known.all() else cohort.subset(known)
-    return cohort, cohort.table[target].to_numpy()

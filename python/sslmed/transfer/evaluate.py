@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata, t
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sslmed.adaptation import ADAPTATIONS, coral, importance_weights, normalise
+from sslmed.adaptation import ADAPTATIONS, coral, importance_weights, log_vectors, normalise, recentre
 from sslmed.brain_age import BiasCorrection
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "corrected_predict",
     "cross_predict",
     "fit_predict",
-    "is_regression",
     "probe",
     "score",
 ]
@@ -38,21 +38,19 @@ Array = np.ndarray[Any, Any]
 METRICS = {"classification": ("balanced_accuracy", "auroc", "auprc", "f1", "brier"), "regression": ("mae", "r2", "r")}
 
 
-def is_regression(target: Array) -> bool:
-    """A numeric target is regressed, unless it is made of a few whole numbers that repeat: those are classes."""
-    if not np.issubdtype(target.dtype, np.number):
-        return False
-    values = np.unique(target)
-    classes = len(values) <= 10 and len(target) >= 3 * len(values) and np.array_equal(values, np.round(values))
-    return not classes
-
-
-def probe(protocol: str, regression: bool) -> Any:
+def probe(protocol: str, regression: bool, *, seed: int = 0) -> Any:
     """A scikit-learn estimator; scaling and regularisation are fitted on the training subjects alone.
+
+    Args:
+        protocol: "linear", "knn", "forest" or "dummy".
+        regression: Kind of target.
+        seed: Of forests.
 
     Raises:
         ValueError: An unknown protocol.
     """
+    if protocol == "forest":
+        return RandomForestRegressor(300, random_state=seed) if regression else RandomForestClassifier(300, class_weight="balanced", random_state=seed)
     if protocol == "dummy":
         return DummyRegressor() if regression else DummyClassifier(strategy="prior")
     if protocol == "knn":
@@ -61,7 +59,7 @@ def probe(protocol: str, regression: bool) -> Any:
         if regression:
             return make_pipeline(StandardScaler(), Ridge())
         return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight="balanced"))
-    raise ValueError(f"unknown protocol {protocol!r}; there are 'linear' and 'knn'")
+    raise ValueError(f"unknown protocol {protocol!r}; there are 'linear' and 'knn' on frozen features, and 'finetune', 'lora' and 'attentive'")
 
 
 def _balanced_accuracy(model: Any, x: Array, y: Array) -> float:
@@ -70,8 +68,14 @@ def _balanced_accuracy(model: Any, x: Array, y: Array) -> float:
     return float(np.mean([right[y == c].mean() for c in np.unique(y)]))
 
 
-def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, weights: Array | None = None) -> Any:
-    model = probe(protocol, regression)
+def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, weights: Array | None = None, seed: int = 0) -> Any:
+    if x.ndim == 3:
+        from pyriemann.tangentspace import TangentSpace
+
+        # At the training part's Riemannian mean; once, because no label has a say in it.
+        tangent = TangentSpace(metric="riemann").fit(x)
+        return Pipeline([("tangent", tangent), ("probe", _fit(protocol, regression, tangent.transform(x), y, groups, weights, seed))])
+    model = probe(protocol, regression, seed=seed)
     subjects = len(np.unique(groups))
     if protocol != "linear" or subjects < 4:
         return model.fit(x, y, **_weighted(model, weights))
@@ -108,21 +112,25 @@ def _scores_of(model: Any, x: Array, regression: bool, classes: Array) -> Array:
     return out
 
 
-def cross_predict(x: Array, y: Array, groups: Array, folds: Any, protocol: str, regression: bool) -> Array:
+def cross_predict(
+    x: Array, y: Array, groups: Array, folds: Any, protocol: str, regression: bool, *, labels: Callable[[Array], Array] | None = None, seed: int = 0
+) -> Array:
     """Out-of-fold predictions; every row is predicted by a model that never saw its subject.
 
     Args:
-        x: [n, D] features.
+        x: [n, D] features, or [n, C, C] covariances.
         y: [n] target.
         groups: [n] subjects.
         folds: (train, test) positions that cover every row once in a test part.
-        protocol: "linear", "knn" or "dummy".
+        protocol: Of :func:`probe`.
         regression: Kind of target.
+        labels: What training rows are taught; their own by default.
+        seed: Of forests.
     """
     classes = np.unique(y)
     out = np.full(len(y), np.nan) if regression else np.full((len(y), len(classes)), np.nan)
     for train, test in folds:
-        model = _fit(protocol, regression, x[train], y[train], groups[train])
+        model = _fit(protocol, regression, x[train], y[train] if labels is None else labels(train), groups[train], seed=seed)
         out[test] = _scores_of(model, x[test], regression, classes)
     return out
 
@@ -152,20 +160,25 @@ def corrected_predict(x: Array, y: Array, groups: Array, folds: Any, protocol: s
     return correction.apply(_scores_of(_fit(protocol, True, x, y, groups), x_test, True, np.empty(0)), test_groups)
 
 
-def fit_predict(x: Array, y: Array, groups: Array, x_test: Array, classes: Array | None, protocol: str, regression: bool, *, adaptation: str = "none") -> Array:
+def fit_predict(
+    x: Array, y: Array, groups: Array, x_test: Array, classes: Array | None, protocol: str, regression: bool, *, adaptation: str = "none", seed: int = 0
+) -> Array:
     """Predictions for other subjects by a probe fitted on all of x, brought towards them by one of :data:`sslmed.adaptation.ADAPTATIONS`."""
     weights = None
     if adaptation not in ADAPTATIONS:
         raise ValueError(f"unknown adaptation {adaptation!r}; there are {', '.join(ADAPTATIONS)}")
-    if adaptation == "normalise":
+    if x.ndim == 3 and adaptation in ("normalise", "coral"):
+        x, x_test = recentre(x), recentre(x_test)
+    elif adaptation == "normalise":
         x, x_test = normalise(x, x_test)
     elif adaptation == "coral":
         scaler = StandardScaler().fit(x)  # the paper's regularisation of 1 means something on this scale only
         x, x_test = scaler.transform(x), scaler.transform(x_test)
         x = coral(x, x_test)
     elif adaptation == "importance":
-        weights = importance_weights(x, x_test, groups)
-    return _scores_of(_fit(protocol, regression, x, y, groups, weights), x_test, regression, classes if classes is not None else np.empty(0))
+        vectors = log_vectors if x.ndim == 3 else np.asarray
+        weights = importance_weights(vectors(x), vectors(x_test), groups)
+    return _scores_of(_fit(protocol, regression, x, y, groups, weights, seed), x_test, regression, classes if classes is not None else np.empty(0))
 
 
 def score(metric: str, y: Array, predicted: Array, classes: Array | None = None) -> float:

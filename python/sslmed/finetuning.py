@@ -1,0 +1,222 @@
+"""Fine-tuning: a network trained on a cohort's labels by the C++ loop, and what it says of other people."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sslmed import io
+from sslmed._core import C, FormatError
+from sslmed.cohort import Cohort, refuse_overlap
+from sslmed.data import EegPreprocessing, Loader
+from sslmed.labels import is_regression, labelled
+from sslmed.nn import Encoder, Supervised
+from sslmed.training import Interrupt, Trainer
+
+__all__ = ["PROTOCOLS", "FineTuned", "FineTuning", "finetune"]
+
+Array = np.ndarray[Any, Any]
+
+_FORMAT = "sslmed-task-1"
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a network is trained on labels. The defaults are those of ViT fine-tuning after MAE, with the epochs of a small cohort."""
+
+    tuned: str = "encoder"
+    """What is trained besides the head: the whole "encoder", "adapters" (LoRA) or "nothing" (a probe)."""
+    readout: str = "mean"
+    """What the head sees: the "mean" over patch tokens, the class token ("cls"), or what a learned query finds ("attentive")."""
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 1e-3
+    """Peak; of the head, and of block b below it lr * layer_decay ** (blocks between)."""
+    warmup: float = 0.1
+    """Part of all steps."""
+    weight_decay: float = 0.05
+    layer_decay: float = 0.75
+    drop_path: float = 0.1
+    label_smoothing: float = 0.0
+    balanced: bool = True
+    """Weigh classes by the inverse of their frequency in the training part."""
+    clip_norm: float = 1.0
+    lora_rank: int = 8
+    """With tuned="adapters"."""
+    lora_alpha: float = 16.0
+    bf16: bool = False
+    device: str = "cpu"
+
+
+PROTOCOLS = {
+    "finetune": FineTuning(),
+    "lora": FineTuning(tuned="adapters", layer_decay=1.0, drop_path=0.0),
+    "attentive": FineTuning(tuned="nothing", readout="attentive", drop_path=0.0, layer_decay=1.0),
+}
+"""Protocols of :func:`sslmed.transfer` that train a network, with their default options."""
+
+
+class FineTuned:
+    """A network with a head, fitted on a cohort's labels. Made by :func:`finetune` or :meth:`load`."""
+
+    def __init__(self, task: Supervised, encoder: Encoder, target: str, classes: Array, subjects: frozenset[str], options: dict[str, Any]) -> None:
+        self.task, self.encoder, self.target = task, encoder, target
+        self.classes = classes
+        """[classes], in the order of the predictions' columns; empty: a regression."""
+        self.subjects = subjects
+        """Who it was trained on."""
+        self._options = options
+
+    def predict(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: str = "raise") -> Array:
+        """What the network says of each recording, windows averaged.
+
+        Args:
+            cohort: Recordings of any montage and rate, of nobody that the network was trained on.
+            threads: Loader threads.
+            batch_size: Windows in a batch; does not change the result beyond rounding.
+            on_error: "raise" or "skip" unreadable windows.
+
+        Returns:
+            Probabilities [recordings, classes], or the regressed target [recordings]; NaN for a recording without a usable window.
+
+        Raises:
+            ValueError: A subject of the training data is in the cohort.
+        """
+        refuse_overlap(self.subjects, cohort.table["subject"])
+        preprocessing = self.encoder.preprocessing
+        source = cohort.source(preprocessing, extra_channels=self.encoder.extra_channels)
+        sampler = C.Sampler(source, "sequential", batch_size, False, 0)
+        loader = C.Loader(source, C.PatchRecipe(preprocessing.patch_samples), sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
+        values, ids = C.predict(self.task._handle, loader)
+        values = values.double()
+        if len(self.classes):
+            values = values.softmax(1)
+        recording = source.recording_of[ids]
+        sums = torch.zeros(len(cohort), values.shape[1], dtype=torch.float64).index_add_(0, recording, values)
+        means: Array = (sums / torch.bincount(recording, minlength=len(cohort)).unsqueeze(1)).numpy()
+        return means if len(self.classes) else means[:, 0]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights, architecture, preprocessing and classes to one safetensors file."""
+        metadata = {
+            "format": _FORMAT,
+            "encoder": json.dumps(self.encoder.config | {"extra_channels": list(self.encoder.extra_channels)}),
+            "preprocessing": json.dumps(asdict(self.encoder.preprocessing)),
+            "task": json.dumps({"target": self.target, "classes": self.classes.tolist(), "subjects": sorted(self.subjects), "options": self._options}),
+        }
+        io.save_safetensors(self.task.state_dict(), path, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FineTuned:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FormatError: The file is no fine-tuned network of ours, or its weights do not fit.
+        """
+        metadata = io.load_metadata(path, _FORMAT)
+        try:
+            saved = json.loads(metadata["task"])
+            encoder = Encoder(preprocessing=EegPreprocessing(**json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
+            task = Supervised(encoder, **saved["options"])
+            out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["subjects"]), saved["options"])
+            task.load_state_dict(io.load_safetensors(path))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{os.fspath(path)}: expected a fine-tuned network, found {error!r}") from error
+        task.eval()
+        return out
+
+
+def finetune(
+    encoder: Encoder,
+    cohort: Cohort,
+    target: str,
+    options: FineTuning | str = "finetune",
+    *,
+    regression: bool | None = None,
+    seed: int = 0,
+    threads: int = 2,
+    on_error: str = "raise",
+    checkpoints: str | os.PathLike[str] | None = None,
+    callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
+) -> FineTuned:
+    """Trains an encoder and a head on a cohort's labels. All of the cohort is training data: scores come from :func:`sslmed.transfer`.
+
+    Args:
+        encoder: Where training starts; it is copied, and stays as it is.
+        cohort: Recordings with a column ``target``; those without a value are left out.
+        target: Classified or regressed as :func:`sslmed.transfer` has it.
+        options: How; or the name of one of :data:`PROTOCOLS`: "finetune", "lora", "attentive".
+        regression: Kind of target; None: as its values say.
+        seed: Of the head, order, windows and dropped paths.
+        threads: Loader threads; the result does not depend on them.
+        on_error: "raise", or "skip" unreadable windows.
+        checkpoints: Folder for checkpoints; None: none are written.
+        callback: Called with each report's rows (:meth:`sslmed.Trainer.fit`); False stops the training.
+
+    Raises:
+        ValueError: No such column, one class only, or options out of range.
+        FormatError, ReadError: A recording cannot be read.
+        NonFiniteError: The loss or a gradient was not finite.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    cohort, y = labelled(cohort, target)
+    options = named(options)
+    regression = is_regression(y) if regression is None else regression
+    classes = np.empty(0) if regression else np.unique(y.astype(str))
+    if not regression and len(classes) < 2:
+        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {classes[0]!r}")
+    numbers = y.astype(float) if regression else np.searchsorted(classes, y.astype(str)).astype(float)
+    model = encoder.with_adapters(options.lora_rank, options.lora_alpha) if options.tuned == "adapters" else copy.deepcopy(encoder)
+    settings: dict[str, Any] = {
+        "classes": len(classes), "readout": options.readout, "tuned": options.tuned, "layer_decay": options.layer_decay,
+        "drop_path": options.drop_path, "label_smoothing": options.label_smoothing, "seed": seed,
+    }  # fmt: skip
+    if regression:
+        settings |= {"mean": float(numbers.mean()), "scale": float(numbers.std()) or 1.0}
+    elif options.balanced:
+        settings["class_weights"] = (len(numbers) / (len(classes) * np.bincount(numbers.astype(int)))).tolist()
+    task = Supervised(model, **settings)
+
+    def loader(size: int) -> Loader:
+        return Loader(
+            cohort, model.preprocessing, batch_size=size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
+            extra_channels=model.extra_channels, drop_last=True, targets={"target": numbers.tolist()},
+        )  # fmt: skip
+
+    batches = loader(options.batch_size)
+    if len(batches.source) < options.batch_size:
+        batches = loader(len(batches.source))
+    steps = options.epochs * batches.sampler.batches_per_epoch
+    trainer = Trainer(
+        task, batches, epochs=options.epochs, lr=options.lr, warmup_steps=math.ceil(options.warmup * steps), weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm, bf16=options.bf16, device=options.device, checkpoints=checkpoints, config=json.dumps(settings | asdict(options)),
+    )  # fmt: skip
+    with Interrupt() as interrupt:
+        trainer.fit(lambda rows: not interrupt.wanted and (callback is None or callback(rows) is not False))
+    if interrupt.wanted:
+        raise KeyboardInterrupt
+    task.eval()
+    return FineTuned(task, model, target, classes, frozenset(cohort.table["subject"]), settings)
+
+
+def named(options: FineTuning | str) -> FineTuning:
+    """Options, or those of a protocol by its name.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if isinstance(options, FineTuning):
+        return options
+    if options not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {options!r}; there are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[options]

@@ -1,0 +1,144 @@
+"""Encoders of one modality, each with its preprocessing: what a pretraining run gives, and what is saved."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sslmed import io
+from sslmed._core import C, FormatError
+from sslmed.data import EegPreprocessing
+from sslmed.nn.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from sslmed.cohort import Cohort
+
+__all__ = ["Encoder", "save_encoder"]
+
+_ENCODER_FORMAT = "sslmed-encoder-1"
+
+
+class Encoder(VisionTransformer):
+    """An EEG encoder with its preprocessing: tokens are one channel's patch, placed by electrode position and time.
+
+    Args:
+        name: "vit_tiny", "vit_small", "vit_base" or "vit_large".
+        preprocessing: Applied to every recording that it encodes.
+        extra_channels: Channel names without a known position, which get a learned row each.
+        seed: Of the initial weights.
+        dim: Width, instead of the name's.
+        depth: Blocks, instead of the name's.
+        heads: Attention heads, instead of the name's.
+        class_token: Put one in front of the tokens.
+        lora_rank: Of adapters beside attention's matrices (Hu et al., arXiv 2106.09685); 0: none. They start as no change.
+        lora_alpha: Their sum is scaled by lora_alpha / lora_rank; 0: by one.
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_tiny",
+        preprocessing: EegPreprocessing | None = None,
+        *,
+        extra_channels: Sequence[str] = (),
+        seed: int = 0,
+        dim: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        class_token: bool = True,
+        lora_rank: int = 0,
+        lora_alpha: float = 0.0,
+    ) -> None:
+        preprocessing = preprocessing or EegPreprocessing()
+        extra = tuple(extra_channels)
+
+        def build() -> Any:
+            patch = [preprocessing.patch_samples]
+            return C.VisionTransformer(
+                name, patch, [], 1, 0, "electrode", len(extra), seed, dim, depth, heads, class_token, lora_rank=lora_rank, lora_alpha=lora_alpha
+            )
+
+        super().__init__(build(), build)
+        self.preprocessing = preprocessing
+        self.extra_channels = extra
+        self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}
+        if lora_rank:
+            self.config |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha}
+
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        """Refused: an EEG encoder takes packed tokens."""
+        raise TypeError("an EEG encoder takes packed tokens: use forward_tokens() or encode()")
+
+    def randomised(self) -> Encoder:
+        """The same architecture with fresh random weights: the baseline that pretraining has to beat."""
+        # Its own seed, so that it is not the very start of the pretraining.
+        config = self.config | {"seed": int(self.config["seed"]) + 1_000_003}
+        return Encoder(preprocessing=self.preprocessing, extra_channels=self.extra_channels, **config)
+
+    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> Encoder:
+        """A copy with adapters of this rank beside attention's matrices, which gives the same features until they are trained."""
+        twin = Encoder(preprocessing=self.preprocessing, extra_channels=self.extra_channels, **self.config | {"lora_rank": rank, "lora_alpha": alpha})
+        missing = twin.load_state_dict(self.state_dict(), strict=False).missing_keys
+        assert all("lora_" in name for name in missing)
+        return twin
+
+    def encode(
+        self, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, batch_size: int = 64, on_error: str = "raise"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of every window of a cohort.
+
+        Args:
+            cohort: Recordings of any montage and rate.
+            pooling: "mean" over patch tokens, "cls", or "regions": means over six regions of the head side by side (left, middle, right; front,
+                back), which keep where on the head something is; a region without an electrode takes the mean over all.
+            threads: Loader threads.
+            batch_size: Windows in a batch; does not change the result beyond rounding.
+            on_error: "raise" or "skip".
+
+        Returns:
+            Features [n, D] float32 ([n, 6 · D] with "regions"), and the recording number [n] int64 of each window.
+        """
+        source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
+        sampler = C.Sampler(source, "sequential", batch_size, False, 0)
+        recipe = C.PatchRecipe(self.preprocessing.patch_samples)
+        loader = C.Loader(source, recipe, sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
+        values, ids = C.encode(self._handle, loader, pooling)
+        return values, source.recording_of[ids]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights, architecture and preprocessing to one safetensors file."""
+        save_encoder(self.state_dict(), self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Encoder:
+        """Reads what :meth:`save` or a pretraining run wrote. Every weight must be there, and no other.
+
+        Raises:
+            FormatError: The file is no encoder of ours, or its weights do not fit its architecture.
+        """
+        metadata = io.load_metadata(path, _ENCODER_FORMAT)
+        try:
+            config = json.loads(metadata["encoder"])
+            preprocessing = EegPreprocessing(**json.loads(metadata["preprocessing"]))
+            encoder = cls(preprocessing=preprocessing, **config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected an encoder's description, found {error!r}") from error
+        try:
+            encoder.load_state_dict(io.load_safetensors(path))
+        except RuntimeError as error:
+            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
+        return encoder
+
+
+def save_encoder(weights: dict[str, torch.Tensor], encoder: Encoder, path: str | os.PathLike[str]) -> None:
+    """Writes ``weights`` as those of ``encoder``'s architecture."""
+    metadata = {
+        "format": _ENCODER_FORMAT,
+        "encoder": json.dumps(encoder.config | {"extra_channels": list(encoder.extra_channels)}),
+        "preprocessing": json.dumps(asdict(encoder.preprocessing)),
+    }
+    io.save_safetensors(weights, path, metadata)

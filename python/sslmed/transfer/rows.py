@@ -1,0 +1,138 @@
+"""The rows of a transfer: predictions of each pipeline for subjects that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sslmed.cohort import Cohort
+from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
+from sslmed.nn import Encoder
+from sslmed.transfer import evaluate, features
+
+__all__ = ["BASELINES", "Task", "predict_rows"]
+
+Array = np.ndarray[Any, Any]
+
+BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
+"""What an encoder is scored beside."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted of whom."""
+
+    cohort: Cohort
+    y: Array
+    """[recordings]"""
+    target: str
+    regression: bool
+    classes: Array
+    plan: list[tuple[Array, Array]]
+    """(train, test) rows of the cohort; none where another cohort is tested."""
+    test: Cohort | None
+    seed: int
+    threads: int
+
+    @property
+    def groups(self) -> Array:
+        """[recordings] subjects of the cohort."""
+        subjects: Array = self.cohort.table["subject"].to_numpy()
+        return subjects
+
+    @property
+    def test_groups(self) -> Array:
+        """[scored recordings] subjects."""
+        subjects: Array = (self.cohort if self.test is None else self.test).table["subject"].to_numpy()
+        return subjects
+
+    def shuffled(self, rows: Array) -> Array:
+        """The labels of these training rows, dealt out anew among them."""
+        dealt: Array = np.random.default_rng((self.seed, int(rows[0]), len(rows))).permutation(self.y[rows])
+        return dealt
+
+
+def predict_rows(
+    task: Task, encoder: Encoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: str, bias_correction: bool
+) -> dict[str, Array]:
+    """Predictions by row, the pretrained encoder's last: probabilities [scored recordings, classes], or regressed values [scored recordings].
+
+    Raises:
+        ValueError: An unknown baseline, or a recording that cannot be scored.
+    """
+    if unknown := [name for name in baselines if name not in BASELINES]:
+        raise ValueError(f"unknown baseline {', '.join(unknown)}; there are {', '.join(BASELINES)}")
+    rows: dict[str, Array] = {}
+    # Pipelines that are no networks go with the linear probe where a network is trained.
+    classical = "linear" if isinstance(protocol, FineTuning) or protocol in PROTOCOLS else protocol
+    shared = features.common_channels(*([task.cohort] if task.test is None else [task.cohort, task.test]))
+
+    def both(make: Callable[[Cohort], Array]) -> tuple[Array, Array | None]:
+        return make(task.cohort), None if task.test is None else make(task.test)
+
+    def score(name: str, protocol: str, x: Array, x_test: Array | None, *, adapt: str = "none", corrected: bool = False) -> None:
+        rows[name] = _probed(task, name, protocol, x, x_test, adapt)
+        if corrected:
+            rows[f"{name}, bias-corrected"] = evaluate.corrected_predict(x, task.y, task.groups, task.plan, protocol, x_test, task.test_groups)
+
+    if "dummy" in baselines:
+        score("dummy", "dummy", *both(lambda c: np.zeros((len(c), 1))))
+    if "band power" in baselines:
+        score("band power", classical, *both(lambda c: features.band_power(c, shared)), adapt=adaptation, corrected=bias_correction)
+    if "handcrafted" in baselines:
+        score("handcrafted", "forest", *both(lambda c: features.handcrafted(c, shared)))
+    if "riemann" in baselines:
+        score("riemann", "linear", *both(lambda c: features.covariances(c, shared)), adapt=adaptation)
+    if encoder is None:
+        return rows
+    if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
+        if "random encoder" in baselines:
+            x = both(lambda c: features.encoder_features(encoder.randomised(), c, pooling=pooling, threads=task.threads))
+            score("random encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
+        x = both(lambda c: features.encoder_features(encoder, c, pooling=pooling, threads=task.threads))
+        if "shuffled labels" in baselines:
+            rows["shuffled labels"] = _probed(task, "shuffled labels", protocol, *x, adaptation, shuffled=True)
+        score("pretrained encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
+        return rows
+    options = named(protocol)
+    if "random encoder" in baselines:
+        rows["random encoder"] = _trained(task, encoder.randomised(), options)
+    if "shuffled labels" in baselines:
+        rows["shuffled labels"] = _trained(task, encoder, options, shuffled=True)
+    rows["pretrained encoder"] = _trained(task, encoder, options)
+    return rows
+
+
+def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None, adaptation: str, *, shuffled: bool = False) -> Array:
+    """A scikit-learn probe on features."""
+    for part in (x, x_test):
+        if part is not None and not np.isfinite(part).all():
+            raise ValueError(f"{name}: a recording has no usable window, so it cannot be scored; leave it out of the cohort")
+    labels = task.shuffled if shuffled else lambda rows: task.y[rows]
+    if x_test is None:
+        return evaluate.cross_predict(x, task.y, task.groups, task.plan, protocol, task.regression, labels=labels, seed=task.seed)
+    y = labels(np.arange(len(task.y)))
+    return evaluate.fit_predict(x, y, task.groups, x_test, task.classes, protocol, task.regression, adaptation=adaptation, seed=task.seed)
+
+
+def _trained(task: Task, encoder: Encoder, options: FineTuning, *, shuffled: bool = False) -> Array:
+    """A network trained anew for every fold."""
+    everybody = np.arange(len(task.cohort))
+    plan = task.plan if task.test is None else [(everybody, np.arange(len(task.test)))]
+    n = len(task.test_groups)
+    out = np.full(n, np.nan) if task.regression else np.zeros((n, len(task.classes)))
+    for train, test in plan:
+        part = task.cohort.subset(train)
+        if shuffled:
+            part = part.with_columns(**{task.target: task.shuffled(train)})
+        fitted = finetune(encoder, part, task.target, options, regression=task.regression, seed=task.seed, threads=task.threads)
+        predicted = fitted.predict(task.test if task.test is not None else task.cohort.subset(test), threads=task.threads)
+        if task.regression:
+            out[test] = predicted
+        else:
+            # A fold may lack a class: nobody is then said to have it.
+            out[np.ix_(test, np.searchsorted(task.classes, fitted.classes))] = predicted
+    return out

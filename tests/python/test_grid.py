@@ -1,0 +1,101 @@
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+import sslmed as sm
+from sslmed import grid
+
+GRID = {
+    "target": "diagnosis",
+    "preprocessing": {"sfreq": 100, "window": 2, "patch": 0.5, "high": 45},
+    "pretrain": {"method": ["mae", "ijepa"], "encoder": "vit_tiny", "depth": 1, "epochs": 1, "batch_size": 4, "tensorboard": False},
+    "transfer": {"protocol": ["linear", "knn"], "baselines": False, "folds": 3, "bootstrap": 10},
+    "seed": [0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def people(tiny_site, tiny_clinic):
+    return {"public": tiny_site, "clinic": tiny_clinic}
+
+
+def test_all_combinations_once_and_again_nothing(people, tmp_path, monkeypatch):
+    table = grid.run(GRID, tmp_path, cohorts=people, progress=False)
+    runs = table.drop_duplicates(["seed", "pretrain.method", "transfer.protocol"])
+    assert len(runs) == 8
+    assert len(table) == 8 * 5
+    assert len(list((tmp_path / "pretrain").iterdir())) == 4  # shared by the protocols
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
+    assert "8 of 8 runs" in (tmp_path / "report.html").read_text()
+    # A value is what transfer gives by itself.
+    one = runs[(runs["seed"] == 1) & (runs["pretrain.method"] == "mae") & (runs["transfer.protocol"] == "knn")].iloc[0]
+    cell = next(c for c in grid.cells(GRID) if c["seed"] == 1 and c["pretrain"]["method"] == "mae" and c["transfer"]["protocol"] == "knn")
+    encoder = sm.nn.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
+    alone = sm.transfer(encoder, people["clinic"], "diagnosis", "knn", folds=3, bootstrap=10, baselines=False, seed=1)
+    assert one["value"] == alone.table.iloc[0]["value"]
+    monkeypatch.setattr(grid, "transfer", lambda *a, **k: pytest.fail("a run was done twice"))
+    pd.testing.assert_frame_equal(grid.run(GRID, tmp_path, cohorts=people, progress=False), table)
+
+
+def test_shards_share_out_the_runs(people, tmp_path, monkeypatch):
+    parts = [list(grid.cells(GRID, (k, 3))) for k in range(3)]
+    whole = [c["id"] for c in grid.cells(GRID)]
+    assert sorted(c["id"] for part in parts for c in part) == sorted(whole)
+    trainings = [{c["pretrain_id"] for c in part} for part in parts]
+    assert sum(map(len, trainings)) == len(set.union(*trainings)) == 4
+    assert grid.run(GRID, tmp_path, cohorts=people, shard=(0, 4), progress=False)["transfer.protocol"].nunique() == 2
+    assert "2 of 8 runs" in (tmp_path / "report.html").read_text()
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "2")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "4")
+    assert grid.shard_of_this_job() == (3, 4)
+    for wrong in ((4, 4), (-1, 2)):
+        with pytest.raises(sm.FormatError, match="expected a shard"):
+            list(grid.cells(GRID, wrong))
+
+
+def test_an_interrupted_pretraining_goes_on(people, tmp_path, monkeypatch):
+    small = GRID | {
+        "seed": 0,
+        "pretrain": GRID["pretrain"] | {"method": "mae", "epochs": 2},
+        "transfer": {"protocol": "knn", "baselines": False, "bootstrap": 10, "folds": 3},
+    }
+    whole = grid.run(small, tmp_path / "whole", cohorts=people, progress=False)
+    real = grid.pretrain
+    monkeypatch.setattr(grid, "pretrain", lambda *a, **k: real(*a, callback=lambda rows: rows[-1]["step"] < 3, checkpoint_every=1, **k))
+    with pytest.raises(KeyboardInterrupt):
+        grid.run(small, tmp_path / "cut", cohorts=people, progress=False)
+    monkeypatch.setattr(grid, "pretrain", lambda *a, **k: real(*a, checkpoint_every=1, **k))
+    assert not list((tmp_path / "cut" / "cells").iterdir())
+    pd.testing.assert_frame_equal(grid.run(small, tmp_path / "cut", cohorts=people, progress=False), whole)
+
+
+def test_the_command(people, tmp_path):
+    file = tmp_path / "grid.yaml"
+    roots = {name: os.path.commonpath(list(cohort.table["path"])) for name, cohort in people.items()}
+    settings = GRID | {"seed": 0, "pretrain": GRID["pretrain"] | {"method": "mae"}} | roots
+    file.write_text(yaml.safe_dump(settings))
+    done = subprocess.run([sys.executable, "-m", "sslmed", "grid", str(file), "--out", str(tmp_path / "out"), "--shard", "0/1"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(tmp_path / "out" / "table.parquet")) == 2 * 5
+
+
+@pytest.mark.parametrize(("change", "said"), [({"x": 1}, "found x"), ({"target": None}, "expected 'clinic' and 'target'")])
+def test_what_is_refused(change, said, people, tmp_path):
+    settings = {k: v for k, v in (GRID | change).items() if v is not None}
+    with pytest.raises(sm.FormatError, match=said):
+        grid.run(settings, tmp_path, cohorts=people)
+
+
+def test_damaged_files_are_named(tmp_path):
+    file = tmp_path / "grid.yaml"
+    with pytest.raises(sm.ReadError, match=r"grid.yaml: no such file"):
+        grid.run(file, tmp_path)
+    for text, said in (("a: [", "expected YAML"), ("- 1", "expected sections")):
+        file.write_text(text)
+        with pytest.raises(sm.FormatError, match=said):
+            grid.run(file, tmp_path)
