@@ -59,8 +59,10 @@ lint: setup-test
 ctest:
 	ctest --test-dir $(BUILD) --output-on-failure -j 2
 
+# Two at a time, each with one thread for its tensors; then those that measure time, alone and with all threads.
 pytest:
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not alone'
+	$(BIN)/python -m pytest -q -m alone
 
 stubs:
 	$(BIN)/python tools/make_stubs.py

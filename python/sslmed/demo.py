@@ -247,7 +247,7 @@ def run_demo(
     if run.interrupted:
         raise KeyboardInterrupt
     say("3/4 transfer to the clinic: diagnosis, then age as positive control")
-    results = {target: transfer(run.encoder, clinic, target, seed=seed, threads=threads) for target in ("diagnosis", "age")}
+    results = {target: transfer(run.encoder, clinic, target, pooling="regions", seed=seed, threads=threads) for target in ("diagnosis", "age")}
     say("4/4 shift between the sites")
     shifted = shift.report(public, clinic, run.encoder, by=["age", "sex", "site"], target="age", seed=seed, threads=threads)
 
@@ -261,8 +261,8 @@ def run_demo(
     sections.append(("Shift from the public site to the clinic", shifted.table, [shifted.plot()]))  # type: ignore[arg-type]
     page = out / "report.html"
     notes = [
-        f"Masked auto-encoder pretrained on {len(public)} recordings of the public site, then frozen; linear probes on "
-        f"{len(clinic)} recordings of the clinic in five groups. Chance for the diagnosis is 0.2 balanced accuracy."
+        f"Masked auto-encoder pretrained on {len(public)} recordings of the public site, then frozen; linear probes, on features "
+        f"pooled by six regions of the head, of {len(clinic)} recordings of the clinic in five groups. Chance for the diagnosis is 0.2 balanced accuracy."
     ]
     write_report(page, "sslmed demo: public EEG → pain clinic", sections, notes=notes, stamp=STAMP)
     for name, result in results.items():

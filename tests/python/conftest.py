@@ -1,3 +1,4 @@
+import importlib.util
 import os
 from pathlib import Path
 
@@ -41,15 +42,18 @@ def tiny_clinic(tmp_path_factory):
     return demo.write_cohort(root / "clinic", demo.CLINIC, 15, seconds=16, seed=3)
 
 
-@pytest.fixture(scope="session")
-def timm():
-    """timm, with a torchvision whose compiled operators this torch may not have: their names are all that importing it takes."""
-    names = ["nms", "qnms", "deform_conv2d", "_deform_conv2d_backward"]
-    names += [f"{a}{p}roi_{kind}{b}" for kind in ("align", "pool") for p in ("", "ps_") for a, b in (("", ""), ("_", "_backward"))] + ["qroi_align"]
-    library = None
-    if not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "FRAGMENT")
+def _make_torchvision_importable() -> None:
+    """timm and transformers import torchvision where it is installed. Its compiled operators may not fit this torch; their names are all it takes."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        names = ["nms", "qnms", "deform_conv2d", "_deform_conv2d_backward", "qroi_align"]
+        names += [f"{a}{p}roi_{kind}{b}" for kind in ("align", "pool") for p in ("", "ps_") for a, b in (("", ""), ("_", "_backward"))]
         for name in names:
-            library.define(f"{name}(Tensor a) -> Tensor")
-    yield pytest.importorskip("timm")
-    del library
+            _LIBRARY.define(f"{name}(Tensor a) -> Tensor")
+
+
+_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
+_make_torchvision_importable()

@@ -173,7 +173,8 @@ def test_layer_decay_groups_are_timms(positions):
         assert decays == (not name.endswith("bias") and "norm" not in name and name not in ("encoder.cls_token", "encoder.pos_embed")), name
 
 
-def test_layer_decay_groups_equal_timm(timm):
+def test_layer_decay_groups_equal_timm():
+    timm = pytest.importorskip("timm")
     from timm.optim import param_groups_layer_decay
 
     model = timm.create_model("vit_tiny_patch16_224", depth=3, num_classes=2)
@@ -188,7 +189,8 @@ def test_layer_decay_groups_equal_timm(timm):
         assert ours[name] == (pytest.approx(scale), decays), name
 
 
-def test_attentive_readout_equals_timms_pool(timm):
+def test_attentive_readout_equals_timms_pool():
+    pytest.importorskip("timm")
     from timm.layers import AttentionPoolLatent
 
     people, encoder = cohort(), Encoder("vit_tiny", PRE, depth=1)

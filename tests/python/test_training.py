@@ -138,6 +138,7 @@ def test_non_finite_loss_stops_and_keeps_the_good_checkpoint(tiny_site, tmp_path
     assert not (tmp_path / "r/encoder.safetensors").exists()
 
 
+@pytest.mark.alone
 def test_ctrl_c_saves_and_returns_within_two_seconds(tiny_site, tmp_path):
     pressed = []
 
@@ -166,6 +167,7 @@ def test_callback_can_stop_and_its_errors_come_through(tiny_site, tmp_path):
     assert list((tmp_path / "b/checkpoints").glob("step-*"))
 
 
+@pytest.mark.alone
 def test_the_interpreter_is_free_while_training(tiny_site, tmp_path):
     """Share of the time in which the loop itself holds the lock: what its callbacks take."""
     loader = sm.Loader(tiny_site, PRE, batch_size=8, drop_last=True)

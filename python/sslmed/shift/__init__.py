@@ -22,6 +22,8 @@ __all__ = ["Match", "ShiftReport", "balance", "label_shift", "match", "report"]
 
 Array = np.ndarray[Any, Any]
 
+_BASELINES = ("dummy", "band power", "random encoder")
+
 
 @dataclass
 class ShiftReport:
@@ -107,7 +109,7 @@ def report(
             (f"{target}: within {names[0]}", {}),
             (f"{target}: {names[0]} → {names[1]}", {"test": clinic}),
         ):
-            result = transfer(encoder, public, target, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
+            result = transfer(encoder, public, target, baselines=_BASELINES, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
             for _, line in result.table.iterrows():
                 lines.append({str(k): v for k, v in line.items()} | {"row": f"{row}: {line['row']}"})
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "p"])
