@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from sslmed._core import C
 
 if TYPE_CHECKING:
@@ -134,6 +137,19 @@ class Loader:
     def failures(self) -> list[tuple[int, str]]:
         """(window, message) of what could not be read in the iteration under way (``on_error="skip"``)."""
         return [] if self._running is None else list(self._running.failures)
+
+
+def in_order(source: C.EegSource, preprocessing: EegPreprocessing, *, threads: int, batch_size: int, on_error: str) -> C.Loader:
+    """A loader that gives every window of a source once, in order."""
+    sampler = C.Sampler(source, "sequential", batch_size, False, 0)
+    return C.Loader(source, C.PatchRecipe(preprocessing.patch_samples), sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
+
+
+def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np.ndarray[Any, Any]:
+    """Rows of windows [m, D] to their mean by recording [n, D]; NaN for a recording without windows."""
+    sums = torch.zeros(n, values.shape[1], dtype=torch.float64).index_add_(0, recording, values.double())
+    counts = torch.bincount(recording, minlength=n).unsqueeze(1)
+    return (sums / counts).numpy()
 
 
 def describe(source: C.Source) -> dict[str, Any]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from sslmed import io
 from sslmed._core import C, FormatError
 from sslmed.cohort import Cohort, refuse_overlap
-from sslmed.data import EegPreprocessing, Loader
+from sslmed.data import EegPreprocessing, Loader, in_order, recording_means
 from sslmed.labels import is_regression, labelled
 from sslmed.nn import Encoder, Supervised
 from sslmed.training import Interrupt, Trainer
@@ -67,13 +68,12 @@ PROTOCOLS = {
 class FineTuned:
     """A network with a head, fitted on a cohort's labels. Made by :func:`finetune` or :meth:`load`."""
 
-    def __init__(self, task: Supervised, encoder: Encoder, target: str, classes: Array, subjects: frozenset[str], options: dict[str, Any]) -> None:
+    def __init__(self, task: Supervised, encoder: Encoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
         self.task, self.encoder, self.target = task, encoder, target
         self.classes = classes
         """[classes], in the order of the predictions' columns; empty: a regression."""
-        self.subjects = subjects
-        """Who it was trained on."""
-        self._options = options
+        # Who it was trained on: a file that is handed on must not name patients.
+        self._seen, self._salt, self._options = seen, salt, options
 
     def predict(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: str = "raise") -> Array:
         """What the network says of each recording, windows averaged.
@@ -90,27 +90,29 @@ class FineTuned:
         Raises:
             ValueError: A subject of the training data is in the cohort.
         """
-        refuse_overlap(self.subjects, cohort.table["subject"])
+        known = [s for s in cohort.table["subject"].unique() if _fingerprint(s, self._salt) in self._seen]
+        refuse_overlap(known, known)
         preprocessing = self.encoder.preprocessing
         source = cohort.source(preprocessing, extra_channels=self.encoder.extra_channels)
-        sampler = C.Sampler(source, "sequential", batch_size, False, 0)
-        loader = C.Loader(source, C.PatchRecipe(preprocessing.patch_samples), sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
+        loader = in_order(source, preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.predict(self.task._handle, loader)
-        values = values.double()
         if len(self.classes):
-            values = values.softmax(1)
-        recording = source.recording_of[ids]
-        sums = torch.zeros(len(cohort), values.shape[1], dtype=torch.float64).index_add_(0, recording, values)
-        means: Array = (sums / torch.bincount(recording, minlength=len(cohort)).unsqueeze(1)).numpy()
+            values = values.double().softmax(1)
+        means = recording_means(values, source.recording_of[ids], len(cohort))
         return means if len(self.classes) else means[:, 0]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights, architecture, preprocessing and classes to one safetensors file."""
+        """Writes weights, architecture, preprocessing and classes to one safetensors file.
+
+        Training subjects are in it as salted hashes, by which :meth:`predict` knows them again: whoever has a name can check it, no name can be read.
+        """
         metadata = {
             "format": _FORMAT,
             "encoder": json.dumps(self.encoder.config | {"extra_channels": list(self.encoder.extra_channels)}),
             "preprocessing": json.dumps(asdict(self.encoder.preprocessing)),
-            "task": json.dumps({"target": self.target, "classes": self.classes.tolist(), "subjects": sorted(self.subjects), "options": self._options}),
+            "task": json.dumps(
+                {"target": self.target, "classes": self.classes.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
+            ),
         }
         io.save_safetensors(self.task.state_dict(), path, metadata)
 
@@ -126,7 +128,7 @@ class FineTuned:
             saved = json.loads(metadata["task"])
             encoder = Encoder(preprocessing=EegPreprocessing(**json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
             task = Supervised(encoder, **saved["options"])
-            out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["subjects"]), saved["options"])
+            out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["seen"]), saved["salt"], saved["options"])
             task.load_state_dict(io.load_safetensors(path))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, FormatError):
@@ -206,7 +208,13 @@ def finetune(
     if interrupt.wanted:
         raise KeyboardInterrupt
     task.eval()
-    return FineTuned(task, model, target, classes, frozenset(cohort.table["subject"]), settings)
+    salt = secrets.token_hex(16)
+    seen = frozenset(_fingerprint(s, salt) for s in cohort.table["subject"].unique())
+    return FineTuned(task, model, target, classes, seen, salt, settings)
+
+
+def _fingerprint(subject: str, salt: str) -> str:
+    return hashlib.sha256(f"{salt}{subject}".encode()).hexdigest()[:32]
 
 
 def named(options: FineTuning | str) -> FineTuning:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ def run(
     }
     if "clinic" not in people or "target" not in settings:
         raise FormatError(f"{_name(grid)}: expected 'clinic' and 'target', found {', '.join(settings)}")
+    if "pretrain" in settings and "public" not in people:
+        raise FormatError(f"{_name(grid)}: expected 'public' to pretrain on, found none")
+    # A cohort in memory has no path that would tell it from another.
+    settings |= {name: _who(cohort) for name, cohort in (cohorts or {}).items()}
     for kind in ("pretrain", "cells"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for cell in cells(settings, shard):
@@ -80,7 +85,7 @@ def run(
         target = str(settings["target"])
         result = transfer(encoder, people["clinic"], target, test=people.get("test"), seed=cell["seed"], threads=threads, **options)
         table = result.table.assign(id=cell["id"], **_columns(cell))
-        temporary = path.with_suffix(f".tmp-{os.getpid()}")
+        temporary = path.with_suffix(f".tmp-{uuid.uuid4().hex}")
         table.to_parquet(temporary, index=False)
         temporary.replace(path)  # whole, or not there
     return _collect(folder, settings)
@@ -111,7 +116,8 @@ def shard_of_this_job() -> tuple[int, int] | None:
     """(k, n) of a SLURM array job (SLURM_ARRAY_TASK_ID, _MIN and _COUNT), or None outside of one."""
     if "SLURM_ARRAY_TASK_ID" not in os.environ:
         return None
-    return int(os.environ["SLURM_ARRAY_TASK_ID"]) - int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0)), int(os.environ["SLURM_ARRAY_TASK_COUNT"])
+    place = int(os.environ["SLURM_ARRAY_TASK_ID"]) - int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
+    return place // int(os.environ.get("SLURM_ARRAY_TASK_STEP", 1)), int(os.environ["SLURM_ARRAY_TASK_COUNT"])
 
 
 def _read(grid: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
@@ -134,6 +140,10 @@ def _read(grid: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
 def _cohort(base: Path, settings: Mapping[str, Any], section: str) -> Cohort:
     path = base / str(settings[section])
     return Cohort.from_bids(path) if path.is_dir() else Cohort.from_table(path)
+
+
+def _who(cohort: Cohort) -> list[Any]:
+    return [cohort.name, len(cohort), hashlib.sha256("\n".join(cohort.table["subject"] + cohort.table["path"].astype(str)).encode()).hexdigest()[:16]]
 
 
 def _product(section: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -179,7 +189,7 @@ def _collect(folder: Path, settings: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.concat(done, ignore_index=True)
     last = ["row", "metric", "value", "low", "high", "n_subjects"]
     table = table[[c for c in table.columns if c not in (*last, "id")] + last]
-    temporary = folder / f"{_TABLE}.tmp-{os.getpid()}"
+    temporary = folder / f"{_TABLE}.tmp-{uuid.uuid4().hex}"  # of any job, on any machine
     table.to_parquet(temporary, index=False)
     temporary.replace(folder / _TABLE)
     from sslmed.report import write_report

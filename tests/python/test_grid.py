@@ -33,7 +33,8 @@ def test_all_combinations_once_and_again_nothing(people, tmp_path, monkeypatch):
     assert "8 of 8 runs" in (tmp_path / "report.html").read_text()
     # A value is what transfer gives by itself.
     one = runs[(runs["seed"] == 1) & (runs["pretrain.method"] == "mae") & (runs["transfer.protocol"] == "knn")].iloc[0]
-    cell = next(c for c in grid.cells(GRID) if c["seed"] == 1 and c["pretrain"]["method"] == "mae" and c["transfer"]["protocol"] == "knn")
+    known = GRID | {name: grid._who(cohort) for name, cohort in people.items()}
+    cell = next(c for c in grid.cells(known) if c["seed"] == 1 and c["pretrain"]["method"] == "mae" and c["transfer"]["protocol"] == "knn")
     encoder = sm.nn.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
     alone = sm.transfer(encoder, people["clinic"], "diagnosis", "knn", folds=3, bootstrap=10, baselines=False, seed=1)
     assert one["value"] == alone.table.iloc[0]["value"]
@@ -53,9 +54,26 @@ def test_shards_share_out_the_runs(people, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "2")
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "4")
     assert grid.shard_of_this_job() == (3, 4)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "8")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_STEP", "2")
+    assert grid.shard_of_this_job() == (3, 4)
     for wrong in ((4, 4), (-1, 2)):
         with pytest.raises(sm.FormatError, match="expected a shard"):
             list(grid.cells(GRID, wrong))
+
+
+def test_other_people_are_another_run(people, tmp_path, tiny_site):
+    """What is done is done of a cohort, not of a folder name."""
+    small = GRID | {"seed": 0, "pretrain": GRID["pretrain"] | {"method": "mae"}, "transfer": GRID["transfer"] | {"protocol": "knn", "folds": 2}}
+    grid.run(small, tmp_path, cohorts=people, progress=False)
+    fewer = people | {"clinic": people["clinic"].subset(range(1, 15))}
+    small["target"] = "sex"
+    grid.run(small, tmp_path, cohorts=people, progress=False)
+    grid.run(small, tmp_path, cohorts=fewer, progress=False)
+    assert len(list((tmp_path / "cells").iterdir())) == 3
+    assert len(list((tmp_path / "pretrain").iterdir())) == 1
+    with pytest.raises(sm.FormatError, match="expected 'public' to pretrain on"):
+        grid.run(small, tmp_path, cohorts={"clinic": people["clinic"]})
 
 
 def test_an_interrupted_pretraining_goes_on(people, tmp_path, monkeypatch):

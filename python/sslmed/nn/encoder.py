@@ -12,7 +12,7 @@ import torch
 
 from sslmed import io
 from sslmed._core import C, FormatError
-from sslmed.data import EegPreprocessing
+from sslmed.data import EegPreprocessing, in_order
 from sslmed.nn.vit import VisionTransformer
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ class Encoder(VisionTransformer):
             Features [n, D] float32 ([n, 6 · D] with "regions"), and the recording number [n] int64 of each window.
         """
         source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
-        sampler = C.Sampler(source, "sequential", batch_size, False, 0)
-        recipe = C.PatchRecipe(self.preprocessing.patch_samples)
-        loader = C.Loader(source, recipe, sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
+        loader = in_order(source, self.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.encode(self._handle, loader, pooling)
         return values, source.recording_of[ids]
 

@@ -59,7 +59,7 @@ class TransferResult:
         metric = metric or str(self.table["metric"].iloc[0])
         values = self.people[by].reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(values) and values.nunique() > 10:
-            values = pd.qcut(values, bins) if isinstance(bins, int) else pd.cut(values, list(bins))
+            values = pd.qcut(values, bins, duplicates="drop") if isinstance(bins, int) else pd.cut(values, list(bins))
         truth, subjects = self.predictions["truth"].to_numpy(), self.predictions["subject"].to_numpy()
         lower_is_worse = metric not in ("mae", "brier")
         lines = []

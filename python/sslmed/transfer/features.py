@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.signal import welch
 
 from sslmed.cohort import Cohort
-from sslmed.data import EegPreprocessing
+from sslmed.data import EegPreprocessing, recording_means
 from sslmed.nn import Encoder
 from sslmed.transforms import standard_name
 
-__all__ = ["BANDS", "band_power", "common_channels", "covariances", "encoder_features", "handcrafted", "recording_means"]
+__all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "common_channels", "covariances", "encoder_features", "handcrafted"]
 
 Array = np.ndarray[Any, Any]
 
 BANDS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
 """Hz."""
 
-
-def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> Array:
-    """Window features [m, D] to their mean by recording [n, D]; NaN for a recording without windows."""
-    sums = torch.zeros(n, values.shape[1], dtype=torch.float64).index_add_(0, recording, values.double())
-    counts = torch.bincount(recording, minlength=n).unsqueeze(1)
-    return (sums / counts).numpy()
+_SFREQ = 100.0  # holds all bands
 
 
 def encoder_features(encoder: Encoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
@@ -41,116 +35,102 @@ def common_channels(*cohorts: Cohort) -> list[str]:
     return sorted(str(c) for c in set.intersection(*sets))
 
 
-def _windows(cohort: Cohort, channels: list[str] | None, what: str) -> Iterator[tuple[int, Array]]:
-    """(recording, [channels, 400] µV at 100 Hz) of every window of 4 s in which all channels carry a signal.
+def classical(cohort: Cohort, names: Collection[str], channels: list[str] | None = None) -> dict[str, Array]:
+    """The classical rows' features, each window read once for all of them.
 
-    The signal as it is, without re-scaling: power is what classical features measure.
+    The signal is taken at 100 Hz in µV without re-scaling, because power is what is measured, in windows of 4 s in which all channels carry one.
+
+    Args:
+        cohort: The recordings.
+        names: Of :data:`CLASSICAL`.
+        channels: 10-05 names to use; those that all recordings share when not given.
+
+    Returns:
+        By name: "band power" [recordings, channels * 5], "handcrafted" [recordings, channels * 15], "riemann" [recordings, channels, channels].
 
     Raises:
-        ValueError: No channel, or a recording without such a window.
+        ValueError: The recordings share no channel, or one has no window in which all of them carry a signal.
     """
     channels = common_channels(cohort) if channels is None else channels
     if not channels:
-        raise ValueError(f"{cohort.name}: {what} needs channels that all recordings share, and there are none")
-    preprocessing = EegPreprocessing(sfreq=100.0, window=4.0, patch=1.0, low=0.5, high=48.0, scale="none", clip=0.0)
-    source = cohort.source(preprocessing)
+        raise ValueError(f"{cohort.name}: {', '.join(names)} needs channels that all recordings share, and there are none")
+    source = cohort.source(EegPreprocessing(sfreq=_SFREQ, window=4.0, patch=1.0, low=0.5, high=48.0, scale="none", clip=0.0))
     recording = source.recording_of.tolist()
-    names = [[standard_name(c) for c in names] for names, _ in cohort.channels()]
-    seen = np.zeros(len(cohort), bool)
-    for i in range(len(source)):
+    present_in = [[c for c in map(standard_name, found) if c is not None] for found, _ in cohort.channels()]
+    sums: dict[str, list[Any]] = {name: [0.0] * len(cohort) for name in names}
+    counts = [0] * len(cohort)
+    for i, r in enumerate(recording):
         values, _ = source.sample(i)
-        present = [c for c in names[recording[i]] if c is not None]
-        if values.shape[0] != len(present):
+        if values.shape[0] != len(present_in[r]):
             continue  # a channel was flat in this window; the others describe the recording
-        seen[recording[i]] = True
-        yield recording[i], values[[present.index(c) for c in channels]].double().numpy()
-    if not seen.all():
-        bad = cohort.table["path"].iloc[int(np.argmin(seen))]
+        x = values[[present_in[r].index(c) for c in channels]].double().numpy()
+        frequency, power = welch(x, fs=_SFREQ, nperseg=200)
+        counts[r] += 1
+        for name in names:
+            sums[name][r] = sums[name][r] + CLASSICAL[name](x, frequency, power)
+    if 0 in counts:
+        bad = cohort.table["path"].iloc[counts.index(0)]
         raise ValueError(f"{bad}: no window in which all of {', '.join(channels)} carry a signal")
+    means = {name: np.stack([total / n for total, n in zip(sums[name], counts, strict=True)]) for name in names}
+    if "riemann" in means:
+        samples = round(4.0 * _SFREQ)
+        means["riemann"] = np.stack([_shrunk(c, n * samples) for c, n in zip(means["riemann"], counts, strict=True)])
+    return means
 
 
-def _means(cohort: Cohort, channels: list[str] | None, what: str, feature: Callable[[Array], Array]) -> Array:
-    """[recordings, …]: a feature of windows, averaged."""
-    sums: dict[int, Array] = {}
-    counts = np.zeros(len(cohort))
-    for recording, x in _windows(cohort, channels, what):
-        value = feature(x)
-        sums[recording] = sums[recording] + value if recording in sums else value
-        counts[recording] += 1
-    return np.stack([sums[r] / counts[r] for r in range(len(cohort))])
+def band_power(cohort: Cohort, channels: list[str] | None = None) -> Array:
+    """[recordings, channels * bands]: log10 power in µV² of each band of :data:`BANDS` (Welch, 2 s segments). As :func:`classical`."""
+    return classical(cohort, ["band power"], channels)["band power"]
 
 
-def _band_powers(x: Array) -> Array:
-    """[channels, bands] log10 µV² of [channels, 400] at 100 Hz."""
-    frequency, power = welch(x, fs=100.0, nperseg=200)
+def handcrafted(cohort: Cohort, channels: list[str] | None = None) -> Array:
+    """[recordings, channels * 15] by channel: log band powers and each band's share of their sum, spectral entropy, the frequency of the alpha band's
+    peak, and Hjorth's activity (logarithm), mobility and complexity (Electroenceph. clin. Neurophysiol. 1970). As :func:`classical`.
+    """
+    return classical(cohort, ["handcrafted"], channels)["handcrafted"]
+
+
+def covariances(cohort: Cohort, channels: list[str] | None = None) -> Array:
+    """[recordings, C, C] covariance of channels in µV², shrunk to full rank (oracle approximating shrinkage, Chen et al., arXiv 0907.4698). As
+    :func:`classical`.
+    """
+    return classical(cohort, ["riemann"], channels)["riemann"]
+
+
+def _log_bands(frequency: Array, power: Array) -> Array:
     bands = [power[:, (frequency >= low) & (frequency < high)].mean(axis=1) for low, high in BANDS.values()]
     logs: Array = np.log10(np.stack(bands, axis=1) + 1e-12)
     return logs
 
 
-def band_power(cohort: Cohort, channels: list[str] | None = None) -> Array:
-    """[recordings, channels * bands]: log10 power in µV² of each band of :data:`BANDS` (Welch, 2 s segments).
-
-    Args:
-        cohort: The recordings.
-        channels: 10-05 names to use; those that all recordings share when not given.
-
-    Raises:
-        ValueError: The recordings share no channel, or one has no window in which all of them carry a signal.
-    """
-    return _means(cohort, channels, "band power", lambda x: _band_powers(x).ravel())
+def _band_power(x: Array, frequency: Array, power: Array) -> Array:
+    return _log_bands(frequency, power).ravel()
 
 
-def handcrafted(cohort: Cohort, channels: list[str] | None = None) -> Array:
-    """[recordings, channels * 15] of classical features, by channel: log band powers and each band's share of their sum, spectral entropy, the
-    frequency of the alpha band's peak, and Hjorth's activity (logarithm), mobility and complexity (Electroenceph. clin. Neurophysiol. 1970).
-
-    Args:
-        cohort: The recordings.
-        channels: As :func:`band_power`.
-
-    Raises:
-        ValueError: As :func:`band_power`.
-    """
-
-    def of_window(x: Array) -> Array:
-        powers = _band_powers(x)
-        share = 10**powers / (10**powers).sum(axis=1, keepdims=True)
-        frequency, power = welch(x, fs=100.0, nperseg=200)
-        inside = (frequency >= 1) & (frequency < 45)
-        p = power[:, inside] / power[:, inside].sum(axis=1, keepdims=True)
-        entropy = -(p * np.log(p + 1e-12)).sum(axis=1)
-        alpha = (frequency >= BANDS["alpha"][0]) & (frequency < BANDS["alpha"][1])
-        peak = frequency[alpha][power[:, alpha].argmax(axis=1)]
-        first, second = np.diff(x, axis=1), np.diff(x, n=2, axis=1)
-        activity, slope, bend = (part.var(axis=1) + 1e-12 for part in (x, first, second))
-        mobility = np.sqrt(slope / activity)
-        hjorth = [np.log10(activity), mobility, np.sqrt(bend / slope) / mobility]
-        return np.column_stack([powers, share, entropy, peak, *hjorth]).ravel()
-
-    return _means(cohort, channels, "a handcrafted feature", of_window)
+def _handcrafted(x: Array, frequency: Array, power: Array) -> Array:
+    logs = _log_bands(frequency, power)
+    share = 10**logs / (10**logs).sum(axis=1, keepdims=True)
+    inside = (frequency >= 1) & (frequency < 45)
+    p = power[:, inside] / power[:, inside].sum(axis=1, keepdims=True)
+    entropy = -(p * np.log(p + 1e-12)).sum(axis=1)
+    alpha = (frequency >= BANDS["alpha"][0]) & (frequency < BANDS["alpha"][1])
+    peak = frequency[alpha][power[:, alpha].argmax(axis=1)]
+    activity, slope, bend = (part.var(axis=1) + 1e-12 for part in (x, np.diff(x, axis=1), np.diff(x, n=2, axis=1)))
+    mobility = np.sqrt(slope / activity)
+    hjorth = [np.log10(activity), mobility, np.sqrt(bend / slope) / mobility]
+    return np.column_stack([logs, share, entropy, peak, *hjorth]).ravel()
 
 
-def covariances(cohort: Cohort, channels: list[str] | None = None) -> Array:
-    """[recordings, C, C] covariance of channels in µV², shrunk to full rank (oracle approximating shrinkage, Chen et al., arXiv 0907.4698).
+def _covariance(x: Array, frequency: Array, power: Array) -> Array:
+    x = x - x.mean(axis=1, keepdims=True)
+    return np.asarray(x @ x.T / x.shape[1])
 
-    Args:
-        cohort: The recordings.
-        channels: As :func:`band_power`.
 
-    Raises:
-        ValueError: As :func:`band_power`.
-    """
-    sums: dict[int, Array] = {}
-    samples = np.zeros(len(cohort))
-    for recording, x in _windows(cohort, channels, "a covariance"):
-        x = x - x.mean(axis=1, keepdims=True)
-        sums[recording] = sums.get(recording, 0) + x @ x.T
-        samples[recording] += x.shape[1]
-    out = []
-    for recording, n in enumerate(samples):
-        covariance = sums[recording] / n
-        c, trace, square = len(covariance), np.trace(covariance), (covariance**2).sum()
-        rho = min(1.0, ((1 - 2 / c) * square + trace**2) / ((n + 1 - 2 / c) * (square - trace**2 / c))) if c > 1 else 0.0
-        out.append((1 - rho) * covariance + rho * trace / c * np.eye(c))
-    return np.stack(out)
+def _shrunk(covariance: Array, n: int) -> Array:
+    c, trace, square = len(covariance), np.trace(covariance), (covariance**2).sum()
+    rho = min(1.0, ((1 - 2 / c) * square + trace**2) / ((n + 1 - 2 / c) * (square - trace**2 / c))) if c > 1 else 0.0
+    return np.asarray((1 - rho) * covariance + rho * trace / c * np.eye(c))
+
+
+CLASSICAL: dict[str, Callable[[Array, Array, Array], Array]] = {"band power": _band_power, "handcrafted": _handcrafted, "riemann": _covariance}
+"""Of a window: signal [channels, samples], frequencies, and power [channels, frequencies]."""

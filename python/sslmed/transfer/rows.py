@@ -68,7 +68,6 @@ def predict_rows(
     rows: dict[str, Array] = {}
     # Pipelines that are no networks go with the linear probe where a network is trained.
     classical = "linear" if isinstance(protocol, FineTuning) or protocol in PROTOCOLS else protocol
-    shared = features.common_channels(*([task.cohort] if task.test is None else [task.cohort, task.test]))
 
     def both(make: Callable[[Cohort], Array]) -> tuple[Array, Array | None]:
         return make(task.cohort), None if task.test is None else make(task.test)
@@ -80,12 +79,15 @@ def predict_rows(
 
     if "dummy" in baselines:
         score("dummy", "dummy", *both(lambda c: np.zeros((len(c), 1))))
-    if "band power" in baselines:
-        score("band power", classical, *both(lambda c: features.band_power(c, shared)), adapt=adaptation, corrected=bias_correction)
-    if "handcrafted" in baselines:
-        score("handcrafted", "forest", *both(lambda c: features.handcrafted(c, shared)))
-    if "riemann" in baselines:
-        score("riemann", "linear", *both(lambda c: features.covariances(c, shared)), adapt=adaptation)
+    if wanted := [name for name in features.CLASSICAL if name in baselines]:
+        shared = features.common_channels(*([task.cohort] if task.test is None else [task.cohort, task.test]))
+        here = features.classical(task.cohort, wanted, shared)
+        there = None if task.test is None else features.classical(task.test, wanted, shared)
+        probes = {"band power": classical, "handcrafted": "forest", "riemann": "linear"}
+        for name in wanted:
+            corrected = bias_correction and name == "band power"
+            adapt = "none" if name == "handcrafted" else adaptation  # a forest has no use for another scale or covariance
+            score(name, probes[name], here[name], None if there is None else there[name], adapt=adapt, corrected=corrected)
     if encoder is None:
         return rows
     if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
@@ -111,10 +113,10 @@ def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None
     for part in (x, x_test):
         if part is not None and not np.isfinite(part).all():
             raise ValueError(f"{name}: a recording has no usable window, so it cannot be scored; leave it out of the cohort")
-    labels = task.shuffled if shuffled else lambda rows: task.y[rows]
     if x_test is None:
+        labels = task.shuffled if shuffled else None
         return evaluate.cross_predict(x, task.y, task.groups, task.plan, protocol, task.regression, labels=labels, seed=task.seed)
-    y = labels(np.arange(len(task.y)))
+    y = task.shuffled(np.arange(len(task.y))) if shuffled else task.y
     return evaluate.fit_predict(x, y, task.groups, x_test, task.classes, protocol, task.regression, adaptation=adaptation, seed=task.seed)
 
 
