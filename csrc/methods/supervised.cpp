@@ -188,7 +188,7 @@ Loss Supervised::loss(const data::Batch& batch, const Step& step) {
   loss.parts.emplace_back("domain_loss", domain.detach());
   loss.total = loss.total + domain;
   loss.weight = static_cast<double>(view.slots.size());
-  loss.per_sample = {};
+  loss.per_sample = at::Tensor();
   return loss;
 }
 
