@@ -123,18 +123,20 @@ data::MaskMode mask_of(const std::string& name) {
   if (name == "random") return data::MaskMode::kRandom;
   if (name == "time") return data::MaskMode::kTime;
   if (name == "channel") return data::MaskMode::kChannel;
+  if (name == "space") return data::MaskMode::kSpace;
   if (name == "multiblock") return data::MaskMode::kMultiblock;
   if (name == "multiblock_exact") return data::MaskMode::kMultiblockExact;
-  TORCH_CHECK_VALUE(false, "mask must be 'none', 'random', 'time', 'channel', 'multiblock' or 'multiblock_exact', got '", name, "'");
+  TORCH_CHECK_VALUE(false, "mask must be 'none', 'random', 'time', 'channel', 'space', 'multiblock' or 'multiblock_exact', got '", name, "'");
 }
 
 void bind_data(py::module_& m) {
   py::class_<data::Recipe, std::shared_ptr<data::Recipe>>(m, "Recipe");
   py::class_<data::PatchRecipe, data::Recipe, std::shared_ptr<data::PatchRecipe>>(m, "PatchRecipe")
-      .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block) {
-             return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block});
+      .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block, double radius, bool complementary) {
+             return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block, radius, complementary});
            }),
-           py::arg("patch"), py::arg("mask") = "none", py::arg("ratio") = 0.5, py::arg("block") = 2);
+           py::arg("patch"), py::arg("mask") = "none", py::arg("ratio") = 0.5, py::arg("block") = 2, py::arg("radius") = 30.0,
+           py::arg("complementary") = false);
 
   py::class_<Spec>(m, "RecordingSpec")
       .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,

@@ -31,7 +31,8 @@ void bind_supervised(py::module_& m) {
   py::class_<Supervised, methods::Objective, std::shared_ptr<Supervised>> task(m, "Supervised");
   task.def(py::init([](std::shared_ptr<VisionTransformer> encoder, const std::string& target, std::int64_t classes, std::vector<double> class_weights,
                        double label_smoothing, double mean, double scale, const std::string& readout, std::int64_t readout_heads, const std::string& tuned,
-                       double layer_decay, double drop_path, std::uint64_t seed) {
+                       double layer_decay, double drop_path, std::int64_t groups, double group_step, std::int64_t domains, double domain_weight,
+                       std::uint64_t seed) {
              SupervisedOptions options;
              options.target = target;
              options.classes = classes;
@@ -44,12 +45,17 @@ void bind_supervised(py::module_& m) {
              options.tuned = tuned_of(tuned);
              options.layer_decay = layer_decay;
              options.drop_path = drop_path;
+             options.groups = groups;
+             options.group_step = group_step;
+             options.domains = domains;
+             options.domain_weight = domain_weight;
              options.seed = seed;
              options.recipe.patch = encoder->config().patch_size.back();
              return std::make_shared<Supervised>(std::move(encoder), options);
            }),
            py::kw_only(), py::arg("encoder"), py::arg("target"), py::arg("classes"), py::arg("class_weights"), py::arg("label_smoothing"), py::arg("mean"),
-           py::arg("scale"), py::arg("readout"), py::arg("readout_heads"), py::arg("tuned"), py::arg("layer_decay"), py::arg("drop_path"), py::arg("seed"))
+           py::arg("scale"), py::arg("readout"), py::arg("readout_heads"), py::arg("tuned"), py::arg("layer_decay"), py::arg("drop_path"),
+           py::arg("groups") = 0, py::arg("group_step") = 0.01, py::arg("domains") = 0, py::arg("domain_weight") = 0.1, py::arg("seed") = 0)
       .def(
           "forward_tokens",
           [](const Supervised& self, const at::Tensor& values, const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra,
@@ -60,11 +66,11 @@ void bind_supervised(py::module_& m) {
           py::arg("values"), py::arg("coords"), py::arg("extra"), py::arg("lengths"), py::arg("keep") = py::none())
       .def(
           "loss",
-          [](Supervised& self, const data::Batch& batch) {
+          [](Supervised& self, const data::Batch& batch, std::int64_t step, std::int64_t total) {
             const py::gil_scoped_release release;
-            return self.loss(batch, {}).total;
+            return self.loss(batch, {step, total}).total;
           },
-          py::arg("batch"));
+          py::arg("batch"), py::arg("step") = 0, py::arg("total") = 0);
   mirror(task);
 }
 
@@ -84,17 +90,17 @@ void bind_methods(py::module_& m) {
   py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");
   mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t decoder_dim, std::int64_t decoder_depth, std::int64_t decoder_heads,
                       const std::string& target, std::int64_t target_bins, bool norm_target, const std::string& mask, double ratio, std::int32_t block,
-                      std::uint64_t seed) {
+                      double radius, bool complementary, std::uint64_t seed) {
             TORCH_CHECK_VALUE(target == "signal" || target == "spectrum", "target must be 'signal' or 'spectrum', got '", target, "'");
             methods::MaeOptions options{
                 decoder_dim, decoder_depth, decoder_heads, target == "signal" ? methods::Target::kSignal : methods::Target::kSpectrum, target_bins, norm_target,
                 {}};
-            options.recipe = {encoder->config().patch_size.back(), mask_of(mask), ratio, block};
+            options.recipe = {encoder->config().patch_size.back(), mask_of(mask), ratio, block, radius, complementary};
             return std::make_shared<Mae>(std::move(encoder), options, seed);
           }),
           py::arg("encoder"), py::arg("decoder_dim"), py::arg("decoder_depth"), py::arg("decoder_heads"), py::arg("target") = "signal",
           py::arg("target_bins") = 1, py::arg("norm_target") = true, py::arg("mask") = "random", py::arg("ratio") = 0.75, py::arg("block") = 2,
-          py::arg("seed") = 0)
+          py::arg("radius") = 30.0, py::arg("complementary") = false, py::arg("seed") = 0)
       .def(
           "forward_dense",
           [](const Mae& self, const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) {

@@ -17,7 +17,9 @@ struct Item {
 
 PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Item>& items, BufferPool& pool) {
   // Equal lengths side by side; the sampler's order among equals, so that the result does not depend on threads.
-  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.view->count < b.view->count; });
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    return a.view->count != b.view->count ? a.view->count < b.view->count : a.view->keep.size() < b.view->keep.size();
+  });
   PatchBatch batch;
   batch.role = role;
   batch.embedding = embedding;

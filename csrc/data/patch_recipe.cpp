@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "masking/mask.h"
 #include "masking/multiblock_mask.h"
+#include "masking/space_mask.h"
 
 namespace sslmed::data {
 namespace {
@@ -21,6 +22,8 @@ PatchRecipe::PatchRecipe(const PatchRecipeOptions& options) : options_(options) 
   if (options.patch < 2) throw ValueError("a patch needs at least 2 samples, got " + std::to_string(options.patch));
   if (options.mask != MaskMode::kNone && !is_multiblock(options.mask) && !(options.ratio > 0 && options.ratio < 1))
     throw ValueError("a mask ratio must be within (0, 1), got " + std::to_string(options.ratio));
+  if (options.complementary && (options.mask == MaskMode::kNone || is_multiblock(options.mask)))
+    throw ValueError("complementary masks are for masks of single tokens and blocks of them, not for none or multi-block ones");
 }
 
 void PatchRecipe::multiblock(PatchView& view, const ElectrodeSpace& space, std::int64_t steps, const Draw& draw) const {
@@ -76,6 +79,8 @@ std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const 
     masking::Mask mask;
     if (options_.mask == MaskMode::kRandom) {
       mask = masking::random_mask(view.count, keep, draw);
+    } else if (options_.mask == MaskMode::kSpace) {
+      mask = masking::space_mask({view.coords.data(), view.grid.data(), view.count}, keep, options_.radius, options_.block, draw);
     } else {
       std::vector<std::int32_t> axis(n);
       for (std::size_t i = 0; i < n; ++i) axis[i] = view.grid[2 * i + (options_.mask == MaskMode::kTime ? 1 : 0)];
@@ -85,6 +90,10 @@ std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const 
     view.masked = std::move(mask.masked);
   }
   std::vector<PatchView> views;
+  if (options_.complementary) {
+    views.push_back(view);
+    std::swap(views.back().keep, views.back().masked);
+  }
   views.push_back(std::move(view));
   return views;
 }

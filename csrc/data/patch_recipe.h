@@ -6,13 +6,16 @@
 
 namespace sslmed::data {
 
-enum class MaskMode { kNone, kRandom, kTime, kChannel, kMultiblock, kMultiblockExact };
+enum class MaskMode { kNone, kRandom, kTime, kChannel, kSpace, kMultiblock, kMultiblockExact };
 
 struct PatchRecipeOptions {
   std::int64_t patch = 200;  // samples
   MaskMode mask = MaskMode::kNone;
   double ratio = 0.5;      // of the tokens hidden; not with blocks
-  std::int32_t block = 2;  // patches (kTime) or channels (kChannel) that are hidden together
+  std::int32_t block = 2;  // patches (kTime, kSpace) or channels (kChannel) that are hidden together
+  double radius = 30;      // mm: how far from its centre a block reaches over the head (kSpace)
+  // A second view of each sample, which sees what the first one hides: every token is both seen and restored.
+  bool complementary = false;
 };
 
 class PatchRecipe : public Recipe {

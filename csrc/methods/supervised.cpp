@@ -31,6 +31,9 @@ Supervised::Supervised(std::shared_ptr<nn::VisionTransformer> encoder, const Sup
   TORCH_CHECK_VALUE(options.layer_decay > 0 && options.layer_decay <= 1, "layer_decay must be within (0, 1], got ", options.layer_decay);
   TORCH_CHECK_VALUE(options.drop_path >= 0 && options.drop_path < 1, "drop_path must be within [0, 1), got ", options.drop_path);
   TORCH_CHECK_VALUE(options.scale > 0 && std::isfinite(options.scale) && std::isfinite(options.mean), "a regressed target needs a finite mean and a scale > 0");
+  TORCH_CHECK_VALUE(options.groups == 0 || (options.groups >= 2 && options.group_step > 0), "groups need two at least, and a step > 0");
+  TORCH_CHECK_VALUE(options.domains == 0 || (options.domains >= 2 && options.domain_weight >= 0), "domains need two at least, and no negative weight");
+  TORCH_CHECK_VALUE(options.domains == 0 || options.tuned != Tuned::kNothing, "features of an encoder that is not tuned cannot be made alike");
   TORCH_CHECK_VALUE(options.readout != Readout::kClassToken || config.class_token, "this encoder has no class token to read; use the mean");
   TORCH_CHECK_VALUE(options.tuned != Tuned::kAdapters || config.lora.rank > 0, "this encoder has no adapters: make it with a lora_rank");
   if (options.readout == Readout::kAttentive) {
@@ -43,6 +46,13 @@ Supervised::Supervised(std::shared_ptr<nn::VisionTransformer> encoder, const Sup
   {
     const c10::NoGradGuard guard;
     head_->weight.mul_(0.01);  // nearly the same answer for all at first: the head moves before the encoder does
+  }
+  if (options.groups > 0) group_weights_ = register_buffer("group_weights", at::full({options.groups}, 1.0 / static_cast<double>(options.groups), at::kDouble));
+  if (options.domains > 0) {
+    domain_hidden_ = register_module("domain_hidden", std::make_shared<nn::Linear>(config.dim, config.dim));
+    domain_head_ = register_module("domain_head", std::make_shared<nn::Linear>(config.dim, options.domains));
+    nn::initialise(*domain_hidden_, options.seed + 3);
+    nn::initialise(*domain_head_, options.seed + 4);
   }
   register_module("encoder", encoder_);
   for (auto& item : encoder_->named_parameters()) {
@@ -91,43 +101,94 @@ at::Tensor Supervised::drop_paths(const data::Batch& batch, const data::PatchBat
   return keep.to(view.values.device());
 }
 
-at::Tensor Supervised::forward(const nn::PatchTokens& tokens, const at::Tensor& keep) const {
+at::Tensor Supervised::read(const nn::PatchTokens& tokens, const at::Tensor& keep) const {
   const auto encoded = encoder_->forward_tokens(tokens, keep);
-  at::Tensor pooled = encoded.pooled;
-  if (options_.readout == Readout::kClassToken) pooled = nn::first_rows(encoded.tokens, encoded.lengths);
-  if (pool_) pooled = pool_->forward(encoded.patches(), nn::layout_of(tokens.lengths));
-  const auto out = head_->forward(pooled);
-  if (options_.classes > 0) return out;
-  return out * options_.scale + options_.mean;
+  if (pool_) return pool_->forward(encoded.patches(), nn::layout_of(tokens.lengths));
+  return options_.readout == Readout::kClassToken ? nn::first_rows(encoded.tokens, encoded.lengths) : encoded.pooled;
 }
 
-Loss Supervised::loss(const data::Batch& batch, const Step&) {
-  TORCH_CHECK_VALUE(batch.patches.size() == 1, "a task takes batches of one embedding");
-  const auto found = batch.targets.find(options_.target);
-  TORCH_CHECK_VALUE(found != batch.targets.end(), "the samples have no target '", options_.target, "'");
-  const auto& view = batch.patches[0];
-  const auto truth = found->second.index_select(0, at::tensor(view.slots, at::kLong));
-  TORCH_CHECK_VALUE(truth.isfinite().all().item<bool>(), "a sample without a value of '", options_.target, "'; leave it out");
-  auto out = forward(tokens_of(view), drop_paths(batch, view));
-  out = out.to(out.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);  // in full precision under autocast
-  Loss loss;
-  loss.weight = static_cast<double>(truth.size(0));
-  if (options_.classes == 0) {
-    const auto target = truth.to(out.options()).unsqueeze(1);
-    loss.per_sample = ((out - target) / options_.scale).square().squeeze(1);
-    loss.total = loss.per_sample.mean();
-    return loss;
-  }
+at::Tensor Supervised::answer(const at::Tensor& pooled) const {
+  const auto out = head_->forward(pooled);
+  return options_.classes > 0 ? out : out * options_.scale + options_.mean;
+}
+
+at::Tensor Supervised::forward(const nn::PatchTokens& tokens, const at::Tensor& keep) const { return answer(read(tokens, keep)); }
+
+at::Tensor Supervised::losses(const at::Tensor& out, const at::Tensor& truth, const at::Tensor& weights) const {
+  if (options_.classes == 0) return ((out.squeeze(1) - truth.to(out.options())) / options_.scale).square();
   const auto number = truth.to(at::kLong);
   TORCH_CHECK_VALUE(number.ge(0).logical_and(number.lt(options_.classes)).all().item<bool>(), "'", options_.target, "' must number ", options_.classes,
                     " classes from 0, got ", number.min().item<std::int64_t>(), " to ", number.max().item<std::int64_t>());
-  const auto label = number.to(out.device());
-  at::Tensor weights;
-  if (!options_.class_weights.empty()) {
-    weights = at::tensor(options_.class_weights, out.options());
-    loss.weight = weights.index_select(0, label).sum().item<double>();  // that the mean is taken over
+  return at::cross_entropy_loss(out, number.to(out.device()), weights, at::Reduction::None, -100, options_.label_smoothing);
+}
+
+// The sum over groups of their weight times their mean loss, over all ranks; weights are moved first, as the paper does.
+at::Tensor Supervised::robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double& weight) {
+  const auto mine = at::zeros({2, options_.groups}, losses.options().dtype(at::kDouble).requires_grad(false));
+  mine[0].index_add_(0, group, losses.detach().to(at::kDouble));
+  mine[1].index_add_(0, group, at::ones_like(mine[0]).index_select(0, group));
+  const auto all = comm.all_gather(mine.unsqueeze(0)).sum(0);
+  const auto counts = all[1];
+  if (is_training()) {
+    const c10::NoGradGuard guard;
+    group_weights_.mul_((options_.group_step * all[0] / counts.clamp_min(1)).exp()).div_(group_weights_.sum());
   }
-  loss.total = at::cross_entropy_loss(out, label, weights, at::Reduction::Mean, -100, options_.label_smoothing);
+  // So that the mean over ranks, each weighed by its samples, is the sum over groups.
+  const double total = counts.sum().item<double>();
+  const auto factor = (group_weights_ / counts.clamp_min(1)).index_select(0, group).to(losses.scalar_type()) * (total / weight);
+  return (losses * factor).sum();
+}
+
+Loss Supervised::loss(const data::Batch& batch, const Step& step) {
+  TORCH_CHECK_VALUE(batch.patches.size() == 1, "a task takes batches of one embedding");
+  const auto& view = batch.patches[0];
+  const auto slots = at::tensor(view.slots, at::kLong);
+  const auto column = [&](const std::string& name) {
+    const auto found = batch.targets.find(name);
+    TORCH_CHECK_VALUE(found != batch.targets.end(), "the samples have no target '", name, "'");
+    return found->second.index_select(0, slots);
+  };
+  auto truth = column(options_.target);
+  const auto full = [](const at::Tensor& x) { return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat); };  // under autocast too
+  const auto pooled = read(tokens_of(view), drop_paths(batch, view));
+  auto out = full(answer(pooled));
+  Loss loss;
+  const auto known = truth.isfinite();
+  const bool whole = known.all().item<bool>();
+  TORCH_CHECK_VALUE(whole || options_.domains > 0, "a sample without a value of '", options_.target, "'; leave it out");
+  auto group = options_.groups > 0 ? column("group").to(at::kLong) : at::Tensor();
+  if (!whole) {
+    const auto rows = known.nonzero().squeeze(1);
+    truth = truth.index_select(0, rows);
+    out = out.index_select(0, rows.to(out.device()));
+    if (group.defined()) group = group.index_select(0, rows);
+  }
+  at::Tensor weights;
+  loss.weight = static_cast<double>(truth.size(0));
+  if (options_.classes > 0 && !options_.class_weights.empty()) weights = at::tensor(options_.class_weights, out.options().requires_grad(false));
+  const auto each = losses(out, truth, weights);
+  if (group.defined()) {
+    TORCH_CHECK_VALUE(group.numel() == 0 || (group.min().item<std::int64_t>() >= 0 && group.max().item<std::int64_t>() < options_.groups),
+                      "'group' must number ", options_.groups, " groups from 0");
+    loss.total = robust(each, group.to(out.device()), *step.comm, loss.weight);
+  } else {
+    // What the mean is taken over: samples, or with weights of classes the sum of theirs.
+    if (weights.defined()) loss.weight = weights.index_select(0, truth.to(at::kLong).to(out.device())).sum().item<double>();
+    loss.total = each.sum() / std::max(loss.weight, 1e-12);
+    if (whole) loss.per_sample = each.detach();
+  }
+  if (options_.domains == 0) return loss;
+  // The identity whose gradient is turned round: the domain head learns to tell, the encoder to leave it nothing to tell by.
+  const double progress = step.total > 0 ? static_cast<double>(step.number) / static_cast<double>(step.total) : 1;
+  const double strength = options_.domain_weight * (2 / (1 + std::exp(-10 * progress)) - 1);
+  const auto reversed = pooled.detach() * (1 + strength) - pooled * strength;
+  const auto said = full(domain_head_->forward(at::gelu(domain_hidden_->forward(reversed))));
+  const auto domain = at::cross_entropy_loss(said, column("domain").to(at::kLong).to(said.device()));
+  loss.parts.emplace_back("task_loss", loss.total.detach());
+  loss.parts.emplace_back("domain_loss", domain.detach());
+  loss.total = loss.total + domain;
+  loss.weight = static_cast<double>(view.slots.size());
+  loss.per_sample = at::Tensor();
   return loss;
 }
 

@@ -20,8 +20,15 @@ struct SupervisedOptions {
   Readout readout = Readout::kMean;
   std::int64_t readout_heads = 0;  // kAttentive; 0: as many as the encoder
   Tuned tuned = Tuned::kEncoder;
-  double layer_decay = 1;           // of the learning rate, block by block from the head down (timm's groups)
-  double drop_path = 0;             // of the last block, rising in a line from none (Huang et al., arXiv 1603.09382)
+  double layer_decay = 1;  // of the learning rate, block by block from the head down (timm's groups)
+  double drop_path = 0;    // of the last block, rising in a line from none (Huang et al., arXiv 1603.09382)
+  // Robustness to groups (GroupDRO, Sagawa et al., arXiv 1911.08731): the target "group" numbers them, and the groups that do worst weigh most.
+  std::int64_t groups = 0;   // 0: none
+  double group_step = 0.01;  // of the weights' exponentiated ascent
+  // Features that do not tell domains apart (DANN, Ganin et al., arXiv 1505.07818): the target "domain" numbers them; samples without a value of the
+  // task's own target take part in this alone.
+  std::int64_t domains = 0;         // 0: none
+  double domain_weight = 0.1;       // of the reversed gradient, reached from 0 as in the paper
   std::uint64_t seed = 0;           // of the head's weights and of dropped paths
   data::PatchRecipeOptions recipe;  // patch size
 };
@@ -38,14 +45,21 @@ class Supervised : public Objective {
   std::int64_t outputs() const { return options_.classes > 0 ? options_.classes : 1; }
   // [B, classes] logits, or [B, 1] of the regressed target in its own unit. `keep` as the encoder takes it.
   at::Tensor forward(const nn::PatchTokens& tokens, const at::Tensor& keep = {}) const;
+  // [groups], summing to one: how much each weighs now.
+  const at::Tensor& group_weights() const { return group_weights_; }
 
  private:
+  at::Tensor read(const nn::PatchTokens& tokens, const at::Tensor& keep) const;                        // [B, D], what the head sees
+  at::Tensor answer(const at::Tensor& pooled) const;                                                   // through the head
+  at::Tensor losses(const at::Tensor& out, const at::Tensor& truth, const at::Tensor& weights) const;  // [B]
+  at::Tensor robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double& weight);
   at::Tensor drop_paths(const data::Batch& batch, const data::PatchBatch& view) const;  // [2·depth, B], or undefined
 
   SupervisedOptions options_;
   std::shared_ptr<nn::VisionTransformer> encoder_;
   std::shared_ptr<nn::AttentivePool> pool_;
-  std::shared_ptr<nn::Linear> head_;
+  std::shared_ptr<nn::Linear> head_, domain_hidden_, domain_head_;
+  at::Tensor group_weights_;
 };
 
 }  // namespace sslmed::methods

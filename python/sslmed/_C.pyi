@@ -156,7 +156,7 @@ class BatchNorm:
 class Recipe:
     pass
 class PatchRecipe(Recipe):
-    def __init__(self, patch: int, mask: str = 'none', ratio: float = 0.5, block: int = 2) -> None:
+    def __init__(self, patch: int, mask: str = 'none', ratio: float = 0.5, block: int = 2, radius: float = 30.0, complementary: bool = False) -> None:
         ...
 class RecordingSpec:
     def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
@@ -301,11 +301,11 @@ class Objective:
         (names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.
         """
 class Supervised(Objective):
-    def __init__(self, *, encoder: VisionTransformer, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, seed: int) -> None:
+    def __init__(self, *, encoder: VisionTransformer, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, groups: int = 0, group_step: float = 0.01, domains: int = 0, domain_weight: float = 0.1, seed: int = 0) -> None:
         ...
     def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor | None = None) -> torch.Tensor:
         ...
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch, step: int = 0, total: int = 0) -> torch.Tensor:
         ...
     def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
         ...
@@ -316,7 +316,7 @@ class Supervised(Objective):
     def train(self, mode: bool) -> None:
         ...
 class Mae(Objective):
-    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, seed: int = 0) -> None:
+    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, radius: float = 30.0, complementary: bool = False, seed: int = 0) -> None:
         ...
     def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...

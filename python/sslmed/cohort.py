@@ -234,6 +234,17 @@ class Cohort:
         """The same recordings with more columns."""
         return Cohort(self.table.assign(**columns), self.name, self._arrays)
 
+    def joined(self, other: Cohort, *, name: str | None = None) -> Cohort:
+        """These recordings and then those of another cohort; columns that one of them lacks are missing there.
+
+        Raises:
+            ValueError: One cohort is in memory and the other in files.
+        """
+        if (self._arrays is None) != (other._arrays is None):
+            raise ValueError(f"{self.name} and {other.name}: one is in memory and the other in files; they cannot be joined")
+        arrays = None if self._arrays is None or other._arrays is None else self._arrays + other._arrays
+        return Cohort(pd.concat([self.table, other.table], ignore_index=True), name or f"{self.name} and {other.name}", arrays)
+
     def channels(self) -> list[tuple[list[str], float]]:
         """(EEG channel names, Hz) of each recording; reads the headers once."""
         if self._channels is None:

@@ -64,9 +64,11 @@ class Loader:
         preprocessing: Filters, rate, scale, window.
         batch_size: Windows in a batch.
         order: "shuffle" (every window once an epoch), "subject" (every subject equally often) or "sequential".
-        mask: "none", "random", "time" or "channel".
+        mask: "none", "random", "time", "channel" or "space".
         ratio: Of the tokens masked.
-        block: Steps (or channels) masked together with "time" (or "channel").
+        block: Steps ("time", "space") or channels ("channel") masked together.
+        radius: mm over the head from a block's centre ("space").
+        complementary: Two views of each window; the second sees what the first one hides.
         epochs: How often to go through.
         threads: C++ threads that read, filter, mask and pack.
         on_error: "raise", or "skip": an unreadable window leaves its place empty and is listed in ``failures``.
@@ -93,6 +95,8 @@ class Loader:
         mask: str = "none",
         ratio: float = 0.5,
         block: int = 2,
+        radius: float = 30.0,
+        complementary: bool = False,
         epochs: int = 1,
         threads: int = 2,
         on_error: str = "raise",
@@ -109,7 +113,7 @@ class Loader:
         self.preprocessing = preprocessing or EegPreprocessing()
         self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, jitter=jitter, targets=targets)
         self.sampler = C.Sampler(self.source, order, batch_size, drop_last, seed)
-        self.recipe = C.PatchRecipe(self.preprocessing.patch_samples, mask, ratio, block)
+        self.recipe = C.PatchRecipe(self.preprocessing.patch_samples, mask, ratio, block, radius, complementary)
         self.batch_size, self.epochs, self.threads, self.on_error = batch_size, epochs, threads, on_error
         self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
         self._running: C.Loader | None = None

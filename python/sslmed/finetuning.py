@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sslmed import io
 from sslmed._core import C, FormatError
@@ -53,6 +54,12 @@ class FineTuning:
     lora_rank: int = 8
     """With tuned="adapters"."""
     lora_alpha: float = 16.0
+    groups: str = ""
+    """A column of groups of people, of which those that do worst are weighed most (GroupDRO); empty: none."""
+    group_step: float = 0.01
+    """Of the groups' weights."""
+    dann: float = 0.0
+    """Weight of a domain classifier's reversed gradient (DANN; .1 is usual), against ``unlabelled``; 0: none."""
     bf16: bool = False
     device: str = "cpu"
 
@@ -144,6 +151,7 @@ def finetune(
     target: str,
     options: FineTuning | str = "finetune",
     *,
+    unlabelled: Cohort | None = None,
     regression: bool | None = None,
     seed: int = 0,
     threads: int = 2,
@@ -158,6 +166,7 @@ def finetune(
         cohort: Recordings with a column ``target``; those without a value are left out.
         target: Classified or regressed as :func:`sslmed.transfer` has it.
         options: How; or the name of one of :data:`PROTOCOLS`: "finetune", "lora", "attentive".
+        unlabelled: Another cohort, whose signals alone are used: with ``FineTuning(dann=…)`` features are learned that do not tell it apart.
         regression: Kind of target; None: as its values say.
         seed: Of the head, order, windows and dropped paths.
         threads: Loader threads; the result does not depend on them.
@@ -166,7 +175,7 @@ def finetune(
         callback: Called with each report's rows (:meth:`sslmed.Trainer.fit`); False stops the training.
 
     Raises:
-        ValueError: No such column, one class only, or options out of range.
+        ValueError: No such column, one class only, a missing group, options out of range, or ``dann`` without ``unlabelled`` and the other way round.
         FormatError, ReadError: A recording cannot be read.
         NonFiniteError: The loss or a gradient was not finite.
         KeyboardInterrupt: Ctrl-C.
@@ -177,6 +186,8 @@ def finetune(
     classes = np.empty(0) if regression else np.unique(y.astype(str))
     if not regression and len(classes) < 2:
         raise ValueError(f"{cohort.name}: column {target!r} has one value only, {classes[0]!r}")
+    if (options.dann > 0) != (unlabelled is not None):
+        raise ValueError("dann needs an unlabelled cohort, and an unlabelled cohort is for dann")
     numbers = y.astype(float) if regression else np.searchsorted(classes, y.astype(str)).astype(float)
     model = encoder.with_adapters(options.lora_rank, options.lora_alpha) if options.tuned == "adapters" else copy.deepcopy(encoder)
     settings: dict[str, Any] = {
@@ -187,12 +198,25 @@ def finetune(
         settings |= {"mean": float(numbers.mean()), "scale": float(numbers.std()) or 1.0}
     elif options.balanced:
         settings["class_weights"] = (len(numbers) / (len(classes) * np.bincount(numbers.astype(int)))).tolist()
+    targets = {"target": numbers.tolist()}
+    if options.groups:
+        if options.groups not in cohort.table or cohort.table[options.groups].isna().any():
+            raise ValueError(f"{cohort.name}: column {options.groups!r} of groups is not there, or not known of everybody")
+        codes, names = pd.factorize(cohort.table[options.groups], sort=True)
+        settings |= {"groups": len(names), "group_step": options.group_step}
+        targets["group"] = codes.astype(float).tolist()
+    trained = cohort
+    if unlabelled is not None:
+        settings |= {"domains": 2, "domain_weight": options.dann}
+        trained = cohort.joined(unlabelled)
+        targets = {name: values + [math.nan] * len(unlabelled) for name, values in targets.items()}
+        targets["domain"] = [0.0] * len(cohort) + [1.0] * len(unlabelled)
     task = Supervised(model, **settings)
 
     def loader(size: int) -> Loader:
         return Loader(
-            cohort, model.preprocessing, batch_size=size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
-            extra_channels=model.extra_channels, drop_last=True, targets={"target": numbers.tolist()},
+            trained, model.preprocessing, batch_size=size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
+            extra_channels=model.extra_channels, drop_last=True, targets=targets,
         )  # fmt: skip
 
     batches = loader(options.batch_size)

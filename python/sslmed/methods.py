@@ -33,11 +33,15 @@ class Mae:
     weight_decay: ClassVar[tuple[float, float]] = (0.05, 0.05)
 
     mask: str = "random"
-    """"random", or whole blocks in "time" or over "channel"."""
+    """"random", whole blocks in "time" or over "channel", or regions of the head over ``block`` steps ("space")."""
     ratio: float = 0.5
     """Of the tokens masked."""
     block: int = 2
     """Steps or channels masked together."""
+    radius: float = 30.0
+    """mm from its centre to which a region reaches ("space")."""
+    complementary: bool = False
+    """Each window twice a step: the second view sees what the first one hides."""
     target: str = "signal"
     """What the decoder restores of a masked patch: the "signal" (the paper's MAE), or its log power "spectrum"."""
     target_bins: int = 1
@@ -63,6 +67,8 @@ class Mae:
             mask=self.mask,
             ratio=self.ratio,
             block=self.block,
+            radius=self.radius,
+            complementary=self.complementary,
             seed=seed,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -73,6 +74,8 @@ def pretrain(
     progress: bool = True,
     tensorboard: bool = True,
     callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
+    probe: tuple[Cohort, str] | None = None,
+    probe_every: int = 1,
     **options: Any,
 ) -> Run:
     """Pretrains an encoder on a cohort's signals, without labels.
@@ -109,6 +112,9 @@ def pretrain(
         progress: Show a progress bar.
         tensorboard: Write scalars.
         callback: Also called with each report's rows; False stops the run.
+        probe: A labelled cohort and a column of it: while training, nearest neighbours on the encoder's features predict it, by folds over subjects. Column
+            ``knn`` of the history: balanced accuracy, or mean absolute error. To watch, not to choose by: who picks a run by it has used the labels.
+        probe_every: Epochs between probes.
         **options: Of the method, where it is given by name: the fields of :class:`sslmed.methods.Mae` or :class:`sslmed.methods.IJepa`.
 
     Raises:
@@ -164,6 +170,8 @@ def pretrain(
         "final_weight_decay": final_weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay, "accumulate": accumulate,
         "bf16": bf16, "order": order, "seed": seed, "preprocessing": asdict(preprocessing), "data": describe(loader.source),
     }  # fmt: skip
+    if probe is not None:
+        config["probe"] = [probe[0].name, probe[1], probe_every]
     steps = epochs * (loader.sampler.batches_per_epoch // accumulate)
     trainer = Trainer(
         objective,
@@ -187,8 +195,10 @@ def pretrain(
         _resume_newest(trainer, found)
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        with Reporter(folder, trainer, progress, tensorboard, callback) as reporter, Interrupt() as interrupt:
-            finished = trainer.fit(lambda new: reporter(new) and not interrupt.wanted)
+        watch = None if probe is None else _Probe(trainer, model, *probe, every=probe_every * (loader.sampler.batches_per_epoch // accumulate), threads=threads)
+        columns = [*COLUMNS, "knn"] if watch else COLUMNS
+        with Reporter(folder, trainer, progress, tensorboard, callback, columns) as reporter, Interrupt() as interrupt:
+            finished = trainer.fit(lambda new: reporter(watch(new) if watch else new) and not interrupt.wanted)
         history = pd.read_csv(folder / "history.csv")
     else:
         rows: list[dict[str, float]] = []
@@ -205,6 +215,28 @@ def pretrain(
     if finished and is_first():
         save_encoder(weights, model, folder / "encoder.safetensors")
     return Run(folder, model, history, not finished, tuple(trainer.failures))
+
+
+class _Probe:
+    """Adds to the loop's reports what nearest neighbours make of the encoder's features."""
+
+    def __init__(self, trainer: Trainer, model: Encoder, cohort: Cohort, target: str, *, every: int, threads: int) -> None:
+        from sslmed.transfer import transfer
+
+        if every < 1:
+            raise ValueError("probe_every must be at least 1")
+        self._trainer, self._twin, self._cohort, self._target = trainer, copy.deepcopy(model), cohort, target
+        self._every, self._threads, self._transfer = every, threads, transfer
+
+    def __call__(self, rows: list[dict[str, float]]) -> list[dict[str, float]]:
+        for row in rows:
+            row["knn"] = math.nan
+        due = [row for row in rows if (row["step"] + 1) % self._every == 0]
+        if due:
+            self._twin.load_state_dict(self._trainer.encoder_weights())
+            result = self._transfer(self._twin, self._cohort, self._target, "knn", baselines=False, bootstrap=10, threads=self._threads)
+            due[-1]["knn"] = float(result.table["value"].iloc[0])
+        return rows
 
 
 def _resume_newest(trainer: Trainer, found: list[Path]) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,16 +164,17 @@ class Interrupt:
 class Reporter:
     """Receives the loop's reports: history.csv, TensorBoard, progress bar."""
 
-    def __init__(self, folder: Path, trainer: Trainer, progress: bool, tensorboard: bool, callback: Any) -> None:
+    def __init__(self, folder: Path, trainer: Trainer, progress: bool, tensorboard: bool, callback: Any, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns = list(columns)
         self._callback = callback
         self._history = folder / "history.csv"
         kept: list[list[str]] = []
         if trainer.step > 0 and self._history.exists():
             # Steps that were done after the checkpoint are done again.
             with self._history.open(newline="") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if len(row) == len(COLUMNS) and int(row[0]) < trainer.step]
+                kept = [row for row in list(csv.reader(file))[1:] if len(row) == len(self._columns) and int(row[0]) < trainer.step]
         with self._history.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *kept])
+            csv.writer(file).writerows([self._columns, *kept])
         self._file = self._history.open("a", newline="")
         self._writer = csv.writer(self._file)
         self._board: Any = None
@@ -211,12 +212,12 @@ class Reporter:
     def __call__(self, rows: list[dict[str, float]]) -> bool:
         """Takes the steps since the last call; False where the callback asks to stop."""
         # repr, so that a loss reads back as the same bits.
-        self._writer.writerows([[repr(row[c]) for c in COLUMNS] for row in rows])
+        self._writer.writerows([[repr(row[c]) for c in self._columns] for row in rows])
         self._file.flush()
         if self._board is not None:
             for row in rows:
                 for key, value in row.items():
-                    if key not in ("step", "epoch", "seconds", "samples"):
+                    if key not in ("step", "epoch", "seconds", "samples") and not math.isnan(value):
                         self._board.add_scalar(key, value, int(row["step"]))
         if self._bar is not None and rows:
             last = rows[-1]

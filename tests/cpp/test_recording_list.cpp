@@ -41,7 +41,7 @@ struct Files {
   }
 };
 
-EegOptions options() {
+EegOptions window_options() {
   EegOptions o;
   o.sfreq = 25;
   o.window = 1;
@@ -54,13 +54,13 @@ EegOptions options() {
 
 TEST_CASE("an index gives the windows that its files give") {
   const Files files;
-  const EegSource indexed(indexed_list(files.index()), options(), {});
+  const EegSource indexed(indexed_list(files.index()), window_options(), {});
   std::vector<std::string> notes;
   const auto cache = std::make_shared<EdfCache>();
   std::vector<RecordingEntry> entries;
   for (int i = 0; i < 2; ++i)
     entries.push_back({std::shared_ptr<const Recording>(open_recording(indexed_list(files.index())->name(i), cache, notes)), i == 0 ? "b" : "a", "here"});
-  const EegSource opened(open_list(std::move(entries)), options(), {});
+  const EegSource opened(open_list(std::move(entries)), window_options(), {});
   REQUIRE(indexed.size() == 8);
   REQUIRE(opened.size() == 8);
   for (std::int64_t i = 0; i < 8; ++i) {
@@ -82,10 +82,10 @@ TEST_CASE("a file that is not as its index says is refused when it is read") {
   const Files files;
   auto index = files.index();
   index.montages[0].sfreq = 100;
-  CHECK_THROWS_WITH(EegSource(indexed_list(index), options(), {}).sample(0, {}), Catch::Contains("as the index says") && Catch::Contains("1.edf"));
+  CHECK_THROWS_WITH(EegSource(indexed_list(index), window_options(), {}).sample(0, {}), Catch::Contains("as the index says") && Catch::Contains("1.edf"));
   index = files.index();
   index.samples[0] = 300;
-  CHECK_THROWS_AS(EegSource(indexed_list(index), options(), {}).sample(0, {}), FormatError);
+  CHECK_THROWS_AS(EegSource(indexed_list(index), window_options(), {}).sample(0, {}), FormatError);
   index = files.index();
   index.montage_codes[1] = 1;
   CHECK_THROWS_AS(indexed_list(index), ValueError);

@@ -38,7 +38,7 @@ std::unique_ptr<train::Trainer> trainer_of(const std::shared_ptr<Supervised>& ta
                                           data::LoaderOptions{threads, 2, data::OnError::kRaise, 0, 0}, options);
 }
 
-const train::Report kGoOn = [](const std::vector<train::Record>&) { return true; };
+const train::Report kKeepGoing = [](const std::vector<train::Record>&) { return true; };
 
 }  // namespace
 
@@ -67,8 +67,8 @@ TEST_CASE("dropped paths are the same bits for any threads and after stopping") 
   options.epochs = 2;
   options.report_interval = 0;
   const auto whole = make_task(parity(0.5)), plain = make_task(parity());
-  CHECK(trainer_of(whole, options, 1)->fit(kGoOn));
-  CHECK(trainer_of(plain, options, 1)->fit(kGoOn));
+  CHECK(trainer_of(whole, options, 1)->fit(kKeepGoing));
+  CHECK(trainer_of(plain, options, 1)->fit(kKeepGoing));
   CHECK_FALSE(at::equal(whole->parameters().back(), plain->parameters().back()));
   for (const std::int64_t stop : {1, 5}) {
     const testing::TemporaryFolder folder;
@@ -77,7 +77,7 @@ TEST_CASE("dropped paths are the same bits for any threads and after stopping") 
     const auto task = make_task(parity(0.5));
     const auto second = trainer_of(task, options, 2);
     second->resume(options.checkpoint_folder + "/step-00000000" + std::to_string(stop) + ".safetensors");
-    CHECK(second->fit(kGoOn));
+    CHECK(second->fit(kKeepGoing));
     for (const auto& item : whole->named_parameters()) CHECK(at::equal(item.value(), task->named_parameters()[item.key()]));
   }
 }
@@ -88,7 +88,7 @@ TEST_CASE("what is not to be tuned has no gradient and stays") {
     options.tuned = tuned;
     const auto task = make_task(options, 2), untouched = make_task(options, 2);
     train::TrainOptions run;
-    CHECK(trainer_of(task, run, 1)->fit(kGoOn));
+    CHECK(trainer_of(task, run, 1)->fit(kKeepGoing));
     for (const auto& item : task->named_parameters()) {
       const bool trained = item.key().rfind("head", 0) == 0 || (tuned == methods::Tuned::kAdapters && item.key().find("lora_") != std::string::npos);
       CHECK(item.value().requires_grad() == trained);

@@ -275,3 +275,15 @@ def test_schedule_and_bf16(tiny_site, tmp_path):
 def test_pretrain_refuses(tiny_site, tmp_path, kwargs):
     with pytest.raises(ValueError):
         sm.pretrain(tiny_site, out=tmp_path / "r", **(SMALL | kwargs))
+
+
+def test_a_probe_watches_the_run_without_touching_it(tiny_site, tiny_clinic, tmp_path):
+    plain = sm.pretrain(tiny_site, out=tmp_path / "a", **SMALL)
+    watched = sm.pretrain(tiny_site, out=tmp_path / "b", probe=(tiny_clinic, "age"), **(SMALL | {"tensorboard": True}))
+    assert (watched.history["loss"] == plain.history["loss"]).all()
+    per_epoch = len(watched.history) // 2
+    assert list(watched.history.index[watched.history["knn"].notna()]) == [per_epoch - 1, 2 * per_epoch - 1]
+    last = sm.transfer(watched.encoder, tiny_clinic, "age", "knn", baselines=False, bootstrap=10).table["value"].iloc[0]
+    assert watched.history["knn"].iloc[-1] == last
+    with pytest.raises(ValueError, match="probe_every"):
+        sm.pretrain(tiny_site, out=tmp_path / "c", probe=(tiny_clinic, "age"), probe_every=0, **SMALL)

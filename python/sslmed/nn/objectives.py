@@ -25,9 +25,11 @@ class MaskedAutoencoder(Mirror):
         target: "signal" restores the patch (the paper), "spectrum" the log power of its Fourier coefficients (EEG).
         target_bins: Neighbouring coefficients whose power is averaged before the logarithm ("spectrum"); more than 1 leaves the constant out.
         norm_target: Predict targets normalised by their own mean and variance.
-        mask: "random", "time" or "channel", drawn in the loader's threads.
+        mask: "random", "time", "channel", or "space" (regions of the head over ``block`` steps, REVE), drawn in the loader's threads.
         ratio: Of the tokens masked.
         block: Steps or channels masked together.
+        radius: mm from its centre to which a block reaches over the head ("space").
+        complementary: Each sample twice: the second view sees what the first one hides (LaBraM).
         seed: Of the decoder's initial weights.
     """
 
@@ -44,10 +46,12 @@ class MaskedAutoencoder(Mirror):
         mask: str = "random",
         ratio: float = 0.75,
         block: int = 2,
+        radius: float = 30.0,
+        complementary: bool = False,
         seed: int = 0,
     ) -> None:
         def build_on(handle: Any) -> Any:
-            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, target, target_bins, norm_target, mask, ratio, block, seed)
+            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, target, target_bins, norm_target, mask, ratio, block, radius, complementary, seed)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
 
@@ -158,6 +162,12 @@ class Supervised(Mirror):
         layer_decay: Factor of the learning rate from the head down, block by block (Clark et al., arXiv 2003.10555; timm's numbering of layers).
         drop_path: Rate at which residual branches of the last block are left out in training, rising in a line from none at the first (Huang et al.,
             arXiv 1603.09382). Drawn by sample and batch: the same in any thread, rank or resumed run.
+        groups: Number of groups in the target "group": their mean losses are weighed, and those that do worst most (GroupDRO, Sagawa et al., arXiv
+            1911.08731); 0: none.
+        group_step: Of the weights' exponentiated ascent.
+        domains: Number of domains in the target "domain", which features are to be alike in (DANN, Ganin et al., arXiv 1505.07818); 0: none. Samples
+            whose own target is NaN take part in this alone.
+        domain_weight: Of the reversed gradient; it rises from 0 as in the paper.
         seed: Of the head's initial weights and of dropped paths.
 
     Raises:
@@ -179,12 +189,17 @@ class Supervised(Mirror):
         tuned: str = "encoder",
         layer_decay: float = 1.0,
         drop_path: float = 0.0,
+        groups: int = 0,
+        group_step: float = 0.01,
+        domains: int = 0,
+        domain_weight: float = 0.1,
         seed: int = 0,
     ) -> None:
         def build_on(handle: Any) -> Any:
             return C.Supervised(
                 encoder=handle, target=target, classes=classes, class_weights=list(class_weights or ()), label_smoothing=label_smoothing, mean=mean,
-                scale=scale, readout=readout, readout_heads=readout_heads, tuned=tuned, layer_decay=layer_decay, drop_path=drop_path, seed=seed,
+                scale=scale, readout=readout, readout_heads=readout_heads, tuned=tuned, layer_decay=layer_decay, drop_path=drop_path, groups=groups,
+                group_step=group_step, domains=domains, domain_weight=domain_weight, seed=seed,
             )  # fmt: skip
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
@@ -209,9 +224,9 @@ class Supervised(Mirror):
         out: torch.Tensor = self._handle.forward_tokens(values, coords, extra, list(lengths), keep)
         return out
 
-    def loss(self, batch: C.Batch) -> torch.Tensor:
-        """Of a loader's batch with the task's target; with dropped paths in training mode."""
-        out: torch.Tensor = self._handle.loss(batch)
+    def loss(self, batch: C.Batch, step: int = 0, total: int = 0) -> torch.Tensor:
+        """Of a loader's batch with the task's target, at a step of so many; in training mode with dropped paths, and groups' weights move."""
+        out: torch.Tensor = self._handle.loss(batch, step, total)
         return out
 
     def parameter_groups(self) -> list[tuple[list[str], float, bool]]:

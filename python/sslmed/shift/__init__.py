@@ -14,11 +14,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sslmed.cohort import Cohort
 from sslmed.nn import Encoder
 from sslmed.shift.distance import coral_distance, frechet_distance, mmd
+from sslmed.shift.identity import identity_variance, remove_identity
 from sslmed.shift.labels import label_shift
 from sslmed.shift.matching import Match, balance, match
 from sslmed.transfer import evaluate, features, transfer
 
-__all__ = ["Match", "ShiftReport", "balance", "label_shift", "match", "report"]
+__all__ = ["Match", "ShiftReport", "balance", "identity_variance", "label_shift", "match", "remove_identity", "report"]
 
 Array = np.ndarray[Any, Any]
 

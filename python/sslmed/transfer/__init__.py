@@ -168,6 +168,8 @@ def transfer(
     trained = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
     if trained and (bias_correction or adaptation != "none"):
         raise ValueError("bias_correction and adaptation are for frozen features: use the protocol 'linear' or 'knn'")
+    if isinstance(protocol, FineTuning) and protocol.dann > 0 and test is None:
+        raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
     if not trained:
         evaluate.probe(str(protocol), False)  # an unknown name is told before hours of work
     cohort, y = labelled(cohort, target)

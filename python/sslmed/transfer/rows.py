@@ -130,7 +130,8 @@ def _trained(task: Task, encoder: Encoder, options: FineTuning, *, shuffled: boo
         part = task.cohort.subset(train)
         if shuffled:
             part = part.with_columns(**{task.target: task.shuffled(train)})
-        fitted = finetune(encoder, part, task.target, options, regression=task.regression, seed=task.seed, threads=task.threads)
+        elsewhere = task.test if options.dann > 0 else None
+        fitted = finetune(encoder, part, task.target, options, unlabelled=elsewhere, regression=task.regression, seed=task.seed, threads=task.threads)
         predicted = fitted.predict(task.test if task.test is not None else task.cohort.subset(test), threads=task.threads)
         if task.regression:
             out[test] = predicted
