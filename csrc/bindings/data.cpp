@@ -123,10 +123,11 @@ data::MaskMode mask_of(const std::string& name) {
   if (name == "random") return data::MaskMode::kRandom;
   if (name == "time") return data::MaskMode::kTime;
   if (name == "channel") return data::MaskMode::kChannel;
+  if (name == "bernoulli") return data::MaskMode::kBernoulli;
   if (name == "space") return data::MaskMode::kSpace;
   if (name == "multiblock") return data::MaskMode::kMultiblock;
   if (name == "multiblock_exact") return data::MaskMode::kMultiblockExact;
-  TORCH_CHECK_VALUE(false, "mask must be 'none', 'random', 'time', 'channel', 'space', 'multiblock' or 'multiblock_exact', got '", name, "'");
+  TORCH_CHECK_VALUE(false, "mask must be 'none', 'random', 'bernoulli', 'time', 'channel', 'space', 'multiblock' or 'multiblock_exact', got '", name, "'");
 }
 
 void bind_data(py::module_& m) {
@@ -168,11 +169,11 @@ void bind_data(py::module_& m) {
 
   py::class_<EegOptions>(m, "EegOptions")
       .def(py::init([](double sfreq, double window, double stride, bool jitter, double low, double high, int order, double notch, double margin,
-                       bool average_reference, const std::string& scale, double clip) {
-             return EegOptions{sfreq, window, stride, jitter, low, high, order, notch, margin, average_reference, scaling_of(scale), clip};
+                       bool average_reference, const std::string& scale, double clip, double unit) {
+             return EegOptions{sfreq, window, stride, jitter, low, high, order, notch, margin, average_reference, scaling_of(scale), clip, unit};
            }),
            py::kw_only(), py::arg("sfreq"), py::arg("window"), py::arg("stride"), py::arg("jitter"), py::arg("low"), py::arg("high"), py::arg("order"),
-           py::arg("notch"), py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"));
+           py::arg("notch"), py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"), py::arg("unit"));
   py::class_<SampleInfo>(m, "SampleInfo")
       .def_readonly("subject", &SampleInfo::subject)
       .def_readonly("site", &SampleInfo::site)

@@ -29,7 +29,7 @@ methods::Tuned tuned_of(const std::string& name) {
 
 void bind_supervised(py::module_& m) {
   py::class_<Supervised, methods::Objective, std::shared_ptr<Supervised>> task(m, "Supervised");
-  task.def(py::init([](std::shared_ptr<VisionTransformer> encoder, const std::string& target, std::int64_t classes, std::vector<double> class_weights,
+  task.def(py::init([](std::shared_ptr<nn::Encoder> encoder, const std::string& target, std::int64_t classes, std::vector<double> class_weights,
                        double label_smoothing, double mean, double scale, const std::string& readout, std::int64_t readout_heads, const std::string& tuned,
                        double layer_decay, double drop_path, std::int64_t groups, double group_step, std::int64_t domains, double domain_weight,
                        std::uint64_t seed) {
@@ -50,7 +50,7 @@ void bind_supervised(py::module_& m) {
              options.domains = domains;
              options.domain_weight = domain_weight;
              options.seed = seed;
-             options.recipe.patch = encoder->config().patch_size.back();
+             options.recipe.patch = encoder->shape().patch;
              return std::make_shared<Supervised>(std::move(encoder), options);
            }),
            py::kw_only(), py::arg("encoder"), py::arg("target"), py::arg("classes"), py::arg("class_weights"), py::arg("label_smoothing"), py::arg("mean"),

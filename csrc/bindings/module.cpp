@@ -36,5 +36,6 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_nn(m);
   bindings::bind_data(m);
   bindings::bind_methods(m);
+  bindings::bind_python(m);
   bindings::bind_train(m);
 }

@@ -16,7 +16,8 @@ nn::Positions positions_of(const std::string& name) {
 }  // namespace
 
 void bind_nn(py::module_& m) {
-  py::class_<VisionTransformer, std::shared_ptr<VisionTransformer>> vit(m, "VisionTransformer");
+  py::class_<nn::Encoder, std::shared_ptr<nn::Encoder>>(m, "Encoder").def_property_readonly("dim", [](const nn::Encoder& e) { return e.shape().dim; });
+  py::class_<VisionTransformer, nn::Encoder, std::shared_ptr<VisionTransformer>> vit(m, "VisionTransformer");
   vit.def(py::init([](const std::string& name, std::vector<std::int64_t> patch_size, std::vector<std::int64_t> img_size, std::int64_t in_chans,
                       std::int64_t num_classes, const std::string& positions, std::int64_t extra_channels, std::uint64_t seed, std::optional<std::int64_t> dim,
                       std::optional<std::int64_t> depth, std::optional<std::int64_t> heads, bool class_token, std::int64_t lora_rank, double lora_alpha) {
@@ -37,7 +38,6 @@ void bind_nn(py::module_& m) {
           py::arg("name"), py::arg("patch_size"), py::arg("img_size"), py::arg("in_chans"), py::arg("num_classes") = 0, py::arg("positions") = "learned",
           py::arg("extra_channels") = 0, py::arg("seed") = 0, py::arg("dim") = py::none(), py::arg("depth") = py::none(), py::arg("heads") = py::none(),
           py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0)
-      .def_property_readonly("dim", [](const VisionTransformer& v) { return v.config().dim; })
       .def_property_readonly("patch_values", [](const VisionTransformer& v) { return v.config().patch_values(); })
       .def("forward", &VisionTransformer::forward, py::arg("dense"), py::call_guard<py::gil_scoped_release>())
       .def("forward_features", &VisionTransformer::forward_features, py::arg("dense"), py::call_guard<py::gil_scoped_release>())

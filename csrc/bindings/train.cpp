@@ -130,7 +130,7 @@ void bind_train(py::module_& m) {
       py::arg("features"), "(standard deviation over samples relative to the features' size, effective rank) of [B, D].");
   m.def(
       "encode",
-      [](const nn::VisionTransformer& encoder, data::Loader& loader, const std::string& pooling) {
+      [](const nn::Encoder& encoder, data::Loader& loader, const std::string& pooling) {
         if (pooling != "mean" && pooling != "cls" && pooling != "regions")
           throw ValueError("pooling must be 'mean', 'cls' or 'regions', got '" + pooling + "'");
         const py::gil_scoped_release release;

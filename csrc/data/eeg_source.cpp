@@ -21,8 +21,9 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
     if (static_cast<std::int64_t>(column.size()) != recordings_->size())
       throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(recordings_->size()) +
                        " recordings");
-  if (!(options.sfreq > 0) || !(options.window > 0) || output_length_ < 2 || options.stride < 0 || options.margin < 0 || options.clip < 0)
-    throw ValueError("EEG windows need a positive rate and length, and no negative stride, margin or clip");
+  if (!(options.sfreq > 0) || !(options.window > 0) || output_length_ < 2 || options.stride < 0 || options.margin < 0 || options.clip < 0 ||
+      !(options.unit > 0))
+    throw ValueError("EEG windows need a positive rate, length and unit, and no negative stride, margin or clip");
   std::vector<std::vector<std::string>> left_out;
   for (const auto& montage : recordings_->montages()) prepared_.push_back(prepare(montage, extra_channels, left_out.emplace_back()));
   note_left_out(left_out);
@@ -202,7 +203,7 @@ Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   process(prepared, rows, length, periods * resampler.up(), signal.data());
   const std::vector<char> good(rows.size(), 1);
   if (options_.average_reference) transforms::average_reference(signal.data(), channels, output_length_, good);
-  transforms::scale_channels(signal.data(), channels, output_length_, good, options_.scaling, options_.clip);
+  transforms::scale_channels(signal.data(), channels, output_length_, good, options_.scaling, options_.clip, options_.unit);
   sample.values.assign(signal.begin(), signal.end());
   sample.shape = {channels, output_length_};
   for (const auto& [name, column] : targets_) sample.targets[name] = column[static_cast<std::size_t>(window.recording)];

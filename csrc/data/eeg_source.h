@@ -27,6 +27,7 @@ struct EegOptions {
   bool average_reference = true;
   transforms::Scaling scaling = transforms::Scaling::kZScore;
   double clip = 15;  // in units of the scale; 0: none
+  double unit = 1;   // µV that count as one, with Scaling::kNone
 };
 
 class EegSource : public Source {

@@ -75,9 +75,11 @@ std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const 
   if (is_multiblock(options_.mask)) {
     multiblock(view, sample.space, steps, draw);
   } else if (options_.mask != MaskMode::kNone) {
-    const auto keep = masking::keep_count(view.count, options_.ratio);
     masking::Mask mask;
-    if (options_.mask == MaskMode::kRandom) {
+    const auto keep = options_.mask == MaskMode::kBernoulli ? 0 : masking::keep_count(view.count, options_.ratio);
+    if (options_.mask == MaskMode::kBernoulli) {
+      mask = masking::bernoulli_mask(view.count, options_.ratio, draw);
+    } else if (options_.mask == MaskMode::kRandom) {
       mask = masking::random_mask(view.count, keep, draw);
     } else if (options_.mask == MaskMode::kSpace) {
       mask = masking::space_mask({view.coords.data(), view.grid.data(), view.count}, keep, options_.radius, options_.block, draw);

@@ -6,7 +6,7 @@
 
 namespace sslmed::data {
 
-enum class MaskMode { kNone, kRandom, kTime, kChannel, kSpace, kMultiblock, kMultiblockExact };
+enum class MaskMode { kNone, kRandom, kBernoulli, kTime, kChannel, kSpace, kMultiblock, kMultiblockExact };
 
 struct PatchRecipeOptions {
   std::int64_t patch = 200;  // samples

@@ -83,6 +83,26 @@ Mask random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw) {
   return {{kept.begin(), kept.end()}, {masked.begin(), masked.end()}};
 }
 
+Mask bernoulli_mask(std::int64_t n_tokens, double ratio, const Draw& draw) {
+  if (n_tokens < 2) throw ValueError("a mask of single tokens needs 2 at least, got " + std::to_string(n_tokens));
+  if (!(ratio > 0 && ratio < 1)) throw ValueError("a mask ratio must be within (0, 1), got " + std::to_string(ratio));
+  Philox random(draw, Stream::kMask, /*many=*/true);
+  Mask mask;
+  // A ratio near 0 or 1 may take many rounds; after so many, one token drawn at random changes sides.
+  for (int round = 0; round < 100 && (mask.keep.empty() || mask.masked.empty()); ++round) {
+    mask.keep.clear();
+    mask.masked.clear();
+    for (std::int64_t i = 0; i < n_tokens; ++i) (random.uniform() < ratio ? mask.masked : mask.keep).push_back(static_cast<std::int32_t>(i));
+  }
+  auto &empty = mask.keep.empty() ? mask.keep : mask.masked, &full = mask.keep.empty() ? mask.masked : mask.keep;
+  if (empty.empty()) {
+    const auto i = random.below(static_cast<std::uint32_t>(n_tokens));
+    empty.push_back(full[i]);
+    full.erase(full.begin() + i);
+  }
+  return mask;
+}
+
 Mask block_mask(const std::vector<std::int32_t>& axis, std::int64_t keep, std::int32_t block, const Draw& draw) {
   const auto n = static_cast<std::int64_t>(axis.size());
   if (keep < 1 || keep >= n) throw ValueError("cannot keep " + std::to_string(keep) + " of " + std::to_string(n) + " tokens");

@@ -19,6 +19,9 @@ std::int64_t keep_count(std::int64_t n_tokens, double ratio);
 void random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw, std::int64_t* keep_out, std::int64_t* masked_out, Stream stream = Stream::kMask);
 Mask random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw);
 
+// Each token masked with probability `ratio`, by itself (CBraMod); drawn again until at least one is kept and one masked.
+Mask bernoulli_mask(std::int64_t n_tokens, double ratio, const Draw& draw);
+
 // Masks whole blocks along one axis of a token set: `axis` [n] is each token's time step (or channel) number. Blocks of
 // `block` consecutive numbers are masked in random order until all but `keep` tokens are; the last block is masked in part.
 Mask block_mask(const std::vector<std::int32_t>& axis, std::int64_t keep, std::int32_t block, const Draw& draw);

@@ -4,6 +4,7 @@
 
 #include "data/patch_recipe.h"
 #include "methods/objective.h"
+#include "nn/vit.h"
 
 namespace sslmed::methods {
 
@@ -22,7 +23,7 @@ class IJepa : public Objective {
   Loss loss(const data::Batch& batch, const Step& step) override;
   void after_step(const Step& step) override;
   // The target encoder, which is the one to keep.
-  std::shared_ptr<nn::VisionTransformer> encoder() const override { return target_; }
+  std::shared_ptr<nn::Encoder> encoder() const override { return target_; }
 
   struct Prediction {
     at::Tensor loss;    // scalar

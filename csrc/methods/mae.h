@@ -3,6 +3,7 @@
 
 #include "data/patch_recipe.h"
 #include "methods/objective.h"
+#include "nn/vit.h"
 
 namespace sslmed::methods {
 
@@ -26,7 +27,7 @@ class Mae : public Objective {
 
   std::shared_ptr<const data::Recipe> recipe() const override;
   Loss loss(const data::Batch& batch, const Step& step) override;
-  std::shared_ptr<nn::VisionTransformer> encoder() const override { return encoder_; }
+  std::shared_ptr<nn::Encoder> encoder() const override { return encoder_; }
 
   struct Prediction {
     at::Tensor loss;    // scalar

@@ -13,7 +13,7 @@
 #include "data/batch.h"
 #include "data/recipe.h"
 #include "nn/comm.h"
-#include "nn/vit.h"
+#include "nn/encoder.h"
 
 namespace sslmed::methods {
 
@@ -42,12 +42,14 @@ class Objective : public torch::nn::Module {
   // How samples become views; run in the loader's threads.
   virtual std::shared_ptr<const data::Recipe> recipe() const = 0;
   virtual Loss loss(const data::Batch& batch, const Step& step) = 0;
+  // Instead of loss() on a rank that has none of the batch's samples: what gathers over ranks takes part here too. A zero that gradients come from.
+  virtual at::Tensor absent(const Step&) { return parameters().front().sum() * 0; }
   // By default one group with weight decay and one without (biases, norms, tokens: everything of one dimension).
   virtual std::vector<ParameterGroup> parameter_groups() const;
   virtual void after_backward() {}
   virtual void after_step(const Step&) {}
   // What the run is for: the encoder to keep.
-  virtual std::shared_ptr<nn::VisionTransformer> encoder() const = 0;
+  virtual std::shared_ptr<nn::Encoder> encoder() const = 0;
 };
 
 // The batch's tokens as the encoders take them.

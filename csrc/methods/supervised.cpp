@@ -22,26 +22,27 @@ std::int64_t layer_of(const std::string& name, std::int64_t depth) {
 
 }  // namespace
 
-Supervised::Supervised(std::shared_ptr<nn::VisionTransformer> encoder, const SupervisedOptions& options) : options_(options), encoder_(std::move(encoder)) {
-  const auto& config = encoder_->config();
+Supervised::Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOptions& options) : options_(options), encoder_(std::move(encoder)) {
+  const auto shape = encoder_->shape();
   TORCH_CHECK_VALUE(options.classes == 0 || options.classes >= 2, "a classification needs two classes at least, got ", options.classes);
   TORCH_CHECK_VALUE(options.class_weights.empty() || static_cast<std::int64_t>(options.class_weights.size()) == options.classes, options.classes,
                     " classes with ", options.class_weights.size(), " weights");
   TORCH_CHECK_VALUE(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing must be within [0, 1), got ", options.label_smoothing);
   TORCH_CHECK_VALUE(options.layer_decay > 0 && options.layer_decay <= 1, "layer_decay must be within (0, 1], got ", options.layer_decay);
   TORCH_CHECK_VALUE(options.drop_path >= 0 && options.drop_path < 1, "drop_path must be within [0, 1), got ", options.drop_path);
+  TORCH_CHECK_VALUE(options.drop_path == 0 || options.tuned == Tuned::kNothing || shape.depth > 0,
+                    "this encoder has no residual branches that it could leave out; set drop_path to 0");
   TORCH_CHECK_VALUE(options.scale > 0 && std::isfinite(options.scale) && std::isfinite(options.mean), "a regressed target needs a finite mean and a scale > 0");
   TORCH_CHECK_VALUE(options.groups == 0 || (options.groups >= 2 && options.group_step > 0), "groups need two at least, and a step > 0");
   TORCH_CHECK_VALUE(options.domains == 0 || (options.domains >= 2 && options.domain_weight >= 0), "domains need two at least, and no negative weight");
   TORCH_CHECK_VALUE(options.domains == 0 || options.tuned != Tuned::kNothing, "features of an encoder that is not tuned cannot be made alike");
-  TORCH_CHECK_VALUE(options.readout != Readout::kClassToken || config.class_token, "this encoder has no class token to read; use the mean");
-  TORCH_CHECK_VALUE(options.tuned != Tuned::kAdapters || config.lora.rank > 0, "this encoder has no adapters: make it with a lora_rank");
+  TORCH_CHECK_VALUE(options.readout != Readout::kClassToken || shape.class_token, "this encoder has no class token to read; use the mean");
+  TORCH_CHECK_VALUE(options.tuned != Tuned::kAdapters || shape.adapters > 0, "this encoder has no adapters: make it with a lora_rank");
   if (options.readout == Readout::kAttentive) {
-    pool_ = register_module(
-        "pool", std::make_shared<nn::AttentivePool>(config.dim, options.readout_heads > 0 ? options.readout_heads : config.heads, config.mlp_ratio));
+    pool_ = register_module("pool", std::make_shared<nn::AttentivePool>(shape.dim, options.readout_heads > 0 ? options.readout_heads : shape.heads, 4));
     nn::initialise(*pool_, options.seed + 1);
   }
-  head_ = register_module("head", std::make_shared<nn::Linear>(config.dim, outputs()));
+  head_ = register_module("head", std::make_shared<nn::Linear>(shape.dim, outputs()));
   nn::initialise(*head_, options.seed + 2);
   {
     const c10::NoGradGuard guard;
@@ -49,8 +50,8 @@ Supervised::Supervised(std::shared_ptr<nn::VisionTransformer> encoder, const Sup
   }
   if (options.groups > 0) group_weights_ = register_buffer("group_weights", at::full({options.groups}, 1.0 / static_cast<double>(options.groups), at::kDouble));
   if (options.domains > 0) {
-    domain_hidden_ = register_module("domain_hidden", std::make_shared<nn::Linear>(config.dim, config.dim));
-    domain_head_ = register_module("domain_head", std::make_shared<nn::Linear>(config.dim, options.domains));
+    domain_hidden_ = register_module("domain_hidden", std::make_shared<nn::Linear>(shape.dim, shape.dim));
+    domain_head_ = register_module("domain_head", std::make_shared<nn::Linear>(shape.dim, options.domains));
     nn::initialise(*domain_hidden_, options.seed + 3);
     nn::initialise(*domain_head_, options.seed + 4);
   }
@@ -64,7 +65,7 @@ Supervised::Supervised(std::shared_ptr<nn::VisionTransformer> encoder, const Sup
 std::shared_ptr<const data::Recipe> Supervised::recipe() const { return std::make_shared<const data::PatchRecipe>(options_.recipe); }
 
 std::vector<ParameterGroup> Supervised::parameter_groups() const {
-  const auto depth = encoder_->config().depth;
+  const auto depth = encoder_->shape().depth;
   std::map<std::pair<std::int64_t, bool>, ParameterGroup> groups;
   for (const auto& plain : Objective::parameter_groups()) {
     for (std::size_t i = 0; i < plain.names.size(); ++i) {
@@ -86,7 +87,7 @@ std::vector<ParameterGroup> Supervised::parameter_groups() const {
 // Named by sample and batch, so that neither ranks nor threads nor a resumed run draw otherwise.
 at::Tensor Supervised::drop_paths(const data::Batch& batch, const data::PatchBatch& view) const {
   if (options_.drop_path == 0 || !is_training() || options_.tuned == Tuned::kNothing) return {};
-  const auto depth = encoder_->config().depth;
+  const auto depth = encoder_->shape().depth;
   const auto n = static_cast<std::int64_t>(view.slots.size());
   const auto keep = at::empty({2 * depth, n}, at::kFloat);
   auto* const factors = keep.data_ptr<float>();
@@ -137,6 +138,12 @@ at::Tensor Supervised::robust(const at::Tensor& losses, const at::Tensor& group,
   const double total = counts.sum().item<double>();
   const auto factor = (group_weights_ / counts.clamp_min(1)).index_select(0, group).to(losses.scalar_type()) * (total / weight);
   return (losses * factor).sum();
+}
+
+at::Tensor Supervised::absent(const Step& step) {
+  double weight = 1;
+  if (options_.groups > 0) robust(at::empty({0}, head_->bias.options()), at::empty({0}, head_->bias.options().dtype(at::kLong)), *step.comm, weight);
+  return Objective::absent(step);
 }
 
 Loss Supervised::loss(const data::Batch& batch, const Step& step) {

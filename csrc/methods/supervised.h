@@ -3,6 +3,7 @@
 
 #include "data/patch_recipe.h"
 #include "methods/objective.h"
+#include "nn/layers.h"
 
 namespace sslmed::methods {
 
@@ -35,12 +36,13 @@ struct SupervisedOptions {
 
 class Supervised : public Objective {
  public:
-  Supervised(std::shared_ptr<nn::VisionTransformer> encoder, const SupervisedOptions& options);
+  Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOptions& options);
 
   std::shared_ptr<const data::Recipe> recipe() const override;
   Loss loss(const data::Batch& batch, const Step& step) override;
+  at::Tensor absent(const Step& step) override;
   std::vector<ParameterGroup> parameter_groups() const override;
-  std::shared_ptr<nn::VisionTransformer> encoder() const override { return encoder_; }
+  std::shared_ptr<nn::Encoder> encoder() const override { return encoder_; }
 
   std::int64_t outputs() const { return options_.classes > 0 ? options_.classes : 1; }
   // [B, classes] logits, or [B, 1] of the regressed target in its own unit. `keep` as the encoder takes it.
@@ -56,7 +58,7 @@ class Supervised : public Objective {
   at::Tensor drop_paths(const data::Batch& batch, const data::PatchBatch& view) const;  // [2·depth, B], or undefined
 
   SupervisedOptions options_;
-  std::shared_ptr<nn::VisionTransformer> encoder_;
+  std::shared_ptr<nn::Encoder> encoder_;
   std::shared_ptr<nn::AttentivePool> pool_;
   std::shared_ptr<nn::Linear> head_, domain_hidden_, domain_head_;
   at::Tensor group_weights_;

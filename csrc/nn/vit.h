@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "nn/encoder.h"
 #include "nn/layers.h"
-#include "nn/tokens.h"
 
 namespace sslmed::nn {
 
@@ -35,26 +35,6 @@ struct VitConfig {
 // Sizes by timm's names: vit_tiny, vit_small, vit_base, vit_large. ValueError for another.
 VitConfig named_vit(const std::string& name);
 
-// Tokens of several sequences, one after the other.
-struct PatchTokens {
-  at::Tensor values;    // [ΣN, P] patches, (p…, c) order
-  at::Tensor coords;    // [ΣN, 4] float32: x, y, z in mm, t in s (kElectrode); NaN x where unknown
-  at::Tensor position;  // [ΣN] int64 grid cell (tables), or undefined for 0 … N-1 in every sequence
-  at::Tensor channel;   // [ΣN] int64 row of the table for unknown electrodes, or -1 (kElectrode)
-  Lengths lengths;      // [B]
-
-  // The tokens in `rows`, as sequences of `lengths`. Without positions of their own, tokens take those of whole sequences.
-  PatchTokens select(const at::Tensor& rows, Lengths lengths) const;
-};
-
-struct Encoded {
-  at::Tensor tokens;  // [Σ(1+N), D], class token (if there is one) first in each sequence, after the last norm
-  at::Tensor pooled;  // [B, D] mean over patch tokens
-  Lengths lengths;    // [B] of `tokens`
-  bool class_token = true;
-  at::Tensor patches() const { return class_token ? drop_first(tokens, lengths) : tokens; }  // [ΣN, D]
-};
-
 // Cuts dense images [B, C, spatial…] into patches [B, N, P], P in (p…, c) order.
 at::Tensor patchify(const at::Tensor& dense, const std::vector<std::int64_t>& patch_size);
 
@@ -74,13 +54,13 @@ class PositionEmbedding : public torch::nn::Module {
   at::Tensor channel_table_;  // [extra, D]
 };
 
-class VisionTransformer : public torch::nn::Module {
+class VisionTransformer : public Encoder {
  public:
   VisionTransformer(VitConfig config, std::uint64_t seed);
 
   const VitConfig& config() const noexcept { return config_; }
-  // `keep` [2·depth, B]: factors of each sequence's residual branches, in the order of the blocks (stochastic depth); undefined: none.
-  Encoded forward_tokens(const PatchTokens& tokens, const at::Tensor& keep = {}) const;
+  EncoderShape shape() const override { return {config_.dim, config_.patch_size.back(), config_.depth, config_.heads, config_.class_token, config_.lora.rank}; }
+  Encoded forward_tokens(const PatchTokens& tokens, const at::Tensor& keep = {}) const override;
   at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, 1+N, D]
   // Class token, or the mean over patches where there is none; through `head` with num_classes > 0.
   at::Tensor forward(const at::Tensor& dense) const;

@@ -52,8 +52,8 @@ Features run(data::Loader& loader, const at::Device& device, std::int64_t width,
 
 }  // namespace
 
-Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pooling pooling) {
-  const auto width = encoder.config().dim * (pooling == Pooling::kRegions ? kRegions : 1);
+Features encode(const nn::Encoder& encoder, data::Loader& loader, Pooling pooling) {
+  const auto width = encoder.shape().dim * (pooling == Pooling::kRegions ? kRegions : 1);
   return run(loader, encoder.parameters().front().device(), width, [&](const data::PatchBatch& view) {
     const auto encoded = encoder.forward_tokens(methods::tokens_of(view));
     if (pooling == Pooling::kRegions) return region_means(encoded.patches(), view.coords, view.lengths);

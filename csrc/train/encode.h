@@ -5,7 +5,7 @@
 
 #include "data/loader.h"
 #include "methods/supervised.h"
-#include "nn/vit.h"
+#include "nn/encoder.h"
 
 namespace sslmed::train {
 
@@ -21,7 +21,7 @@ struct Features {
 };
 
 // Runs the encoder over all batches of the loader, without gradients. Samples that could not be read are left out.
-Features encode(const nn::VisionTransformer& encoder, data::Loader& loader, Pooling pooling);
+Features encode(const nn::Encoder& encoder, data::Loader& loader, Pooling pooling);
 // The same with the task's head: values [n, outputs].
 Features predict(const methods::Supervised& task, data::Loader& loader);
 

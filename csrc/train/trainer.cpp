@@ -167,7 +167,7 @@ void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& re
     weight = loss.weight > 0 ? loss.weight : static_cast<double>(batch->samples());
   } else if (ranks_) {
     // Nothing in this rank's share; it takes part in the reduction with a gradient of zero.
-    loss.total = objective_->parameters().front().sum() * 0;
+    loss.total = objective_->absent({step_, total_steps_, ranks_.get()});
   } else {
     throw ReadError(source_->describe(0).file, "no sample of batch " + std::to_string(batch->number) + " could be read");
   }

@@ -109,7 +109,7 @@ void average_reference(double* x, std::int64_t channels, std::int64_t length, co
     if (good[static_cast<std::size_t>(c)] != 0) subtract(mean.data(), length, x + c * length);
 }
 
-void scale_channels(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good, Scaling scaling, double clip) {
+void scale_channels(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good, Scaling scaling, double clip, double unit) {
   const double limit = clip > 0 ? clip : HUGE_VAL;
   std::vector<double> sorted;
   for (std::int64_t c = 0; c < channels; ++c) {
@@ -118,7 +118,7 @@ void scale_channels(double* x, std::int64_t channels, std::int64_t length, const
       std::fill(row, row + length, 0.0);
       continue;
     }
-    double center = 0, spread = 1;
+    double center = 0, spread = unit;
     if (scaling == Scaling::kZScore) {
       center = sum(row, length) / static_cast<double>(length);
       spread = std::sqrt(sum_of_squares(row, length, center) / static_cast<double>(length));

@@ -17,7 +17,7 @@ std::vector<char> good_channels(const float* x, std::int64_t channels, std::int6
 void average_reference(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good);
 
 // Good channels, each by itself: (x - mean) / std (population) or (x - median) / (IQR / 1.349), then clipped to ±clip
-// (0: not clipped). A channel whose spread is zero becomes zero. Bad channels become zero.
-void scale_channels(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good, Scaling scaling, double clip);
+// (0: not clipped). A channel whose spread is zero becomes zero. Bad channels become zero. With kNone x / unit.
+void scale_channels(double* x, std::int64_t channels, std::int64_t length, const std::vector<char>& good, Scaling scaling, double clip, double unit = 1);
 
 }  // namespace sslmed::transforms

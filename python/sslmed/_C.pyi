@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'load_safetensors', 'multiblock_mask', 'notch', 'philox', 'philox_sum', 'predict', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'load_safetensors', 'multiblock_mask', 'notch', 'philox', 'philox_sum', 'predict', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -105,7 +105,11 @@ class EdfFile:
         """
         What was salvaged on opening.
         """
-class VisionTransformer:
+class Encoder:
+    @property
+    def dim(self) -> int:
+        ...
+class VisionTransformer(Encoder):
     def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0) -> None:
         ...
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
@@ -121,9 +125,6 @@ class VisionTransformer:
     def set_buffer(self, name: str, value: torch.Tensor) -> None:
         ...
     def train(self, mode: bool) -> None:
-        ...
-    @property
-    def dim(self) -> int:
         ...
     @property
     def patch_values(self) -> int:
@@ -162,7 +163,7 @@ class RecordingSpec:
     def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
         ...
 class EegOptions:
-    def __init__(self, *, sfreq: float, window: float, stride: float, jitter: bool, low: float, high: float, order: int, notch: float, margin: float, average_reference: bool, scale: str, clip: float) -> None:
+    def __init__(self, *, sfreq: float, window: float, stride: float, jitter: bool, low: float, high: float, order: int, notch: float, margin: float, average_reference: bool, scale: str, clip: float, unit: float) -> None:
         ...
 class SampleInfo:
     @property
@@ -301,7 +302,7 @@ class Objective:
         (names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.
         """
 class Supervised(Objective):
-    def __init__(self, *, encoder: VisionTransformer, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, groups: int = 0, group_step: float = 0.01, domains: int = 0, domain_weight: float = 0.1, seed: int = 0) -> None:
+    def __init__(self, *, encoder: Encoder, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, groups: int = 0, group_step: float = 0.01, domains: int = 0, domain_weight: float = 0.1, seed: int = 0) -> None:
         ...
     def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor | None = None) -> torch.Tensor:
         ...
@@ -348,6 +349,50 @@ class IJepa(Objective):
     def set_buffer(self, name: str, value: torch.Tensor) -> None:
         ...
     def train(self, mode: bool) -> None:
+        ...
+class Step:
+    """
+    Where a run is, and its other ranks.
+    """
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        [B_0 + B_1 + …, …] of all ranks, in their order, from [B, …]; with gradients. During loss() alone.
+        """
+    @property
+    def number(self) -> int:
+        """
+        Optimiser steps done.
+        """
+    @property
+    def rank(self) -> int:
+        ...
+    @property
+    def ranks(self) -> int:
+        ...
+    @property
+    def total(self) -> int:
+        """
+        Of the whole run.
+        """
+class Loss:
+    """
+    What an objective says of a batch.
+    """
+    def __init__(self, total: torch.Tensor, weight: float = 0.0, features: torch.Tensor | None = None, parts: collections.abc.Mapping[str, torch.Tensor] = {}) -> None:
+        """
+        total: the mean to be minimised, []. weight: over so many terms; 0: the batch's samples. features: [B, D], watched for collapse. parts: to log.
+        """
+    @property
+    def total(self) -> torch.Tensor:
+        ...
+    @property
+    def weight(self) -> float:
+        ...
+class PythonEncoder(Encoder):
+    def __init__(self, module: typing.Any, dim: int, patch: int) -> None:
+        ...
+class PythonObjective(Objective):
+    def __init__(self, module: typing.Any, encoder: Encoder, recipe: Recipe) -> None:
         ...
 class TrainOptions:
     bf16: bool
@@ -507,7 +552,7 @@ def edflib_validate(path: str) -> None:
     ...
 def electrode_position(name: str) -> typing.Annotated[list[float], "FixedSize(3)"] | None:
     ...
-def encode(encoder: VisionTransformer, loader: Loader, pooling: str = 'mean') -> tuple[torch.Tensor, torch.Tensor]:
+def encode(encoder: Encoder, loader: Loader, pooling: str = 'mean') -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def feature_health(features: torch.Tensor) -> tuple[float, float]:
     """

@@ -38,9 +38,11 @@ class EegPreprocessing:
     """s read on each side so that filters settle outside the window."""
     average_reference: bool = True
     scale: str = "zscore"
-    """"zscore", "robust" or "none"; per channel and window."""
+    """"zscore" or "robust", per channel and window; "none": the signal in ``unit``."""
     clip: float = 15.0
     """In units of the scale; 0: none."""
+    unit: float = 1.0
+    """µV that count as one, with scale="none"."""
 
     @property
     def patch_samples(self) -> int:
@@ -64,7 +66,7 @@ class Loader:
         preprocessing: Filters, rate, scale, window.
         batch_size: Windows in a batch.
         order: "shuffle" (every window once an epoch), "subject" (every subject equally often) or "sequential".
-        mask: "none", "random", "time", "channel" or "space".
+        mask: "none", "random", "bernoulli" (each token by itself), "time", "channel" or "space".
         ratio: Of the tokens masked.
         block: Steps ("time", "space") or channels ("channel") masked together.
         radius: mm over the head from a block's centre ("space").

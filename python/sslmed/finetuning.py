@@ -20,7 +20,7 @@ from sslmed._core import C, FormatError
 from sslmed.cohort import Cohort, refuse_overlap
 from sslmed.data import EegPreprocessing, Loader, in_order, recording_means
 from sslmed.labels import is_regression, labelled
-from sslmed.nn import Encoder, Supervised
+from sslmed.nn import EegEncoder, Encoder, Supervised
 from sslmed.training import Interrupt, Trainer
 
 __all__ = ["PROTOCOLS", "FineTuned", "FineTuning", "finetune"]
@@ -75,7 +75,7 @@ PROTOCOLS = {
 class FineTuned:
     """A network with a head, fitted on a cohort's labels. Made by :func:`finetune` or :meth:`load`."""
 
-    def __init__(self, task: Supervised, encoder: Encoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
+    def __init__(self, task: Supervised, encoder: EegEncoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
         self.task, self.encoder, self.target = task, encoder, target
         self.classes = classes
         """[classes], in the order of the predictions' columns; empty: a regression."""
@@ -111,8 +111,12 @@ class FineTuned:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture, preprocessing and classes to one safetensors file.
 
+        Of our own encoders; where yours is written in Python, keep ``task.state_dict()`` beside your class.
+
         Training subjects are in it as salted hashes, by which :meth:`predict` knows them again: whoever has a name can check it, no name can be read.
         """
+        if not isinstance(self.encoder, Encoder):
+            raise TypeError(f"{type(self.encoder).__name__} is a class of yours, which no file can bring back: save task.state_dict()")
         metadata = {
             "format": _FORMAT,
             "encoder": json.dumps(self.encoder.config | {"extra_channels": list(self.encoder.extra_channels)}),
@@ -146,7 +150,7 @@ class FineTuned:
 
 
 def finetune(
-    encoder: Encoder,
+    encoder: EegEncoder,
     cohort: Cohort,
     target: str,
     options: FineTuning | str = "finetune",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol
 
-from sslmed.nn import Encoder, JointEmbeddingPredictor, MaskedAutoencoder, Mirror
+from sslmed.nn import EegEncoder, Encoder, JointEmbeddingPredictor, MaskedAutoencoder, Mirror, PythonObjective
 
 __all__ = ["METHODS", "IJepa", "Mae", "Method", "resolve"]
 
@@ -19,7 +19,7 @@ class Method(Protocol):
     weight_decay: ClassVar[tuple[float, float]]
     """At the start and the end of a run, unless the caller says otherwise."""
 
-    def objective(self, encoder: Encoder, seed: int) -> Mirror:
+    def objective(self, encoder: EegEncoder, seed: int) -> Mirror | PythonObjective:
         """What is trained, around the encoder."""
         ...
 
@@ -33,7 +33,8 @@ class Mae:
     weight_decay: ClassVar[tuple[float, float]] = (0.05, 0.05)
 
     mask: str = "random"
-    """"random", whole blocks in "time" or over "channel", or regions of the head over ``block`` steps ("space")."""
+    """"random" (an exact number), "bernoulli" (each token by itself),
+    whole blocks in "time" or over "channel", or regions of the head over ``block`` steps ("space")."""
     ratio: float = 0.5
     """Of the tokens masked."""
     block: int = 2
@@ -53,11 +54,12 @@ class Mae:
     decoder_depth: int = 2
     """Its blocks."""
 
-    def objective(self, encoder: Encoder, seed: int) -> MaskedAutoencoder:
+    def objective(self, encoder: EegEncoder, seed: int) -> MaskedAutoencoder:
         """Encoder and decoder."""
-        width = self.decoder_dim or max(64, encoder.dim // 2)
+        vit = _ours(encoder, self.name)
+        width = self.decoder_dim or max(64, vit.dim // 2)
         return MaskedAutoencoder(
-            encoder,
+            vit,
             decoder_dim=width,
             decoder_depth=self.decoder_depth,
             decoder_heads=max(1, width // 32),
@@ -92,11 +94,12 @@ class IJepa:
     ema_end: float = 1.0
     """to here."""
 
-    def objective(self, encoder: Encoder, seed: int) -> JointEmbeddingPredictor:
+    def objective(self, encoder: EegEncoder, seed: int) -> JointEmbeddingPredictor:
         """Encoder, predictor and averaged encoder."""
-        width = self.predictor_dim or max(64, encoder.dim // 2)
+        vit = _ours(encoder, self.name)
+        width = self.predictor_dim or max(64, vit.dim // 2)
         return JointEmbeddingPredictor(
-            encoder,
+            vit,
             predictor_dim=width,
             predictor_depth=self.predictor_depth,
             predictor_heads=max(1, width // 32),
@@ -104,6 +107,12 @@ class IJepa:
             mask=self.mask,
             seed=seed,
         )
+
+
+def _ours(encoder: EegEncoder, method: str) -> Encoder:
+    if not isinstance(encoder, Encoder):
+        raise TypeError(f"{method} takes an encoder of ours, which embeds only the patches it sees; {type(encoder).__name__} is written in Python")
+    return encoder
 
 
 METHODS: dict[str, type[Mae] | type[IJepa]] = {"mae": Mae, "ijepa": IJepa}

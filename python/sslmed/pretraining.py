@@ -19,7 +19,7 @@ from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader, describe
 from sslmed.distributed import is_first
 from sslmed.methods import Method, resolve
-from sslmed.nn import Encoder, save_encoder
+from sslmed.nn import EegEncoder, Encoder
 from sslmed.training import COLUMNS, Interrupt, Reporter, Trainer
 
 __all__ = ["Run", "pretrain"]
@@ -30,7 +30,7 @@ class Run:
     """What a pretraining run left."""
 
     out: Path
-    encoder: Encoder
+    encoder: EegEncoder
     history: pd.DataFrame
     """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples, and every ten steps how far features vary over the samples
     of the batch relative to their size (feature_std), and in how many directions (effective_rank, at most the batch size)."""
@@ -48,12 +48,13 @@ class Run:
 def pretrain(
     cohort: Cohort,
     method: str | Method = "mae",
-    encoder: str | Encoder = "vit_small",
+    encoder: str | EegEncoder = "vit_small",
     out: str | os.PathLike[str] = "runs/pretrain",
     *,
     epochs: int = 10,
     batch_size: int = 64,
     lr: float = 1e-3,
+    min_lr: float = 0.0,
     warmup: float = 0.1,
     weight_decay: float | None = None,
     final_weight_decay: float | None = None,
@@ -92,6 +93,7 @@ def pretrain(
         epochs: Passes over all windows.
         batch_size: Windows in a batch, of all ranks together.
         lr: Peak learning rate.
+        min_lr: Where half a cosine brings it.
         warmup: Part of all steps in which it rises.
         weight_decay: Of matrices; by default the method's.
         final_weight_decay: Reached by half a cosine at the end.
@@ -143,7 +145,7 @@ def pretrain(
                 FormatWarning,
                 stacklevel=2,
             )
-        model = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth, class_token=chosen.class_token)
+        model: EegEncoder = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth, class_token=chosen.class_token)
     else:
         model = encoder
         if preprocessing is not None and preprocessing != model.preprocessing:
@@ -166,7 +168,7 @@ def pretrain(
     )
     config = {
         "method": chosen.name, "options": options, "encoder": model.config, "extra_channels": list(model.extra_channels),
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,
         "final_weight_decay": final_weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay, "accumulate": accumulate,
         "bf16": bf16, "order": order, "seed": seed, "preprocessing": asdict(preprocessing), "data": describe(loader.source),
     }  # fmt: skip
@@ -179,6 +181,7 @@ def pretrain(
         epochs=epochs,
         accumulate=accumulate,
         lr=lr,
+        min_lr=min_lr,
         warmup_steps=math.ceil(warmup * steps),
         weight_decay=weight_decay,
         final_weight_decay=final_weight_decay,
@@ -210,17 +213,16 @@ def pretrain(
         with Interrupt() as interrupt:
             finished = trainer.fit(collect)
         history = pd.DataFrame(rows, columns=COLUMNS)
-    weights = trainer.encoder_weights()
-    model.load_state_dict(weights)
+    trainer.keep_encoder(model)
     if finished and is_first():
-        save_encoder(weights, model, folder / "encoder.safetensors")
+        model.save(folder / "encoder.safetensors")
     return Run(folder, model, history, not finished, tuple(trainer.failures))
 
 
 class _Probe:
     """Adds to the loop's reports what nearest neighbours make of the encoder's features."""
 
-    def __init__(self, trainer: Trainer, model: Encoder, cohort: Cohort, target: str, *, every: int, threads: int) -> None:
+    def __init__(self, trainer: Trainer, model: EegEncoder, cohort: Cohort, target: str, *, every: int, threads: int) -> None:
         from sslmed.transfer import transfer
 
         if every < 1:
@@ -233,7 +235,7 @@ class _Probe:
             row["knn"] = math.nan
         due = [row for row in rows if (row["step"] + 1) % self._every == 0]
         if due:
-            self._twin.load_state_dict(self._trainer.encoder_weights())
+            self._trainer.keep_encoder(self._twin)
             result = self._transfer(self._twin, self._cohort, self._target, "knn", baselines=False, bootstrap=10, threads=self._threads)
             due[-1]["knn"] = float(result.table["value"].iloc[0])
         return rows

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sslmed._core import C
 from sslmed.data import Loader
 from sslmed.distributed import ranks
-from sslmed.nn import Mirror
+from sslmed.nn import Mirror, PythonObjective
 
 __all__ = ["COLUMNS", "Interrupt", "Reporter", "Trainer"]
 
@@ -26,7 +28,7 @@ class Trainer:
     """The C++ training loop: ``Trainer(objective, loader, epochs=10, lr=1e-3).fit()``.
 
     Args:
-        objective: What is learned, for example :class:`sslmed.nn.MaskedAutoencoder`.
+        objective: What is learned, for example :class:`sslmed.nn.MaskedAutoencoder`, or a :class:`sslmed.nn.PythonObjective` of yours.
         loader: Where samples come from; the objective's own recipe cuts and masks them.
         epochs: Passes over the data.
         accumulate: Batches an optimiser step.
@@ -54,7 +56,7 @@ class Trainer:
 
     def __init__(
         self,
-        objective: Mirror,
+        objective: Mirror | PythonObjective,
         loader: Loader,
         *,
         epochs: int = 1,
@@ -134,6 +136,13 @@ class Trainer:
     def failures(self) -> list[tuple[int, str]]:
         """(window, message) of what could not be read (``on_error="skip"``)."""
         return list(self._core.failures)
+
+    def keep_encoder(self, encoder: Any) -> None:
+        """Gives an encoder of the same architecture the weights of :meth:`encoder_weights`."""
+        weights = self._core.encoder_weights()
+        with torch.no_grad():
+            for name, tensor in (*encoder.named_parameters(), *encoder.named_buffers()):
+                tensor.copy_(weights[name])
 
     def encoder_weights(self) -> dict[str, Any]:
         """The encoder's weights by name; averaged ones with ``ema_decay``."""

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -24,6 +25,24 @@ TEST_CASE("masks are exact, ascending and whole") {
   CHECK_THROWS_AS(block_mask({0, 1}, 2, 1, {}), ValueError);
   CHECK_THROWS_AS(block_mask({0, 1}, 1, 0, {}), ValueError);
   CHECK_THROWS_AS(block_mask({0, -1}, 1, 1, {}), ValueError);
+}
+
+TEST_CASE("single tokens are masked by chance, and never all or none of them") {
+  std::int64_t masked = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    const auto mask = bernoulli_mask(50, 0.3, {seed, 0, 0});
+    masked += static_cast<std::int64_t>(mask.masked.size());
+    REQUIRE(std::is_sorted(mask.keep.begin(), mask.keep.end()));
+    REQUIRE(mask.keep.size() + mask.masked.size() == 50);
+    CHECK(bernoulli_mask(50, 0.3, {seed, 0, 0}).masked == mask.masked);
+    for (const double ratio : {1e-12, 1 - 1e-12}) {
+      const auto few = bernoulli_mask(3, ratio, {seed, 0, 0});
+      REQUIRE((!few.keep.empty() && !few.masked.empty() && few.keep.size() + few.masked.size() == 3));
+    }
+  }
+  CHECK(std::abs(static_cast<double>(masked) / (400 * 50) - 0.3) < 0.01);  // three standard errors
+  CHECK_THROWS_AS(bernoulli_mask(1, 0.5, {}), ValueError);
+  CHECK_THROWS_AS(bernoulli_mask(9, 1, {}), ValueError);
 }
 
 TEST_CASE("a block mask hides an exact number of tokens") {

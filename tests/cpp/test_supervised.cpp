@@ -3,6 +3,7 @@
 #include "catch.h"
 #include "fake_source.h"
 #include "methods/supervised.h"
+#include "nn/vit.h"
 #include "temporary.h"
 #include "train/encode.h"
 #include "train/trainer.h"

@@ -12,15 +12,37 @@ import torch
 import sslmed as sm
 from sslmed._core import C
 from sslmed.distributed import is_first, ranks, under_torchrun
-from sslmed.nn import Encoder, MaskedAutoencoder
+from sslmed.nn import Encoder, MaskedAutoencoder, PythonObjective, Supervised
 
 PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
 
 
-def train(cohort, *, batch=5, fp64=True, accumulate=1, epochs=2, lr=1e-3):
+class Contrast(PythonObjective):
+    """Written in Python: every sample against those of all ranks."""
+
+    def loss(self, batch, step):
+        view = batch.patches[0]
+        pooled = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)[1]
+        return torch.logsumexp(pooled @ step.all_gather(pooled).T, 1).mean()
+
+    def absent(self, step):
+        step.all_gather(torch.empty(0, self.encoder.dim, dtype=torch.float64))
+
+
+def group_robust(encoder):
+    """Where samples interact by the groups' weights."""
+    return Supervised(encoder, classes=2, groups=2, group_step=0.5, drop_path=0.0)
+
+
+def masked(encoder):
+    return MaskedAutoencoder(encoder, decoder_dim=64, decoder_depth=1, decoder_heads=2, seed=3)
+
+
+def train(cohort, *, batch=5, fp64=True, accumulate=1, epochs=2, lr=1e-3, make=masked):
     """Batches that two ranks cannot share evenly, and a last one that leaves a rank without samples; recordings of two montages."""
-    loader = sm.Loader(cohort, PRE, batch_size=batch, order="shuffle", seed=1, drop_last=False, epochs=epochs)
-    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1, seed=3), decoder_dim=64, decoder_depth=1, decoder_heads=2, seed=3)
+    targets = {"target": [float(i % 2) for i in range(len(cohort))], "group": [float(i % 3 == 0) for i in range(len(cohort))]}
+    loader = sm.Loader(cohort, PRE, batch_size=batch, order="shuffle", seed=1, drop_last=False, epochs=epochs, targets=targets)
+    objective = make(Encoder("vit_tiny", PRE, depth=1, seed=3))
     trainer = sm.Trainer(objective, loader, epochs=epochs, accumulate=accumulate, lr=lr, fp64=fp64, clip_norm=1.0, ema_decay=0.9)
     losses = []
     assert trainer.fit(lambda rows: losses.extend((row["loss"], row["grad_norm"], row["samples"]) for row in rows))
@@ -39,6 +61,8 @@ def equal(folder, cohort):
 CASES = {
     "fp64": {"fp64": True, "epochs": 5},
     "fp64_accumulate": {"fp64": True, "accumulate": 2, "epochs": 4},
+    "python_fp64": {"fp64": True, "make": Contrast, "epochs": 5},
+    "groups_fp64": {"fp64": True, "make": group_robust, "epochs": 5},
     "fp32": {"fp64": False, "lr": 1e-4, "epochs": 5},
 }
 

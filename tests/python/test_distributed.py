@@ -49,11 +49,11 @@ def difference(a, b):
 def test_two_ranks_take_the_step_of_one_process(tiny_site, tmp_path):
     ok(launch("equal", tmp_path / "two", tiny_site))
     ok(launch("equal", tmp_path / "one", tiny_site, processes=1))
-    for name, bound in zip(CASES, (1e-10, 1e-10, 1e-5), strict=True):
+    for name in CASES:
         one, two = (sm.io.load_safetensors(tmp_path / d / f"{name}.safetensors") for d in ("one", "two"))
         seen = difference(one, two)
         print(f"{name}: {seen:.2e}")
-        assert seen <= bound, name
+        assert seen <= (1e-10 if "64" in name else 1e-5), name
         history = [json.loads((tmp_path / d / f"{name}.json").read_text()) for d in ("one", "two")]
         assert len(history[0]) >= 10
         for a, b in zip(*history, strict=True):

@@ -356,12 +356,12 @@ def test_encoder_file_round_trip(tmp_path):
 def test_incomplete_encoder_files_are_refused(tmp_path):
     encoder = eeg_encoder(torch.float32)
     state = encoder.state_dict()
-    from sslmed.nn import save_encoder
-
+    encoder.save(tmp_path / "good.safetensors")
+    metadata = sm.io.load_metadata(tmp_path / "good.safetensors", "sslmed-encoder-1")
     for change in (lambda s: s.pop("norm.bias"), lambda s: s.update(more=torch.ones(1))):
         weights = dict(state)
         change(weights)
-        save_encoder(weights, encoder, tmp_path / "bad.safetensors")
+        sm.io.save_safetensors(weights, tmp_path / "bad.safetensors", metadata)
         with pytest.raises(sm.FormatError, match=r"bad\.safetensors"):
             Encoder.load(tmp_path / "bad.safetensors")
     sm.io.save_safetensors(state, tmp_path / "plain.safetensors")

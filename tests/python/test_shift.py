@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.covariance import ledoit_wolf
 
 import sslmed as sm
 from sslmed.nn import Encoder
+from sslmed.transfer import features
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
 
@@ -66,3 +68,32 @@ def test_same_subject_names_are_two_people():
     b = sm.Cohort.from_arrays([v for v, _, _ in b._arrays], 100, ["Fp1", "Cz", "O2"], b.table.assign(subject=a.table["subject"]), name="b")
     table = sm.shift.report(a, b, by=["age"], bootstrap=20).table
     assert table["n_subjects"].max() == 20
+
+
+def test_distance_is_mahalanobis_and_scores_go_by_it():
+    rng = np.random.default_rng(0)
+    t = np.arange(800) / 100
+
+    def group(n, size, name):
+        x = rng.normal(size=(n, 2, 800))
+        x[:, 0] += size[:, None] * np.sin(2 * np.pi * 10 * t)  # of one channel: the average of both is taken out
+        table = pd.DataFrame({"subject": [f"{name}{i}" for i in range(n)], "y": np.array(["a", "b"])[np.arange(n) % 2]})
+        return sm.Cohort.from_arrays(x, 100, ["Cz", "O2"], table, name=name)
+
+    here, there = group(30, rng.uniform(0.5, 1.5, 30), "here"), group(12, np.linspace(1, 40, 12), "there")
+    distance = sm.shift.distance_from(here, there)
+    assert list(distance.index) == sorted(there.table["subject"])
+    by_size = distance[there.table["subject"]].to_numpy()
+    assert stats.spearmanr(by_size, np.arange(12))[0] > 0.9
+    x = features.band_power(here, ["Cz", "O2"])
+    z = features.band_power(there, ["Cz", "O2"])
+    shrunk, _ = ledoit_wolf(x / x.std(0))
+    gap = (z - x.mean(0)) / x.std(0)
+    assert np.allclose(by_size, np.sqrt(np.einsum("ij,jk,ik->i", gap, np.linalg.inv(shrunk), gap)))
+    result = sm.transfer(None, here, "y", test=there, baselines=["dummy", "band power"], bootstrap=20)
+    near, far = result.subgroups(distance, bins=2, draws=20)["n_subjects"].iloc[:2]
+    assert (near, far) == (6, 6)
+    with pytest.raises(ValueError, match="knows nothing of subject 'there0'"):
+        result.subgroups(distance.drop("there0"))
+    with pytest.raises(ValueError, match="at least two subjects"):
+        sm.shift.distance_from(group(1, np.ones(1), "one"), there)

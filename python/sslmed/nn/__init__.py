@@ -1,18 +1,23 @@
 """Encoders, layers and objectives: C++ modules that look, train and save like any ``torch.nn.Module``."""
 
-from sslmed.nn.encoder import Encoder, save_encoder
+from sslmed.nn.encoder import EegEncoder, Encoder
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.objectives import JointEmbeddingPredictor, MaskedAutoencoder, Supervised
+from sslmed.nn.python import Loss, PythonEncoder, PythonObjective, Step
 from sslmed.nn.vit import BatchNorm, VisionTransformer, create
 
 __all__ = [
     "BatchNorm",
+    "EegEncoder",
     "Encoder",
     "JointEmbeddingPredictor",
+    "Loss",
     "MaskedAutoencoder",
     "Mirror",
+    "PythonEncoder",
+    "PythonObjective",
+    "Step",
     "Supervised",
     "VisionTransformer",
     "create",
-    "save_encoder",
 ]

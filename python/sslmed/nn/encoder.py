@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,55 @@ from sslmed.nn.vit import VisionTransformer
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["Encoder", "save_encoder"]
+__all__ = ["EegEncoder", "Encoder"]
 
 _ENCODER_FORMAT = "sslmed-encoder-1"
 
 
-class Encoder(VisionTransformer):
+class EegEncoder:
+    """What encoders of EEG share, ours and those written in Python."""
+
+    preprocessing: EegPreprocessing
+    extra_channels: tuple[str, ...]
+    config: dict[str, Any]
+    _handle: Any
+    _build: Callable[[], Any]
+
+    def encode(
+        self, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, batch_size: int = 64, on_error: str = "raise"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of every window of a cohort.
+
+        Args:
+            cohort: Recordings of any montage and rate.
+            pooling: "mean" over patch tokens, "cls", or "regions": means over six regions of the head side by side (left, middle, right; front,
+                back), which keep where on the head something is; a region without an electrode takes the mean over all.
+            threads: Loader threads.
+            batch_size: Windows in a batch; does not change the result beyond rounding.
+            on_error: "raise" or "skip".
+
+        Returns:
+            Features [n, D] float32 ([n, 6 · D] with "regions"), and the recording number [n] int64 of each window.
+        """
+        source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
+        loader = in_order(source, self.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
+        values, ids = C.encode(self._handle, loader, pooling)
+        return values, source.recording_of[ids]
+
+    def randomised(self) -> EegEncoder:
+        """The same architecture with fresh random weights."""
+        raise NotImplementedError
+
+    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> EegEncoder:
+        """A copy with adapters (LoRA); TypeError where an encoder has none."""
+        raise TypeError(f"{type(self).__name__} has no adapters: tune the whole encoder, or nothing of it")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights and preprocessing."""
+        raise NotImplementedError
+
+
+class Encoder(VisionTransformer, EegEncoder):
     """An EEG encoder with its preprocessing: tokens are one channel's patch, placed by electrode position and time.
 
     Args:
@@ -86,30 +129,14 @@ class Encoder(VisionTransformer):
         assert all("lora_" in name for name in missing)
         return twin
 
-    def encode(
-        self, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, batch_size: int = 64, on_error: str = "raise"
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of every window of a cohort.
-
-        Args:
-            cohort: Recordings of any montage and rate.
-            pooling: "mean" over patch tokens, "cls", or "regions": means over six regions of the head side by side (left, middle, right; front,
-                back), which keep where on the head something is; a region without an electrode takes the mean over all.
-            threads: Loader threads.
-            batch_size: Windows in a batch; does not change the result beyond rounding.
-            on_error: "raise" or "skip".
-
-        Returns:
-            Features [n, D] float32 ([n, 6 · D] with "regions"), and the recording number [n] int64 of each window.
-        """
-        source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
-        loader = in_order(source, self.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
-        values, ids = C.encode(self._handle, loader, pooling)
-        return values, source.recording_of[ids]
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture and preprocessing to one safetensors file."""
-        save_encoder(self.state_dict(), self, path)
+        metadata = {
+            "format": _ENCODER_FORMAT,
+            "encoder": json.dumps(self.config | {"extra_channels": list(self.extra_channels)}),
+            "preprocessing": json.dumps(asdict(self.preprocessing)),
+        }
+        io.save_safetensors(self.state_dict(), path, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Encoder:
@@ -130,13 +157,3 @@ class Encoder(VisionTransformer):
         except RuntimeError as error:
             raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
         return encoder
-
-
-def save_encoder(weights: dict[str, torch.Tensor], encoder: Encoder, path: str | os.PathLike[str]) -> None:
-    """Writes ``weights`` as those of ``encoder``'s architecture."""
-    metadata = {
-        "format": _ENCODER_FORMAT,
-        "encoder": json.dumps(encoder.config | {"extra_channels": list(encoder.extra_channels)}),
-        "preprocessing": json.dumps(asdict(encoder.preprocessing)),
-    }
-    io.save_safetensors(weights, path, metadata)

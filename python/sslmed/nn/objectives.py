@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sslmed._core import C
+from sslmed.nn.encoder import EegEncoder
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.vit import VisionTransformer
 
@@ -25,7 +26,7 @@ class MaskedAutoencoder(Mirror):
         target: "signal" restores the patch (the paper), "spectrum" the log power of its Fourier coefficients (EEG).
         target_bins: Neighbouring coefficients whose power is averaged before the logarithm ("spectrum"); more than 1 leaves the constant out.
         norm_target: Predict targets normalised by their own mean and variance.
-        mask: "random", "time", "channel", or "space" (regions of the head over ``block`` steps, REVE), drawn in the loader's threads.
+        mask: "random", "bernoulli", "time", "channel", or "space" (regions of the head over ``block`` steps, REVE), drawn in the loader's threads.
         ratio: Of the tokens masked.
         block: Steps or channels masked together.
         radius: mm from its centre to which a block reaches over the head ("space").
@@ -176,7 +177,7 @@ class Supervised(Mirror):
 
     def __init__(
         self,
-        encoder: VisionTransformer,
+        encoder: VisionTransformer | EegEncoder,
         *,
         classes: int,
         target: str = "target",

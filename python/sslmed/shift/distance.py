@@ -1,15 +1,20 @@
-"""Distances between two sets of features."""
+"""Distances between two sets of features, and of people from a population."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.spatial.distance import cdist
+from sklearn.covariance import LedoitWolf
 
 from sslmed.adaptation import feature_pair
+from sslmed.cohort import Cohort
+from sslmed.nn import EegEncoder
+from sslmed.transfer import features
 
-__all__ = ["coral_distance", "frechet_distance", "mmd"]
+__all__ = ["coral_distance", "distance_from", "frechet_distance", "mmd"]
 
 Array = np.ndarray[Any, Any]
 
@@ -51,3 +56,37 @@ def frechet_distance(x: Array, y: Array) -> float:
     half = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     middle = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ b @ half), 0)).sum()
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * middle)
+
+
+def distance_from(reference: Cohort, cohort: Cohort, encoder: EegEncoder | None = None, *, pooling: str = "mean", threads: int = 2) -> pd.Series[Any]:
+    """Mahalanobis distance of each subject's mean features from those of another cohort's subjects, whose covariance is shrunk (Ledoit and Wolf, 2004).
+
+    For :meth:`sslmed.TransferResult.subgroups`: ``result.subgroups(shift.distance_from(public, clinic, encoder))`` are scores by distance.
+
+    Args:
+        reference: The population from which distance is measured: what was learned from.
+        cohort: The people.
+        encoder: Whose features; None: band power on the channels that both share.
+        pooling: Of the encoder's features.
+        threads: Loader threads.
+
+    Returns:
+        By subject of ``cohort``.
+
+    Raises:
+        ValueError: Fewer than two subjects in the reference, or without an encoder no channel in common.
+    """
+    if encoder is None:
+        shared = features.common_channels(reference, cohort)
+        if not shared:
+            raise ValueError(f"{reference.name} and {cohort.name} have no channel in common: give an encoder")
+        known, x = (features.band_power(c, shared) for c in (reference, cohort))
+    else:
+        known, x = (features.encoder_features(encoder, c, pooling=pooling, threads=threads) for c in (reference, cohort))
+    there = pd.DataFrame(known).groupby(reference.table["subject"].to_numpy()).mean().to_numpy()
+    if len(there) < 2:
+        raise ValueError(f"{reference.name}: expected at least two subjects to measure distance from, found {len(there)}")
+    here = pd.DataFrame(x).groupby(cohort.table["subject"].to_numpy()).mean()
+    spread = np.maximum(there.std(0), 1e-12)
+    fitted = LedoitWolf().fit(there / spread)
+    return pd.Series(np.sqrt(fitted.mahalanobis(here.to_numpy() / spread)), index=here.index, name=f"distance from {reference.name}")

@@ -13,7 +13,7 @@ from sslmed import stats
 from sslmed.cohort import Cohort, refuse_overlap
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import is_regression, labelled
-from sslmed.nn import Encoder
+from sslmed.nn import EegEncoder
 from sslmed.transfer import evaluate
 from sslmed.transfer.rows import BASELINES, Task, predict_rows
 
@@ -38,11 +38,14 @@ class TransferResult:
     people: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     """The cohort's table, row by row with ``predictions``."""
 
-    def subgroups(self, by: str, *, bins: int | Sequence[float] = 3, metric: str | None = None, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    def subgroups(
+        self, by: str | pd.Series[Any], *, bins: int | Sequence[float] = 3, metric: str | None = None, draws: int = 1000, seed: int = 0
+    ) -> pd.DataFrame:
         """Scores of each row within groups of people, the worst of them marked.
 
         Args:
-            by: A column of the cohort's table; a numeric one with more than ten values is cut into ``bins`` of equal size, or at these edges.
+            by: A column of the cohort's table, or a series by subject (:func:`sslmed.shift.distance_from`); a numeric one with more than ten values is cut
+                into ``bins`` of equal size, or at these edges.
             bins: Number of groups, or edges.
             metric: One of the table's; its first by default.
             draws: Of the bootstrap over subjects.
@@ -52,12 +55,17 @@ class TransferResult:
             row, group, value, low, high, n_subjects, worst. NaN where a group lacks a class that the metric needs.
 
         Raises:
-            ValueError: No such column.
+            ValueError: No such column, or a subject that the series does not know.
         """
-        if by not in self.people:
-            raise ValueError(f"no column {by!r}; there are {', '.join(map(str, self.people.columns))}")
         metric = metric or str(self.table["metric"].iloc[0])
-        values = self.people[by].reset_index(drop=True)
+        if isinstance(by, str):
+            if by not in self.people:
+                raise ValueError(f"no column {by!r}; there are {', '.join(map(str, self.people.columns))}")
+            values = self.people[by].reset_index(drop=True)
+        else:
+            if len(unknown := sorted(set(self.predictions["subject"]) - set(by.index))) > 0:
+                raise ValueError(f"the series knows nothing of subject {unknown[0]!r}")
+            values = self.predictions["subject"].map(by)
         if pd.api.types.is_numeric_dtype(values) and values.nunique() > 10:
             values = pd.qcut(values, bins, duplicates="drop") if isinstance(bins, int) else pd.cut(values, list(bins))
         truth, subjects = self.predictions["truth"].to_numpy(), self.predictions["subject"].to_numpy()
@@ -118,7 +126,7 @@ class TransferResult:
 
 
 def transfer(
-    encoder: Encoder | None,
+    encoder: EegEncoder | None,
     cohort: Cohort,
     target: str,
     protocol: str | FineTuning = "linear",

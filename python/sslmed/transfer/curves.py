@@ -10,7 +10,7 @@ import pandas as pd
 
 from sslmed.cohort import Cohort
 from sslmed.labels import is_regression, labelled
-from sslmed.nn import Encoder
+from sslmed.nn import EegEncoder
 from sslmed.transfer import evaluate, features, transfer
 
 __all__ = ["few_shot", "transfer_matrix"]
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def few_shot(
-    encoder: Encoder,
+    encoder: EegEncoder,
     cohort: Cohort,
     target: str,
     shots: Sequence[int] = (1, 2, 4, 8),
@@ -84,7 +84,7 @@ def few_shot(
     return out.reset_index()
 
 
-def transfer_matrix(encoder: Encoder | None, cohorts: Sequence[Cohort], target: str, protocol: str = "linear", **options: Any) -> pd.DataFrame:
+def transfer_matrix(encoder: EegEncoder | None, cohorts: Sequence[Cohort], target: str, protocol: str = "linear", **options: Any) -> pd.DataFrame:
     """Every cohort as the one that is learned from and as the one that is tested.
 
     Args:

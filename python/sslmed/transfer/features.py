@@ -10,7 +10,7 @@ from scipy.signal import welch
 
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, recording_means
-from sslmed.nn import Encoder
+from sslmed.nn import EegEncoder
 from sslmed.transforms import standard_name
 
 __all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "common_channels", "covariances", "encoder_features", "handcrafted"]
@@ -23,7 +23,7 @@ BANDS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta":
 _SFREQ = 100.0  # holds all bands
 
 
-def encoder_features(encoder: Encoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
+def encoder_features(encoder: EegEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
     """[recordings, D]: the mean of a recording's window features."""
     values, recording = encoder.encode(cohort, pooling=pooling, threads=threads)
     return recording_means(values, recording, len(cohort))

@@ -10,7 +10,7 @@ import numpy as np
 
 from sslmed.cohort import Cohort
 from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
-from sslmed.nn import Encoder
+from sslmed.nn import EegEncoder
 from sslmed.transfer import evaluate, features
 
 __all__ = ["BASELINES", "Task", "predict_rows"]
@@ -56,7 +56,7 @@ class Task:
 
 
 def predict_rows(
-    task: Task, encoder: Encoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: str, bias_correction: bool
+    task: Task, encoder: EegEncoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: str, bias_correction: bool
 ) -> dict[str, Array]:
     """Predictions by row, the pretrained encoder's last: probabilities [scored recordings, classes], or regressed values [scored recordings].
 
@@ -120,7 +120,7 @@ def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None
     return evaluate.fit_predict(x, y, task.groups, x_test, task.classes, protocol, task.regression, adaptation=adaptation, seed=task.seed)
 
 
-def _trained(task: Task, encoder: Encoder, options: FineTuning, *, shuffled: bool = False) -> Array:
+def _trained(task: Task, encoder: EegEncoder, options: FineTuning, *, shuffled: bool = False) -> Array:
     """A network trained anew for every fold."""
     everybody = np.arange(len(task.cohort))
     plan = task.plan if task.test is None else [(everybody, np.arange(len(task.test)))]

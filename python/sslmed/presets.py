@@ -1,0 +1,54 @@
+"""Settings of published EEG models, as keywords of :func:`sslmed.pretrain`: ``sm.pretrain(cohort, **sm.presets.labram())``.
+
+A preset is the recipe, not the model: preprocessing, masks and schedule as published, around our encoder and masked auto-encoder. What a model has of its
+own (tokeniser, embedding, positions) is named in each; weights of these models do not fit ours. Anything may be overridden:
+``sm.pretrain(cohort, **(sm.presets.reve() | {"epochs": 30}))``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sslmed.data import EegPreprocessing
+from sslmed.finetuning import FineTuning
+from sslmed.methods import Mae
+
+__all__ = ["cbramod", "labram", "labram_finetuning", "reve"]
+
+
+def labram(mains: float = 50.0) -> dict[str, Any]:
+    """LaBraM (Jiang et al., arXiv 2405.18765): 0.1-75 Hz, 200 Hz, µV / 100, 1 s patches, half of them masked, and once more the other half.
+
+    Not ours: it predicts the codes of a tokeniser that was trained first on Fourier amplitude and phase, and embeds by convolutions. Here the log
+    spectrum itself is the target.
+
+    Args:
+        mains: Hz of the power line, notched out.
+    """
+    preprocessing = EegPreprocessing(sfreq=200, window=16, patch=1, low=0.1, high=75, notch=mains, average_reference=False, scale="none", unit=100, clip=0)
+    return {"method": Mae(mask="random", ratio=0.5, complementary=True, target="spectrum"), "preprocessing": preprocessing}
+
+
+def labram_finetuning() -> FineTuning:
+    """LaBraM's fine-tuning, for :func:`sslmed.finetune` and :func:`sslmed.transfer`: layer decay .65."""
+    return FineTuning(layer_decay=0.65)
+
+
+def cbramod() -> dict[str, Any]:
+    """CBraMod (Wang et al., arXiv 2412.07236): 30 s, µV / 100, each 1 s patch masked with probability .5, learning rate 5e-4 to 1e-5.
+
+    Not ours: criss-cross attention over space and time apart, an embedding by convolutions beside the spectrum, positions by a convolution over the 19
+    channels of its montage (ours come from electrode positions, so any montage goes). Filters are our default.
+    """
+    preprocessing = EegPreprocessing(sfreq=200, window=30, patch=1, average_reference=False, scale="none", unit=100, clip=0)
+    method = Mae(mask="bernoulli", ratio=0.5, target="signal", norm_target=False)
+    return {"method": method, "preprocessing": preprocessing, "lr": 5e-4, "min_lr": 1e-5, "weight_decay": 0.05, "clip_norm": 1.0}
+
+
+def reve() -> dict[str, Any]:
+    """REVE (El Ouahidi et al., arXiv 2510.21585): 200 Hz, 10 s, z-scores clipped at 15; regions of 3 cm over three patches hidden, .55 in all.
+
+    Not ours: its patches overlap by 20 of 200 samples, ours abut; it has a second loss on a pooled token. Filters are our default.
+    """
+    preprocessing = EegPreprocessing(sfreq=200, window=10, patch=1, average_reference=False, scale="zscore", clip=15)
+    return {"method": Mae(mask="space", ratio=0.55, radius=30, block=3, norm_target=False), "preprocessing": preprocessing}

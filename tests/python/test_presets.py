@@ -1,0 +1,50 @@
+"""Presets are what their pages say, and train."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import sslmed as sm
+
+
+def cohort(seconds):
+    x = np.random.default_rng(0).normal(size=(4, 5, seconds * 200)) * 30
+    table = pd.DataFrame({"subject": list("abcd"), "y": ["s", "t"] * 2})
+    return sm.Cohort.from_arrays(x, 200, ["Fp1", "Cz", "C3", "O2", "Pz"], table, name="p")
+
+
+@pytest.mark.parametrize(("preset", "views"), [(sm.presets.labram, 2), (sm.presets.cbramod, 1), (sm.presets.reve, 1)])
+def test_a_preset_trains(preset, views, tmp_path):
+    keywords = preset()
+    people, pre, method = cohort(int(keywords["preprocessing"].window)), keywords["preprocessing"], keywords["method"]
+    run = sm.pretrain(people, encoder="vit_tiny", out=tmp_path / "r", depth=1, epochs=1, batch_size=4, progress=False, tensorboard=False, **keywords)
+    assert np.isfinite(run.history["loss"]).all()
+    options = {k: getattr(method, k) for k in ("mask", "ratio", "block", "radius", "complementary")}
+    batch = next(iter(sm.Loader(people, pre, batch_size=4, **options)))
+    assert sum(len(view.lengths) for view in batch.patches) == 4 * views
+    hidden = sum(sum(view.masked_lengths) for view in batch.patches) / sum(sum(view.lengths) for view in batch.patches)
+    assert hidden == pytest.approx(method.ratio, abs=0.08)
+    if method.mask == "bernoulli":
+        assert len(set(batch.patches[0].masked_lengths)) > 1
+
+
+def test_microvolts_over_a_unit():
+    people = cohort(4)
+    plain = {"sfreq": 200, "window": 4, "average_reference": False, "scale": "none", "clip": 0}
+    a, b = (people.source(sm.EegPreprocessing(unit=unit, **plain)).sample(1)[0] for unit in (1.0, 100.0))
+    assert 20 < a.std() < 40
+    assert torch.allclose(a / 100, b, rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match="positive rate, length and unit"):
+        people.source(sm.EegPreprocessing(unit=0.0, **plain))
+
+
+def test_the_schedule_ends_where_it_is_told(tmp_path):
+    keywords = sm.presets.cbramod() | {"preprocessing": sm.EegPreprocessing(sfreq=200, window=1, patch=0.25), "epochs": 20}
+    run = sm.pretrain(cohort(4), encoder="vit_tiny", out=tmp_path / "r", depth=1, batch_size=8, progress=False, tensorboard=False, **keywords)
+    assert run.history["lr"].max() == pytest.approx(5e-4)
+    assert 1e-5 <= run.history["lr"].iloc[-1] < 2e-5
+
+
+def test_labram_is_fine_tuned_with_its_decay():
+    assert sm.presets.labram_finetuning().layer_decay == 0.65
