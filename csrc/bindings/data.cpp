@@ -169,11 +169,13 @@ void bind_data(py::module_& m) {
 
   py::class_<EegOptions>(m, "EegOptions")
       .def(py::init([](double sfreq, double window, double stride, bool jitter, double low, double high, int order, double notch, double margin,
-                       bool average_reference, const std::string& scale, double clip, double unit) {
-             return EegOptions{sfreq, window, stride, jitter, low, high, order, notch, margin, average_reference, scaling_of(scale), clip, unit};
+                       bool average_reference, const std::string& scale, double clip, double unit, const std::string& align) {
+             if (align != "none" && align != "subject") throw ValueError("align must be 'none' or 'subject', got '" + align + "'");
+             return EegOptions{sfreq, window, stride, jitter, low, high, order, notch, margin, average_reference, scaling_of(scale), clip, align == "subject",
+                               unit};
            }),
            py::kw_only(), py::arg("sfreq"), py::arg("window"), py::arg("stride"), py::arg("jitter"), py::arg("low"), py::arg("high"), py::arg("order"),
-           py::arg("notch"), py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"), py::arg("unit"));
+           py::arg("notch"), py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"), py::arg("unit"), py::arg("align"));
   py::class_<SampleInfo>(m, "SampleInfo")
       .def_readonly("subject", &SampleInfo::subject)
       .def_readonly("site", &SampleInfo::site)

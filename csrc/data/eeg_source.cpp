@@ -37,6 +37,7 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
     first_window_.push_back(first_window_.back() + windows_of(i));
   }
   if (first_window_.back() == 0) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
+  if (options_.align) alignment_ = std::make_unique<Alignment>(*recordings_);
 }
 
 EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {
@@ -162,17 +163,11 @@ void EegSource::process(const Prepared& prepared, const std::vector<const float*
   }
 }
 
-Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
-  const auto window = this->window(index);
+void EegSource::read(const Window& window, std::int64_t start, Signal& into) const {
   const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
   const auto opened = recordings_->open(window.recording);
   const auto& recording = *opened;
   const auto& resampler = *prepared.resampler;
-  std::int64_t start = window.start;
-  if (options_.jitter && window.slack > 0) {
-    Philox random(draw, Stream::kWindow);
-    start += random.below(static_cast<std::uint32_t>(std::min<std::int64_t>(window.slack + 1, std::numeric_limits<std::uint32_t>::max())));
-  }
   // The margin in front is a whole number of resampling periods, so that the window starts on an output sample.
   const auto margin = static_cast<std::int64_t>(std::ceil(options_.margin * recording.sfreq())) + (resampler.is_identity() ? 0 : resampler.reach());
   const std::int64_t periods = std::min(margin, start - window.first) / resampler.down();
@@ -180,32 +175,96 @@ Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   const std::int64_t length = last - first;
   const auto stored_channels = static_cast<std::int64_t>(prepared.rows.size());
   thread_local std::vector<float> stored;
-  thread_local std::vector<double> signal;
   stored.resize(static_cast<std::size_t>(stored_channels * length));
   recording.read(prepared.rows, first, last, stored.data());
 
   // What carries no signal is left out before it can spread through a filter or into the average.
-  const auto usable = transforms::good_channels(stored.data(), stored_channels, length);
+  into.usable = transforms::good_channels(stored.data(), stored_channels, length);
+  std::vector<const float*> rows;
+  for (std::size_t c = 0; c < into.usable.size(); ++c)
+    if (into.usable[c] != 0) rows.push_back(stored.data() + static_cast<std::int64_t>(c) * length);
+  into.channels = static_cast<std::int64_t>(rows.size());
+  into.values.resize(static_cast<std::size_t>(into.channels * output_length_));
+  if (rows.empty()) return;
+  process(prepared, rows, length, periods * resampler.up(), into.values.data());
+  if (options_.average_reference) transforms::average_reference(into.values.data(), into.channels, output_length_, std::vector<char>(rows.size(), 1));
+}
+
+// Over at most so many windows of the subject, evenly spread and never moved: the same for every draw.
+std::shared_ptr<const MeanCovariance> EegSource::mean_covariance(std::int64_t recording) const {
+  constexpr std::int64_t kWindows = 64;
+  if (auto known = alignment_->find(recording)) return known;
+  const auto relatives = alignment_->relatives(recording);
+  std::int64_t all = 0;
+  for (const auto r : relatives) all += first_window_[static_cast<std::size_t>(r) + 1] - first_window_[static_cast<std::size_t>(r)];
+  const auto mean =
+      std::make_shared<MeanCovariance>(static_cast<std::int64_t>(prepared_[static_cast<std::size_t>(recordings_->montage(recording))].rows.size()));
+  Signal signal;
+  const auto take = std::min(all, kWindows);
+  std::size_t at = 0;
+  std::int64_t before = 0;  // windows of the relatives in front of `at`
+  for (std::int64_t k = 0; k < take; ++k) {
+    const auto wanted = k * all / take;
+    const auto count = [&] { return first_window_[static_cast<std::size_t>(relatives[at]) + 1] - first_window_[static_cast<std::size_t>(relatives[at])]; };
+    while (wanted >= before + count()) before += count(), ++at;
+    const auto window = this->window(first_window_[static_cast<std::size_t>(relatives[at])] + wanted - before);
+    read(window, window.start, signal);
+    if (signal.channels > 0) mean->add(signal.usable, signal.values.data(), output_length_);
+  }
+  mean->whole = mean->inverse_root(std::vector<char>(static_cast<std::size_t>(mean->channels), 1));
+  return alignment_->keep(recording, mean);
+}
+
+void EegSource::align(std::int64_t recording, Signal& signal) const {
+  const auto mean = mean_covariance(recording);
+  for (std::size_t c = 0; c < signal.usable.size(); ++c) {
+    if (signal.usable[c] == 0 || mean->counts[c * signal.usable.size() + c] > 0) continue;
+    const auto montage = static_cast<std::size_t>(recordings_->montage(recording));
+    throw FormatError(recordings_->name(recording),
+                      "a signal of the subject's on channel " + quote(recordings_->montages()[montage].channels[prepared_[montage].rows[c]]) +
+                          " in the windows that it is aligned by",
+                      "none");
+  }
+  const auto root = mean->inverse_root(signal.usable);
+  thread_local std::vector<double> aligned;
+  aligned.assign(signal.values.size(), 0.0);
+  for (std::int64_t i = 0; i < signal.channels; ++i) {
+    for (std::int64_t j = 0; j < signal.channels; ++j) {
+      const double weight = root[static_cast<std::size_t>(i * signal.channels + j)];
+      const double* from = signal.values.data() + j * output_length_;
+      double* to = aligned.data() + i * output_length_;
+      for (std::int64_t t = 0; t < output_length_; ++t) to[t] += weight * from[t];
+    }
+  }
+  signal.values.swap(aligned);
+}
+
+Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
+  const auto window = this->window(index);
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
+  std::int64_t start = window.start;
+  if (options_.jitter && window.slack > 0) {
+    Philox random(draw, Stream::kWindow);
+    start += random.below(static_cast<std::uint32_t>(std::min<std::int64_t>(window.slack + 1, std::numeric_limits<std::uint32_t>::max())));
+  }
+  thread_local Signal signal;
+  read(window, start, signal);
+  if (signal.channels == 0)
+    throw FormatError(recordings_->name(window.recording),
+                      "a signal on at least one channel from " + std::to_string(static_cast<double>(start) / prepared.sfreq) + " s on",
+                      "only flat or non-finite ones");
   Sample sample;
   sample.space.sfreq = options_.sfreq;
-  std::vector<const float*> rows;
-  for (std::size_t c = 0; c < usable.size(); ++c) {
-    if (usable[c] == 0) continue;
-    rows.push_back(stored.data() + static_cast<std::int64_t>(c) * length);
+  for (std::size_t c = 0; c < signal.usable.size(); ++c) {
+    if (signal.usable[c] == 0) continue;
     sample.space.positions.push_back(prepared.space.positions[c]);
     sample.space.extra.push_back(prepared.space.extra[c]);
   }
-  if (rows.empty())
-    throw FormatError(recording.name(), "a signal on at least one channel from " + std::to_string(static_cast<double>(start) / recording.sfreq()) + " s on",
-                      "only flat or non-finite ones");
-  const auto channels = static_cast<std::int64_t>(rows.size());
-  signal.resize(static_cast<std::size_t>(channels * output_length_));
-  process(prepared, rows, length, periods * resampler.up(), signal.data());
-  const std::vector<char> good(rows.size(), 1);
-  if (options_.average_reference) transforms::average_reference(signal.data(), channels, output_length_, good);
-  transforms::scale_channels(signal.data(), channels, output_length_, good, options_.scaling, options_.clip, options_.unit);
-  sample.values.assign(signal.begin(), signal.end());
-  sample.shape = {channels, output_length_};
+  if (alignment_) align(window.recording, signal);
+  const std::vector<char> good(static_cast<std::size_t>(signal.channels), 1);
+  transforms::scale_channels(signal.values.data(), signal.channels, output_length_, good, options_.scaling, options_.clip, options_.unit);
+  sample.values.assign(signal.values.begin(), signal.values.end());
+  sample.shape = {signal.channels, output_length_};
   for (const auto& [name, column] : targets_) sample.targets[name] = column[static_cast<std::size_t>(window.recording)];
   return sample;
 }

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/alignment.h"
 #include "data/recording_list.h"
 #include "data/source.h"
 #include "transforms/filter.h"
@@ -26,8 +27,9 @@ struct EegOptions {
   double margin = 1;  // s read on each side of a window so that filters settle outside it
   bool average_reference = true;
   transforms::Scaling scaling = transforms::Scaling::kZScore;
-  double clip = 15;  // in units of the scale; 0: none
-  double unit = 1;   // µV that count as one, with Scaling::kNone
+  double clip = 15;    // in units of the scale; 0: none
+  bool align = false;  // each subject's windows by the inverse root of their mean covariance, before the scale
+  double unit = 1;     // µV that count as one, with Scaling::kNone
 };
 
 class EegSource : public Source {
@@ -66,6 +68,15 @@ class EegSource : public Source {
   // Windows are counted, not listed: a million recordings have a hundred million of them.
   Window window(std::int64_t index) const;
   std::int64_t windows_of(std::int64_t recording) const;
+  // A window from `start`, filtered and referenced.
+  struct Signal {
+    std::vector<char> usable;    // of the montage's placed channels: carries a signal
+    std::int64_t channels = 0;   // usable ones
+    std::vector<double> values;  // [channels, output_length_]
+  };
+  void read(const Window& window, std::int64_t start, Signal& into) const;
+  std::shared_ptr<const MeanCovariance> mean_covariance(std::int64_t recording) const;
+  void align(std::int64_t recording, Signal& signal) const;
   void process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const;
   Prepared prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const;
   void note_left_out(const std::vector<std::vector<std::string>>& left_out);
@@ -77,6 +88,7 @@ class EegSource : public Source {
   std::vector<std::int64_t> first_window_;              // of each recording, and how many there are in all
   std::map<std::string, std::vector<double>> targets_;  // of each recording
   std::vector<std::string> notes_;
+  std::unique_ptr<Alignment> alignment_;  // with options_.align
 };
 
 }  // namespace sslmed::data

@@ -163,7 +163,7 @@ class RecordingSpec:
     def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
         ...
 class EegOptions:
-    def __init__(self, *, sfreq: float, window: float, stride: float, jitter: bool, low: float, high: float, order: int, notch: float, margin: float, average_reference: bool, scale: str, clip: float, unit: float) -> None:
+    def __init__(self, *, sfreq: float, window: float, stride: float, jitter: bool, low: float, high: float, order: int, notch: float, margin: float, average_reference: bool, scale: str, clip: float, unit: float, align: str) -> None:
         ...
 class SampleInfo:
     @property

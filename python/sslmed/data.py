@@ -43,6 +43,8 @@ class EegPreprocessing:
     """In units of the scale; 0: none."""
     unit: float = 1.0
     """µV that count as one, with scale="none"."""
+    align: str = "none"
+    """"subject": windows by R^(-1/2), R the mean covariance of the subject's windows (at most 64 of them), before the scale (Euclidean alignment)."""
 
     @property
     def patch_samples(self) -> int:

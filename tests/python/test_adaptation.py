@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.linalg import sqrtm
 
 import sslmed as sm
@@ -140,3 +141,51 @@ def test_importance_weights_are_likelihood_ratios(rng):
     expected = np.exp(0.5 * x[:, 0] - 0.125)
     assert np.corrcoef(weights, expected)[0, 1] > 0.99
     assert weights.mean() == pytest.approx(1)
+
+
+def mixed_recordings(n=6, channels=4, seed=0):
+    """Noise whose channels each person's head mixes otherwise; two recordings each."""
+    rng = np.random.default_rng(seed)
+    x = np.concatenate([np.einsum("cd,ndt->nct", 20 * rng.normal(size=(channels, channels)), rng.normal(size=(2, channels, 1600))) for _ in range(n)])
+    table = pd.DataFrame({"subject": np.repeat([f"s{i}" for i in range(n)], 2), "y": ["a", "b"] * n})
+    return sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz", "O2", "Pz"], table, name="mixed")
+
+
+def test_alignment_in_the_loader_equals_that_of_arrays():
+    people = mixed_recordings()
+    options = {"sfreq": 100, "window": 2, "low": 0, "high": 0, "average_reference": False, "scale": "none", "clip": 0}
+    plain, aligned = (people.source(sm.EegPreprocessing(**options, align=align)) for align in ("none", "subject"))
+    raw = np.stack([plain.sample(i)[0].numpy() for i in range(len(plain))])
+    ours = np.stack([aligned.sample(i)[0].numpy() for i in range(len(plain))])
+    groups = people.table["subject"].to_numpy()[plain.recording_of.numpy()]
+    assert np.abs(ours - adaptation.euclidean_alignment(raw, groups)).max() < 1e-5
+    # The whole stream, whatever the threads.
+    for threads in (1, 4):
+        loader = sm.Loader(people, sm.EegPreprocessing(**options, align="subject"), batch_size=7, order="shuffle", seed=3, threads=threads)
+        for batch in loader:
+            view = batch.patches[0]
+            rows = view.values.view(len(view.lengths), 4, -1)
+            for slot, row in zip(view.slots, rows, strict=True):
+                assert torch.equal(row, torch.from_numpy(ours[batch.sample_ids[slot]]))
+
+
+def test_alignment_undoes_a_mixture_that_hides_the_classes():
+    """Another device mixes the channels of each person: aligned, a network reads the class where it did not before."""
+    rng = np.random.default_rng(1)
+    t = np.arange(1600) / 100
+    recordings, labels = [], []
+    for i in range(40):
+        slow = i % 2 == 0
+        sources = rng.normal(size=(4, 1600))
+        sources[0] += 2 * np.sin(2 * np.pi * (6 if slow else 12) * t + rng.uniform(0, 6))
+        gains = 10 ** rng.uniform(-1.5, 1.5, 4)  # of the amplifiers
+        recordings.append(gains[:, None] * (np.eye(4) + 0.5 * rng.normal(size=(4, 4))) @ sources)
+        labels.append("slow" if slow else "fast")
+    people = sm.Cohort.from_arrays(np.stack(recordings), 100, ["Fp1", "Cz", "O2", "Pz"], pd.DataFrame({"subject": range(40), "y": labels}), name="p")
+    found = {}
+    for align in ("none", "subject"):
+        preprocessing = sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0, high=0, average_reference=False, scale="none", clip=0, align=align)
+        encoder = sm.nn.Encoder("vit_tiny", preprocessing, depth=1, seed=0)
+        found[align] = sm.transfer(encoder, people, "y", baselines=False, bootstrap=20).table["value"].iloc[0]
+    print(found)
+    assert found["subject"] >= found["none"] + 0.1

@@ -1,0 +1,13 @@
+#pragma once
+// Symmetric matrices of a few channels.
+
+#include <cstdint>
+#include <vector>
+
+namespace sslmed::transforms {
+
+// A^(-1/2) of a symmetric positive semi-definite A [n, n], on the space that it spans: directions with less than `floor` of the
+// largest eigenvalue become zero. All zero where A is.
+std::vector<double> inverse_root(std::vector<double> a, std::int64_t n, double floor = 1e-8);
+
+}  // namespace sslmed::transforms
