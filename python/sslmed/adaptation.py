@@ -11,11 +11,23 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["ADAPTATIONS", "coral", "euclidean_alignment", "feature_pair", "importance_weights", "log_vectors", "normalise", "recentre"]
+__all__ = [
+    "ADAPTATIONS",
+    "coral",
+    "euclidean_alignment",
+    "feature_pair",
+    "importance_weights",
+    "log_vectors",
+    "normalise",
+    "recentre",
+    "remove_identity",
+    "subject_codes",
+]
 
 Array = np.ndarray[Any, Any]
 
-ADAPTATIONS = ("none", "normalise", "coral", "importance")
+ADAPTATIONS = ("none", "normalise", "coral", "importance", "identity")
+"""Of :func:`sslmed.transfer`; "identity" needs no cohort to adapt to."""
 
 
 def feature_pair(x: Array, y: Array) -> tuple[Array, Array]:
@@ -132,3 +144,49 @@ def importance_weights(source: Array, target: Array, groups: Array, *, limit: fl
     odds = p / np.maximum(1 - p, 1e-12) * len(source) / len(target)
     odds = np.clip(odds, 1 / limit, limit)
     return np.asarray(odds / odds.mean())
+
+
+def remove_identity(train: Array, subjects: Array, test: Array, *, directions: int = 1) -> tuple[Array, Array]:
+    """Features without the directions in which training subjects differ most from each other, relative to how much each varies.
+
+    What a label says between subjects goes with it where it lies in those directions: for labels that vary within subjects.
+
+    Args:
+        train: [n, D], several rows a subject.
+        subjects: [n] of the training rows; those of ``test`` have no say.
+        test: [m, D].
+        directions: How many to remove.
+
+    Raises:
+        ValueError: Fewer than two subjects, none with two rows, or directions outside of 1 to subjects - 1.
+    """
+    codes, n = subject_codes(train, subjects)
+    if not 1 <= directions < n:
+        raise ValueError(f"directions must be within 1 and {n - 1}, got {directions}")
+    mean = train.mean(axis=0)
+    counts = np.bincount(codes)
+    means = np.zeros((n, train.shape[1]))
+    np.add.at(means, codes, train - mean)
+    means /= counts[:, None]
+    within = train - mean - means[codes]
+    # Whitened by the variance within subjects, so that a direction is removed for telling people apart and not for being large.
+    scale = np.sqrt((within**2).mean(axis=0) + 1e-12 * (train - mean).var(axis=0).max() + 1e-12)
+    _, _, vectors = np.linalg.svd(np.sqrt(counts)[:, None] * means / scale, full_matrices=False)
+    basis = vectors[:directions].T
+
+    def without(x: Array) -> Array:
+        z = (x - mean) / scale
+        left: Array = (z - z @ basis @ basis.T) * scale + mean
+        return left
+
+    return without(train), without(test)
+
+
+def subject_codes(features: Array, subjects: Array) -> tuple[Array, int]:
+    """Subjects of rows as numbers from 0, and how many there are; a ValueError where nothing varies within them."""
+    names, codes = np.unique(np.asarray(subjects), return_inverse=True)
+    if features.ndim != 2 or len(features) != len(codes):
+        raise ValueError(f"expected features [n, D] of n subjects' rows, got {features.shape} and {len(codes)}")
+    if len(names) < 2 or len(codes) == len(names):
+        raise ValueError(f"expected two subjects at least, and more than one row of some, got {len(codes)} rows of {len(names)} subjects")
+    return codes, len(names)

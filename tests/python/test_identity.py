@@ -1,7 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from sslmed.shift import identity_variance, remove_identity
+import sslmed as sm
+from sslmed.adaptation import remove_identity
+from sslmed.shift import identity_variance
+from sslmed.transfer import evaluate
 
 
 def people(rng, n=12, rows=10, spread=2.0):
@@ -47,3 +51,31 @@ def test_removing_identity_leaves_what_varies_within(rng):
 def test_refusals(rng, subjects, directions):
     with pytest.raises(ValueError):
         remove_identity(rng.normal(size=(20, 3)), subjects, rng.normal(size=(5, 3)), directions=directions)
+
+
+def test_a_probe_that_does_not_look_at_who_it_is(rng):
+    # Who somebody is and what the condition does go through all features, and the first is much larger.
+    subjects, condition = np.repeat(np.arange(20), 4), np.tile([0, 1], 40)
+    labels, folds = condition.astype(str), [(np.flatnonzero(subjects % 4 != k), np.flatnonzero(subjects % 4 == k)) for k in range(4)]
+    found = np.zeros(2)
+    for _ in range(10):
+        who, what = rng.normal(size=(2, 10))
+        x = np.outer(15 * rng.normal(size=20)[subjects], who) + np.outer(condition, what) + 0.5 * rng.normal(size=(80, 10))
+        for i, adaptation in enumerate(("none", "identity")):
+            out = evaluate.cross_predict(x, labels, subjects, folds, "knn", False, adaptation=adaptation)
+            found[i] += evaluate.score("balanced_accuracy", labels, out, np.array(["0", "1"])) / 10
+    assert found[1] > found[0] + 0.05, found
+
+
+def test_it_is_an_option_of_transfer_where_people_come_more_than_once(rng):
+    x = rng.normal(size=(24, 2, 400))
+    table = pd.DataFrame({"subject": np.repeat([f"s{i}" for i in range(12)], 2), "y": ["a", "b"] * 12})
+    cohort = sm.Cohort.from_arrays(x, 100, ["Cz", "O2"], table, name="c")
+    rows = {a: sm.transfer(None, cohort, "y", baselines=("band power", "riemann"), adaptation=a, bootstrap=20).predictions for a in ("none", "identity")}
+    assert not np.allclose(rows["none"]["band power: a"], rows["identity"]["band power: a"])
+    assert np.allclose(rows["none"]["riemann: a"], rows["identity"]["riemann: a"])  # covariances have no such direction
+    once = sm.Cohort.from_arrays(x, 100, ["Cz", "O2"], table.assign(subject=range(24)), name="once")
+    with pytest.raises(ValueError, match="more than one row of some"):
+        sm.transfer(None, once, "y", baselines=("band power",), adaptation="identity")
+    with pytest.raises(ValueError, match="choose one of the two"):
+        sm.transfer(None, cohort.with_columns(age=range(24)), "age", adaptation="identity", bias_correction=True)

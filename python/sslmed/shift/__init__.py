@@ -14,12 +14,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sslmed.cohort import Cohort
 from sslmed.nn import EegEncoder
 from sslmed.shift.distance import coral_distance, distance_from, frechet_distance, mmd
-from sslmed.shift.identity import identity_variance, remove_identity
+from sslmed.shift.identity import identity_variance
 from sslmed.shift.labels import label_shift
 from sslmed.shift.matching import Match, balance, match
 from sslmed.transfer import evaluate, features, transfer
 
-__all__ = ["Match", "ShiftReport", "balance", "distance_from", "identity_variance", "label_shift", "match", "remove_identity", "report"]
+__all__ = ["Match", "ShiftReport", "balance", "distance_from", "identity_variance", "label_shift", "match", "report"]
 
 Array = np.ndarray[Any, Any]
 

@@ -1,4 +1,4 @@
-"""How much of features says who somebody is, and features without it."""
+"""How much of features says who somebody is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["identity_variance", "remove_identity"]
+from sslmed.adaptation import subject_codes
+
+__all__ = ["identity_variance"]
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +28,7 @@ def identity_variance(features: Array, subjects: Array, *, draws: int = 200, see
     Raises:
         ValueError: Fewer than two subjects, or none with two rows.
     """
-    codes, _ = _codes(features, subjects)
+    codes, _ = subject_codes(features, subjects)
     z = features - features.mean(axis=0)
     z = z / np.maximum(z.std(axis=0), 1e-12)
     counts = np.bincount(codes)
@@ -40,48 +42,3 @@ def identity_variance(features: Array, subjects: Array, *, draws: int = 200, see
     seen = share(codes)
     by_chance = [share(rng.permutation(codes)) for _ in range(draws)]
     return seen, float(np.mean(by_chance)), (sum(value >= seen for value in by_chance) + 1) / (draws + 1)
-
-
-def remove_identity(train: Array, subjects: Array, test: Array, *, directions: int = 1) -> tuple[Array, Array]:
-    """Features without the directions in which training subjects differ most from each other, relative to how much each varies.
-
-    What a label says between subjects goes with it where it lies in those directions: for labels that vary within subjects.
-
-    Args:
-        train: [n, D], several rows a subject.
-        subjects: [n] of the training rows; those of ``test`` have no say.
-        test: [m, D].
-        directions: How many to remove.
-
-    Raises:
-        ValueError: Fewer than two subjects, none with two rows, or directions outside of 1 to subjects - 1.
-    """
-    codes, n = _codes(train, subjects)
-    if not 1 <= directions < n:
-        raise ValueError(f"directions must be within 1 and {n - 1}, got {directions}")
-    mean = train.mean(axis=0)
-    counts = np.bincount(codes)
-    means = np.zeros((n, train.shape[1]))
-    np.add.at(means, codes, train - mean)
-    means /= counts[:, None]
-    within = train - mean - means[codes]
-    # Whitened by the variance within subjects, so that a direction is removed for telling people apart and not for being large.
-    scale = np.sqrt((within**2).mean(axis=0) + 1e-12 * (train - mean).var(axis=0).max() + 1e-12)
-    _, _, vectors = np.linalg.svd(np.sqrt(counts)[:, None] * means / scale, full_matrices=False)
-    basis = vectors[:directions].T
-
-    def without(x: Array) -> Array:
-        z = (x - mean) / scale
-        left: Array = (z - z @ basis @ basis.T) * scale + mean
-        return left
-
-    return without(train), without(test)
-
-
-def _codes(features: Array, subjects: Array) -> tuple[Array, int]:
-    names, codes = np.unique(np.asarray(subjects), return_inverse=True)
-    if features.ndim != 2 or len(features) != len(codes):
-        raise ValueError(f"expected features [n, D] of n subjects' rows, got {features.shape} and {len(codes)}")
-    if len(names) < 2 or len(codes) == len(names):
-        raise ValueError(f"expected two subjects at least, and more than one row of some, got {len(codes)} rows of {len(names)} subjects")
-    return codes, len(names)

@@ -160,7 +160,8 @@ def transfer(
         pooling: How a window's tokens become its features, of both encoders (:meth:`sslmed.nn.Encoder.encode`); for "linear" and "knn".
         adaptation: How features are brought towards those of ``test``, without its labels: "normalise" (each cohort by its own mean and
             deviation), "coral" (its covariance), "importance" (training recordings weighed by how much they look like it) or "none". Covariances are
-            recentred by their cohort's Riemannian mean instead of the first two.
+            recentred by their cohort's Riemannian mean instead of the first two. Or "identity", without ``test`` too: the direction in which training
+            subjects differ most is taken out of features.
         bias_correction: For a regressed target and a protocol on frozen features, also score predictions freed of their pull to the mean, each row
             below its uncorrected one.
         seed: Of folds, forests, shuffled labels, fine-tuning and the bootstrap.
@@ -169,13 +170,15 @@ def transfer(
 
     Raises:
         ValueError: No such column, fewer than two classes or subjects, a subject in both cohorts, an unknown protocol or baseline, an adaptation
-            without a cohort to adapt to or of a trained network, or a bias correction of classes or of a trained network.
+            without a cohort to adapt to or of a trained network, or a bias correction of classes, of a trained network or beside an adaptation.
     """
-    if adaptation != "none" and test is None:
+    if adaptation not in ("none", "identity") and test is None:
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
     trained = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
     if trained and (bias_correction or adaptation != "none"):
         raise ValueError("bias_correction and adaptation are for frozen features: use the protocol 'linear' or 'knn'")
+    if bias_correction and adaptation != "none":
+        raise ValueError("a bias correction is fitted on predictions that are not adapted: choose one of the two")
     if isinstance(protocol, FineTuning) and protocol.dann > 0 and test is None:
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
     if not trained:

@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sslmed.adaptation import ADAPTATIONS, coral, importance_weights, log_vectors, normalise, recentre
+from sslmed.adaptation import ADAPTATIONS, coral, importance_weights, log_vectors, normalise, recentre, remove_identity
 from sslmed.brain_age import BiasCorrection
 
 __all__ = [
@@ -113,7 +113,16 @@ def _scores_of(model: Any, x: Array, regression: bool, classes: Array) -> Array:
 
 
 def cross_predict(
-    x: Array, y: Array, groups: Array, folds: Any, protocol: str, regression: bool, *, labels: Callable[[Array], Array] | None = None, seed: int = 0
+    x: Array,
+    y: Array,
+    groups: Array,
+    folds: Any,
+    protocol: str,
+    regression: bool,
+    *,
+    labels: Callable[[Array], Array] | None = None,
+    adaptation: str = "none",
+    seed: int = 0,
 ) -> Array:
     """Out-of-fold predictions; every row is predicted by a model that never saw its subject.
 
@@ -125,13 +134,14 @@ def cross_predict(
         protocol: Of :func:`probe`.
         regression: Kind of target.
         labels: What training rows are taught; their own by default.
+        adaptation: "none" or "identity".
         seed: Of forests.
     """
     classes = np.unique(y)
     out = np.full(len(y), np.nan) if regression else np.full((len(y), len(classes)), np.nan)
     for train, test in folds:
-        model = _fit(protocol, regression, x[train], y[train] if labels is None else labels(train), groups[train], seed=seed)
-        out[test] = _scores_of(model, x[test], regression, classes)
+        taught = y[train] if labels is None else labels(train)
+        out[test] = fit_predict(x[train], taught, groups[train], x[test], classes, protocol, regression, adaptation=adaptation, seed=seed)
     return out
 
 
@@ -169,6 +179,8 @@ def fit_predict(
         raise ValueError(f"unknown adaptation {adaptation!r}; there are {', '.join(ADAPTATIONS)}")
     if x.ndim == 3 and adaptation in ("normalise", "coral"):
         x, x_test = recentre(x), recentre(x_test)
+    elif adaptation == "identity" and x.ndim == 2:
+        x, x_test = remove_identity(x, groups, x_test)
     elif adaptation == "normalise":
         x, x_test = normalise(x, x_test)
     elif adaptation == "coral":

@@ -115,7 +115,7 @@ def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None
             raise ValueError(f"{name}: a recording has no usable window, so it cannot be scored; leave it out of the cohort")
     if x_test is None:
         labels = task.shuffled if shuffled else None
-        return evaluate.cross_predict(x, task.y, task.groups, task.plan, protocol, task.regression, labels=labels, seed=task.seed)
+        return evaluate.cross_predict(x, task.y, task.groups, task.plan, protocol, task.regression, labels=labels, adaptation=adaptation, seed=task.seed)
     y = task.shuffled(np.arange(len(task.y))) if shuffled else task.y
     return evaluate.fit_predict(x, y, task.groups, x_test, task.classes, protocol, task.regression, adaptation=adaptation, seed=task.seed)
 
