@@ -3,6 +3,7 @@
 #include "catch.h"
 #include "data/patch_recipe.h"
 #include "fake_source.h"
+#include "nn/vit.h"
 #include "train/encode.h"
 
 using namespace sslmed;
