@@ -24,14 +24,13 @@ MeanCovariance::MeanCovariance(std::int64_t n) : channels(n), sums(static_cast<s
 void MeanCovariance::add(const std::vector<char>& usable, const double* x, std::int64_t length) {
   const auto rows = set_in(usable);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = 0; j < rows.size(); ++j) {
+    for (std::size_t j = i; j < rows.size(); ++j) {
       const double *a = x + static_cast<std::int64_t>(i) * length, *b = x + static_cast<std::int64_t>(j) * length;
-      const auto pair = static_cast<std::size_t>(rows[i] * channels + rows[j]);
-      sums[pair] += std::inner_product(a, a + length, b, 0.0) / static_cast<double>(length);
-      ++counts[pair];
+      const auto pair = static_cast<std::size_t>(rows[i] * channels + rows[j]), mirrored = static_cast<std::size_t>(rows[j] * channels + rows[i]);
+      sums[mirrored] = sums[pair] += std::inner_product(a, a + length, b, 0.0) / static_cast<double>(length);
+      counts[mirrored] = counts[pair] += 1;
     }
   }
-  ++windows;
 }
 
 std::vector<double> MeanCovariance::inverse_root(const std::vector<char>& usable) const {

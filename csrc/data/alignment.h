@@ -19,7 +19,7 @@ struct MeanCovariance {
   // R^(-1/2) of the channels that are set.
   std::vector<double> inverse_root(const std::vector<char>& usable) const;
 
-  std::int64_t channels, windows = 0;
+  std::int64_t channels;
   std::vector<double> sums, counts;  // [channels, channels]
   std::vector<double> whole;         // inverse_root of all channels, once the mean is complete
 };

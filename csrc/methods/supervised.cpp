@@ -124,7 +124,7 @@ at::Tensor Supervised::losses(const at::Tensor& out, const at::Tensor& truth, co
 }
 
 // The sum over groups of their weight times their mean loss, over all ranks; weights are moved first, as the paper does.
-at::Tensor Supervised::robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double& weight) {
+at::Tensor Supervised::robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double weight) {
   const auto mine = at::zeros({2, options_.groups}, losses.options().dtype(at::kDouble).requires_grad(false));
   mine[0].index_add_(0, group, losses.detach().to(at::kDouble));
   mine[1].index_add_(0, group, at::ones_like(mine[0]).index_select(0, group));
@@ -141,8 +141,7 @@ at::Tensor Supervised::robust(const at::Tensor& losses, const at::Tensor& group,
 }
 
 at::Tensor Supervised::absent(const Step& step) {
-  double weight = 1;
-  if (options_.groups > 0) robust(at::empty({0}, head_->bias.options()), at::empty({0}, head_->bias.options().dtype(at::kLong)), *step.comm, weight);
+  if (options_.groups > 0) robust(at::empty({0}, head_->bias.options()), at::empty({0}, head_->bias.options().dtype(at::kLong)), *step.comm, 1);
   return Objective::absent(step);
 }
 

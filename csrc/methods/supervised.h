@@ -54,7 +54,7 @@ class Supervised : public Objective {
   at::Tensor read(const nn::PatchTokens& tokens, const at::Tensor& keep) const;                        // [B, D], what the head sees
   at::Tensor answer(const at::Tensor& pooled) const;                                                   // through the head
   at::Tensor losses(const at::Tensor& out, const at::Tensor& truth, const at::Tensor& weights) const;  // [B]
-  at::Tensor robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double& weight);
+  at::Tensor robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double weight);
   at::Tensor drop_paths(const data::Batch& batch, const data::PatchBatch& view) const;  // [2·depth, B], or undefined
 
   SupervisedOptions options_;

@@ -153,7 +153,8 @@ def pretrain(
         preprocessing = model.preprocessing
     objective = chosen.objective(model, seed)
     if weight_decay is None:
-        weight_decay, final_weight_decay = chosen.weight_decay[0], final_weight_decay or chosen.weight_decay[1]
+        weight_decay, default = chosen.weight_decay
+        final_weight_decay = default if final_weight_decay is None else final_weight_decay
     loader = Loader(
         cohort,
         preprocessing,

@@ -1,5 +1,7 @@
 """Presets are what their pages say, and train."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,3 +50,12 @@ def test_the_schedule_ends_where_it_is_told(tmp_path):
 
 def test_labram_is_fine_tuned_with_its_decay():
     assert sm.presets.labram_finetuning().layer_decay == 0.65
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, 0.4), ({"final_weight_decay": 0.0}, 0.0), ({"weight_decay": 0.1}, None)])
+def test_a_final_weight_decay_of_none_is_not_one_of_nothing(given, kept, tmp_path):
+    pre = sm.EegPreprocessing(sfreq=200, window=4, patch=0.5)
+    sm.pretrain(cohort(8), "ijepa", "vit_tiny", tmp_path / "r", preprocessing=pre, depth=1, epochs=1, batch_size=4, progress=False, tensorboard=False, **given)
+    checkpoint = next((tmp_path / "r" / "checkpoints").glob("step-*"))
+    config = sm.io.load_metadata(checkpoint, "sslmed-checkpoint-1")["config"]
+    assert json.loads(config)["final_weight_decay"] == kept

@@ -177,6 +177,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(sm.FormatError, match=r"c\.safetensors"):
         Encoder.load(tmp_path / "c.safetensors")
 
+    with pytest.raises(TypeError, match="forward_tokens"):
+        type("Nothing", (PythonEncoder,), {})(16)
+    with pytest.raises(TypeError, match="loss"):
+        PythonObjective(encoder)
+
     class Bare(Conv):
         def __init__(self):
             super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ __all__ = ["EegEncoder", "Encoder"]
 _ENCODER_FORMAT = "sslmed-encoder-1"
 
 
-class EegEncoder:
+class EegEncoder(ABC):
     """What encoders of EEG share, ours and those written in Python."""
 
     preprocessing: EegPreprocessing
@@ -53,17 +54,17 @@ class EegEncoder:
         values, ids = C.encode(self._handle, loader, pooling)
         return values, source.recording_of[ids]
 
+    @abstractmethod
     def randomised(self) -> EegEncoder:
         """The same architecture with fresh random weights."""
-        raise NotImplementedError
 
     def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> EegEncoder:
         """A copy with adapters (LoRA); TypeError where an encoder has none."""
         raise TypeError(f"{type(self).__name__} has no adapters: tune the whole encoder, or nothing of it")
 
+    @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights and preprocessing."""
-        raise NotImplementedError
 
 
 class Encoder(VisionTransformer, EegEncoder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -41,6 +42,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
         self.extra_channels = tuple(extra_channels)
         self.config = {"python": type(self).__qualname__, "dim": dim}
 
+    @abstractmethod
     def forward_tokens(self, values: torch.Tensor, lengths: list[int], coords: torch.Tensor | None, extra: torch.Tensor | None) -> torch.Tensor:
         """Features of packed tokens.
 
@@ -53,7 +55,6 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
         Returns:
             [ΣN, D].
         """
-        raise NotImplementedError
 
     @property
     def _handle(self) -> C.PythonEncoder:
@@ -100,7 +101,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
             raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
 
 
-class PythonObjective(torch.nn.Module):
+class PythonObjective(torch.nn.Module, ABC):
     """Base of objectives written in Python: derive, make heads in ``__init__`` after ``super().__init__()``, and define :meth:`loss`.
 
     Give it to :class:`sslmed.Trainer`, or to :func:`sslmed.pretrain` through an options class (docs/adding.md). Parameters and buffers are its whole
@@ -128,6 +129,7 @@ class PythonObjective(torch.nn.Module):
         self._mask = (encoder.preprocessing.patch_samples, mask, ratio, block, radius, complementary)
         C.PatchRecipe(*self._mask)  # refuses what is out of range here, and not when training starts
 
+    @abstractmethod
     def loss(self, batch: C.Batch, step: C.Step) -> torch.Tensor | C.Loss:
         """Of a batch, with gradients: a tensor [], the mean over the samples, or a :class:`Loss`.
 
@@ -135,7 +137,6 @@ class PythonObjective(torch.nn.Module):
             batch: Its views are ``batch.patches``, on the run's device; ``batch.targets`` holds labels by name.
             step: Where the run is, and its other ranks.
         """
-        raise NotImplementedError
 
     @property
     def _handle(self) -> C.PythonObjective:
