@@ -22,7 +22,7 @@ test: build-test lint ctest pytest
 # --- set-up -----------------------------------------------------------------------------------------------------------
 
 $(VENV)/.base: pyproject.toml tools/system_packages.sh
-	tools/system_packages.sh libedf-dev
+	tools/system_packages.sh libedf-dev libjpeg62-turbo-dev libpng-dev
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q 'torch==2.13.*' 'scikit-build-core>=0.10' ninja
@@ -41,7 +41,7 @@ build: setup
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD)
 
 build-test: setup-test
-	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON -C cmake.define.SSLMED_IMAGES=ON
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ fuzz: setup-test
 	tools/fuzz.sh 1800
 
 # All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer.
-SANITIZED := edf edf_real safetensors data index masking losses nn transforms cohort faults training python
+SANITIZED := edf edf_real safetensors slide image data index masking losses nn transforms cohort faults training python
 sanitize: build-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/asan

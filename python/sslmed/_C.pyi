@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Source', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'load_safetensors', 'multiblock_mask', 'notch', 'philox', 'philox_sum', 'predict', 'random_mask', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'standard_name', 'standard_names', 'trim_memory', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'Source', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'have_images', 'load_safetensors', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'set_slide_cache', 'standard_name', 'standard_names', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -105,6 +105,61 @@ class EdfFile:
         """
         What was salvaged on opening.
         """
+class Slide:
+    """
+    An open slide (sslmed.io.open_slide).
+    """
+    def __init__(self, path: str, mpp: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"] | None = None, fast: bool = True, cached: bool = True) -> None:
+        ...
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> torch.Tensor:
+        """
+        uint8 [height, width, 3] whose corner is at (x, y) of level 0; what was not scanned is white.
+        """
+    def read_mpp(self, x: float, y: float, mpp: float, width: int, height: int) -> torch.Tensor:
+        """
+        uint8 [height, width, 3] at mpp µm per pixel, whose corner is at (x, y) of level 0: exact means over area.
+        """
+    def thumbnail(self, max_width: int, max_height: int) -> torch.Tensor:
+        ...
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """
+        (width, height) of level 0.
+        """
+    @property
+    def fast_levels(self) -> list[bool]:
+        """
+        Which levels are read without OpenSlide.
+        """
+    @property
+    def level_count(self) -> int:
+        ...
+    @property
+    def level_dimensions(self) -> list[tuple[int, int]]:
+        """
+        (width, height) of each level.
+        """
+    @property
+    def level_downsamples(self) -> list[float]:
+        """
+        How many pixels of level 0 one of each level stands for.
+        """
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """
+        µm per pixel of level 0 in x and y; None where it is not known.
+        """
+    @property
+    def path(self) -> str:
+        ...
+    @property
+    def properties(self) -> dict[str, str]:
+        """
+        What OpenSlide knows of the slide.
+        """
+    @property
+    def warnings(self) -> list[str]:
+        ...
 class Encoder:
     @property
     def dim(self) -> int:
@@ -560,11 +615,15 @@ def feature_health(features: torch.Tensor) -> tuple[float, float]:
     """
 def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
     ...
+def have_images() -> bool:
+    ...
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     ...
 def multiblock_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], batch: int, seed: int, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
+    ...
+def openslide_version() -> str:
     ...
 def philox(seed: int, epoch: int, index: int, stream: int, n: int) -> list[int]:
     """
@@ -580,6 +639,8 @@ def predict(task: Supervised, loader: Loader) -> tuple[torch.Tensor, torch.Tenso
     """
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def read_image(path: str, dtype: torch.dtype) -> torch.Tensor:
+    ...
 def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
@@ -590,6 +651,8 @@ def robust_scale(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None 
     ...
 def save_safetensors(path: str, tensors: collections.abc.Mapping[str, torch.Tensor], metadata: collections.abc.Mapping[str, str]) -> None:
     ...
+def set_slide_cache(bytes: int) -> None:
+    ...
 def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
@@ -598,6 +661,8 @@ def trim_memory() -> None:
     """
     Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.
     """
+def use_openslide(library: str) -> None:
+    ...
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
     ...
 def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:

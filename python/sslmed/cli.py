@@ -192,7 +192,7 @@ def info() -> None:
 
     import torch
 
-    from sslmed import __version__
+    from sslmed import __version__, io
     from sslmed._core import C
 
     rows = {
@@ -202,6 +202,8 @@ def info() -> None:
         "build": f"{C.BUILD_TYPE}, {C.COMPILER}",
         "CUDA kernels": "yes" if C.HAS_CUDA else "no",
         "EDFlib": "yes" if C.HAS_EDFLIB else "no: EDF files can be read, not written",
+        "PNG and JPEG": "yes" if C.have_images() else "no: images cannot be read, and slides are read through OpenSlide alone",
+        "OpenSlide": io.openslide_version() or "none: slides cannot be read (pip install openslide-bin)",
         "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
     }

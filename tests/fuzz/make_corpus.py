@@ -1,4 +1,4 @@
-"""Small sound and odd files for the fuzzers to start from: ``make_corpus.py FOLDER`` writes FOLDER/edf and FOLDER/safetensors."""
+"""Small sound and odd files for the fuzzers to start from: ``make_corpus.py FOLDER`` writes one folder a target."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,8 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 from edf_files import Edf, Signal
+from PIL import Image
+from slide_files import Level, scene, write_slide
 
 root = Path(sys.argv[1])
 edf = {
@@ -38,3 +40,25 @@ tensors = {
 (root / "safetensors").mkdir(parents=True, exist_ok=True)
 for name, content in tensors.items():
     (root / "safetensors" / name).write_bytes(save(content, {"format": "pt", "note": "é\\"}))
+
+slides = {
+    "plain": ([Level(scene(100, 60), tile=(48, 32))], {}),
+    "whole_tables": ([Level(scene(60, 40), tile=(32, 32), tables=False, subsampling=0)], {}),
+    "rgb": ([Level(scene(40, 40), tile=(32, 32), rgb=True)], {}),
+    "big": ([Level(scene(60, 40), tile=(32, 32)), Level(scene(30, 20), tile=(32, 32))], {"big": True}),
+    "big_endian": ([Level(scene(60, 40), tile=(32, 32), description="Aperio", resolution=(40000, 1, 3), missing=(1,))], {"big_endian": True}),
+    "progressive": ([Level(scene(40, 30), tile=(48, 32), progressive=True)], {}),
+}
+(root / "tiff").mkdir(parents=True, exist_ok=True)
+for name, (levels, options) in slides.items():
+    write_slide(root / "tiff" / name, levels, **options)
+(root / "image").mkdir(parents=True, exist_ok=True)
+picture = Image.fromarray(scene(24, 18))
+for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+    (picture.convert("I").convert("I;16") if mode == "I;16" else picture.convert(mode)).save(root / "image" / f"{mode.replace(';', '')}.png")
+picture.convert("P").save(root / "image" / "transparent.png", transparency=bytes(range(256)))
+jpegs = {"plain": {}, "progressive": {"progressive": True}, "full": {"subsampling": 0}, "rgb": {"keep_rgb": True}, "restart": {"restart_marker_rows": 1}}
+for name, kept in jpegs.items():
+    picture.save(root / "image" / f"{name}.jpg", **kept)
+picture.convert("L").save(root / "image" / "grey.jpg")
+picture.convert("CMYK").save(root / "image" / "cmyk.jpg")

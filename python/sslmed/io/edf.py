@@ -1,18 +1,18 @@
-"""Files: EDF and BDF recordings, safetensors."""
+"""EDF and BDF recordings."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import torch
 
-from sslmed._core import C, FormatError
+from sslmed._core import C
 
-__all__ = ["EdfFile", "load_safetensors", "open_edf", "save_safetensors", "validate", "write_edf"]
+__all__ = ["EdfFile", "open_edf", "validate", "write_edf"]
 
 _Path = str | os.PathLike[str]
 _TO_VOLT = {"": 1e-6, "nV": 1e-9, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "mV": 1e-3, "V": 1.0}
@@ -196,31 +196,3 @@ def _outward(low: float, high: float) -> tuple[float, float]:
     step = 10.0 ** (np.floor(np.log10(bound)) - 2)
     limit = float(np.ceil(bound / step) * step)
     return -limit, limit
-
-
-def save_safetensors(tensors: Mapping[str, torch.Tensor], path: _Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes tensors to one safetensors file: complete under its name, or not at all.
-
-    Raises:
-        ReadError: The file cannot be written.
-    """
-    C.save_safetensors(os.fspath(path), dict(tensors), dict(metadata or {}))
-
-
-def load_safetensors(path: _Path) -> dict[str, torch.Tensor]:
-    """Reads all tensors of a safetensors file.
-
-    Raises:
-        FormatError: The header is malformed, or tensors overlap, leave holes or do not fit the file.
-        ReadError: The file cannot be read.
-    """
-    tensors: dict[str, torch.Tensor] = C.load_safetensors(os.fspath(path))[0]
-    return tensors
-
-
-def load_metadata(path: _Path, expected_format: str) -> dict[str, str]:
-    """The metadata of a safetensors file of ours; FormatError when its ``format`` is another."""
-    metadata: dict[str, str] = C.load_safetensors(os.fspath(path))[1]
-    if metadata.get("format") != expected_format:
-        raise FormatError(f"{os.fspath(path)}: expected format {expected_format!r}, found {metadata.get('format')!r}")
-    return metadata

@@ -1,0 +1,97 @@
+#include "data/slide_region.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "transforms/area_resize.h"
+
+namespace sslmed::data {
+namespace {
+
+// Source pixels that are in memory at a time.
+constexpr double kBand = 1 << 24;
+
+// How many level-0 pixels one of a level's stands for. A level of a quarter's size has floor(w / 4) columns, so that the ratio of sides,
+// 4.0003, is not the scale: features would move by pixels at the far end.
+double scale_of(const io::Slide& slide, const io::Slide::Level& level) {
+  const auto& full = slide.levels().front();
+  const double whole = std::round(level.downsample);
+  const auto fits = [&](std::int64_t side, std::int64_t of) { return std::abs(static_cast<double>(side) - static_cast<double>(of) / whole) <= 1; };
+  return whole >= 1 && fits(level.width, full.width) && fits(level.height, full.height) ? whole : level.downsample;
+}
+
+std::string text_of(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
+
+}  // namespace
+
+void read_area(const io::Slide& slide, double x, double y, std::array<double, 2> pixel, std::int64_t width, std::int64_t height, std::uint8_t* into) {
+  std::size_t best = 0;
+  double scale = 1;
+  for (std::size_t i = 1; i < slide.levels().size(); ++i) {
+    const double candidate = scale_of(slide, slide.levels()[i]);
+    if (candidate <= std::min(pixel[0], pixel[1]) * (1 + 1e-6) && candidate > scale) {
+      best = i;
+      scale = candidate;
+    }
+  }
+  const double step_x = pixel[0] / scale, step_y = pixel[1] / scale;
+  double left = x / scale, top = y / scale;
+  // A corner that is a whole pixel but for rounding must not drag a column of neighbours in.
+  if (std::abs(left - std::round(left)) < 1e-6) left = std::round(left);
+  if (std::abs(top - std::round(top)) < 1e-6) top = std::round(top);
+  const auto first_column = static_cast<std::int64_t>(std::floor(left));
+  const auto columns = std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(left + static_cast<double>(width) * step_x - 1e-6)) - first_column);
+  const auto level = static_cast<std::int64_t>(best);
+  if (step_x == 1 && step_y == 1 && left == std::floor(left) && top == std::floor(top)) {
+    slide.read_level(first_column, static_cast<std::int64_t>(top), level, width, height, into);
+    return;
+  }
+  const auto band = std::clamp<std::int64_t>(static_cast<std::int64_t>(kBand / (static_cast<double>(columns) * step_y)), 1, height);
+  thread_local std::vector<std::uint8_t> source;
+  for (std::int64_t done = 0; done < height; done += band) {
+    const auto rows = std::min(band, height - done);
+    const double from = top + static_cast<double>(done) * step_y;
+    const auto first_row = static_cast<std::int64_t>(std::floor(from));
+    const auto last_row = static_cast<std::int64_t>(std::ceil(from + static_cast<double>(rows) * step_y - 1e-6));
+    const auto source_rows = std::max<std::int64_t>(1, last_row - first_row);
+    source.resize(static_cast<std::size_t>(3 * columns * source_rows));
+    slide.read_level(first_column, first_row, level, columns, source_rows, source.data());
+    transforms::area_resize(source.data(), columns, source_rows, 3, {left - static_cast<double>(first_column), step_x, width},
+                            {from - static_cast<double>(first_row), step_y, rows}, into + 3 * done * width);
+  }
+}
+
+void read_mpp(const io::Slide& slide, double x, double y, double mpp, std::int64_t width, std::int64_t height, std::uint8_t* into) {
+  if (!slide.mpp()) throw ValueError(slide.path() + ": its scale is not known; give the µm per pixel of level 0 (mpp=) to read it at one");
+  if (!(mpp > 0 && std::isfinite(mpp))) throw ValueError("mpp must be a positive number of µm per pixel, got " + text_of(mpp));
+  const auto& own = *slide.mpp();
+  if (mpp < 0.5 * std::max(own[0], own[1]))
+    throw ValueError(slide.path() + ": " + text_of(mpp) + " µm per pixel asked of a slide that was scanned at " + text_of(std::max(own[0], own[1])) +
+                     ": there is no such detail in it");
+  read_area(slide, x, y, {mpp / own[0], mpp / own[1]}, width, height, into);
+}
+
+std::array<std::int64_t, 2> thumbnail_size(const io::Slide& slide, std::int64_t max_width, std::int64_t max_height) {
+  if (max_width < 1 || max_height < 1)
+    throw ValueError("a thumbnail has at least one pixel, asked for at most " + std::to_string(max_width) + " x " + std::to_string(max_height));
+  const auto& full = slide.levels().front();
+  const auto w = static_cast<double>(full.width), h = static_cast<double>(full.height);
+  const double shrink = std::max({1.0, w / static_cast<double>(max_width), h / static_cast<double>(max_height)});
+  return {std::clamp<std::int64_t>(std::llround(w / shrink), 1, max_width), std::clamp<std::int64_t>(std::llround(h / shrink), 1, max_height)};
+}
+
+void read_thumbnail(const io::Slide& slide, std::int64_t width, std::int64_t height, std::uint8_t* into) {
+  const auto& full = slide.levels().front();
+  read_area(slide, 0, 0, {static_cast<double>(full.width) / static_cast<double>(width), static_cast<double>(full.height) / static_cast<double>(height)}, width,
+            height, into);
+}
+
+}  // namespace sslmed::data

@@ -1,0 +1,20 @@
+#pragma once
+// PNG through libpng; every chunk's checksum is checked, up to the end of the file.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sslmed::io {
+
+struct Image {
+  std::int64_t width = 0, height = 0, channels = 0;  // 1: grey, 2: grey and alpha, 3: RGB, 4: RGBA
+  int depth = 8;                                     // bits a value
+  std::vector<std::uint8_t> bytes;                   // [height, width, channels]; 16-bit values in the machine's byte order
+};
+
+// Palettes become RGB (RGBA where entries are transparent), fewer than 8 bits become 8. `deep`: 16 bits stay, otherwise they are rounded
+// to 8. FormatError where the bytes are no whole PNG; `salvaged` takes what does not touch the pixels.
+Image decode_png(const std::string& name, const std::vector<std::uint8_t>& png, bool deep, std::vector<std::string>& salvaged);
+
+}  // namespace sslmed::io

@@ -1,0 +1,20 @@
+"""Files: EDF and BDF recordings, slides, images, safetensors."""
+
+from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
+from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
+from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
+
+__all__ = [
+    "EdfFile",
+    "Slide",
+    "load_metadata",
+    "load_safetensors",
+    "open_edf",
+    "open_slide",
+    "openslide_version",
+    "read_image",
+    "save_safetensors",
+    "set_slide_cache",
+    "validate",
+    "write_edf",
+]
