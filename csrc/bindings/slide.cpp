@@ -1,7 +1,9 @@
 #include "io/slide.h"
+#include "transforms/tissue.h"
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "bindings/bindings.h"
@@ -46,6 +48,25 @@ at::Tensor read_image(const std::string& path, at::ScalarType dtype) {
   }
   for (auto& text : salvaged) text = path + ": " + text;
   warn(salvaged);
+  return out;
+}
+
+at::Tensor tissue_mask(const at::Tensor& rgb, const std::string& method, int median, int close, std::int64_t least, std::int64_t hole, bool pen, int margin,
+                       double sharpness) {
+  if (rgb.dim() != 3 || rgb.size(2) != 3 || rgb.scalar_type() != at::kByte) throw ValueError("expected a picture of shape [height, width, 3] in uint8");
+  transforms::TissueOptions options{transforms::TissueMethod::kOtsu, median, close, least, hole, pen, margin, sharpness};
+  if (method == "clam") {
+    options.method = transforms::TissueMethod::kClam;
+  } else if (method == "luminance") {
+    options.method = transforms::TissueMethod::kLuminance;
+  } else if (method != "otsu") {
+    throw ValueError("tissue is found by 'otsu', 'clam' or 'luminance', not by '" + method + "'");
+  }
+  const py::gil_scoped_release release;
+  const auto pixels = rgb.to(at::kCPU).contiguous();
+  const auto mask = transforms::tissue_mask(pixels.const_data_ptr<std::uint8_t>(), pixels.size(1), pixels.size(0), options);
+  auto out = at::empty({pixels.size(0), pixels.size(1)}, at::kBool);
+  std::copy(mask.begin(), mask.end(), out.data_ptr<bool>());
   return out;
 }
 
@@ -118,6 +139,13 @@ void bind_slide(py::module_& m) {
           py::arg("x"), py::arg("y"), py::arg("mpp"), py::arg("width"), py::arg("height"),
           "uint8 [height, width, 3] at mpp µm per pixel, whose corner is at (x, y) of level 0: exact means over area.")
       .def(
+          "thumbnail_size",
+          [](const Slide& slide, std::int64_t max_width, std::int64_t max_height) {
+            const auto size = data::thumbnail_size(slide, max_width, max_height);
+            return std::pair(size[0], size[1]);
+          },
+          py::arg("max_width"), py::arg("max_height"), "(width, height) of the thumbnail that fits.")
+      .def(
           "thumbnail",
           [](const Slide& slide, std::int64_t max_width, std::int64_t max_height) {
             const py::gil_scoped_release release;
@@ -127,6 +155,8 @@ void bind_slide(py::module_& m) {
             return out;
           },
           py::arg("max_width"), py::arg("max_height"));
+  m.def("tissue_mask", &tissue_mask, py::arg("rgb"), py::arg("method"), py::arg("median"), py::arg("close"), py::arg("least"), py::arg("hole"), py::arg("pen"),
+        py::arg("margin"), py::arg("sharpness"));
   m.def("read_image", &read_image, py::arg("path"), py::arg("dtype"));
   m.def("use_openslide", &io::use_openslide, py::arg("library"));
   m.def("openslide_version", &io::openslide_version, py::call_guard<py::gil_scoped_release>());

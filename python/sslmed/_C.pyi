@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'Source', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'have_images', 'load_safetensors', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'set_slide_cache', 'standard_name', 'standard_names', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'Source', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'have_images', 'load_safetensors', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'set_slide_cache', 'standard_name', 'standard_names', 'tissue_mask', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -121,6 +121,10 @@ class Slide:
         """
     def thumbnail(self, max_width: int, max_height: int) -> torch.Tensor:
         ...
+    def thumbnail_size(self, max_width: int, max_height: int) -> tuple[int, int]:
+        """
+        (width, height) of the thumbnail that fits.
+        """
     @property
     def dimensions(self) -> tuple[int, int]:
         """
@@ -656,6 +660,8 @@ def set_slide_cache(bytes: int) -> None:
 def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
+    ...
+def tissue_mask(rgb: torch.Tensor, method: str, median: int, close: int, least: int, hole: int, pen: bool, margin: int, sharpness: float) -> torch.Tensor:
     ...
 def trim_memory() -> None:
     """

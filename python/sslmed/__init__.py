@@ -13,7 +13,7 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import adaptation, brain_age, distributed, grid, io, losses, masking, methods, nn, presets, shift, stats, transforms
+from sslmed import adaptation, brain_age, distributed, grid, io, losses, masking, methods, nn, presets, shift, stats, tissue, transforms
 from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
@@ -56,6 +56,7 @@ __all__ = [
     "pretrain",
     "shift",
     "stats",
+    "tissue",
     "transfer",
     "transfer_matrix",
     "transforms",
