@@ -32,6 +32,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_errors(m);
   bindings::bind_io(m);
   bindings::bind_slide(m);
+  bindings::bind_stain(m);
   bindings::bind_transforms(m);
   bindings::bind_masking(m);
   bindings::bind_nn(m);

@@ -1,5 +1,4 @@
 #include "io/slide.h"
-#include "transforms/tissue.h"
 
 #include <ATen/Functions.h>
 
@@ -11,6 +10,7 @@
 #include "data/slide_region.h"
 #include "io/image.h"
 #include "io/jpeg.h"
+#include "transforms/tissue.h"
 
 namespace sslmed::bindings {
 namespace {

@@ -5,7 +5,7 @@
 #include <tuple>
 #include <utility>
 
-#include "transforms/inverse_root.h"
+#include "transforms/symmetric.h"
 
 namespace sslmed::data {
 namespace {

@@ -93,14 +93,18 @@ Mask sharp(const Mask& light, const Size& size, double least) {
   for (std::int64_t y = 0; y < size.height; ++y) {
     double row = 0;
     for (std::int64_t x = 0; x < size.width; ++x) {
-      const auto value = [&](std::int64_t dx, std::int64_t dy) { return static_cast<int>(light[size.at(reflected(x + dx, size.width), reflected(y + dy, size.height))]); };
+      const auto value = [&](std::int64_t dx, std::int64_t dy) {
+        return static_cast<int>(light[size.at(reflected(x + dx, size.width), reflected(y + dy, size.height))]);
+      };
       row += std::abs(value(-1, 0) + value(1, 0) + value(0, -1) + value(0, 1) - 4 * value(0, 0));
-      sums[static_cast<std::size_t>(y + 1) * stride + static_cast<std::size_t>(x + 1)] = sums[static_cast<std::size_t>(y) * stride + static_cast<std::size_t>(x + 1)] + row;
+      sums[static_cast<std::size_t>(y + 1) * stride + static_cast<std::size_t>(x + 1)] =
+          sums[static_cast<std::size_t>(y) * stride + static_cast<std::size_t>(x + 1)] + row;
     }
   }
   Mask out(light.size());
   for (std::int64_t y = 0; y < size.height; ++y) {
-    const auto top = static_cast<std::size_t>(std::max<std::int64_t>(0, y - kFocus)) * stride, bottom = static_cast<std::size_t>(std::min(size.height, y + kFocus + 1)) * stride;
+    const auto top = static_cast<std::size_t>(std::max<std::int64_t>(0, y - kFocus)) * stride,
+               bottom = static_cast<std::size_t>(std::min(size.height, y + kFocus + 1)) * stride;
     for (std::int64_t x = 0; x < size.width; ++x) {
       const auto left = static_cast<std::size_t>(std::max<std::int64_t>(0, x - kFocus)), right = static_cast<std::size_t>(std::min(size.width, x + kFocus + 1));
       const double sum = sums[bottom + right] - sums[bottom + left] - sums[top + right] + sums[top + left];

@@ -14,13 +14,13 @@ enum class TissueMethod {
 
 struct TissueOptions {
   TissueMethod method = TissueMethod::kOtsu;
-  int median = 7;            // pixels: side of the window whose median is thresholded; 1: none
-  int close = 4;             // pixels: side of the square that closes gaps; 1: none
-  std::int64_t least = 64;   // pixels: smaller pieces go
-  std::int64_t hole = 64;    // pixels: smaller holes are filled
-  bool pen = true;           // ink goes, and `margin` pixels around it
-  int margin = 8;            // pixels
-  double sharpness = 2;      // mean absolute Laplacian of the luminance (0-255) over 17 x 17 pixels that tissue has at least; 0: any
+  int median = 7;           // pixels: side of the window whose median is thresholded; 1: none
+  int close = 4;            // pixels: side of the square that closes gaps; 1: none
+  std::int64_t least = 64;  // pixels: smaller pieces go
+  std::int64_t hole = 64;   // pixels: smaller holes are filled
+  bool pen = true;          // ink goes, and `margin` pixels around it
+  int margin = 8;           // pixels
+  double sharpness = 2;     // mean absolute Laplacian of the luminance (0-255) over 17 x 17 pixels that tissue has at least; 0: any
 };
 
 // One byte a pixel of rgb [height, width, 3]: 1 where there is tissue.

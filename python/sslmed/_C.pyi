@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'Source', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'have_images', 'load_safetensors', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'resample', 'robust_scale', 'save_safetensors', 'set_slide_cache', 'standard_name', 'standard_names', 'tissue_mask', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'robust_scale', 'save_safetensors', 'set_slide_cache', 'standard_name', 'standard_names', 'tissue_mask', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -164,6 +164,38 @@ class Slide:
     @property
     def warnings(self) -> list[str]:
         ...
+class Stains:
+    """
+    Two stains of a picture (sslmed.stain.macenko_fit).
+    """
+    def __init__(self, vectors: typing.Annotated[collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]], "FixedSize(2)"], most: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+    @property
+    def most(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        """
+        99th percentile of their densities.
+        """
+    @property
+    def vectors(self) -> typing.Annotated[list[typing.Annotated[list[float], "FixedSize(3)"]], "FixedSize(2)"]:
+        """
+        Densities in R, G and B of a unit of each, of length 1; haematoxylin first.
+        """
+class LabMoments:
+    """
+    Means and spreads of a picture's colours (sslmed.stain.reinhard_fit).
+    """
+    def __init__(self, mean: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], spread: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
+        ...
+    @property
+    def mean(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        """
+        Of L*, a* and b*.
+        """
+    @property
+    def spread(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        """
+        Of L*, a* and b*.
+        """
 class Encoder:
     @property
     def dim(self) -> int:
@@ -621,7 +653,13 @@ def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
     ...
 def have_images() -> bool:
     ...
+def hed_jitter(rgb: torch.Tensor, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> torch.Tensor:
+    ...
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    ...
+def macenko_fit(rgb: torch.Tensor) -> Stains | None:
+    ...
+def macenko_transform(rgb: torch.Tensor, source: Stains, target: Stains, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], tissue_only: bool) -> torch.Tensor:
     ...
 def multiblock_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], batch: int, seed: int, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     ...
@@ -649,6 +687,10 @@ def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], 
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
     """
+def reinhard_fit(rgb: torch.Tensor) -> LabMoments:
+    ...
+def reinhard_transform(rgb: torch.Tensor, source: LabMoments, target: LabMoments) -> torch.Tensor:
+    ...
 def resample(x: torch.Tensor, sfreq: float, to: float) -> torch.Tensor:
     ...
 def robust_scale(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:

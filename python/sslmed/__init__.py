@@ -13,7 +13,7 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import adaptation, brain_age, distributed, grid, io, losses, masking, methods, nn, presets, shift, stats, tissue, transforms
+from sslmed import adaptation, brain_age, distributed, grid, io, losses, masking, methods, nn, presets, shift, stain, stats, tissue, transforms
 from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
@@ -55,6 +55,7 @@ __all__ = [
     "presets",
     "pretrain",
     "shift",
+    "stain",
     "stats",
     "tissue",
     "transfer",

@@ -1,14 +1,15 @@
-#include "transforms/inverse_root.h"
+#include "transforms/symmetric.h"
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace sslmed::transforms {
 
 // Cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations, 8.5): slow for large matrices, exact to rounding for small ones.
-std::vector<double> inverse_root(std::vector<double> a, std::int64_t n, double floor) {
+Eigen symmetric_eigen(std::vector<double> a, std::int64_t n) {
   const auto at = [n](std::int64_t i, std::int64_t j) { return static_cast<std::size_t>(i * n + j); };
-  std::vector<double> v(a.size(), 0.0), out(a.size(), 0.0);
+  std::vector<double> v(a.size(), 0.0);
   for (std::int64_t i = 0; i < n; ++i) v[at(i, i)] = 1;
   double size = 0;
   for (const double x : a) size = std::max(size, std::abs(x));
@@ -41,10 +42,19 @@ std::vector<double> inverse_root(std::vector<double> a, std::int64_t n, double f
       }
     }
   }
+  Eigen eigen{std::vector<double>(static_cast<std::size_t>(n)), std::move(v)};
+  for (std::int64_t i = 0; i < n; ++i) eigen.values[static_cast<std::size_t>(i)] = a[at(i, i)];
+  return eigen;
+}
+
+std::vector<double> inverse_root(std::vector<double> a, std::int64_t n, double floor) {
+  const auto at = [n](std::int64_t i, std::int64_t j) { return static_cast<std::size_t>(i * n + j); };
+  std::vector<double> out(a.size(), 0.0);
+  const auto [values, v] = symmetric_eigen(std::move(a), n);
   double top = 0;
-  for (std::int64_t i = 0; i < n; ++i) top = std::max(top, a[at(i, i)]);
+  for (const double value : values) top = std::max(top, value);
   for (std::int64_t e = 0; e < n; ++e) {
-    const double value = a[at(e, e)];
+    const double value = values[static_cast<std::size_t>(e)];
     if (!(value > floor * top)) continue;
     const double weight = 1 / std::sqrt(value);
     for (std::int64_t i = 0; i < n; ++i)

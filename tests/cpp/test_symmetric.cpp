@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/random.h"
-#include "transforms/inverse_root.h"
+#include "transforms/symmetric.h"
 
 using namespace sslmed;
 using transforms::inverse_root;
@@ -20,6 +20,15 @@ std::vector<double> product(const std::vector<double>& a, const std::vector<doub
 }
 
 }  // namespace
+
+TEST_CASE("eigenvectors of a symmetric matrix are its own") {
+  const std::vector<double> a{4, 1, -2, 1, 3, 0.5, -2, 0.5, 6};
+  const auto [values, vectors] = transforms::symmetric_eigen(a, 3);
+  const auto image = product(a, vectors, 3);
+  for (std::size_t i = 0; i < 3; ++i)
+    for (std::size_t e = 0; e < 3; ++e) CHECK(std::abs(image[3 * i + e] - values[e] * vectors[3 * i + e]) < 1e-14);
+  CHECK(std::abs(values[0] + values[1] + values[2] - 13) < 1e-14);
+}
 
 TEST_CASE("the inverse root turns a covariance into the identity, on the space that it spans") {
   for (const std::int64_t n : {1, 2, 7, 64}) {

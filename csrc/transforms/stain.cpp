@@ -1,0 +1,265 @@
+#include "transforms/stain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "core/simd.h"
+#include "transforms/symmetric.h"
+
+namespace sslmed::transforms {
+namespace {
+
+using Vector = std::array<double, 3>;
+using Table = std::array<double, 256>;
+
+constexpr std::int64_t kFewest = 100;  // pixels of tissue that say something about its stains
+constexpr double kLeastShare = 0.01;   // of all
+constexpr double kTissue = 0.8;        // of the lightness of white
+constexpr std::int64_t kBlock = 1024;  // pixels worked on at a time
+
+template <class F>
+Table table_of(F&& value) {
+  Table table{};
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = value(static_cast<double>(i));
+  return table;
+}
+
+// Macenko's density; black counts as the darkest grey that is not.
+const Table& density() {
+  static const Table table = table_of([](double v) { return std::max(-std::log(std::max(v, 1.0) / 255), 1e-6); });
+  return table;
+}
+
+// Light behind sRGB's gamma.
+const Table& linear() {
+  static const Table table = table_of([](double v) {
+    const double s = v / 255;
+    return s <= 0.04045 ? s / 12.92 : std::pow((s + 0.055) / 1.055, 2.4);
+  });
+  return table;
+}
+
+bool is_tissue(const std::uint8_t* p) {
+  static const double limit = std::pow((100 * kTissue + 16) / 116, 3);
+  const auto& light = linear();
+  return 0.212671 * light[p[0]] + 0.715160 * light[p[1]] + 0.072169 * light[p[2]] < limit;
+}
+
+std::uint8_t to_byte(double value) { return static_cast<std::uint8_t>(std::clamp(value + 0.5, 0.0, 255.0)); }
+
+// exp for |x| below 80 in float's precision: 2^n by its bits, the rest by a polynomial, so that the loop over pixels is one of vectors.
+SSLMED_INLINE float fast_exp(float x) {
+  const float scaled = std::min(std::max(x, -80.0F), 80.0F) * 1.44269504F;
+  const float whole = std::nearbyint(scaled), rest = (scaled - whole) * 0.69314718F;
+  const float power = 1 + rest * (1 + rest * (0.5F + rest * (0.166666667F + rest * (0.0416666667F + rest * (0.00833333333F + rest * 0.00138888889F)))));
+  union {
+    std::int32_t bits;
+    float value;
+  } two{(static_cast<std::int32_t>(whole) + 127) << 23};
+  return power * two.value;
+}
+
+// 255·exp(-(matrix · density + offset)) of each pixel, densities given channel by channel.
+SSLMED_CLONES void from_density(const float* od, std::int64_t n, const float* matrix, const float* offset, float* out) {
+  for (int c = 0; c < 3; ++c) {
+    const float a = matrix[3 * c], b = matrix[3 * c + 1], d = matrix[3 * c + 2], e = offset[c];
+    for (std::int64_t i = 0; i < n; ++i) out[c * kBlock + i] = 255.0F * fast_exp(-(a * od[i] + b * od[kBlock + i] + d * od[2 * kBlock + i] + e));
+  }
+}
+
+// Density → matrix · density + offset → light, in place. `correction` is taken off intensities in [0, 1].
+void affine_density(std::uint8_t* rgb, std::int64_t pixels, const Table& densities, const std::array<Vector, 3>& matrix, const Vector& offset,
+                    double correction, bool tissue_only) {
+  std::array<float, 9> m{};
+  std::array<float, 3> o{};
+  for (std::size_t i = 0; i < 3; ++i) {
+    o[i] = static_cast<float>(offset[i]);
+    for (std::size_t j = 0; j < 3; ++j) m[3 * i + j] = static_cast<float>(matrix[i][j]);
+  }
+  std::array<float, 256> od{};
+  for (std::size_t i = 0; i < od.size(); ++i) od[i] = static_cast<float>(densities[i]);
+  std::array<float, 3 * kBlock> in{}, out{};
+  for (std::int64_t done = 0; done < pixels; done += kBlock) {
+    const auto n = std::min(kBlock, pixels - done);
+    std::uint8_t* block = rgb + 3 * done;
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t c = 0; c < 3; ++c) in[static_cast<std::size_t>(c * kBlock + i)] = od[block[3 * i + c]];
+    from_density(in.data(), n, m.data(), o.data(), out.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (tissue_only && !is_tissue(block + 3 * i)) continue;
+      for (std::int64_t c = 0; c < 3; ++c) block[3 * i + c] = to_byte(out[static_cast<std::size_t>(c * kBlock + i)] - 255 * correction);
+    }
+  }
+}
+
+std::array<Vector, 3> inverse(const std::array<Vector, 3>& m) {
+  std::array<Vector, 3> out{};
+  const auto minor = [&](std::size_t i, std::size_t j) {
+    const std::size_t a = (i + 1) % 3, b = (i + 2) % 3, c = (j + 1) % 3, d = (j + 2) % 3;
+    return m[a][c] * m[b][d] - m[a][d] * m[b][c];
+  };
+  const double determinant = m[0][0] * minor(0, 0) + m[0][1] * minor(0, 1) + m[0][2] * minor(0, 2);
+  for (std::size_t i = 0; i < 3; ++i)
+    for (std::size_t j = 0; j < 3; ++j) out[j][i] = minor(i, j) / determinant;
+  return out;
+}
+
+// Rows that give the densities of two stains by least squares: pinv of the vectors, [2, 3].
+std::array<Vector, 2> unmixing(const std::array<Vector, 2>& v) {
+  const auto dot = [](const Vector& a, const Vector& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; };
+  const double aa = dot(v[0], v[0]), ab = dot(v[0], v[1]), bb = dot(v[1], v[1]), determinant = aa * bb - ab * ab;
+  std::array<Vector, 2> out{};
+  for (std::size_t c = 0; c < 3; ++c) {
+    out[0][c] = (bb * v[0][c] - ab * v[1][c]) / determinant;
+    out[1][c] = (aa * v[1][c] - ab * v[0][c]) / determinant;
+  }
+  return out;
+}
+
+// As NumPy has it: linear between the values beside the place.
+double percentile(std::vector<double>& values, double share) {
+  const double place = share * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::size_t>(place);
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(low), values.end());
+  if (low + 1 >= values.size()) return values[low];
+  const double next = *std::min_element(values.begin() + static_cast<std::ptrdiff_t>(low) + 1, values.end());
+  return values[low] + (place - static_cast<double>(low)) * (next - values[low]);
+}
+
+double lab_curve(double t) { return t > 216.0 / 24389 ? std::cbrt(t) : (24389.0 / 27 * t + 16) / 116; }
+double lab_inverse(double f) { return f > 6.0 / 29 ? f * f * f : (116 * f - 16) * 27 / 24389; }
+
+constexpr std::array<Vector, 3> kToXyz{{{0.412453, 0.357580, 0.180423}, {0.212671, 0.715160, 0.072169}, {0.019334, 0.119193, 0.950227}}};
+constexpr Vector kWhite{0.950456, 1.0, 1.088754};
+
+Vector lab_of(const std::uint8_t* p) {
+  const auto& light = linear();
+  Vector f{};
+  for (std::size_t i = 0; i < 3; ++i) f[i] = lab_curve((kToXyz[i][0] * light[p[0]] + kToXyz[i][1] * light[p[1]] + kToXyz[i][2] * light[p[2]]) / kWhite[i]);
+  return {116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])};
+}
+
+}  // namespace
+
+void hed_jitter(std::uint8_t* rgb, std::int64_t pixels, const std::array<double, 3>& scale, const std::array<double, 3>& shift) {
+  static const Table densities = table_of([](double v) { return -std::log(v / 255 + 1e-6); });
+  // c = d·M⁻¹, d' = (scale∘c + shift)·M: one matrix and one offset.
+  static const auto unmix = inverse(kHed);
+  std::array<Vector, 3> matrix{};
+  Vector offset{};
+  for (std::size_t to = 0; to < 3; ++to) {
+    for (std::size_t stain = 0; stain < 3; ++stain) {
+      offset[to] += shift[stain] * kHed[stain][to];
+      for (std::size_t from = 0; from < 3; ++from) matrix[to][from] += unmix[from][stain] * scale[stain] * kHed[stain][to];
+    }
+  }
+  affine_density(rgb, pixels, densities, matrix, offset, 1e-6, false);
+}
+
+std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) {
+  const auto& od = density();
+  std::vector<Vector> tissue;
+  Vector mean{};
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    const auto* p = rgb + 3 * i;
+    if (!is_tissue(p)) continue;
+    tissue.push_back({od[p[0]], od[p[1]], od[p[2]]});
+    for (std::size_t c = 0; c < 3; ++c) mean[c] += tissue.back()[c];
+  }
+  const auto n = static_cast<double>(tissue.size());
+  if (n < kFewest || n < kLeastShare * static_cast<double>(pixels)) return std::nullopt;
+  std::vector<double> covariance(9, 0.0);
+  for (auto& value : mean) value /= n;
+  for (const auto& d : tissue)
+    for (std::size_t i = 0; i < 3; ++i)
+      for (std::size_t j = 0; j < 3; ++j) covariance[3 * i + j] += (d[i] - mean[i]) * (d[j] - mean[j]) / (n - 1);
+  const auto [values, vectors] = symmetric_eigen(covariance, 3);
+  std::array<std::size_t, 3> order{0, 1, 2};
+  std::sort(order.begin(), order.end(), [&v = values](std::size_t a, std::size_t b) { return v[a] > v[b]; });
+  if (!(values[order[1]] > 1e-12)) return std::nullopt;
+  std::array<Vector, 2> plane{};
+  for (std::size_t k = 0; k < 2; ++k) {
+    for (std::size_t c = 0; c < 3; ++c) plane[k][c] = vectors[3 * c + order[k]];
+    if (plane[k][0] < 0)
+      for (auto& value : plane[k]) value = -value;
+  }
+  std::vector<double> angles;
+  angles.reserve(tissue.size());
+  for (const auto& d : tissue) {
+    Vector p{};
+    for (std::size_t k = 0; k < 2; ++k) p[k] = d[0] * plane[k][0] + d[1] * plane[k][1] + d[2] * plane[k][2];
+    angles.push_back(std::atan2(p[1], p[0]));
+  }
+  const std::array<double, 2> ends{percentile(angles, 0.01), percentile(angles, 0.99)};
+  Stains stains{};
+  for (std::size_t k = 0; k < 2; ++k) {
+    double length = 0;
+    for (std::size_t c = 0; c < 3; ++c) {
+      stains.vectors[k][c] = std::cos(ends[k]) * plane[0][c] + std::sin(ends[k]) * plane[1][c];
+      length += stains.vectors[k][c] * stains.vectors[k][c];
+    }
+    for (auto& value : stains.vectors[k]) value /= std::sqrt(length);
+  }
+  if (ends[1] - ends[0] < 1e-6) return std::nullopt;
+  // Haematoxylin takes more of the red light.
+  if (stains.vectors[0][0] < stains.vectors[1][0]) std::swap(stains.vectors[0], stains.vectors[1]);
+  const auto unmix = unmixing(stains.vectors);
+  std::vector<double> densities(static_cast<std::size_t>(pixels));
+  for (std::size_t k = 0; k < 2; ++k) {
+    for (std::int64_t i = 0; i < pixels; ++i) {
+      const auto* p = rgb + 3 * i;
+      densities[static_cast<std::size_t>(i)] = od[p[0]] * unmix[k][0] + od[p[1]] * unmix[k][1] + od[p[2]] * unmix[k][2];
+    }
+    stains.most[k] = percentile(densities, 0.99);
+    if (!(stains.most[k] > 1e-6)) return std::nullopt;
+  }
+  return stains;
+}
+
+void macenko_transform(std::uint8_t* rgb, std::int64_t pixels, const Stains& source, const Stains& target, const StainChange& change) {
+  const auto unmix = unmixing(source.vectors);
+  std::array<Vector, 3> matrix{};
+  Vector offset{};
+  for (std::size_t to = 0; to < 3; ++to) {
+    for (std::size_t k = 0; k < 2; ++k) {
+      const double gain = target.most[k] / source.most[k];
+      offset[to] += change.shift[k] * gain * target.vectors[k][to];
+      for (std::size_t from = 0; from < 3; ++from) matrix[to][from] += unmix[k][from] * change.scale[k] * gain * target.vectors[k][to];
+    }
+  }
+  affine_density(rgb, pixels, density(), matrix, offset, 0, change.tissue_only);
+}
+
+LabMoments reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels) {
+  LabMoments moments{};
+  std::vector<Vector> values(static_cast<std::size_t>(pixels));
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    values[static_cast<std::size_t>(i)] = lab_of(rgb + 3 * i);
+    for (std::size_t c = 0; c < 3; ++c) moments.mean[c] += values[static_cast<std::size_t>(i)][c] / static_cast<double>(pixels);
+  }
+  for (const auto& value : values)
+    for (std::size_t c = 0; c < 3; ++c) moments.spread[c] += (value[c] - moments.mean[c]) * (value[c] - moments.mean[c]) / static_cast<double>(pixels);
+  for (auto& value : moments.spread) value = std::sqrt(value);
+  return moments;
+}
+
+void reinhard_transform(std::uint8_t* rgb, std::int64_t pixels, const LabMoments& source, const LabMoments& target) {
+  static const auto to_rgb = inverse(kToXyz);
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    auto lab = lab_of(rgb + 3 * i);
+    for (std::size_t c = 0; c < 3; ++c) {
+      const double gain = source.spread[c] > 1e-6 ? target.spread[c] / source.spread[c] : 1;
+      lab[c] = (lab[c] - source.mean[c]) * gain + target.mean[c];
+    }
+    const double y = (lab[0] + 16) / 116;
+    const Vector xyz{kWhite[0] * lab_inverse(y + lab[1] / 500), kWhite[1] * lab_inverse(y), kWhite[2] * lab_inverse(y - lab[2] / 200)};
+    for (std::size_t c = 0; c < 3; ++c) {
+      const double light = to_rgb[c][0] * xyz[0] + to_rgb[c][1] * xyz[1] + to_rgb[c][2] * xyz[2];
+      rgb[3 * i + static_cast<std::int64_t>(c)] = to_byte(255 * (light <= 0.0031308 ? 12.92 * light : 1.055 * std::pow(light, 1 / 2.4) - 0.055));
+    }
+  }
+}
+
+}  // namespace sslmed::transforms
