@@ -85,7 +85,7 @@ fuzz: setup-test
 	tools/fuzz.sh 1800
 
 # All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer.
-SANITIZED := edf edf_real safetensors slide image tissue stain data index masking losses nn transforms cohort faults training python
+SANITIZED := edf edf_real safetensors slide read_image image tissue stain data index masking losses nn transforms cohort faults training python
 sanitize: build-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/asan

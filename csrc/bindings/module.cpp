@@ -30,6 +30,7 @@ PYBIND11_MODULE(_C, m) {
   m.attr("COMPILER") = compiler();
   m.attr("BUILD_TYPE") = SSLMED_BUILD_TYPE;
   bindings::bind_errors(m);
+  bindings::bind_image(m);
   bindings::bind_io(m);
   bindings::bind_slide(m);
   bindings::bind_stain(m);

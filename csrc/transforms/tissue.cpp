@@ -114,7 +114,8 @@ Mask sharp(const Mask& light, const Size& size, double least) {
   return out;
 }
 
-// Turns pieces of `value` with fewer than `least` pixels over. Pieces of tissue hold together by corners, holes by sides only.
+// Turns pieces of `value` with fewer than `least` pixels over. Pieces of tissue hold together by corners, holes by sides only; what
+// reaches the edge is no hole.
 void drop_pieces(Mask& mask, const Size& size, std::uint8_t value, std::int64_t least) {
   if (least <= 1) return;
   Mask seen(mask.size());
@@ -123,8 +124,10 @@ void drop_pieces(Mask& mask, const Size& size, std::uint8_t value, std::int64_t 
     if (mask[start] != value || seen[start]) continue;
     piece.assign(1, start);
     seen[start] = 1;
+    bool edge = false;
     for (std::size_t next = 0; next < piece.size(); ++next) {
       const auto x = static_cast<std::int64_t>(piece[next]) % size.width, y = static_cast<std::int64_t>(piece[next]) / size.width;
+      edge = edge || x == 0 || y == 0 || x == size.width - 1 || y == size.height - 1;
       for (int dy = -1; dy <= 1; ++dy) {
         for (int dx = -1; dx <= 1; ++dx) {
           if ((value == 0 && dx != 0 && dy != 0) || x + dx < 0 || x + dx >= size.width || y + dy < 0 || y + dy >= size.height) continue;
@@ -135,7 +138,7 @@ void drop_pieces(Mask& mask, const Size& size, std::uint8_t value, std::int64_t 
         }
       }
     }
-    if (static_cast<std::int64_t>(piece.size()) < least)
+    if (static_cast<std::int64_t>(piece.size()) < least && (value == 1 || !edge))
       for (const auto i : piece) mask[i] = static_cast<std::uint8_t>(1 - value);
   }
 }

@@ -13,7 +13,7 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import adaptation, brain_age, distributed, grid, io, losses, masking, methods, nn, presets, shift, stain, stats, tissue, transforms
+from sslmed import adaptation, brain_age, distributed, grid, image, io, losses, masking, methods, nn, presets, shift, stain, stats, tissue, transforms
 from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import EegPreprocessing, Loader
@@ -47,6 +47,7 @@ __all__ = [
     "few_shot",
     "finetune",
     "grid",
+    "image",
     "io",
     "losses",
     "masking",

@@ -1,0 +1,112 @@
+#include "transforms/bicubic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/simd.h"
+
+namespace sslmed::transforms {
+namespace {
+
+// Weights are whole numbers of 2^-22: eight bits of pixel, two for what overshoots, the rest.
+constexpr int kPrecision = 22;
+constexpr double kSupport = 2;  // source pixels, where nothing shrinks
+
+double cubic(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+struct Taps {
+  std::vector<std::int64_t> first;  // of each output pixel
+  std::vector<std::int64_t> count;
+  std::vector<std::int32_t> weights;  // `most` for each
+  std::int64_t most = 0;
+};
+
+Taps taps_of(std::int64_t size, double start, double length, std::int64_t out) {
+  Taps taps;
+  const double scale = length / static_cast<double>(out), wide = std::max(scale, 1.0), support = kSupport * wide;
+  taps.most = static_cast<std::int64_t>(std::ceil(support)) * 2 + 1;
+  taps.weights.resize(static_cast<std::size_t>(out * taps.most));
+  std::vector<double> exact(static_cast<std::size_t>(taps.most));
+  for (std::int64_t i = 0; i < out; ++i) {
+    const double centre = start + (static_cast<double>(i) + 0.5) * scale;
+    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(centre - support + 0.5));
+    const auto last = std::min(size, static_cast<std::int64_t>(centre + support + 0.5));
+    double sum = 0;
+    for (auto s = first; s < last; ++s) sum += exact[static_cast<std::size_t>(s - first)] = cubic((static_cast<double>(s) - centre + 0.5) / wide);
+    for (auto s = first; s < last; ++s)
+      taps.weights[static_cast<std::size_t>(i * taps.most + s - first)] =
+          static_cast<std::int32_t>(std::lround(exact[static_cast<std::size_t>(s - first)] / sum * (1 << kPrecision)));
+    taps.first.push_back(first);
+    taps.count.push_back(last - first);
+  }
+  return taps;
+}
+
+SSLMED_INLINE std::uint8_t weighted_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
+
+template <int Channels>
+SSLMED_INLINE void row_of(const std::uint8_t* source, const Taps& taps, std::int64_t channels, std::uint8_t* out) {
+  const auto n = static_cast<std::int64_t>(taps.first.size());
+  const std::int64_t c_count = Channels > 0 ? Channels : channels;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int32_t* weights = taps.weights.data() + i * taps.most;
+    const std::uint8_t* from = source + taps.first[static_cast<std::size_t>(i)] * c_count;
+    const auto count = taps.count[static_cast<std::size_t>(i)];
+    for (std::int64_t c = 0; c < c_count; ++c) {
+      std::int32_t sum = 1 << (kPrecision - 1);
+      for (std::int64_t t = 0; t < count; ++t) sum += weights[t] * from[t * c_count + c];
+      out[i * c_count + c] = weighted_byte(sum);
+    }
+  }
+}
+
+SSLMED_CLONES void column_of(const std::uint8_t* source, std::int64_t stride, std::int64_t count, const std::int32_t* weights, std::int32_t* sums,
+                             std::uint8_t* out) {
+  std::fill(sums, sums + stride, 1 << (kPrecision - 1));
+  for (std::int64_t t = 0; t < count; ++t) {
+    const std::uint8_t* row = source + t * stride;
+    const std::int32_t weight = weights[t];
+    for (std::int64_t i = 0; i < stride; ++i) sums[i] += weight * row[i];
+  }
+  for (std::int64_t i = 0; i < stride; ++i) out[i] = weighted_byte(sums[i]);
+}
+
+}  // namespace
+
+void resize_bicubic(const std::uint8_t* source, std::int64_t width, std::int64_t height, std::int64_t channels, const Box& box, std::int64_t out_width,
+                    std::int64_t out_height, std::uint8_t* into) {
+  if (out_width < 1 || out_height < 1 || channels < 1) throw ValueError("a picture has at least one pixel");
+  if (!(box.x >= 0 && box.y >= 0 && box.width > 0 && box.height > 0 && box.x + box.width <= static_cast<double>(width) &&
+        box.y + box.height <= static_cast<double>(height)))
+    throw ValueError("a box of " + std::to_string(box.width) + " x " + std::to_string(box.height) + " at " + std::to_string(box.x) + ", " +
+                     std::to_string(box.y) + " is not within a picture of " + std::to_string(width) + " x " + std::to_string(height));
+  const auto across = taps_of(width, box.x, box.width, out_width), down = taps_of(height, box.y, box.height, out_height);
+  const auto first = down.first.front(), last = down.first.back() + down.count.back();
+  const auto stride = out_width * channels;
+  std::vector<std::uint8_t> rows(static_cast<std::size_t>((last - first) * stride));
+  for (auto y = first; y < last; ++y) {
+    const std::uint8_t* from = source + y * width * channels;
+    std::uint8_t* to = rows.data() + (y - first) * stride;
+    if (channels == 3) {
+      row_of<3>(from, across, channels, to);
+    } else {
+      row_of<0>(from, across, channels, to);
+    }
+  }
+  std::vector<std::int32_t> sums(static_cast<std::size_t>(stride));
+  for (std::int64_t y = 0; y < out_height; ++y) {
+    const auto i = static_cast<std::size_t>(y);
+    column_of(rows.data() + (down.first[i] - first) * stride, stride, down.count[i], down.weights.data() + y * down.most, sums.data(), into + y * stride);
+  }
+}
+
+}  // namespace sslmed::transforms

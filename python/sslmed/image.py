@@ -1,0 +1,69 @@
+"""What augmentations of pictures are made of, in C++. Pictures are [H, W, 3] uint8; results are new ones."""
+
+from __future__ import annotations
+
+import torch
+
+from sslmed._core import C
+
+__all__ = ["blur", "brightness", "contrast", "flip", "grey", "hue", "resize", "rotate", "saturation", "solarise"]
+
+
+def resize(image: torch.Tensor, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> torch.Tensor:
+    """Antialiased bicubic resampling, byte for byte Pillow's ``Image.resize((width, height), BICUBIC, box)``.
+
+    Args:
+        image: [H, W, C] uint8, any number of channels.
+        height: Of the result.
+        width: Of the result.
+        box: (x, y, width, height) of the part that is taken, in pixels, fractions allowed; by default all.
+
+    Raises:
+        ValueError: The box is not within the picture.
+    """
+    return C.resize_bicubic(image, height, width, box)
+
+
+def brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
+    """Light times ``factor``: 0 is black, 1 changes nothing."""
+    return C.adjust_brightness(rgb, factor)
+
+
+def contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
+    """Distances from the picture's mean grey times ``factor``."""
+    return C.adjust_contrast(rgb, factor)
+
+
+def saturation(rgb: torch.Tensor, factor: float) -> torch.Tensor:
+    """Distances of each pixel from its grey times ``factor``."""
+    return C.adjust_saturation(rgb, factor)
+
+
+def hue(rgb: torch.Tensor, turn: float) -> torch.Tensor:
+    """Hues turned by ``turn`` of a full turn, -0.5 to 0.5."""
+    return C.adjust_hue(rgb, turn)
+
+
+def grey(rgb: torch.Tensor) -> torch.Tensor:
+    """Grey in all three channels: .2989 R + .587 G + .114 B."""
+    return C.to_grey(rgb)
+
+
+def solarise(rgb: torch.Tensor, threshold: int = 128) -> torch.Tensor:
+    """Values from ``threshold`` on are inverted."""
+    return C.solarise(rgb, threshold)
+
+
+def blur(rgb: torch.Tensor, side: int, sigma: float) -> torch.Tensor:
+    """Gaussian of ``side`` (odd) taps, edges mirrored, as ``torchvision.transforms.functional.gaussian_blur``."""
+    return C.gaussian_blur(rgb, side, sigma)
+
+
+def flip(rgb: torch.Tensor, *, vertical: bool = False) -> torch.Tensor:
+    """Left and right, or top and bottom, exchanged."""
+    return C.flip_vertically(rgb) if vertical else C.flip_horizontally(rgb)
+
+
+def rotate(rgb: torch.Tensor, turns: int) -> torch.Tensor:
+    """``turns`` quarters of a turn, counter-clockwise, as ``torch.rot90``."""
+    return C.rotate_quarters(rgb, turns)
