@@ -211,9 +211,9 @@ def _rings_of(content: Any, name: str) -> Iterable[list[_Ring]]:
     elif kind == "Feature":
         yield from _rings_of(content.get("geometry"), name)
     elif kind in ("Polygon", "MultiPolygon"):
-        polygons = [content.get("coordinates")] if kind == "Polygon" else content.get("coordinates")
+        coordinates: Any = content.get("coordinates")
         try:
-            for polygon in polygons or []:
+            for polygon in [coordinates] if kind == "Polygon" else coordinates:
                 rings = [np.array(ring, dtype=np.float64)[:, :2] for ring in polygon]
                 if any(len(ring) < 4 or not np.isfinite(ring).all() or not (ring[0] == ring[-1]).all() for ring in rings):
                     raise ValueError("a ring that is not closed, too short, or not finite")
