@@ -7,6 +7,7 @@ import sys
 import warnings
 
 from common import data_root, write
+from study_eegmat import cohorts
 from study_pretraining import PRE
 
 import sslmed as sm
@@ -18,10 +19,7 @@ def main() -> None:
     if root is None:
         sys.exit("SSLMED_DATA does not name a folder with the real recordings")
     warnings.simplefilter("ignore")
-    eegmat = sm.Cohort.from_bids(root / "eeg/eegmat")
-    eegmat = eegmat.with_columns(condition=eegmat.table["task"])
-    unicorn = sm.Cohort.from_npz(sorted((root / "eeg/unicorn8ch_npz").glob("*.npz")), columns=("subject", "condition"), name="unicorn")
-    unicorn = unicorn.with_columns(condition=["rest" if c.startswith("R") else "arithmetic" for c in unicorn.table["condition"]])
+    eegmat, unicorn = cohorts(root)
     body: dict = {}
     for seed in range(4):
         for align in ("none", "subject"):

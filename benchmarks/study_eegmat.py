@@ -25,6 +25,15 @@ STEPS, BATCH = 4500, 16
 OPTIONS = {"mae": {"target": "spectrum", "target_bins": 3, "decoder_depth": 1, "decoder_dim": 64}, "ijepa": {}}
 
 
+def cohorts(root: Path) -> tuple[sm.Cohort, sm.Cohort]:
+    """EEGMAT, and the same task from another device; the column ``condition`` says rest or arithmetic."""
+    eegmat = sm.Cohort.from_bids(root / "eeg/eegmat")
+    eegmat = eegmat.with_columns(condition=eegmat.table["task"])
+    unicorn = sm.Cohort.from_npz(sorted((root / "eeg/unicorn8ch_npz").glob("*.npz")), columns=("subject", "condition"), name="unicorn")
+    unicorn = unicorn.with_columns(condition=["rest" if c.startswith("R") else "arithmetic" for c in unicorn.table["condition"]])
+    return eegmat, unicorn
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seeds", type=int, nargs="+")
@@ -36,10 +45,7 @@ def main() -> None:
         sys.exit("SSLMED_DATA does not name a folder with the real recordings")
     warnings.simplefilter("ignore")
     preprocessing = sm.EegPreprocessing(**PRE)
-    eegmat = sm.Cohort.from_bids(root / "eeg/eegmat")
-    eegmat = eegmat.with_columns(condition=eegmat.table["task"])
-    unicorn = sm.Cohort.from_npz(sorted((root / "eeg/unicorn8ch_npz").glob("*.npz")), columns=("subject", "condition"), name="unicorn")
-    unicorn = unicorn.with_columns(condition=["rest" if c.startswith("R") else "arithmetic" for c in unicorn.table["condition"]])
+    eegmat, unicorn = cohorts(root)
     windows = len(eegmat.source(preprocessing))
     # Earlier seeds stay.
     path = RESULTS / "study_eegmat.json"

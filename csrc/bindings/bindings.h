@@ -19,10 +19,9 @@ namespace sslmed::bindings {
 namespace py = pybind11;
 
 void bind_errors(py::module_& m);
-void bind_image(py::module_& m);
 void bind_io(py::module_& m);
 void bind_slide(py::module_& m);
-void bind_stain(py::module_& m);
+void bind_picture(py::module_& m);
 void bind_transforms(py::module_& m);
 void bind_masking(py::module_& m);
 void bind_methods(py::module_& m);

@@ -30,10 +30,9 @@ PYBIND11_MODULE(_C, m) {
   m.attr("COMPILER") = compiler();
   m.attr("BUILD_TYPE") = SSLMED_BUILD_TYPE;
   bindings::bind_errors(m);
-  bindings::bind_image(m);
   bindings::bind_io(m);
   bindings::bind_slide(m);
-  bindings::bind_stain(m);
+  bindings::bind_picture(m);
   bindings::bind_transforms(m);
   bindings::bind_masking(m);
   bindings::bind_nn(m);

@@ -2,7 +2,6 @@
 
 #include <ATen/Functions.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "bindings/bindings.h"
@@ -10,7 +9,6 @@
 #include "data/slide_region.h"
 #include "io/image.h"
 #include "io/jpeg.h"
-#include "transforms/tissue.h"
 
 namespace sslmed::bindings {
 namespace {
@@ -28,6 +26,13 @@ at::Tensor region(const Slide& slide, std::int64_t width, std::int64_t height) {
 void check_level(const Slide& slide, std::int64_t level) {
   if (level < 0 || level >= static_cast<std::int64_t>(slide.levels().size()))
     throw ValueError(slide.path() + ": level " + std::to_string(level) + " asked of " + std::to_string(slide.levels().size()));
+}
+
+template <class F>
+auto per_level(const Slide& slide, F&& get) {
+  std::vector<std::decay_t<decltype(get(slide.levels().front()))>> out;
+  for (const auto& level : slide.levels()) out.push_back(get(level));
+  return out;
 }
 
 at::Tensor read_image(const std::string& path, at::ScalarType dtype) {
@@ -51,25 +56,6 @@ at::Tensor read_image(const std::string& path, at::ScalarType dtype) {
   return out;
 }
 
-at::Tensor tissue_mask(const at::Tensor& rgb, const std::string& method, int median, int close, std::int64_t least, std::int64_t hole, bool pen, int margin,
-                       double sharpness) {
-  if (rgb.dim() != 3 || rgb.size(2) != 3 || rgb.scalar_type() != at::kByte) throw ValueError("expected a picture of shape [height, width, 3] in uint8");
-  transforms::TissueOptions options{transforms::TissueMethod::kOtsu, median, close, least, hole, pen, margin, sharpness};
-  if (method == "clam") {
-    options.method = transforms::TissueMethod::kClam;
-  } else if (method == "luminance") {
-    options.method = transforms::TissueMethod::kLuminance;
-  } else if (method != "otsu") {
-    throw ValueError("tissue is found by 'otsu', 'clam' or 'luminance', not by '" + method + "'");
-  }
-  const py::gil_scoped_release release;
-  const auto pixels = rgb.to(at::kCPU).contiguous();
-  const auto mask = transforms::tissue_mask(pixels.const_data_ptr<std::uint8_t>(), pixels.size(1), pixels.size(0), options);
-  auto out = at::empty({pixels.size(0), pixels.size(1)}, at::kBool);
-  std::copy(mask.begin(), mask.end(), out.data_ptr<bool>());
-  return out;
-}
-
 }  // namespace
 
 void bind_slide(py::module_& m) {
@@ -89,28 +75,13 @@ void bind_slide(py::module_& m) {
           "dimensions", [](const Slide& s) { return std::pair(s.levels().front().width, s.levels().front().height); }, "(width, height) of level 0.")
       .def_property_readonly("level_count", [](const Slide& s) { return s.levels().size(); })
       .def_property_readonly(
-          "level_dimensions",
-          [](const Slide& s) {
-            std::vector<std::pair<std::int64_t, std::int64_t>> out;
-            for (const auto& level : s.levels()) out.emplace_back(level.width, level.height);
-            return out;
-          },
+          "level_dimensions", [](const Slide& s) { return per_level(s, [](const Slide::Level& l) { return std::pair(l.width, l.height); }); },
           "(width, height) of each level.")
       .def_property_readonly(
-          "level_downsamples",
-          [](const Slide& s) {
-            std::vector<double> out;
-            for (const auto& level : s.levels()) out.push_back(level.downsample);
-            return out;
-          },
+          "level_downsamples", [](const Slide& s) { return per_level(s, [](const Slide::Level& l) { return l.downsample; }); },
           "How many pixels of level 0 one of each level stands for.")
       .def_property_readonly(
-          "fast_levels",
-          [](const Slide& s) {
-            std::vector<bool> out;
-            for (const auto& level : s.levels()) out.push_back(level.direct.has_value());
-            return out;
-          },
+          "fast_levels", [](const Slide& s) { return per_level(s, [](const Slide::Level& l) { return l.direct.has_value(); }); },
           "Which levels are read without OpenSlide.")
       .def_property_readonly(
           "mpp", [](const Slide& s) { return s.mpp() ? std::optional(std::pair((*s.mpp())[0], (*s.mpp())[1])) : std::nullopt; },
@@ -155,8 +126,6 @@ void bind_slide(py::module_& m) {
             return out;
           },
           py::arg("max_width"), py::arg("max_height"));
-  m.def("tissue_mask", &tissue_mask, py::arg("rgb"), py::arg("method"), py::arg("median"), py::arg("close"), py::arg("least"), py::arg("hole"), py::arg("pen"),
-        py::arg("margin"), py::arg("sharpness"));
   m.def("read_image", &read_image, py::arg("path"), py::arg("dtype"));
   m.def("use_openslide", &io::use_openslide, py::arg("library"));
   m.def("openslide_version", &io::openslide_version, py::call_guard<py::gil_scoped_release>());

@@ -13,7 +13,10 @@ namespace sslmed::data {
 namespace {
 
 // Source pixels that are in memory at a time.
-constexpr double kBand = 1 << 24;
+constexpr std::int64_t kBand = 1 << 24;
+
+// Pixels of level 0 from its corner; no slide has a million a side.
+constexpr double kFarthest = 1 << 26;
 
 // How many level-0 pixels one of a level's stands for. A level of a quarter's size has floor(w / 4) columns, so that the ratio of sides,
 // 4.0003, is not the scale: features would move by pixels at the far end.
@@ -33,6 +36,10 @@ std::string text_of(double value) {
 }  // namespace
 
 void read_area(const io::Slide& slide, double x, double y, std::array<double, 2> pixel, std::int64_t width, std::int64_t height, std::uint8_t* into) {
+  const double right = x + static_cast<double>(width) * pixel[0], bottom = y + static_cast<double>(height) * pixel[1];
+  for (const double edge : {x, y, right, bottom})
+    if (!(std::abs(edge) <= kFarthest))
+      throw ValueError(slide.path() + ": a region within 2^26 pixels of the slide's corner was expected, one that reaches " + text_of(edge) + " was asked for");
   std::size_t best = 0;
   double scale = 1;
   for (std::size_t i = 1; i < slide.levels().size(); ++i) {
@@ -54,19 +61,21 @@ void read_area(const io::Slide& slide, double x, double y, std::array<double, 2>
     slide.read_level(first_column, static_cast<std::int64_t>(top), level, width, height, into);
     return;
   }
-  const auto band = std::clamp<std::int64_t>(static_cast<std::int64_t>(kBand / (static_cast<double>(columns) * step_y)), 1, height);
+  const auto first_row = static_cast<std::int64_t>(std::floor(top));
+  const auto rows = std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(top + static_cast<double>(height) * step_y - 1e-6)) - first_row);
+  const auto band = std::clamp<std::int64_t>(kBand / columns, 1, rows);
   thread_local std::vector<std::uint8_t> source;
-  for (std::int64_t done = 0; done < height; done += band) {
-    const auto rows = std::min(band, height - done);
-    const double from = top + static_cast<double>(done) * step_y;
-    const auto first_row = static_cast<std::int64_t>(std::floor(from));
-    const auto last_row = static_cast<std::int64_t>(std::ceil(from + static_cast<double>(rows) * step_y - 1e-6));
-    const auto source_rows = std::max<std::int64_t>(1, last_row - first_row);
-    source.resize(static_cast<std::size_t>(3 * columns * source_rows));
-    slide.read_level(first_column, first_row, level, columns, source_rows, source.data());
-    transforms::area_resize(source.data(), columns, source_rows, 3, {left - static_cast<double>(first_column), step_x, width},
-                            {from - static_cast<double>(first_row), step_y, rows}, into + 3 * done * width);
-  }
+  source.resize(static_cast<std::size_t>(3 * columns * band));
+  std::int64_t held = -band;  // the first row of those in `source`
+  const auto row = [&](std::int64_t i) {
+    if (i >= held + band) {
+      held = i;
+      slide.read_level(first_column, first_row + i, level, columns, std::min(band, rows - i), source.data());
+    }
+    return source.data() + 3 * columns * (i - held);
+  };
+  transforms::area_resize(row, columns, rows, 3, {left - static_cast<double>(first_column), step_x, width},
+                          {top - static_cast<double>(first_row), step_y, height}, into);
 }
 
 void read_mpp(const io::Slide& slide, double x, double y, double mpp, std::int64_t width, std::int64_t height, std::uint8_t* into) {

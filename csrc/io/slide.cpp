@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kOpenSlidePart = 4096;
 // Electron microscopes end above, and lenses below: 72 dots an inch are somebody's default, not a scan.
 constexpr double kLeastMpp = 0.01, kMostMpp = 100;
+constexpr double kFarthest = std::int64_t{1} << 40;  // pixels of level 0: sums and products of places stay exact
 
 std::uint64_t next_id() {
   static std::atomic<std::uint64_t> last{0};
@@ -94,6 +95,8 @@ void Slide::find_mpp(const SlideOptions& options) {
 }
 
 void Slide::read(std::int64_t x, std::int64_t y, std::int64_t level, std::int64_t width, std::int64_t height, std::uint8_t* into) const {
+  if (std::max(std::abs(static_cast<double>(x)), std::abs(static_cast<double>(y))) > kFarthest)
+    throw ValueError(path_ + ": a corner within 2^40 pixels was expected, " + std::to_string(x) + ", " + std::to_string(y) + " was asked for");
   const auto& l = levels_.at(static_cast<std::size_t>(level));
   const double lx = static_cast<double>(x) / l.downsample, ly = static_cast<double>(y) / l.downsample;
   const bool small = width <= kOpenSlidePart && height <= kOpenSlidePart;

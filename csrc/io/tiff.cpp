@@ -10,29 +10,30 @@
 namespace sslmed::io {
 namespace {
 
-enum Tag : std::uint64_t {
-  kWidth = 256,
-  kHeight = 257,
-  kBits = 258,
-  kCompression = 259,
-  kPhotometric = 262,
-  kDescription = 270,
-  kOrientation = 274,
-  kSamples = 277,
-  kPlanar = 284,
-  kTileWidth = 322,
-  kTileHeight = 323,
-  kTileOffsets = 324,
-  kTileSizes = 325,
-  kJpegTables = 347,
-  kNdpi = 65420,
-};
+enum Tag : std::uint64_t { kTileOffsets = 324, kTileSizes = 325, kJpegTables = 347, kNdpi = 65420 };
 
 constexpr std::size_t kMostDirectories = 4096;
 constexpr std::int64_t kMostSide = std::int64_t{1} << 31;
 // A tile is decoded whole by whoever decodes it: 64 megapixels are beyond any scanner's.
 constexpr std::int64_t kMostTileSide = 1 << 16, kMostTileArea = std::int64_t{1} << 26;
-constexpr std::uint64_t kMostText = 1 << 24;
+constexpr std::int64_t kMostShort = 65535;
+
+// Tags that are one number, or several of which the first counts.
+struct Field {
+  std::uint64_t tag;
+  std::int64_t TiffDirectory::*member;
+  std::int64_t limit;
+};
+constexpr std::array<Field, 10> kFields{{{256, &TiffDirectory::width, kMostSide},
+                                         {257, &TiffDirectory::height, kMostSide},
+                                         {258, &TiffDirectory::bits, kMostShort},
+                                         {259, &TiffDirectory::compression, kMostShort},
+                                         {262, &TiffDirectory::photometric, kMostShort},
+                                         {274, &TiffDirectory::orientation, kMostShort},
+                                         {277, &TiffDirectory::samples, kMostShort},
+                                         {284, &TiffDirectory::planar, kMostShort},
+                                         {322, &TiffDirectory::tile_width, kMostTileSide},
+                                         {323, &TiffDirectory::tile_height, kMostTileSide}}};
 
 // Bytes of one value by its type's number; 0: no such type.
 int size_of(std::uint64_t type) {
@@ -105,6 +106,15 @@ std::vector<std::uint64_t> TiffFile::numbers(const std::uint8_t* entry, std::uin
   return values;
 }
 
+std::int64_t TiffFile::single(const std::uint8_t* entry, std::int64_t limit) const {
+  const auto values = numbers(entry, 64);
+  const auto most = std::max_element(values.begin(), values.end());
+  if (values.empty() || *most > static_cast<std::uint64_t>(limit))
+    throw FormatError(file_.path(), "TIFF tag " + std::to_string(number(entry, 2)) + " of at most " + std::to_string(limit),
+                      values.empty() ? "nothing" : std::to_string(*most));
+  return static_cast<std::int64_t>(values.front());
+}
+
 std::vector<std::uint8_t> TiffFile::bytes(const std::uint8_t* entry, std::uint64_t limit) const {
   const int size = size_of(number(entry + 2, 2)), width = big_ ? 8 : 4;
   const auto count = number(entry + 4, width);
@@ -140,73 +150,21 @@ std::optional<std::uint64_t> TiffFile::read_directory(std::uint64_t at) {
   file_.read(entries.data(), entries.size(), at + head);
 
   TiffDirectory directory;
-  const std::uint64_t most = file_.size();
   for (std::uint64_t i = 0; i < n; ++i) {
     const auto* entry = entries.data() + i * entry_size;
     const auto tag = number(entry, 2);
-    const auto one = [&](std::uint64_t limit) {
-      const auto values = numbers(entry, 64);
-      if (values.empty() || std::any_of(values.begin(), values.end(), [&](auto v) { return v > limit; }))
-        throw FormatError(file_.path(), "TIFF tag " + std::to_string(tag) + " of at most " + std::to_string(limit),
-                          values.empty() ? "nothing" : std::to_string(*std::max_element(values.begin(), values.end())));
-      return static_cast<std::int64_t>(values.front());
-    };
-    switch (tag) {
-      case kWidth:
-        directory.width = one(kMostSide);
-        break;
-      case kHeight:
-        directory.height = one(kMostSide);
-        break;
-      case kTileWidth:
-        directory.tile_width = one(kMostTileSide);
-        break;
-      case kTileHeight:
-        directory.tile_height = one(kMostTileSide);
-        break;
-      case kBits:
-        directory.bits = static_cast<int>(one(65535));
-        break;
-      case kCompression:
-        directory.compression = static_cast<int>(one(65535));
-        break;
-      case kPhotometric:
-        directory.photometric = static_cast<int>(one(65535));
-        break;
-      case kOrientation:
-        directory.orientation = static_cast<int>(one(65535));
-        break;
-      case kSamples:
-        directory.samples = static_cast<int>(one(65535));
-        break;
-      case kPlanar:
-        directory.planar = static_cast<int>(one(65535));
-        break;
-      case kTileOffsets:
-        directory.offsets = numbers(entry, most);
-        break;
-      case kTileSizes:
-        directory.sizes = numbers(entry, most);
-        break;
-      case kJpegTables:
-        directory.jpeg_tables = bytes(entry, 1 << 16);
-        break;
-      case kDescription: {
-        const auto text = bytes(entry, kMostText);
-        directory.description.assign(text.begin(), std::find(text.begin(), text.end(), 0));
-        break;
-      }
-      case kNdpi:
-        return std::nullopt;
-      default:
-        break;
-    }
+    if (tag == kNdpi) return std::nullopt;
+    if (tag == kTileOffsets) directory.offsets = numbers(entry, file_.size());
+    if (tag == kTileSizes) directory.sizes = numbers(entry, file_.size());
+    if (tag == kJpegTables) directory.jpeg_tables = bytes(entry, 1 << 16);
+    for (const auto& known : kFields)
+      if (tag == known.tag) directory.*known.member = single(entry, known.limit);
   }
   directories_.push_back(std::move(directory));
   return number(entries.data() + n * entry_size, static_cast<int>(width));
 }
 
-void TiffFile::check(const TiffDirectory& d, std::size_t number) const {
+void TiffFile::check(TiffDirectory& d, std::size_t number) const {
   const std::string of = " in TIFF directory " + std::to_string(number);
   if (d.width < 1 || d.height < 1) throw FormatError(file_.path(), "an image with pixels" + of, pair_of(d.width, d.height));
   if ((d.tile_width > 0) != (d.tile_height > 0) || (!d.tiled() && !(d.offsets.empty() && d.sizes.empty())))
@@ -214,7 +172,7 @@ void TiffFile::check(const TiffDirectory& d, std::size_t number) const {
   if (!d.tiled()) return;
   if (d.tile_width * d.tile_height > kMostTileArea)
     throw FormatError(file_.path(), "tiles of at most " + std::to_string(kMostTileArea) + " pixels" + of, pair_of(d.tile_width, d.tile_height));
-  const auto planes = static_cast<std::uint64_t>(d.planar == 2 ? std::max(d.samples, 1) : 1);
+  const auto planes = static_cast<std::uint64_t>(d.planar == 2 ? std::max<std::int64_t>(d.samples, 1) : 1);
   const auto rows = static_cast<std::uint64_t>(d.rows()), columns = static_cast<std::uint64_t>(d.columns());
   // Each tile takes six bytes of tables at least, so a file cannot have more of them than bytes: no product overflows.
   const bool too_many = rows > file_.size() || columns > file_.size() || rows * columns > file_.size();
@@ -222,6 +180,8 @@ void TiffFile::check(const TiffDirectory& d, std::size_t number) const {
   if (too_many || d.offsets.size() < wanted || d.sizes.size() < wanted)
     throw FormatError(file_.path(), "a place and a size for each of " + std::to_string(rows) + " x " + std::to_string(columns) + " tiles" + of,
                       std::to_string(d.offsets.size()) + " places and " + std::to_string(d.sizes.size()) + " sizes");
+  d.offsets.resize(wanted);
+  d.sizes.resize(wanted);
   const auto raw =
       static_cast<std::uint64_t>(d.tile_height) *
       ((static_cast<std::uint64_t>(d.tile_width) * static_cast<std::uint64_t>(d.bits) * static_cast<std::uint64_t>(d.planar == 2 ? 1 : d.samples) + 7) / 8);

@@ -14,10 +14,9 @@ namespace sslmed::io {
 struct TiffDirectory {
   std::int64_t width = 0, height = 0;
   std::int64_t tile_width = 0, tile_height = 0;  // 0 where the image is in strips
-  int compression = 1, photometric = -1, samples = 1, bits = 1, planar = 1, orientation = 1;
+  std::int64_t compression = 1, photometric = -1, samples = 1, bits = 1, planar = 1, orientation = 1;
   std::vector<std::uint64_t> offsets, sizes;  // of tiles, row after row; a size of 0: not stored
   std::vector<std::uint8_t> jpeg_tables;
-  std::string description;
 
   bool tiled() const noexcept { return tile_width > 0; }
   std::int64_t columns() const noexcept { return (width + tile_width - 1) / tile_width; }
@@ -39,8 +38,9 @@ class TiffFile {
   explicit TiffFile(File file) : file_(std::move(file)) {}
   bool read_directories();                                        // false: an NDPI file
   std::optional<std::uint64_t> read_directory(std::uint64_t at);  // where the next one is, or 0; nothing: an NDPI file
-  void check(const TiffDirectory& directory, std::size_t number) const;
+  void check(TiffDirectory& directory, std::size_t number) const;
   std::uint64_t number(const std::uint8_t* at, int bytes) const;
+  std::int64_t single(const std::uint8_t* entry, std::int64_t limit) const;
   std::vector<std::uint64_t> numbers(const std::uint8_t* entry, std::uint64_t limit) const;
   std::vector<std::uint8_t> bytes(const std::uint8_t* entry, std::uint64_t limit) const;
 

@@ -47,6 +47,10 @@ SSLMED_CLONES void add_row(const std::uint8_t* source, float weight, std::size_t
 }  // namespace
 
 void area_resize(const std::uint8_t* source, std::int64_t width, std::int64_t height, std::int64_t channels, const Grid& x, const Grid& y, std::uint8_t* into) {
+  area_resize([&](std::int64_t i) { return source + i * width * channels; }, width, height, channels, x, y, into);
+}
+
+void area_resize(const SourceRow& source, std::int64_t width, std::int64_t height, std::int64_t channels, const Grid& x, const Grid& y, std::uint8_t* into) {
   std::vector<Span> columns, rows;
   std::vector<float> column_weights, row_weights;
   spans_of(x, width, columns, column_weights);
@@ -55,8 +59,7 @@ void area_resize(const std::uint8_t* source, std::int64_t width, std::int64_t he
   std::vector<float> sums(stride);
   for (const auto& row : rows) {
     std::fill(sums.begin(), sums.end(), 0.0F);
-    for (auto w = row.begin; w < row.end; ++w)
-      add_row(source + (static_cast<std::size_t>(row.first) + w - row.begin) * stride, row_weights[w], stride, sums.data());
+    for (auto w = row.begin; w < row.end; ++w) add_row(source(row.first + static_cast<std::int64_t>(w - row.begin)), row_weights[w], stride, sums.data());
     for (const auto& column : columns) {
       const float* from = sums.data() + column.first * channels;
       for (std::int64_t c = 0; c < channels; ++c) {

@@ -205,11 +205,28 @@ def test_thumbnails(tmp_path):
         slide.thumbnail(0)
 
 
+def test_coarse_pixels_of_a_wide_slide_are_read_piece_by_piece(tmp_path):
+    """One output row that needs more source rows than are held at a time."""
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (40, 1, 1), dtype=np.uint8).repeat(1100, 0).repeat(500, 1).repeat(3, 2)  # 22 million pixels
+    slide = sm.io.open_slide(write_slide(tmp_path / "s.tiff", [Level(image, tile=(512, 512), subsampling=0, quality=95)]))
+    assert slide.dimensions == (500, 44000)
+    assert np.abs(slide.thumbnail(1).numpy() - image.mean((0, 1))).max() < 1
+    assert np.abs(slide.thumbnail((100, 40)).numpy().mean() - image.mean()) < 1
+
+
 def test_regions_that_cannot_be(tmp_path):
     slide = sm.io.open_slide(write_slide(tmp_path / "s.tiff", pyramid(count=1)))
     for region in ((0, 0, 1, 8, 8), (0, 0, -1, 8, 8), (0, 0, 0, 0, 8), (0, 0, 0, 8, -1), (0, 0, 0, 1 << 40, 1 << 40)):
         with pytest.raises(ValueError, match=r"s\.tiff"):
             slide.read(*region)
+    for far in (1 << 62, -(1 << 62)):
+        with pytest.raises(ValueError, match=r"s\.tiff: a corner within"):
+            slide.read(far, 0, 0, 8, 8)
+    scaled = sm.io.open_slide(slide.path, mpp=0.5)
+    for x, y, mpp in ((float("nan"), 0, 1.0), (0, float("inf"), 1.0), (-1e12, 0, 1.0), (0, 0, 1e12)):
+        with pytest.raises(ValueError, match=r"s\.tiff: a region within"):
+            scaled.read_mpp(x, y, mpp, 8, 8)
     assert (slide.read(-500, -500, 0, 100, 100) == 255).all()
     assert (slide.read(10_000, 10_000, 0, 9, 9) == 255).all()
 
