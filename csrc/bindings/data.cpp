@@ -4,7 +4,7 @@
 #include <malloc.h>
 #endif
 
-#include "bindings/bindings.h"
+#include "bindings/columns.h"
 #include "core/error.h"
 #include "data/eeg_source.h"
 #include "data/loader.h"
@@ -19,13 +19,6 @@ transforms::Scaling scaling_of(const std::string& name) {
   if (name == "zscore") return transforms::Scaling::kZScore;
   if (name == "robust") return transforms::Scaling::kRobust;
   throw ValueError("scale must be 'none', 'zscore' or 'robust', got '" + name + "'");
-}
-
-Order order_of(const std::string& name) {
-  if (name == "sequential") return Order::kSequential;
-  if (name == "shuffle") return Order::kShuffle;
-  if (name == "subject") return Order::kSubject;
-  throw ValueError("order must be 'sequential', 'shuffle' or 'subject', got '" + name + "'");
 }
 
 OnError on_error_of(const std::string& name) {
@@ -72,33 +65,15 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
   return source;
 }
 
-// Offsets [n + 1] int64 and bytes [m] uint8, as Arrow has them; the tensors are kept, not copied.
-Texts texts_of(const at::Tensor& offsets, const at::Tensor& bytes, std::int64_t n) {
-  if (offsets.scalar_type() != at::kLong || bytes.scalar_type() != at::kByte || !offsets.is_contiguous() || !bytes.is_contiguous() || offsets.numel() != n + 1)
-    throw ValueError("a column of texts needs " + std::to_string(n + 1) + " int64 offsets and uint8 bytes");
-  const auto* at = offsets.const_data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < n; ++i)
-    if (at[i] < 0 || at[i + 1] < at[i]) throw ValueError("the offsets of a column of texts go back");
-  if (at[n] > bytes.numel()) throw ValueError("the offsets of a column of texts go past its end");
-  return {at, reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()), std::make_shared<std::pair<at::Tensor, at::Tensor>>(offsets, bytes)};
-}
-
-template <class Number>
-std::vector<Number> numbers(const at::Tensor& column) {
-  const auto plain = column.to(at::kCPU, c10::CppTypeToScalarType<Number>::value).contiguous();
-  return {plain.template const_data_ptr<Number>(), plain.template const_data_ptr<Number>() + plain.numel()};
-}
-
-std::shared_ptr<EegSource> make_indexed_source(const std::pair<at::Tensor, at::Tensor>& paths, const at::Tensor& subject_codes,
-                                               const std::pair<at::Tensor, at::Tensor>& subjects, const at::Tensor& site_codes, std::vector<std::string> sites,
-                                               const at::Tensor& montage_codes, const std::vector<std::pair<double, std::vector<std::string>>>& montages,
-                                               const at::Tensor& samples,
+std::shared_ptr<EegSource> make_indexed_source(const TextColumn& paths, const at::Tensor& subject_codes, const TextColumn& subjects,
+                                               const at::Tensor& site_codes, std::vector<std::string> sites, const at::Tensor& montage_codes,
+                                               const std::vector<std::pair<double, std::vector<std::string>>>& montages, const at::Tensor& samples,
                                                const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
                                                const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets) {
   RecordingIndex index;
-  index.paths = texts_of(paths.first, paths.second, samples.numel());
+  index.paths = texts_of(paths, samples.numel());
   index.n_subjects = static_cast<std::int32_t>(subjects.first.numel()) - 1;
-  index.subjects = texts_of(subjects.first, subjects.second, index.n_subjects);
+  index.subjects = texts_of(subjects, index.n_subjects);
   index.subject_codes = numbers<std::int32_t>(subject_codes);
   index.site_codes = numbers<std::int32_t>(site_codes);
   index.sites = std::move(sites);
@@ -131,7 +106,8 @@ data::MaskMode mask_of(const std::string& name) {
 }
 
 void bind_data(py::module_& m) {
-  py::class_<data::Recipe, std::shared_ptr<data::Recipe>>(m, "Recipe");
+  py::class_<data::Recipe, std::shared_ptr<data::Recipe>>(m, "Recipe")
+      .def("__deepcopy__", [](const py::object& self, const py::object&) { return self; }, py::arg("memo"), "Itself: it never changes.");
   py::class_<data::PatchRecipe, data::Recipe, std::shared_ptr<data::PatchRecipe>>(m, "PatchRecipe")
       .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block, double radius, bool complementary) {
              return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block, radius, complementary});
@@ -182,13 +158,28 @@ void bind_data(py::module_& m) {
       .def_readonly("file", &SampleInfo::file)
       .def_readonly("recording", &SampleInfo::recording)
       .def_readonly("start", &SampleInfo::start)
-      .def_readonly("duration", &SampleInfo::duration);
+      .def_readonly("duration", &SampleInfo::duration)
+      .def_readonly("x", &SampleInfo::x)
+      .def_readonly("y", &SampleInfo::y);
   py::class_<Source, std::shared_ptr<Source>>(m, "Source")
       .def("__len__", &Source::size)
       .def("describe", &Source::describe, py::arg("index"))
+      .def_property_readonly(
+          "recording_of",
+          [](const Source& source) {
+            const auto first = source.first_samples();
+            auto out = at::empty({first.back()}, at::kLong);
+            auto* to = out.data_ptr<std::int64_t>();
+            for (std::size_t r = 0; r + 1 < first.size(); ++r) std::fill(to + first[r], to + first[r + 1], static_cast<std::int64_t>(r));
+            return out;
+          },
+          "[n] int64: the recording (or slide) of each sample.");
+  py::class_<EegSource, Source, std::shared_ptr<EegSource>>(m, "EegSource")
+      .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{},
+           py::arg("targets") = TargetColumns{})
       .def(
           "sample",
-          [](const Source& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
+          [](const EegSource& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
             const py::gil_scoped_release release;
             const auto sample = source.sample(index, {seed, epoch, static_cast<std::uint64_t>(index)});
             auto values = at::empty(sample.shape, at::kFloat);
@@ -198,22 +189,26 @@ void bind_data(py::module_& m) {
             for (const auto& p : sample.space.positions) at = std::copy(p.begin(), p.end(), at);
             return std::make_tuple(values, positions);
           },
-          py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0);
-  py::class_<EegSource, Source, std::shared_ptr<EegSource>>(m, "EegSource")
-      .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{},
-           py::arg("targets") = TargetColumns{})
+          py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0)
       .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("paths"), py::arg("subject_codes"), py::arg("subjects"), py::arg("site_codes"),
                   py::arg("sites"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"), py::arg("gappy"), py::arg("options"),
-                  py::arg("extra_channels"), py::arg("targets") = TargetColumns{}, "Of recordings that an index describes; none is opened.")
-      .def_property_readonly(
-          "recording_of", [](const EegSource& source) { return at::tensor(source.recording_of(), at::kLong); }, "[n] int64: the recording of each window.");
+                  py::arg("extra_channels"), py::arg("targets") = TargetColumns{}, "Of recordings that an index describes; none is opened.");
 
   py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
-      .def(py::init([](const Source& source, const std::string& order, std::int64_t batch_size, bool drop_last, std::uint64_t seed) {
-             return std::make_shared<Sampler>(source.size(), order_of(order), batch_size, drop_last, seed,
-                                              order == "subject" ? source.subjects() : SubjectRuns{});
+      .def(py::init([](const Source& source, const std::string& order, std::int64_t batch_size, bool drop_last, std::uint64_t seed,
+                       const std::optional<at::Tensor>& groups) {
+             const bool in_groups = order == "groups";
+             if (order != "sequential" && order != "shuffle" && !in_groups)
+               throw ValueError("order must be 'sequential', 'shuffle' or 'groups', got '" + order + "'");
+             if (in_groups != groups.has_value()) throw ValueError("order 'groups', and no other, takes the group of each recording");
+             return std::make_shared<Sampler>(source.size(),
+                                              in_groups            ? Order::kGroup
+                                              : order == "shuffle" ? Order::kShuffle
+                                                                   : Order::kSequential,
+                                              batch_size, drop_last, seed,
+                                              in_groups ? group_runs(source.first_samples(), numbers<std::int32_t>(*groups)) : GroupRuns{});
            }),
-           py::arg("source"), py::arg("order"), py::arg("batch_size"), py::arg("drop_last"), py::arg("seed"))
+           py::arg("source"), py::arg("order"), py::arg("batch_size"), py::arg("drop_last"), py::arg("seed"), py::arg("groups") = py::none())
       .def_property_readonly("batches_per_epoch", &Sampler::batches_per_epoch)
       .def(
           "batch",
@@ -228,11 +223,11 @@ void bind_data(py::module_& m) {
       .def_readonly("role", &PatchBatch::role)
       .def_readonly("embedding", &PatchBatch::embedding)
       .def_property_readonly(
-          "values", [](const PatchBatch& b) { return b.values; }, "[ΣN, P] float32")
+          "values", [](const PatchBatch& b) { return b.values; }, "[ΣN, P] float32, or uint8 of pictures")
       .def_property_readonly(
           "coords", [](const PatchBatch& b) { return b.coords; }, "[ΣN, 4] float32: x, y, z in mm, t in s")
       .def_property_readonly(
-          "grid", [](const PatchBatch& b) { return b.grid; }, "[ΣN, 2] int32: channel, step")
+          "grid", [](const PatchBatch& b) { return b.grid; }, "[ΣN, 2] int32: channel and step, or row and column")
       .def_property_readonly(
           "extra", [](const PatchBatch& b) { return b.extra; }, "[ΣN] int64: row of the learned channel table, or -1")
       .def_property_readonly("keep", [](const PatchBatch& b) { return b.keep.defined() ? std::optional(b.keep) : std::nullopt; })

@@ -29,10 +29,10 @@ methods::Tuned tuned_of(const std::string& name) {
 
 void bind_supervised(py::module_& m) {
   py::class_<Supervised, methods::Objective, std::shared_ptr<Supervised>> task(m, "Supervised");
-  task.def(py::init([](std::shared_ptr<nn::Encoder> encoder, const std::string& target, std::int64_t classes, std::vector<double> class_weights,
-                       double label_smoothing, double mean, double scale, const std::string& readout, std::int64_t readout_heads, const std::string& tuned,
-                       double layer_decay, double drop_path, std::int64_t groups, double group_step, std::int64_t domains, double domain_weight,
-                       std::uint64_t seed) {
+  task.def(py::init([](std::shared_ptr<nn::Encoder> encoder, std::shared_ptr<data::Recipe> recipe, const std::string& target, std::int64_t classes,
+                       std::vector<double> class_weights, double label_smoothing, double mean, double scale, const std::string& readout,
+                       std::int64_t readout_heads, const std::string& tuned, double layer_decay, double drop_path, std::int64_t groups, double group_step,
+                       std::int64_t domains, double domain_weight, std::uint64_t seed) {
              SupervisedOptions options;
              options.target = target;
              options.classes = classes;
@@ -50,11 +50,11 @@ void bind_supervised(py::module_& m) {
              options.domains = domains;
              options.domain_weight = domain_weight;
              options.seed = seed;
-             options.recipe.patch = encoder->shape().patch;
+             options.recipe = std::move(recipe);
              return std::make_shared<Supervised>(std::move(encoder), options);
            }),
-           py::kw_only(), py::arg("encoder"), py::arg("target"), py::arg("classes"), py::arg("class_weights"), py::arg("label_smoothing"), py::arg("mean"),
-           py::arg("scale"), py::arg("readout"), py::arg("readout_heads"), py::arg("tuned"), py::arg("layer_decay"), py::arg("drop_path"),
+           py::kw_only(), py::arg("encoder"), py::arg("recipe"), py::arg("target"), py::arg("classes"), py::arg("class_weights"), py::arg("label_smoothing"),
+           py::arg("mean"), py::arg("scale"), py::arg("readout"), py::arg("readout_heads"), py::arg("tuned"), py::arg("layer_decay"), py::arg("drop_path"),
            py::arg("groups") = 0, py::arg("group_step") = 0.01, py::arg("domains") = 0, py::arg("domain_weight") = 0.1, py::arg("seed") = 0)
       .def(
           "forward_tokens",
@@ -88,19 +88,16 @@ void bind_methods(py::module_& m) {
           "(names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.");
   bind_supervised(m);
   py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");
-  mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t decoder_dim, std::int64_t decoder_depth, std::int64_t decoder_heads,
-                      const std::string& target, std::int64_t target_bins, bool norm_target, const std::string& mask, double ratio, std::int32_t block,
-                      double radius, bool complementary, std::uint64_t seed) {
+  mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::shared_ptr<data::Recipe> recipe, std::int64_t decoder_dim, std::int64_t decoder_depth,
+                      std::int64_t decoder_heads, const std::string& target, std::int64_t target_bins, bool norm_target, std::uint64_t seed) {
             TORCH_CHECK_VALUE(target == "signal" || target == "spectrum", "target must be 'signal' or 'spectrum', got '", target, "'");
             methods::MaeOptions options{
-                decoder_dim, decoder_depth, decoder_heads, target == "signal" ? methods::Target::kSignal : methods::Target::kSpectrum, target_bins, norm_target,
-                {}};
-            options.recipe = {encoder->config().patch_size.back(), mask_of(mask), ratio, block, radius, complementary};
+                decoder_dim, decoder_depth, decoder_heads,    target == "signal" ? methods::Target::kSignal : methods::Target::kSpectrum,
+                target_bins, norm_target,   std::move(recipe)};
             return std::make_shared<Mae>(std::move(encoder), options, seed);
           }),
-          py::arg("encoder"), py::arg("decoder_dim"), py::arg("decoder_depth"), py::arg("decoder_heads"), py::arg("target") = "signal",
-          py::arg("target_bins") = 1, py::arg("norm_target") = true, py::arg("mask") = "random", py::arg("ratio") = 0.75, py::arg("block") = 2,
-          py::arg("radius") = 30.0, py::arg("complementary") = false, py::arg("seed") = 0)
+          py::arg("encoder"), py::arg("recipe"), py::arg("decoder_dim"), py::arg("decoder_depth"), py::arg("decoder_heads"), py::arg("target") = "signal",
+          py::arg("target_bins") = 1, py::arg("norm_target") = true, py::arg("seed") = 0)
       .def(
           "forward_dense",
           [](const Mae& self, const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) {
@@ -122,16 +119,13 @@ void bind_methods(py::module_& m) {
 
   py::class_<IJepa, methods::Objective, std::shared_ptr<IJepa>> ijepa(m, "IJepa");
   ijepa
-      .def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::int64_t predictor_dim, std::int64_t predictor_depth, std::int64_t predictor_heads,
-                       double ema_start, double ema_end, const std::string& mask, std::uint64_t seed) {
-             TORCH_CHECK_VALUE(mask == "multiblock" || mask == "multiblock_exact", "I-JEPA's mask must be 'multiblock' or 'multiblock_exact', got '", mask,
-                               "'");
-             methods::IJepaOptions options{predictor_dim, predictor_depth, predictor_heads, ema_start, ema_end, {}};
-             options.recipe = {encoder->config().patch_size.back(), mask_of(mask)};
+      .def(py::init([](std::shared_ptr<VisionTransformer> encoder, std::shared_ptr<data::Recipe> recipe, std::int64_t predictor_dim,
+                       std::int64_t predictor_depth, std::int64_t predictor_heads, double ema_start, double ema_end, bool cut_contexts, std::uint64_t seed) {
+             methods::IJepaOptions options{predictor_dim, predictor_depth, predictor_heads, ema_start, ema_end, std::move(recipe), cut_contexts};
              return std::make_shared<IJepa>(std::move(encoder), options, seed);
            }),
-           py::arg("encoder"), py::arg("predictor_dim") = 384, py::arg("predictor_depth") = 6, py::arg("predictor_heads") = 0, py::arg("ema_start") = 0.996,
-           py::arg("ema_end") = 1.0, py::arg("mask") = "multiblock", py::arg("seed") = 0)
+           py::arg("encoder"), py::arg("recipe"), py::arg("predictor_dim") = 384, py::arg("predictor_depth") = 6, py::arg("predictor_heads") = 0,
+           py::arg("ema_start") = 0.996, py::arg("ema_end") = 1.0, py::arg("cut_contexts") = false, py::arg("seed") = 0)
       .def(
           "forward_dense",
           [](const IJepa& self, const at::Tensor& dense, const at::Tensor& context, const at::Tensor& targets) {

@@ -20,7 +20,8 @@ void bind_nn(py::module_& m) {
   py::class_<VisionTransformer, nn::Encoder, std::shared_ptr<VisionTransformer>> vit(m, "VisionTransformer");
   vit.def(py::init([](const std::string& name, std::vector<std::int64_t> patch_size, std::vector<std::int64_t> img_size, std::int64_t in_chans,
                       std::int64_t num_classes, const std::string& positions, std::int64_t extra_channels, std::uint64_t seed, std::optional<std::int64_t> dim,
-                      std::optional<std::int64_t> depth, std::optional<std::int64_t> heads, bool class_token, std::int64_t lora_rank, double lora_alpha) {
+                      std::optional<std::int64_t> depth, std::optional<std::int64_t> heads, bool class_token, std::int64_t lora_rank, double lora_alpha,
+                      std::vector<double> pixel_mean, std::vector<double> pixel_std) {
             auto config = nn::named_vit(name);
             config.patch_size = std::move(patch_size);
             config.img_size = std::move(img_size);
@@ -33,11 +34,14 @@ void bind_nn(py::module_& m) {
             config.heads = heads.value_or(config.heads);
             config.class_token = class_token;
             config.lora = {lora_rank, lora_alpha};
+            config.pixel_mean = std::move(pixel_mean);
+            config.pixel_std = std::move(pixel_std);
             return std::make_shared<VisionTransformer>(config, seed);
           }),
           py::arg("name"), py::arg("patch_size"), py::arg("img_size"), py::arg("in_chans"), py::arg("num_classes") = 0, py::arg("positions") = "learned",
           py::arg("extra_channels") = 0, py::arg("seed") = 0, py::arg("dim") = py::none(), py::arg("depth") = py::none(), py::arg("heads") = py::none(),
-          py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0)
+          py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0, py::arg("pixel_mean") = std::vector<double>{},
+          py::arg("pixel_std") = std::vector<double>{})
       .def_property_readonly("patch_values", [](const VisionTransformer& v) { return v.config().patch_values(); })
       .def("forward", &VisionTransformer::forward, py::arg("dense"), py::call_guard<py::gil_scoped_release>())
       .def("forward_features", &VisionTransformer::forward_features, py::arg("dense"), py::call_guard<py::gil_scoped_release>())

@@ -59,10 +59,9 @@ py::object maybe(const at::Tensor& tensor) { return tensor.defined() ? py::cast(
 
 class PythonEncoder : public nn::Encoder {
  public:
-  PythonEncoder(const py::object& self, std::int64_t dim, std::int64_t patch) : self_(self) {
-    TORCH_CHECK_VALUE(dim > 0 && patch > 0, "an encoder needs a width and a patch of at least 1, got ", dim, " and ", patch);
+  PythonEncoder(const py::object& self, std::int64_t dim) : self_(self) {
+    TORCH_CHECK_VALUE(dim > 0, "an encoder needs a width of at least 1, got ", dim);
     shape_.dim = dim;
-    shape_.patch = patch;
     adopt(*this, self);
     TORCH_CHECK_VALUE(!parameters().empty(), "an encoder needs a parameter at least");
   }
@@ -197,7 +196,7 @@ void bind_python(py::module_& m) {
       .def_property_readonly("total", [](const Loss& loss) { return loss.total; })
       .def_readonly("weight", &Loss::weight);
   py::class_<PythonEncoder, nn::Encoder, std::shared_ptr<PythonEncoder>>(m, "PythonEncoder")
-      .def(py::init<const py::object&, std::int64_t, std::int64_t>(), py::arg("module"), py::arg("dim"), py::arg("patch"));
+      .def(py::init<const py::object&, std::int64_t>(), py::arg("module"), py::arg("dim"));
   py::class_<PythonObjective, methods::Objective, std::shared_ptr<PythonObjective>>(m, "PythonObjective")
       .def(py::init<const py::object&, std::shared_ptr<nn::Encoder>, std::shared_ptr<data::Recipe>>(), py::arg("module"), py::arg("encoder"),
            py::arg("recipe"));

@@ -30,7 +30,8 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
     masked += static_cast<std::int64_t>(item.view->masked.size());
   }
   const std::int64_t patch = items.front().view->patch;
-  batch.values = pool.empty({rows, patch});
+  const bool bytes = !items.front().view->pixels.empty();
+  batch.values = pool.empty({rows, patch}, bytes ? at::kByte : at::kFloat);
   batch.coords = at::empty({rows, 4}, at::kFloat);
   batch.grid = at::empty({rows, 2}, at::kInt);
   batch.extra = at::empty({rows}, at::kLong);
@@ -38,7 +39,8 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
     batch.keep = at::empty({kept}, at::kLong);
     batch.masked = at::empty({masked}, at::kLong);
   }
-  auto* values = batch.values.data_ptr<float>();
+  auto* values = bytes ? nullptr : batch.values.data_ptr<float>();
+  auto* pixels = bytes ? batch.values.data_ptr<std::uint8_t>() : nullptr;
   auto* coords = batch.coords.data_ptr<float>();
   auto* grid = batch.grid.data_ptr<int>();
   auto* extra = batch.extra.data_ptr<std::int64_t>();
@@ -47,7 +49,11 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
   std::int64_t row = 0;
   for (const auto& item : items) {
     PatchView& view = *item.view;
-    values = std::copy(view.values.begin(), view.values.end(), values);
+    if (bytes) {
+      pixels = std::copy(view.pixels.begin(), view.pixels.end(), pixels);
+    } else {
+      values = std::copy(view.values.begin(), view.values.end(), values);
+    }
     coords = std::copy(view.coords.begin(), view.coords.end(), coords);
     grid = std::copy(view.grid.begin(), view.grid.end(), grid);
     extra = std::copy(view.extra.begin(), view.extra.end(), extra);

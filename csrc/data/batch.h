@@ -15,7 +15,7 @@ namespace sslmed::data {
 struct PatchBatch {
   std::string role;
   std::int64_t embedding = 0;
-  at::Tensor values;                         // [ΣN, P] float32
+  at::Tensor values;                         // [ΣN, P] float32, or uint8 of pictures
   at::Tensor coords;                         // [ΣN, 4] float32: x, y, z in mm, t in s
   at::Tensor grid;                           // [ΣN, 2] int32
   at::Tensor extra;                          // [ΣN] int64

@@ -12,11 +12,11 @@ BufferPool::~BufferPool() {
   for (const auto& [size, buffer] : unused_) std::free(buffer);
 }
 
-at::Tensor BufferPool::empty(at::IntArrayRef shape) {
+at::Tensor BufferPool::empty(at::IntArrayRef shape, at::ScalarType type) {
   constexpr std::size_t kAlignment = 64, kPage = 4096;
-  std::size_t bytes = sizeof(float);
+  std::size_t bytes = c10::elementSize(type);
   for (const auto extent : shape) bytes *= static_cast<std::size_t>(extent);
-  if (bytes < kPage) return at::empty(shape, at::kFloat);
+  if (bytes < kPage) return at::empty(shape, type);
   std::size_t size = (bytes + kPage - 1) / kPage * kPage;
   void* buffer = nullptr;
   {
@@ -29,7 +29,7 @@ at::Tensor BufferPool::empty(at::IntArrayRef shape) {
     }
   }
   if (buffer == nullptr && (buffer = std::aligned_alloc(kAlignment, size)) == nullptr) throw std::bad_alloc();
-  return at::from_blob(buffer, shape, [pool = shared_from_this(), size](void* used) { pool->give_back(used, size); }, at::kFloat);
+  return at::from_blob(buffer, shape, [pool = shared_from_this(), size](void* used) { pool->give_back(used, size); }, type);
 }
 
 void BufferPool::give_back(void* buffer, std::size_t size) {

@@ -19,8 +19,8 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
-  // An uninitialised float tensor of this shape on the CPU. It may outlive whoever asked for it, and the loader.
-  at::Tensor empty(at::IntArrayRef shape);
+  // An uninitialised tensor of this shape on the CPU. It may outlive whoever asked for it, and the loader.
+  at::Tensor empty(at::IntArrayRef shape, at::ScalarType type = at::kFloat);
 
  private:
   explicit BufferPool(std::size_t keep) : keep_(keep) {}

@@ -121,30 +121,6 @@ SampleInfo EegSource::describe(std::int64_t index) const {
           options_.window};
 }
 
-SubjectRuns EegSource::subjects() const {
-  SubjectRuns runs;
-  // Codes of those that have windows, without holes.
-  std::vector<std::int32_t> codes(static_cast<std::size_t>(recordings_->n_subjects()), -1);
-  for (std::int64_t i = 0; i < recordings_->size(); ++i) {
-    const auto first = first_window_[static_cast<std::size_t>(i)];
-    if (first_window_[static_cast<std::size_t>(i) + 1] == first) continue;
-    auto& code = codes[static_cast<std::size_t>(recordings_->subject_code(i))];
-    if (code < 0) code = runs.n_subjects++;
-    if (!runs.subject.empty() && runs.subject.back() == code) continue;
-    runs.first.push_back(first);
-    runs.subject.push_back(code);
-  }
-  runs.first.push_back(size());
-  return runs;
-}
-
-std::vector<std::int64_t> EegSource::recording_of() const {
-  std::vector<std::int64_t> out(static_cast<std::size_t>(size()));
-  for (std::size_t i = 0; i + 1 < first_window_.size(); ++i)
-    std::fill(out.begin() + first_window_[i], out.begin() + first_window_[i + 1], static_cast<std::int64_t>(i));
-  return out;
-}
-
 // Filters rows of `length` samples and resamples them; outputs from `offset` on go to `into` [rows, output_length_].
 void EegSource::process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const {
   thread_local transforms::LaneBuffer buffer, resampled;

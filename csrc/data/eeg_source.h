@@ -41,9 +41,7 @@ class EegSource : public Source {
 
   std::int64_t size() const override { return first_window_.back(); }
   SampleInfo describe(std::int64_t index) const override;
-  SubjectRuns subjects() const override;
-  // [windows] the recording of each.
-  std::vector<std::int64_t> recording_of() const;
+  std::vector<std::int64_t> first_samples() const override { return first_window_; }
   Sample sample(std::int64_t index, const Draw& draw) const override;
 
   const EegOptions& options() const noexcept { return options_; }

@@ -12,12 +12,6 @@
 #include "masking/space_mask.h"
 
 namespace sslmed::data {
-namespace {
-
-bool is_multiblock(MaskMode mode) { return mode == MaskMode::kMultiblock || mode == MaskMode::kMultiblockExact; }
-
-}  // namespace
-
 PatchRecipe::PatchRecipe(const PatchRecipeOptions& options) : options_(options) {
   if (options.patch < 2) throw ValueError("a patch needs at least 2 samples, got " + std::to_string(options.patch));
   if (options.mask != MaskMode::kNone && !is_multiblock(options.mask) && !(options.ratio > 0 && options.ratio < 1))
@@ -38,11 +32,12 @@ void PatchRecipe::multiblock(PatchView& view, const ElectrodeSpace& space, std::
   });
   const auto placement = options_.mask == MaskMode::kMultiblockExact ? masking::Placement::kExact : masking::Placement::kUnbiased;
   const masking::MultiblockMask mask(channels, steps, placement, {draw.seed, draw.epoch, draw.batch});
-  std::vector<std::int64_t> targets(static_cast<std::size_t>(mask.targets() * mask.target_size())), context(static_cast<std::size_t>(mask.cells() + 1));
-  context.resize(static_cast<std::size_t>(mask.draw(draw, targets.data(), context.data())));
-  const auto row_of = [&](std::int64_t cell) { return static_cast<std::int32_t>(order[static_cast<std::size_t>(cell / steps)] * steps + cell % steps); };
-  for (const auto cell : context) view.keep.push_back(row_of(cell));
-  for (const auto cell : targets) view.masked.push_back(row_of(cell));
+  auto drawn = mask.draw(draw);
+  const auto row_of = [&](std::int32_t cell) { return static_cast<std::int32_t>(order[static_cast<std::size_t>(cell / steps)] * steps + cell % steps); };
+  for (auto* rows : {&drawn.keep, &drawn.masked})
+    for (auto& cell : *rows) cell = row_of(cell);
+  view.keep = std::move(drawn.keep);
+  view.masked = std::move(drawn.masked);
   view.blocks = static_cast<std::int32_t>(mask.targets());
 }
 

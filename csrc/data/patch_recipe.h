@@ -8,6 +8,8 @@ namespace sslmed::data {
 
 enum class MaskMode { kNone, kRandom, kBernoulli, kTime, kChannel, kSpace, kMultiblock, kMultiblockExact };
 
+inline bool is_multiblock(MaskMode mode) { return mode == MaskMode::kMultiblock || mode == MaskMode::kMultiblockExact; }
+
 struct PatchRecipeOptions {
   std::int64_t patch = 200;  // samples
   MaskMode mask = MaskMode::kNone;

@@ -19,13 +19,11 @@ class OpenList : public RecordingList {
       if (is_new) montages_.push_back(montage);
       codes_.push_back({at->second, subjects.try_emplace(entry.subject, static_cast<std::int32_t>(subjects.size())).first->second});
     }
-    n_subjects_ = static_cast<std::int32_t>(subjects.size());
   }
   std::int64_t size() const override { return static_cast<std::int64_t>(entries_.size()); }
   const std::vector<Montage>& montages() const override { return montages_; }
   std::int32_t montage(std::int64_t i) const override { return codes_[static_cast<std::size_t>(i)].first; }
   std::int32_t subject_code(std::int64_t i) const override { return codes_[static_cast<std::size_t>(i)].second; }
-  std::int32_t n_subjects() const override { return n_subjects_; }
   std::string name(std::int64_t i) const override { return entry(i).recording->name(); }
   std::string subject(std::int64_t i) const override { return entry(i).subject; }
   std::string site(std::int64_t i) const override { return entry(i).site; }
@@ -37,7 +35,6 @@ class OpenList : public RecordingList {
   std::vector<RecordingEntry> entries_;
   std::vector<std::pair<std::int32_t, std::int32_t>> codes_;
   std::vector<Montage> montages_;
-  std::int32_t n_subjects_ = 0;
 };
 
 std::int64_t total(const std::vector<Stretch>& stretches) {
@@ -78,7 +75,6 @@ class IndexedList : public RecordingList {
   const std::vector<Montage>& montages() const override { return index_.montages; }
   std::int32_t montage(std::int64_t i) const override { return index_.montage_codes[static_cast<std::size_t>(i)]; }
   std::int32_t subject_code(std::int64_t i) const override { return index_.subject_codes[static_cast<std::size_t>(i)]; }
-  std::int32_t n_subjects() const override { return index_.n_subjects; }
   std::string name(std::int64_t i) const override { return index_.paths.at(i); }
   std::string subject(std::int64_t i) const override { return index_.subjects.at(subject_code(i)); }
   std::string site(std::int64_t i) const override { return index_.sites[static_cast<std::size_t>(index_.site_codes[static_cast<std::size_t>(i)])]; }

@@ -9,6 +9,7 @@
 
 #include "core/lru.h"
 #include "data/recording.h"
+#include "data/texts.h"
 
 namespace sslmed::data {
 
@@ -26,7 +27,6 @@ class RecordingList {
   virtual const std::vector<Montage>& montages() const = 0;
   virtual std::int32_t montage(std::int64_t i) const = 0;  // into montages()
   virtual std::int32_t subject_code(std::int64_t i) const = 0;
-  virtual std::int32_t n_subjects() const = 0;
   virtual std::string name(std::int64_t i) const = 0;
   virtual std::string subject(std::int64_t i) const = 0;
   virtual std::string site(std::int64_t i) const = 0;
@@ -41,14 +41,6 @@ struct RecordingEntry {
 
 // Recordings that are open, or in memory.
 std::shared_ptr<const RecordingList> open_list(std::vector<RecordingEntry> entries);
-
-// Texts end to end, text i at [offsets[i], offsets[i + 1]): not copied, `owner` keeps them alive.
-struct Texts {
-  const std::int64_t* offsets = nullptr;
-  const char* bytes = nullptr;
-  std::shared_ptr<const void> owner;
-  std::string at(std::int64_t i) const { return {bytes + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i])}; }
-};
 
 // Columns of an index, one row a recording.
 struct RecordingIndex {

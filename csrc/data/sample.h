@@ -16,12 +16,20 @@ struct ElectrodeSpace {
   std::vector<std::int32_t> extra;              // row of the learned table for unknown electrodes, or -1
 };
 
+// Where a picture lies on its slide.
+struct PictureSpace {
+  double x = 0, y = 0;       // mm of its corner
+  double pixel[2] = {0, 0};  // mm of a pixel in x and y; 0 where the scale is not known
+};
+
 using Targets = std::map<std::string, double>;  // labels by name
 
 struct Sample {
-  std::vector<float> values;        // row-major
-  std::vector<std::int64_t> shape;  // [channels, time]
-  ElectrodeSpace space;
+  std::vector<float> values;         // of a signal, row-major
+  std::vector<std::uint8_t> pixels;  // of a picture, row-major
+  std::vector<std::int64_t> shape;   // [channels, time], or [height, width, 3]
+  ElectrodeSpace space;              // of a signal
+  PictureSpace picture;
   Targets targets;
 };
 
@@ -30,13 +38,14 @@ struct SampleInfo {
   std::string subject, site, file;
   std::int64_t recording = 0;
   double start = 0, duration = 0;  // s
+  double x = 0, y = 0;             // of a picture's corner on its slide, in pixels of level 0
 };
 
-// Samples [first[r], first[r + 1]) are of subject[r]; a subject may have several runs.
-struct SubjectRuns {
-  std::vector<std::int64_t> first;    // one more than runs
-  std::vector<std::int32_t> subject;  // codes in [0, n_subjects)
-  std::int32_t n_subjects = 0;
+// Samples [first[r], first[r + 1]) are of group[r]; a group (a subject, a site) may have several runs.
+struct GroupRuns {
+  std::vector<std::int64_t> first;  // one more than runs
+  std::vector<std::int32_t> group;  // codes in [0, n_groups)
+  std::int32_t n_groups = 0;
 };
 
 // Tokens of one sample under one embedding: `count` patches of `patch` values, with places and an optional mask.
@@ -44,10 +53,11 @@ struct PatchView {
   std::string role = "tokens";
   std::int64_t embedding = 0;  // views are grouped by it; samples of one embedding share a patch size
   std::int64_t count = 0, patch = 0;
-  std::vector<float> values;        // [count, patch]
-  std::vector<float> coords;        // [count, 4]: x, y, z in mm, t in s
-  std::vector<std::int32_t> grid;   // [count, 2]: row, step
-  std::vector<std::int32_t> extra;  // [count]: row of the learned table, or -1
+  std::vector<float> values;         // [count, patch], or
+  std::vector<std::uint8_t> pixels;  // [count, patch]: bytes stay bytes until they are embedded
+  std::vector<float> coords;         // [count, 4]: x, y, z in mm, t in s
+  std::vector<std::int32_t> grid;    // [count, 2]: row, step
+  std::vector<std::int32_t> extra;   // [count]: row of the learned table, or -1
   // Rows; both empty without a mask. Ascending, or with several target blocks: block after block, each and the context in its grid's order.
   std::vector<std::int32_t> keep, masked;
   std::int32_t blocks = 1;  // equal parts that `masked` consists of

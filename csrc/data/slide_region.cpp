@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -27,6 +28,16 @@ double scale_of(const io::Slide& slide, const io::Slide::Level& level) {
   return whole >= 1 && fits(level.width, full.width) && fits(level.height, full.height) ? whole : level.downsample;
 }
 
+// The coarsest level that is not coarser than the pixels asked for, and its scale.
+std::pair<std::size_t, double> level_for(const io::Slide& slide, const std::array<double, 2>& pixel) {
+  std::pair<std::size_t, double> best{0, 1};
+  for (std::size_t i = 1; i < slide.levels().size(); ++i) {
+    const double scale = scale_of(slide, slide.levels()[i]);
+    if (scale <= std::min(pixel[0], pixel[1]) * (1 + 1e-6) && scale > best.second) best = {i, scale};
+  }
+  return best;
+}
+
 std::string text_of(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", value);
@@ -40,15 +51,7 @@ void read_area(const io::Slide& slide, double x, double y, std::array<double, 2>
   for (const double edge : {x, y, right, bottom})
     if (!(std::abs(edge) <= kFarthest))
       throw ValueError(slide.path() + ": a region within 2^26 pixels of the slide's corner was expected, one that reaches " + text_of(edge) + " was asked for");
-  std::size_t best = 0;
-  double scale = 1;
-  for (std::size_t i = 1; i < slide.levels().size(); ++i) {
-    const double candidate = scale_of(slide, slide.levels()[i]);
-    if (candidate <= std::min(pixel[0], pixel[1]) * (1 + 1e-6) && candidate > scale) {
-      best = i;
-      scale = candidate;
-    }
-  }
+  const auto [best, scale] = level_for(slide, pixel);
   const double step_x = pixel[0] / scale, step_y = pixel[1] / scale;
   double left = x / scale, top = y / scale;
   // A corner that is a whole pixel but for rounding must not drag a column of neighbours in.
@@ -76,6 +79,11 @@ void read_area(const io::Slide& slide, double x, double y, std::array<double, 2>
   };
   transforms::area_resize(row, columns, rows, 3, {left - static_cast<double>(first_column), step_x, width},
                           {top - static_cast<double>(first_row), step_y, height}, into);
+}
+
+std::array<double, 2> whole_corner(const io::Slide& slide, double x, double y, std::array<double, 2> pixel) {
+  const double scale = level_for(slide, pixel).second;
+  return {scale * std::floor(x / scale + 1e-6), scale * std::floor(y / scale + 1e-6)};
 }
 
 void read_mpp(const io::Slide& slide, double x, double y, double mpp, std::int64_t width, std::int64_t height, std::uint8_t* into) {

@@ -12,6 +12,10 @@ namespace sslmed::data {
 // `pixel` = {x, y} level-0 pixels that it covers, taken from the coarsest level that is not coarser.
 void read_area(const io::Slide& slide, double x, double y, std::array<double, 2> pixel, std::int64_t width, std::int64_t height, std::uint8_t* into);
 
+// The corner in pixels of level 0, moved back by less than a pixel of the level that read_area() takes, to where one begins: regions at that level's
+// own scale are then copied, and not blurred by averaging over parts of pixels.
+std::array<double, 2> whole_corner(const io::Slide& slide, double x, double y, std::array<double, 2> pixel);
+
 // The same at `mpp` µm per pixel. ValueError where the slide's scale is not known, or is more than twice as coarse as what is asked for.
 void read_mpp(const io::Slide& slide, double x, double y, double mpp, std::int64_t width, std::int64_t height, std::uint8_t* into);
 

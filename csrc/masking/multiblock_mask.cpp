@@ -75,4 +75,10 @@ std::int64_t MultiblockMask::draw(const Draw& draw, std::int64_t* targets_out, s
                    " targets of " + std::to_string(target_.rows) + " x " + std::to_string(target_.columns));
 }
 
+Mask MultiblockMask::draw(const Draw& named) const {
+  std::vector<std::int64_t> blocks(static_cast<std::size_t>(targets() * target_size())), context(static_cast<std::size_t>(cells() + 1));
+  context.resize(static_cast<std::size_t>(draw(named, blocks.data(), context.data())));
+  return {{context.begin(), context.end()}, {blocks.begin(), blocks.end()}};
+}
+
 }  // namespace sslmed::masking

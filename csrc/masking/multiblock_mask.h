@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/random.h"
+#include "masking/mask.h"
 
 namespace sslmed::masking {
 
@@ -30,6 +30,8 @@ class MultiblockMask {
   // One mask: row-major cell numbers, targets() blocks of target_size() one after the other, and the context, which has no cell of
   // any target. Gives the context's size; `context_out` needs room for cells() + 1. ValueError where no context is left in many tries.
   std::int64_t draw(const Draw& draw, std::int64_t* targets_out, std::int64_t* context_out) const;
+  // The same as rows of tokens: the context to keep, the targets block after block.
+  Mask draw(const Draw& draw) const;
 
  private:
   struct Extent {

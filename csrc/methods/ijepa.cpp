@@ -65,15 +65,13 @@ IJepa::IJepa(std::shared_ptr<nn::VisionTransformer> encoder, const IJepaOptions&
   for (auto& item : target_->named_buffers()) item.value().copy_(encoder_->named_buffers()[item.key()]);
 }
 
-std::shared_ptr<const data::Recipe> IJepa::recipe() const { return std::make_shared<const data::PatchRecipe>(options_.recipe); }
-
 Loss IJepa::loss(const data::Batch& batch, const Step&) {
   TORCH_CHECK_VALUE(batch.patches.size() == 1 && batch.patches[0].masked.defined() && batch.patches[0].blocks > 1,
                     "I-JEPA takes batches of one embedding with a multi-block mask");
   const auto& view = batch.patches[0];
   auto context = view.keep;
   auto context_lengths = view.keep_lengths;
-  if (options_.recipe.mask == data::MaskMode::kMultiblockExact) cut_contexts(view.lengths, context, context_lengths);
+  if (options_.cut_contexts) cut_contexts(view.lengths, context, context_lengths);
   nn::Lengths block_lengths;
   for (const auto length : view.masked_lengths) block_lengths.insert(block_lengths.end(), static_cast<std::size_t>(view.blocks), length / view.blocks);
   const auto prediction = forward(tokens_of(view), context, view.masked, context_lengths, block_lengths);

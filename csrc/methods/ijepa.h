@@ -2,7 +2,6 @@
 // I-JEPA (Assran et al., arXiv 2301.08243): from a context, predict what an averaged encoder makes of target blocks. Nothing is
 // restored in signal space. On packed tokens of any rank.
 
-#include "data/patch_recipe.h"
 #include "methods/objective.h"
 #include "nn/vit.h"
 
@@ -11,7 +10,8 @@ namespace sslmed::methods {
 struct IJepaOptions {
   std::int64_t predictor_dim = 384, predictor_depth = 6, predictor_heads = 0;  // heads 0: as many as the encoder
   double ema_start = 0.996, ema_end = 1.0;                                     // the target encoder's momentum, linear over the run
-  data::PatchRecipeOptions recipe;                                             // patch size and multi-block mask
+  std::shared_ptr<const data::Recipe> recipe;                                  // cuts samples, with multi-block masks
+  bool cut_contexts = false;                                                   // to the batch's smallest one (the published code)
 };
 
 class IJepa : public Objective {
@@ -19,7 +19,7 @@ class IJepa : public Objective {
   // `encoder` sees contexts; the target encoder starts as its copy.
   IJepa(std::shared_ptr<nn::VisionTransformer> encoder, const IJepaOptions& options, std::uint64_t seed);
 
-  std::shared_ptr<const data::Recipe> recipe() const override;
+  std::shared_ptr<const data::Recipe> recipe() const override { return options_.recipe; }
   Loss loss(const data::Batch& batch, const Step& step) override;
   void after_step(const Step& step) override;
   // The target encoder, which is the one to keep.

@@ -39,8 +39,6 @@ Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& optio
   register_module("decoder", decoder);
 }
 
-std::shared_ptr<const data::Recipe> Mae::recipe() const { return std::make_shared<const data::PatchRecipe>(options_.recipe); }
-
 Loss Mae::loss(const data::Batch& batch, const Step&) {
   TORCH_CHECK_VALUE(batch.patches.size() == 1 && batch.patches[0].masked.defined(), "MAE takes batches of one embedding with a mask");
   const auto& view = batch.patches[0];
@@ -71,7 +69,7 @@ Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& ke
   // Only masked patches are scored, so only they are projected back.
   const auto hidden = (encoded.class_token ? nn::drop_first(x, lengths) : x).index_select(0, masked);
   const auto pred = pred_->forward(norm_->forward(hidden));
-  const auto target = target_of(tokens.values.index_select(0, masked)).to(pred.scalar_type());
+  const auto target = target_of(encoder_->standardised(tokens.values.index_select(0, masked))).to(pred.scalar_type());
   const auto all = at::ones({1, masked.size(0)}, pred.options().dtype(at::kFloat));
   return {ops::masked_mse(pred.unsqueeze(0), target.unsqueeze(0), all, options_.norm_target), pred, encoded.tokens, encoded.pooled};
 }

@@ -1,7 +1,6 @@
 #pragma once
 // Masked auto-encoder (He et al., arXiv 2111.06377), on packed tokens of any rank. The encoder sees kept patches only.
 
-#include "data/patch_recipe.h"
 #include "methods/objective.h"
 #include "nn/vit.h"
 
@@ -16,16 +15,16 @@ enum class Target {
 struct MaeOptions {
   std::int64_t decoder_dim = 512, decoder_depth = 8, decoder_heads = 16;
   Target target = Target::kSignal;
-  std::int64_t target_bins = 1;     // kSpectrum: neighbouring coefficients whose power is averaged; the constant is left out if more than 1
-  bool norm_target = true;          // each target patch by its own mean and (unbiased) variance
-  data::PatchRecipeOptions recipe;  // patch size and mask
+  std::int64_t target_bins = 1;                // kSpectrum: neighbouring coefficients whose power is averaged; the constant is left out if more than 1
+  bool norm_target = true;                     // each target patch by its own mean and (unbiased) variance
+  std::shared_ptr<const data::Recipe> recipe;  // cuts and masks samples
 };
 
 class Mae : public Objective {
  public:
   Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& options, std::uint64_t seed);
 
-  std::shared_ptr<const data::Recipe> recipe() const override;
+  std::shared_ptr<const data::Recipe> recipe() const override { return options_.recipe; }
   Loss loss(const data::Batch& batch, const Step& step) override;
   std::shared_ptr<nn::Encoder> encoder() const override { return encoder_; }
 

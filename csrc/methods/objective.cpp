@@ -24,6 +24,7 @@ nn::PatchTokens tokens_of(const data::PatchBatch& batch) {
   tokens.values = batch.values;
   tokens.coords = batch.coords;
   tokens.channel = batch.extra;
+  tokens.grid = batch.grid;
   tokens.lengths = batch.lengths;
   return tokens;
 }

@@ -62,8 +62,6 @@ Supervised::Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOpt
   }
 }
 
-std::shared_ptr<const data::Recipe> Supervised::recipe() const { return std::make_shared<const data::PatchRecipe>(options_.recipe); }
-
 std::vector<ParameterGroup> Supervised::parameter_groups() const {
   const auto depth = encoder_->shape().depth;
   std::map<std::pair<std::int64_t, bool>, ParameterGroup> groups;

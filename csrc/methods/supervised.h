@@ -1,7 +1,6 @@
 #pragma once
 // Learning from labels: an encoder with a head on top, trained whole (fine-tuning), by adapters (LoRA), or the head alone (probes).
 
-#include "data/patch_recipe.h"
 #include "methods/objective.h"
 #include "nn/layers.h"
 
@@ -28,17 +27,17 @@ struct SupervisedOptions {
   double group_step = 0.01;  // of the weights' exponentiated ascent
   // Features that do not tell domains apart (DANN, Ganin et al., arXiv 1505.07818): the target "domain" numbers them; samples without a value of the
   // task's own target take part in this alone.
-  std::int64_t domains = 0;         // 0: none
-  double domain_weight = 0.1;       // of the reversed gradient, reached from 0 as in the paper
-  std::uint64_t seed = 0;           // of the head's weights and of dropped paths
-  data::PatchRecipeOptions recipe;  // patch size
+  std::int64_t domains = 0;                    // 0: none
+  double domain_weight = 0.1;                  // of the reversed gradient, reached from 0 as in the paper
+  std::uint64_t seed = 0;                      // of the head's weights and of dropped paths
+  std::shared_ptr<const data::Recipe> recipe;  // cuts samples
 };
 
 class Supervised : public Objective {
  public:
   Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOptions& options);
 
-  std::shared_ptr<const data::Recipe> recipe() const override;
+  std::shared_ptr<const data::Recipe> recipe() const override { return options_.recipe; }
   Loss loss(const data::Batch& batch, const Step& step) override;
   at::Tensor absent(const Step& step) override;
   std::vector<ParameterGroup> parameter_groups() const override;

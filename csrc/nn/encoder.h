@@ -9,9 +9,10 @@ namespace sslmed::nn {
 
 // Tokens of several sequences, one after the other.
 struct PatchTokens {
-  at::Tensor values;    // [ΣN, P] patches, (p…, c) order
+  at::Tensor values;    // [ΣN, P] patches, (p…, c) order; uint8 of pictures
   at::Tensor coords;    // [ΣN, 4] float32: x, y, z in mm, t in s (kElectrode); NaN x where unknown
-  at::Tensor position;  // [ΣN] int64 grid cell (tables), or undefined for 0 … N-1 in every sequence
+  at::Tensor position;  // [ΣN] int64 grid cell, row-major (tables); undefined: by `grid`, or 0 … N-1 in every sequence
+  at::Tensor grid;      // [ΣN, 2] row and column of the grid (tables), or undefined
   at::Tensor channel;   // [ΣN] int64 row of the table for unknown electrodes, or -1 (kElectrode)
   Lengths lengths;      // [B]
 
@@ -29,7 +30,6 @@ struct Encoded {
 
 struct EncoderShape {
   std::int64_t dim = 0;       // D
-  std::int64_t patch = 0;     // samples of a patch, along the last axis
   std::int64_t depth = 0;     // blocks "blocks.0" …, with two residual branches each, that layer decay and dropped paths tell apart; 0: none
   std::int64_t heads = 1;     // of attention
   bool class_token = false;   // in front of the patches

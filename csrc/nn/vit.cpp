@@ -83,11 +83,15 @@ PatchTokens PatchTokens::select(const at::Tensor& rows, Lengths chosen) const {
   if (coords.defined()) out.coords = coords.index_select(0, rows);
   if (channel.defined()) out.channel = channel.index_select(0, rows);
   if (position.defined()) out.position = position.index_select(0, rows);
+  if (grid.defined()) out.grid = grid.index_select(0, rows);
   out.lengths = std::move(chosen);
   return out;
 }
 
-PositionEmbedding::PositionEmbedding(const VitConfig& config, std::int64_t dim) : kind_(config.positions), first_(config.class_token ? 1 : 0) {
+PositionEmbedding::PositionEmbedding(const VitConfig& config, std::int64_t dim)
+    : kind_(config.positions),
+      first_(config.class_token ? 1 : 0),
+      columns_(kind_ != Positions::kElectrode && config.patch_size.size() == 2 ? config.grid()[1] : 0) {
   if (kind_ == Positions::kElectrode) {
     proj_ = register_module("proj", std::make_shared<Linear>(4 * 2 * kFrequencies, dim));
     if (config.extra_channels > 0) channel_table_ = register_parameter("channel_table", at::zeros({config.extra_channels, dim}));
@@ -102,6 +106,10 @@ at::Tensor PositionEmbedding::forward(const PatchTokens& tokens) const {
   if (kind_ != Positions::kElectrode) {
     const auto cells = table[0].narrow(0, first_, table.size(1) - first_);
     if (tokens.position.defined()) return cells.index_select(0, tokens.position);
+    if (tokens.grid.defined() && columns_ > 0) {
+      const auto row = tokens.grid.select(1, 0), column = tokens.grid.select(1, 1);
+      return cells.index_select(0, row.to(at::kLong) * columns_ + column);
+    }
     std::vector<at::Tensor> parts;
     for (const auto length : tokens.lengths) {
       TORCH_CHECK_VALUE(length == cells.size(0), "a sequence of ", length, " patches where the position table has ", cells.size(0));
@@ -130,6 +138,15 @@ VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : con
   TORCH_CHECK_VALUE(config_.dim > 0 && config_.heads > 0 && config_.depth > 0 && config_.dim % config_.heads == 0, "width ", config_.dim,
                     " must be a multiple of ", config_.heads, " heads");
   TORCH_CHECK_VALUE(config_.lora.rank >= 0 && config_.lora.alpha >= 0, "the rank and alpha of adapters must not be negative");
+  const auto channels = static_cast<std::size_t>(config_.in_chans);
+  auto &mean = config_.pixel_mean, &std = config_.pixel_std;
+  if (mean.empty()) mean.assign(channels, 0);
+  if (std.empty()) std.assign(channels, 1);
+  TORCH_CHECK_VALUE(mean.size() == channels && std.size() == channels, "pixel_mean and pixel_std need a number for each of ", channels, " channels");
+  for (const auto value : std) TORCH_CHECK_VALUE(value > 0, "pixel_std must be positive, got ", value);
+  const auto pixels = config_.patch_values() / config_.in_chans;
+  pixel_scale_ = at::tensor(std, at::kDouble).mul(255).reciprocal().repeat({pixels});
+  pixel_shift_ = (-at::tensor(mean, at::kDouble) / at::tensor(std, at::kDouble)).repeat({pixels});
   if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
   positions_ = std::make_shared<PositionEmbedding>(config_, config_.dim);
   if (config_.positions == Positions::kElectrode) {
@@ -158,7 +175,14 @@ at::Tensor VisionTransformer::embed(const PatchTokens& tokens) const {
                     " values expected, got ", tokens.values.sizes());
   // Stored as timm has it, [D, C, p…]; patches are (p…, c).
   const auto weight = proj_weight_.movedim(1, -1).reshape({config_.dim, -1});
-  return linear(tokens.values.to(weight.scalar_type()), weight, proj_bias_) + positions_->forward(tokens);
+  return linear(standardised(tokens.values), weight, proj_bias_) + positions_->forward(tokens);
+}
+
+at::Tensor VisionTransformer::standardised(const at::Tensor& values) const {
+  const auto type = proj_weight_.scalar_type();
+  if (values.scalar_type() != at::kByte) return values.to(type);
+  const auto options = values.options().dtype(type);
+  return values.to(type).mul_(pixel_scale_.to(options)).add_(pixel_shift_.to(options));
 }
 
 Encoded VisionTransformer::forward_tokens(const PatchTokens& tokens, const at::Tensor& keep) const {

@@ -25,9 +25,10 @@ struct VitConfig {
   double mlp_ratio = 4;
   std::int64_t num_classes = 0;
   Positions positions = Positions::kLearned;
-  bool class_token = true;          // in front of the patches
-  std::int64_t extra_channels = 0;  // rows of the learned table for electrodes without a known position
-  Lora lora;                        // beside attention's matrices
+  bool class_token = true;                    // in front of the patches
+  std::vector<double> pixel_mean, pixel_std;  // one a channel: uint8 values v are seen as (v / 255 - mean) / std; none: as v / 255
+  std::int64_t extra_channels = 0;            // rows of the learned table for electrodes without a known position
+  Lora lora;                                  // beside attention's matrices
 
   std::vector<std::int64_t> grid() const;
   std::int64_t patch_values() const;  // numbers in a patch, channels included
@@ -49,7 +50,8 @@ class PositionEmbedding : public torch::nn::Module {
 
  private:
   Positions kind_;
-  std::int64_t first_;  // row of the first cell in the table
+  std::int64_t first_;    // row of the first cell in the table
+  std::int64_t columns_;  // of a grid of two axes
   std::shared_ptr<Linear> proj_;
   at::Tensor channel_table_;  // [extra, D]
 };
@@ -59,9 +61,11 @@ class VisionTransformer : public Encoder {
   VisionTransformer(VitConfig config, std::uint64_t seed);
 
   const VitConfig& config() const noexcept { return config_; }
-  EncoderShape shape() const override { return {config_.dim, config_.patch_size.back(), config_.depth, config_.heads, config_.class_token, config_.lora.rank}; }
+  EncoderShape shape() const override { return {config_.dim, config_.depth, config_.heads, config_.class_token, config_.lora.rank}; }
   Encoded forward_tokens(const PatchTokens& tokens, const at::Tensor& keep = {}) const override;
   at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, 1+N, D]
+  // Patches as the network sees them, and as what restores them is compared with: bytes standardised, other numbers as they are.
+  at::Tensor standardised(const at::Tensor& values) const;  // [n, P]
   // Class token, or the mean over patches where there is none; through `head` with num_classes > 0.
   at::Tensor forward(const at::Tensor& dense) const;
 
@@ -69,6 +73,7 @@ class VisionTransformer : public Encoder {
   at::Tensor embed(const PatchTokens& tokens) const;  // [ΣN, D] with positions
 
   VitConfig config_;
+  at::Tensor pixel_scale_, pixel_shift_;  // [P], of bytes
   at::Tensor cls_token_, proj_weight_, proj_bias_, pos_table_;
   std::shared_ptr<PositionEmbedding> positions_;
   std::vector<std::shared_ptr<Block>> blocks_;

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tissue_mask', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -201,7 +201,7 @@ class Encoder:
     def dim(self) -> int:
         ...
 class VisionTransformer(Encoder):
-    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0) -> None:
+    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = []) -> None:
         ...
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         ...
@@ -246,7 +246,10 @@ class BatchNorm:
     def train(self, mode: bool) -> None:
         ...
 class Recipe:
-    pass
+    def __deepcopy__(self, memo: typing.Any) -> typing.Any:
+        """
+        Itself: it never changes.
+        """
 class PatchRecipe(Recipe):
     def __init__(self, patch: int, mask: str = 'none', ratio: float = 0.5, block: int = 2, radius: float = 30.0, complementary: bool = False) -> None:
         ...
@@ -275,13 +278,22 @@ class SampleInfo:
     @property
     def subject(self) -> str:
         ...
+    @property
+    def x(self) -> float:
+        ...
+    @property
+    def y(self) -> float:
+        ...
 class Source:
     def __len__(self) -> int:
         ...
     def describe(self, index: int) -> SampleInfo:
         ...
-    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        ...
+    @property
+    def recording_of(self) -> torch.Tensor:
+        """
+        [n] int64: the recording (or slide) of each sample.
+        """
 class EegSource(Source):
     @staticmethod
     def indexed(*, paths: tuple[torch.Tensor, torch.Tensor], subject_codes: torch.Tensor, subjects: tuple[torch.Tensor, torch.Tensor], site_codes: torch.Tensor, sites: collections.abc.Sequence[str], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
@@ -290,13 +302,10 @@ class EegSource(Source):
         """
     def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = [], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
-    @property
-    def recording_of(self) -> torch.Tensor:
-        """
-        [n] int64: the recording of each window.
-        """
+    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        ...
 class Sampler:
-    def __init__(self, source: Source, order: str, batch_size: int, drop_last: bool, seed: int) -> None:
+    def __init__(self, source: Source, order: str, batch_size: int, drop_last: bool, seed: int, groups: torch.Tensor | None = None) -> None:
         ...
     def batch(self, number: int) -> list[int]:
         ...
@@ -326,7 +335,7 @@ class PatchBatch:
     @property
     def grid(self) -> torch.Tensor:
         """
-        [ΣN, 2] int32: channel, step
+        [ΣN, 2] int32: channel and step, or row and column
         """
     @property
     def keep(self) -> torch.Tensor | None:
@@ -352,7 +361,7 @@ class PatchBatch:
     @property
     def values(self) -> torch.Tensor:
         """
-        [ΣN, P] float32
+        [ΣN, P] float32, or uint8 of pictures
         """
 class Batch:
     def __len__(self) -> int:
@@ -387,13 +396,28 @@ class Loader:
     @property
     def position(self) -> int:
         ...
+class Augmentation:
+    def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
+        ...
+class PictureRecipe(Recipe):
+    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, Augmentation]], mask: str = 'none', ratio: float = 0.75, complementary: bool = False) -> None:
+        """
+        views: (role, how many of each sample, pixels of their sides, augmentation).
+        """
+class SlideSource(Source):
+    def __init__(self, *, paths: tuple[torch.Tensor, torch.Tensor], tissue: tuple[torch.Tensor, torch.Tensor], subjects: tuple[torch.Tensor, torch.Tensor], sites: collections.abc.Sequence[str], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
+        """
+        uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
+        """
 class Objective:
     def parameter_groups(self) -> list[tuple[list[str], float, bool]]:
         """
         (names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.
         """
 class Supervised(Objective):
-    def __init__(self, *, encoder: Encoder, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, groups: int = 0, group_step: float = 0.01, domains: int = 0, domain_weight: float = 0.1, seed: int = 0) -> None:
+    def __init__(self, *, encoder: Encoder, recipe: Recipe, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, groups: int = 0, group_step: float = 0.01, domains: int = 0, domain_weight: float = 0.1, seed: int = 0) -> None:
         ...
     def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor | None = None) -> torch.Tensor:
         ...
@@ -408,7 +432,7 @@ class Supervised(Objective):
     def train(self, mode: bool) -> None:
         ...
 class Mae(Objective):
-    def __init__(self, encoder: VisionTransformer, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, mask: str = 'random', ratio: float = 0.75, block: int = 2, radius: float = 30.0, complementary: bool = False, seed: int = 0) -> None:
+    def __init__(self, encoder: VisionTransformer, recipe: Recipe, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, seed: int = 0) -> None:
         ...
     def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
@@ -423,7 +447,7 @@ class Mae(Objective):
     def train(self, mode: bool) -> None:
         ...
 class IJepa(Objective):
-    def __init__(self, encoder: VisionTransformer, predictor_dim: int = 384, predictor_depth: int = 6, predictor_heads: int = 0, ema_start: float = 0.996, ema_end: float = 1.0, mask: str = 'multiblock', seed: int = 0) -> None:
+    def __init__(self, encoder: VisionTransformer, recipe: Recipe, predictor_dim: int = 384, predictor_depth: int = 6, predictor_heads: int = 0, ema_start: float = 0.996, ema_end: float = 1.0, cut_contexts: bool = False, seed: int = 0) -> None:
         ...
     def after_step(self, step: int, total: int) -> None:
         """
@@ -480,7 +504,7 @@ class Loss:
     def weight(self) -> float:
         ...
 class PythonEncoder(Encoder):
-    def __init__(self, module: typing.Any, dim: int, patch: int) -> None:
+    def __init__(self, module: typing.Any, dim: int) -> None:
         ...
 class PythonObjective(Objective):
     def __init__(self, module: typing.Any, encoder: Encoder, recipe: Recipe) -> None:
@@ -637,6 +661,8 @@ def adjust_hue(rgb: torch.Tensor, turn: float) -> torch.Tensor:
     ...
 def adjust_saturation(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
+def augment(rgb: torch.Tensor, how: Augmentation, size: int, seed: int, index: int) -> tuple[torch.Tensor, typing.Annotated[list[float], "FixedSize(6)"]]:
+    ...
 def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
     ...
 def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
@@ -725,6 +751,14 @@ def standard_names() -> list[str]:
     ...
 def tissue_mask(rgb: torch.Tensor, method: str, median: int, close: int, least: int, hole: int, pen: bool, margin: int, sharpness: float) -> torch.Tensor:
     ...
+def tissue_of_runs(runs: bytes, rows: int, columns: int) -> torch.Tensor:
+    """
+    The mask [rows, columns] bool that tissue_runs() was given.
+    """
+def tissue_runs(mask: torch.Tensor) -> bytes:
+    """
+    How an index keeps a mask [rows, columns] bool.
+    """
 def to_grey(rgb: torch.Tensor) -> torch.Tensor:
     ...
 def trim_memory() -> None:

@@ -13,11 +13,12 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import adaptation, brain_age, distributed, grid, image, io, losses, masking, methods, nn, presets, shift, stain, stats, tissue, transforms
+from sslmed import adaptation, brain_age, distributed, grid, image, io, losses, masking, methods, nn, presets, shift, slides, stain, stats, tissue, transforms
 from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
-from sslmed.data import EegPreprocessing, Loader
+from sslmed.data import Loader
 from sslmed.finetuning import FineTuned, FineTuning, finetune
+from sslmed.preprocessing import Augmentation, EegPreprocessing, SlidePreprocessing, View
 from sslmed.pretraining import Run, pretrain
 from sslmed.training import Trainer
 from sslmed.transfer import TransferResult, transfer
@@ -26,6 +27,7 @@ from sslmed.transfer.curves import few_shot, transfer_matrix
 __version__ = _version("sslmed")
 
 __all__ = [
+    "Augmentation",
     "Cohort",
     "CollapseError",
     "DistributedError",
@@ -38,8 +40,10 @@ __all__ = [
     "NonFiniteError",
     "ReadError",
     "Run",
+    "SlidePreprocessing",
     "Trainer",
     "TransferResult",
+    "View",
     "__version__",
     "adaptation",
     "brain_age",
@@ -56,6 +60,7 @@ __all__ = [
     "presets",
     "pretrain",
     "shift",
+    "slides",
     "stain",
     "stats",
     "tissue",

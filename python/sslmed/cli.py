@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,17 @@ def _cohort(path: Path, name: str | None = None):  # type: ignore[no-untyped-def
     return Cohort.from_bids(path, name=name) if path.is_dir() else Cohort.from_table(path, name=name)
 
 
+def _shard(text: str | None) -> tuple[int, int] | None:
+    from sslmed.grid import shard_of_this_job
+
+    if text is None:
+        return shard_of_this_job()
+    numbers = text.split("/")
+    if len(numbers) != 2 or not all(n.isdigit() for n in numbers):
+        raise ValueError(f"--shard must be k/n, got {text!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
 def _stop(*_: object) -> None:
     """A scheduler's SIGTERM is a Ctrl-C: save, and leave."""
     signal.raise_signal(signal.SIGINT)
@@ -32,19 +44,20 @@ def _stop(*_: object) -> None:
 def demo(
     out: _Out = Path("demo"),
     seed: _Seed = 0,
-    epochs: Annotated[int, typer.Option(help="Of the pretraining.")] = 30,
-    subjects: Annotated[tuple[int, int], typer.Option(help="Of the public site and of the clinic.")] = (48, 60),
+    modality: Annotated[str, typer.Option(help="eeg or slides.")] = "eeg",
+    epochs: Annotated[int | None, typer.Option(help="Of the pretraining.")] = None,
+    subjects: Annotated[tuple[int, int] | None, typer.Option(help="Of the public site and of the clinic.")] = None,
     threads: _Threads = 2,
 ) -> None:
-    """Write two SYNTHETIC EEG cohorts, pretrain, transfer, report the shift: report.html, transfer.csv, shift.csv."""
+    """Write two SYNTHETIC cohorts, pretrain, transfer, report the shift: report.html, transfer.csv, shift.csv."""
     from sslmed.demo import run_demo
 
-    run_demo(out, seed=seed, epochs=epochs, subjects=subjects, threads=threads)
+    run_demo(out, modality=modality, seed=seed, epochs=epochs, subjects=subjects, threads=threads)
 
 
 @app.command()
 def pretrain(
-    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, or a table with path and subject.")],
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, a table with path and subject, or an index of slides.")],
     out: _Out,
     method: Annotated[str, typer.Option(help="mae or ijepa.")] = "mae",
     encoder: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base or vit_large.")] = "vit_small",
@@ -59,8 +72,12 @@ def pretrain(
     ratio: Annotated[float | None, typer.Option(help="Of the tokens masked (mae).")] = None,
     target: Annotated[str | None, typer.Option(help="What is restored: signal or spectrum (mae).")] = None,
     target_bins: Annotated[int | None, typer.Option(help="Coefficients averaged to one band of the spectrum (mae).")] = None,
-    sfreq: Annotated[float, typer.Option(help="Hz after resampling.")] = 200.0,
-    window: Annotated[float, typer.Option(help="Seconds.")] = 4.0,
+    sfreq: Annotated[float | None, typer.Option(help="Hz after resampling (EEG; 200).")] = None,
+    window: Annotated[float | None, typer.Option(help="Seconds (EEG; 4).")] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel (slides; .5).")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels of a picture's sides (slides; 224).")] = None,
+    patch: Annotated[int | None, typer.Option(help="Pixels of a token's sides (slides; 16).")] = None,
+    order: Annotated[str, typer.Option(help="shuffle, or a column whose values come equally often: subject, site, stain …")] = "shuffle",
     depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -69,9 +86,9 @@ def pretrain(
     timeout: Annotated[float, typer.Option(help="Seconds after which a rank that does not answer is given up.")] = 600.0,
 ) -> None:
     """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors. Under torchrun, on all its processes."""
-    from sslmed.data import EegPreprocessing
     from sslmed.distributed import is_first, under_torchrun
     from sslmed.methods import resolve
+    from sslmed.preprocessing import default_preprocessing
     from sslmed.pretraining import pretrain as run_pretrain
 
     given = {"mask": mask, "ratio": ratio, "target": target, "target_bins": target_bins}
@@ -80,12 +97,18 @@ def pretrain(
         resolve(method, options)
     except TypeError as error:
         raise ValueError(str(error)) from None
+    recordings = _cohort(cohort)
+    preprocessing = default_preprocessing(recordings.modality)
+    asked = {"sfreq": sfreq, "window": window, "mpp": mpp, "size": size, "patch": patch}
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if foreign := [name for name in changes if not hasattr(preprocessing, name) or (name == "patch" and recordings.modality == "eeg")]:
+        raise ValueError(f"--{foreign[0]} is not for a cohort of {recordings.modality}")
     signal.signal(signal.SIGTERM, _stop)
     with under_torchrun(device, timeout) as own_device:
         run = run_pretrain(
-            _cohort(cohort), method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
+            recordings, method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
             checkpoint_every=checkpoint_every, resume=resume, lr=lr, depth=depth or None, bf16=bf16, device=own_device, on_error=on_error,
-            tensorboard=tensorboard, preprocessing=EegPreprocessing(sfreq=sfreq, window=window), **options,
+            tensorboard=tensorboard, preprocessing=replace(preprocessing, **changes), order=order, **options,
         )  # fmt: skip
         first = is_first()
     if run.interrupted:
@@ -136,15 +159,9 @@ def grid(
     threads: _Threads = 2,
 ) -> None:
     """Run what is not done yet of a grid of experiments: table.parquet and report.html."""
-    from sslmed.grid import run, shard_of_this_job
+    from sslmed.grid import run
 
-    part = shard_of_this_job()
-    if shard is not None:
-        numbers = shard.split("/")
-        if len(numbers) != 2 or not all(n.isdigit() for n in numbers):
-            raise ValueError(f"--shard must be k/n, got {shard!r}")
-        part = (int(numbers[0]), int(numbers[1]))
-    table = run(file, out, shard=part, threads=threads)
+    table = run(file, out, shard=_shard(shard), threads=threads)
     typer.echo(table.to_string(index=False, float_format="%.3f"))
 
 
@@ -175,13 +192,32 @@ def shift(
 
 @app.command()
 def index(
-    cohort: Annotated[Path, typer.Argument(help="A BIDS folder or table.")],
-    out: Annotated[Path, typer.Option("--out", help="The index: .parquet or .tsv.")],
-    threads: Annotated[int, typer.Option(help="That read headers.")] = 8,
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, a folder with slides, or a table with path, subject and what else is known.")],
+    out: Annotated[Path, typer.Option("--out", help="The index: .parquet (of recordings also .tsv).")],
+    threads: Annotated[int, typer.Option(help="Files at a time.")] = 8,
+    subject: Annotated[str, typer.Option(help="Folder of slides: regular expression for the start of a name that says whose it is.")] = r"TCGA-\w\w-\w{4}|.+",
+    mpp: Annotated[float, typer.Option(help="Slides: µm per pixel at which tissue is looked for.")] = 8.0,
+    cell: Annotated[float, typer.Option(help="Slides: µm of a cell of the tissue's grid.")] = 32.0,
+    method: Annotated[str, typer.Option(help="Slides: otsu, clam or luminance.")] = "otsu",
+    shard: Annotated[str | None, typer.Option(help="Slides: k/n, only this part; by default that of the SLURM array job, if it is one.")] = None,
+    on_error: Annotated[str, typer.Option(help="Slides: raise, or skip those that cannot be read.")] = "raise",
 ) -> None:
-    """Keep what the files' headers say in a table that opens at once, whatever its size; the other commands take it as a cohort."""
-    indexed = _cohort(cohort).index(out, threads=threads)
-    typer.echo(f"{out}: {len(indexed)} recordings of {indexed.table['subject'].nunique()} subjects, {len(indexed.montages())} montages")
+    """Keep what the files' headers say, and where slides have tissue, in a table that opens at once; the other commands take it as a cohort.
+
+    Of slides it goes on where it was stopped, and shards may run anywhere.
+    """
+    from sslmed import slides
+
+    if not slides.are_slides(cohort):
+        indexed = _cohort(cohort).index(out, threads=threads)
+        typer.echo(f"{out}: {len(indexed)} recordings of {indexed.table['subject'].nunique()} subjects, {len(indexed.montages())} montages")
+        return
+    part = _shard(shard) or (0, 1)
+    found = slides.index(cohort, out, subject=subject, mpp=mpp, cell=cell, method=method, shard=part, threads=threads, on_error=on_error, progress=True)
+    if found is None:
+        typer.echo(f"{out}: other shards are not done yet")
+    else:
+        typer.echo(f"{out}: {len(found)} slides of {found.table['subject'].nunique()} subjects, {found.table['tissue_mm2'].sum():.2f} mm² of tissue")
 
 
 @app.command()

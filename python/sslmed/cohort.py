@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from sslmed import index
+from sslmed import index, slides
 from sslmed._core import C, FormatError, ReadError
-from sslmed.data import EegPreprocessing
+from sslmed.preprocessing import EegPreprocessing, Preprocessing, SlidePreprocessing
 
 __all__ = ["Cohort", "refuse_overlap"]
 
@@ -216,6 +216,11 @@ class Cohort:
         return f"<Cohort {self.name}: {len(self)} recordings of {self.table['subject'].nunique()} subjects>"
 
     @property
+    def modality(self) -> str:
+        """ "slides" of an index of slides (:func:`sslmed.slides.index`), otherwise "eeg"."""
+        return "slides" if slides.is_indexed(self.table) else "eeg"
+
+    @property
     def subjects(self) -> pd.DataFrame:
         """One row a subject: the first recording's."""
         return self.table.drop_duplicates("subject").reset_index(drop=True)
@@ -266,30 +271,35 @@ class Cohort:
 
     def source(
         self,
-        preprocessing: EegPreprocessing,
+        preprocessing: Preprocessing,
         *,
         extra_channels: Sequence[str] = (),
         stride: float = 0.0,
         jitter: bool = False,
         targets: Mapping[str, Sequence[float]] | None = None,
-    ) -> C.EegSource:
-        """Windows of all recordings as a C++ source.
+    ) -> C.EegSource | C.SlideSource:
+        """Windows of all recordings, or pictures of all slides, as a C++ source.
 
         Args:
             preprocessing: Applied to every window.
             extra_channels: Names without a known position that the encoder has a learned row for.
-            stride: s between windows; 0: the window's length.
-            jitter: Move window starts at random within the stride.
+            stride: s between windows, µm between pictures; 0: the window's length, the picture's side.
+            jitter: Move window starts at random within the stride; draw pictures evenly over the tissue instead of from a grid.
             targets: Numbers by name, one a recording, that its samples carry.
 
         Raises:
             FormatError, ReadError: A recording cannot be opened or has no usable channel.
-            ValueError: No recording holds a window.
+            ValueError: No recording holds a window, no slide has tissue, or the cohort is of another modality.
 
         Warns:
             FormatWarning: Salvaged files, and channels that are left out.
         """
         columns = {name: [float(v) for v in values] for name, values in (targets or {}).items()}
+        if preprocessing.modality != self.modality:
+            raise ValueError(f"{self.name}: a preprocessing of {preprocessing.modality} for a cohort of {self.modality}")
+        if isinstance(preprocessing, SlidePreprocessing):
+            return slides.source(self.table, self.name, preprocessing, stride=stride, random=jitter, targets=columns)
+        assert isinstance(preprocessing, EegPreprocessing)
         if self._arrays is None and index.is_indexed(self.table):
             source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels, columns)
             index.trim()

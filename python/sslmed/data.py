@@ -1,75 +1,35 @@
-"""From cohorts to batches: preprocessing options, and the loader that runs them in C++ threads."""
+"""From cohorts to batches, in C++ threads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sslmed._core import C
+from sslmed.preprocessing import Augmentation, Preprocessing, default_preprocessing
 
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["EegPreprocessing", "Loader"]
-
-
-@dataclass(frozen=True)
-class EegPreprocessing:
-    """What happens to every window of EEG before an encoder sees it. Saved with the encoder, and applied again with it."""
-
-    sfreq: float = 200.0
-    """Hz after resampling."""
-    window: float = 4.0
-    """s."""
-    patch: float = 1.0
-    """s of one channel in a token."""
-    low: float = 0.5
-    """Hz; 0: no lower edge."""
-    high: float = 75.0
-    """Hz; 0: no upper edge. Left out for recordings whose Nyquist rate is below it."""
-    order: int = 4
-    notch: float = 0.0
-    """Hz; 0: none."""
-    margin: float = 1.0
-    """s read on each side so that filters settle outside the window."""
-    average_reference: bool = True
-    scale: str = "zscore"
-    """"zscore" or "robust", per channel and window; "none": the signal in ``unit``."""
-    clip: float = 15.0
-    """In units of the scale; 0: none."""
-    unit: float = 1.0
-    """µV that count as one, with scale="none"."""
-    align: str = "none"
-    """"subject": windows by R^(-1/2), R the mean covariance of the subject's windows (at most 64 of them), before the scale (Euclidean alignment)."""
-
-    @property
-    def patch_samples(self) -> int:
-        """Samples in a token."""
-        return round(self.patch * self.sfreq)
-
-    def options(self, *, stride: float = 0.0, jitter: bool = False) -> C.EegOptions:
-        """The C++ options: ``stride`` s between windows (0: the window's length), starts moved at random or not."""
-        values = asdict(self)
-        del values["patch"]
-        return C.EegOptions(stride=stride, jitter=jitter, **values)
+__all__ = ["Loader", "groups_of"]
 
 
 class Loader:
-    """Windows of a cohort as packed batches, made by C++ threads and iterable from Python.
+    """Windows of a cohort's recordings, or pictures of its slides, as packed batches, made by C++ threads and iterable from Python.
 
     The stream is a pure function of (seed, batch number): it does not depend on ``threads``, and ``start`` is its whole state.
 
     Args:
-        cohort: Where the recordings are.
-        preprocessing: Filters, rate, scale, window.
-        batch_size: Windows in a batch.
-        order: "shuffle" (every window once an epoch), "subject" (every subject equally often) or "sequential".
-        mask: "none", "random", "bernoulli" (each token by itself), "time", "channel" or "space".
-        ratio: Of the tokens masked.
+        cohort: Where the recordings or slides are.
+        preprocessing: Filters, rate, scale, window; or scale and size of pictures. By default the one that fits the cohort.
+        batch_size: Windows (pictures) in a batch.
+        order: "shuffle" (every window once an epoch), "sequential", or a column of the cohort's table: every "subject", "site", "stain" … equally often.
+        mask: "none", "random", "bernoulli" (each token by itself), "time", "channel" or "space"; of pictures one of the first three, or a multi-block one.
+        ratio: Of the tokens masked; by default half of a window's, three quarters of a picture's.
         block: Steps ("time", "space") or channels ("channel") masked together.
         radius: mm over the head from a block's centre ("space").
         complementary: Two views of each window; the second sees what the first one hides.
@@ -77,7 +37,9 @@ class Loader:
         threads: C++ threads that read, filter, mask and pack.
         on_error: "raise", or "skip": an unreadable window leaves its place empty and is listed in ``failures``.
         seed: Of every draw.
-        jitter: Move window starts at random within the stride.
+        jitter: Move window starts at random within the stride; pictures: drawn evenly over the tissue, instead of a grid.
+        augmentation: Of pictures.
+        recipe: How samples are cut and masked, instead of the options above: ``preprocessing.recipe(views=[…])``.
         extra_channels: Names without a known position that the encoder has a learned row for.
         drop_last: Leave out an incomplete last batch.
         targets: Numbers by name, one a recording, that come with its windows (``batch.targets``).
@@ -92,12 +54,12 @@ class Loader:
     def __init__(
         self,
         cohort: Cohort,
-        preprocessing: EegPreprocessing | None = None,
+        preprocessing: Preprocessing | None = None,
         *,
         batch_size: int = 64,
         order: str = "shuffle",
         mask: str = "none",
-        ratio: float = 0.5,
+        ratio: float | None = None,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
@@ -106,6 +68,8 @@ class Loader:
         on_error: str = "raise",
         seed: int = 0,
         jitter: bool = False,
+        augmentation: Augmentation | None = None,
+        recipe: C.Recipe | None = None,
         extra_channels: tuple[str, ...] = (),
         drop_last: bool = False,
         targets: Mapping[str, Sequence[float]] | None = None,
@@ -114,10 +78,12 @@ class Loader:
         ranks: int = 1,
     ) -> None:
         self.cohort = cohort
-        self.preprocessing = preprocessing or EegPreprocessing()
+        self.preprocessing = preprocessing or default_preprocessing(cohort.modality)
         self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, jitter=jitter, targets=targets)
-        self.sampler = C.Sampler(self.source, order, batch_size, drop_last, seed)
-        self.recipe = C.PatchRecipe(self.preprocessing.patch_samples, mask, ratio, block, radius, complementary)
+        groups = groups_of(cohort, order)
+        self.sampler = C.Sampler(self.source, order if groups is None else "groups", batch_size, drop_last, seed, groups)
+        options = {"mask": mask, "ratio": ratio, "block": block, "radius": radius, "complementary": complementary, "augmentation": augmentation}
+        self.recipe = recipe or self.preprocessing.recipe(**options)  # type: ignore[arg-type]
         self.batch_size, self.epochs, self.threads, self.on_error = batch_size, epochs, threads, on_error
         self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
         self._running: C.Loader | None = None
@@ -147,10 +113,26 @@ class Loader:
         return [] if self._running is None else list(self._running.failures)
 
 
-def in_order(source: C.EegSource, preprocessing: EegPreprocessing, *, threads: int, batch_size: int, on_error: str) -> C.Loader:
+def groups_of(cohort: Cohort, order: str) -> torch.Tensor | None:
+    """[recordings] int32 number of each one's group, where an order is a column of the cohort's table.
+
+    Raises:
+        ValueError: No such column, or a recording without a value.
+    """
+    if order in ("shuffle", "sequential"):
+        return None
+    if order not in cohort.table:
+        raise ValueError(f"order must be 'shuffle', 'sequential' or a column of the cohort's table, got {order!r}")
+    codes = pd.factorize(cohort.table[order])[0].astype(np.int32)
+    if (codes < 0).any():
+        raise ValueError(f"{cohort.name}: recordings are taken by {order!r}, which row {int((codes < 0).argmax())} has not")
+    return torch.from_numpy(codes)
+
+
+def in_order(source: C.Source, preprocessing: Preprocessing, *, threads: int, batch_size: int, on_error: str) -> C.Loader:
     """A loader that gives every window of a source once, in order."""
     sampler = C.Sampler(source, "sequential", batch_size, False, 0)
-    return C.Loader(source, C.PatchRecipe(preprocessing.patch_samples), sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
+    return C.Loader(source, preprocessing.recipe(), sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
 
 
 def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np.ndarray[Any, Any]:
@@ -163,4 +145,6 @@ def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np
 def describe(source: C.Source) -> dict[str, Any]:
     """What identifies a source's content, for a checkpoint's configuration."""
     first, last = source.describe(0), source.describe(len(source) - 1)
+    if isinstance(source, C.SlideSource):
+        return {"pictures": len(source), "first": [first.x, first.y], "last": [last.x, last.y]}
     return {"windows": len(source), "first": first.start, "last": last.start}

@@ -18,9 +18,10 @@ import pandas as pd
 from sslmed import io
 from sslmed._core import C, FormatError
 from sslmed.cohort import Cohort, refuse_overlap
-from sslmed.data import EegPreprocessing, Loader, in_order, recording_means
+from sslmed.data import Loader, in_order, recording_means
 from sslmed.labels import is_regression, labelled
-from sslmed.nn import EegEncoder, Encoder, Supervised
+from sslmed.nn import CohortEncoder, Encoder, Supervised
+from sslmed.preprocessing import described, preprocessing_from
 from sslmed.training import Interrupt, Trainer
 
 __all__ = ["PROTOCOLS", "FineTuned", "FineTuning", "finetune"]
@@ -75,7 +76,7 @@ PROTOCOLS = {
 class FineTuned:
     """A network with a head, fitted on a cohort's labels. Made by :func:`finetune` or :meth:`load`."""
 
-    def __init__(self, task: Supervised, encoder: EegEncoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
+    def __init__(self, task: Supervised, encoder: CohortEncoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
         self.task, self.encoder, self.target = task, encoder, target
         self.classes = classes
         """[classes], in the order of the predictions' columns; empty: a regression."""
@@ -120,7 +121,7 @@ class FineTuned:
         metadata = {
             "format": _FORMAT,
             "encoder": json.dumps(self.encoder.config | {"extra_channels": list(self.encoder.extra_channels)}),
-            "preprocessing": json.dumps(asdict(self.encoder.preprocessing)),
+            "preprocessing": json.dumps(described(self.encoder.preprocessing)),
             "task": json.dumps(
                 {"target": self.target, "classes": self.classes.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
             ),
@@ -137,7 +138,7 @@ class FineTuned:
         metadata = io.load_metadata(path, _FORMAT)
         try:
             saved = json.loads(metadata["task"])
-            encoder = Encoder(preprocessing=EegPreprocessing(**json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
+            encoder = Encoder(preprocessing=preprocessing_from(json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
             task = Supervised(encoder, **saved["options"])
             out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["seen"]), saved["salt"], saved["options"])
             task.load_state_dict(io.load_safetensors(path))
@@ -150,7 +151,7 @@ class FineTuned:
 
 
 def finetune(
-    encoder: EegEncoder,
+    encoder: CohortEncoder,
     cohort: Cohort,
     target: str,
     options: FineTuning | str = "finetune",

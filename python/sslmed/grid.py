@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import yaml
 
 from sslmed._core import FormatError, ReadError
 from sslmed.cohort import Cohort
-from sslmed.data import EegPreprocessing
 from sslmed.finetuning import FineTuning
 from sslmed.nn import Encoder
+from sslmed.preprocessing import default_preprocessing
 from sslmed.pretraining import pretrain
 from sslmed.transfer import transfer
 
@@ -41,7 +42,8 @@ def run(
 
     A grid has the sections ``public``, ``clinic`` and, if another cohort is to be tested, ``test`` (paths), ``target``, ``pretrain`` (arguments of
     :func:`sslmed.pretrain`, with the method's options), ``transfer`` (arguments of :func:`sslmed.transfer`), ``preprocessing`` (fields of
-    :class:`sslmed.EegPreprocessing`) and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
+    :class:`sslmed.EegPreprocessing` or :class:`sslmed.SlidePreprocessing`)
+    and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
     pretraining share its folder under ``out/pretrain``; an interrupted one goes on from its newest checkpoint.
 
     Args:
@@ -160,7 +162,7 @@ def _encoder(folder: Path, cell: Mapping[str, Any], public: Cohort, threads: int
     out = folder / "pretrain" / str(cell["pretrain_id"])
     if not (out / "encoder.safetensors").exists():
         resume = any((out / "checkpoints").glob("step-*.safetensors"))
-        preprocessing = EegPreprocessing(**cell["preprocessing"])
+        preprocessing = replace(default_preprocessing(public.modality), **cell["preprocessing"])
         run = pretrain(public, out=out, preprocessing=preprocessing, seed=cell["seed"], threads=threads, resume=resume, progress=False, **cell["pretrain"])
         if run.interrupted:
             raise KeyboardInterrupt

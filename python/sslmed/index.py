@@ -17,7 +17,7 @@ import torch
 
 from sslmed._core import C, FormatWarning
 
-__all__ = ["COLUMNS", "channels", "describe", "is_indexed", "montages", "read", "source", "trim"]
+__all__ = ["COLUMNS", "channels", "describe", "is_indexed", "montages", "read", "source", "texts", "trim"]
 
 COLUMNS = {
     "sfreq": "Hz of the recording's EEG channels",
@@ -99,7 +99,7 @@ def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels
         rows = np.flatnonzero(table["stretches"].notna())
         gappy = {int(i): [tuple(s) for s in json.loads(str(table["stretches"].iloc[i]))] for i in rows}
     return C.EegSource.indexed(
-        paths=_texts(table["path"]), subject_codes=torch.from_numpy(subject_codes), subjects=_texts(pd.Series(subjects)),
+        paths=texts(table["path"]), subject_codes=torch.from_numpy(subject_codes), subjects=texts(pd.Series(subjects)),
         site_codes=torch.from_numpy(site_codes), sites=[str(s) for s in sites], montage_codes=torch.from_numpy(montage_codes),
         montages=[(rate, names) for names, rate in found], samples=torch.from_numpy(table["n_samples"].to_numpy(np.int64, copy=True)),
         gappy=gappy, options=options, extra_channels=list(extra_channels), targets=targets or {},
@@ -114,12 +114,12 @@ def _montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[tuple[lis
     return codes, [(json.loads(str(names[pair // len(rates)])), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
 
 
-def _texts(column: pd.Series[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Arrow's own memory of a column: int64 offsets and UTF-8 bytes, not copied where the column lies in one piece."""
-    array = pa.array(column.astype("str")) if not isinstance(column.array, pd.arrays.ArrowStringArray) else pa.array(column)
+def texts(column: pd.Series[Any], *, binary: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Arrow's own memory of a column of texts, or of bytes: int64 offsets and UTF-8 bytes, not copied where the column lies in one piece."""
+    array = pa.array(column) if binary or isinstance(column.array, pd.arrays.ArrowStringArray) else pa.array(column.astype("str"))
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    array = array.cast(pa.large_string())
+    array = array.cast(pa.large_binary() if binary else pa.large_string())
     _, offsets, data = array.buffers()
     at = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
     text = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol
 
-from sslmed.nn import EegEncoder, Encoder, JointEmbeddingPredictor, MaskedAutoencoder, Mirror, PythonObjective
+from sslmed.nn import CohortEncoder, Encoder, JointEmbeddingPredictor, MaskedAutoencoder, Mirror, PythonObjective
+from sslmed.preprocessing import Augmentation
 
 __all__ = ["METHODS", "IJepa", "Mae", "Method", "resolve"]
 
@@ -19,7 +20,7 @@ class Method(Protocol):
     weight_decay: ClassVar[tuple[float, float]]
     """At the start and the end of a run, unless the caller says otherwise."""
 
-    def objective(self, encoder: EegEncoder, seed: int) -> Mirror | PythonObjective:
+    def objective(self, encoder: CohortEncoder, seed: int) -> Mirror | PythonObjective:
         """What is trained, around the encoder."""
         ...
 
@@ -35,8 +36,8 @@ class Mae:
     mask: str = "random"
     """"random" (an exact number), "bernoulli" (each token by itself),
     whole blocks in "time" or over "channel", or regions of the head over ``block`` steps ("space")."""
-    ratio: float = 0.5
-    """Of the tokens masked."""
+    ratio: float | None = None
+    """Of the tokens masked; by default half of a window's, three quarters of a picture's."""
     block: int = 2
     """Steps or channels masked together."""
     radius: float = 30.0
@@ -47,6 +48,8 @@ class Mae:
     """What the decoder restores of a masked patch: the "signal" (the paper's MAE), or its log power "spectrum"."""
     target_bins: int = 1
     """Neighbouring coefficients of the spectrum that are averaged to one band, against the noise of single ones."""
+    augmentation: Augmentation | None = None
+    """Of pictures; by default flips and quarter turns."""
     norm_target: bool | None = None
     """Normalise each target by its own mean and variance; by default for "signal" only."""
     decoder_dim: int | None = None
@@ -54,7 +57,7 @@ class Mae:
     decoder_depth: int = 2
     """Its blocks."""
 
-    def objective(self, encoder: EegEncoder, seed: int) -> MaskedAutoencoder:
+    def objective(self, encoder: CohortEncoder, seed: int) -> MaskedAutoencoder:
         """Encoder and decoder."""
         vit = _ours(encoder, self.name)
         width = self.decoder_dim or max(64, vit.dim // 2)
@@ -71,6 +74,7 @@ class Mae:
             block=self.block,
             radius=self.radius,
             complementary=self.complementary,
+            augmentation=_augmentation(self.augmentation, vit),
             seed=seed,
         )
 
@@ -85,6 +89,8 @@ class IJepa:
 
     mask: str = "multiblock"
     """"multiblock", or "multiblock_exact" for the published distribution (see :func:`sslmed.masking.multiblock`)."""
+    augmentation: Augmentation | None = None
+    """Of pictures; by default flips and quarter turns."""
     predictor_dim: int | None = None
     """Width of the predictor; half of the encoder's when not given."""
     predictor_depth: int = 4
@@ -94,7 +100,7 @@ class IJepa:
     ema_end: float = 1.0
     """to here."""
 
-    def objective(self, encoder: EegEncoder, seed: int) -> JointEmbeddingPredictor:
+    def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbeddingPredictor:
         """Encoder, predictor and averaged encoder."""
         vit = _ours(encoder, self.name)
         width = self.predictor_dim or max(64, vit.dim // 2)
@@ -105,14 +111,19 @@ class IJepa:
             predictor_heads=max(1, width // 32),
             ema=(self.ema_start, self.ema_end),
             mask=self.mask,
+            augmentation=_augmentation(self.augmentation, vit),
             seed=seed,
         )
 
 
-def _ours(encoder: EegEncoder, method: str) -> Encoder:
+def _ours(encoder: CohortEncoder, method: str) -> Encoder:
     if not isinstance(encoder, Encoder):
         raise TypeError(f"{method} takes an encoder of ours, which embeds only the patches it sees; {type(encoder).__name__} is written in Python")
     return encoder
+
+
+def _augmentation(chosen: Augmentation | None, encoder: Encoder) -> Augmentation | None:
+    return Augmentation() if chosen is None and encoder.preprocessing.modality == "slides" else chosen
 
 
 METHODS: dict[str, type[Mae] | type[IJepa]] = {"mae": Mae, "ijepa": IJepa}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sslmed.data import EegPreprocessing
 from sslmed.finetuning import FineTuning
 from sslmed.methods import Mae
+from sslmed.preprocessing import EegPreprocessing
 
 __all__ = ["cbramod", "labram", "labram_finetuning", "reve"]
 

@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pandas as pd
 
 from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
-from sslmed.data import EegPreprocessing, Loader, describe
+from sslmed.data import Loader, describe
 from sslmed.distributed import is_first
 from sslmed.methods import Method, resolve
-from sslmed.nn import EegEncoder, Encoder
+from sslmed.nn import CohortEncoder, Encoder
+from sslmed.preprocessing import Preprocessing, default_preprocessing, described
 from sslmed.training import COLUMNS, Interrupt, Reporter, Trainer
 
 __all__ = ["Run", "pretrain"]
@@ -30,7 +31,7 @@ class Run:
     """What a pretraining run left."""
 
     out: Path
-    encoder: EegEncoder
+    encoder: CohortEncoder
     history: pd.DataFrame
     """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples, and every ten steps how far features vary over the samples
     of the batch relative to their size (feature_std), and in how many directions (effective_rank, at most the batch size)."""
@@ -48,7 +49,7 @@ class Run:
 def pretrain(
     cohort: Cohort,
     method: str | Method = "mae",
-    encoder: str | EegEncoder = "vit_small",
+    encoder: str | CohortEncoder = "vit_small",
     out: str | os.PathLike[str] = "runs/pretrain",
     *,
     epochs: int = 10,
@@ -63,7 +64,7 @@ def pretrain(
     accumulate: int = 1,
     bf16: bool = False,
     device: str = "cpu",
-    preprocessing: EegPreprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     order: str = "shuffle",
     depth: int | None = None,
     seed: int = 0,
@@ -79,19 +80,19 @@ def pretrain(
     probe_every: int = 1,
     **options: Any,
 ) -> Run:
-    """Pretrains an encoder on a cohort's signals, without labels.
+    """Pretrains an encoder on a cohort's signals or slides, without labels.
 
     Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``.
     Ctrl-C saves and returns a run that says ``interrupted``. Where torch.distributed is initialised (:mod:`sslmed.distributed`),
     all ranks train together, and the first one writes.
 
     Args:
-        cohort: The recordings.
+        cohort: The recordings or slides.
         method: "mae" or "ijepa", or an object of :mod:`sslmed.methods` with its options.
         encoder: A size ("vit_tiny", "vit_small", "vit_base", "vit_large"), or an encoder to go on with.
         out: Folder for the results.
-        epochs: Passes over all windows.
-        batch_size: Windows in a batch, of all ranks together.
+        epochs: Passes over all windows; of slides over as many pictures as cover the tissue once.
+        batch_size: Windows (pictures) in a batch, of all ranks together.
         lr: Peak learning rate.
         min_lr: Where half a cosine brings it.
         warmup: Part of all steps in which it rises.
@@ -102,8 +103,8 @@ def pretrain(
         accumulate: Batches a step.
         bf16: Autocast.
         device: "cpu", "cuda" or "cuda:1".
-        preprocessing: Window, rate, filters, scale.
-        order: "shuffle", or "subject" for every subject equally often.
+        preprocessing: Window, rate, filters, scale; or scale and size of pictures.
+        order: "shuffle", or a column of the cohort's table: every "subject", "site", "stain" … equally often.
         depth: Encoder blocks, instead of the size's.
         seed: Of weights, order, windows and masks.
         threads: Loader threads; the result does not depend on them.
@@ -137,15 +138,15 @@ def pretrain(
     if resume and is_first() and not found and checkpoints.exists() and any(checkpoints.iterdir()):
         raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
     if isinstance(encoder, str):
-        preprocessing = preprocessing or EegPreprocessing()
-        extra = cohort.unknown_channels()
+        preprocessing = preprocessing or default_preprocessing(cohort.modality)
+        extra = cohort.unknown_channels() if preprocessing.modality == "eeg" else []
         if extra:
             warnings.warn(
                 f"{cohort.name}: {len(extra)} channel names have no known position and get learned ones: {', '.join(extra[:8])}",
                 FormatWarning,
                 stacklevel=2,
             )
-        model: EegEncoder = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth, class_token=chosen.class_token)
+        model: CohortEncoder = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth, class_token=chosen.class_token)
     else:
         model = encoder
         if preprocessing is not None and preprocessing != model.preprocessing:
@@ -171,7 +172,7 @@ def pretrain(
         "method": chosen.name, "options": options, "encoder": model.config, "extra_channels": list(model.extra_channels),
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,
         "final_weight_decay": final_weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay, "accumulate": accumulate,
-        "bf16": bf16, "order": order, "seed": seed, "preprocessing": asdict(preprocessing), "data": describe(loader.source),
+        "bf16": bf16, "order": order, "seed": seed, "preprocessing": described(preprocessing), "data": describe(loader.source),
     }  # fmt: skip
     if probe is not None:
         config["probe"] = [probe[0].name, probe[1], probe_every]
@@ -223,7 +224,7 @@ def pretrain(
 class _Probe:
     """Adds to the loop's reports what nearest neighbours make of the encoder's features."""
 
-    def __init__(self, trainer: Trainer, model: EegEncoder, cohort: Cohort, target: str, *, every: int, threads: int) -> None:
+    def __init__(self, trainer: Trainer, model: CohortEncoder, cohort: Cohort, target: str, *, every: int, threads: int) -> None:
         from sslmed.transfer import transfer
 
         if every < 1:

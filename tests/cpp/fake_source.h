@@ -13,6 +13,11 @@ class FakeSource : public data::Source {
   explicit FakeSource(std::int64_t n, std::int64_t bad = -1) : n_(n), bad_(bad) {}
   std::int64_t size() const override { return n_; }
   data::SampleInfo describe(std::int64_t i) const override { return {"s" + std::to_string(i % 3), "site", "file" + std::to_string(i), i, 0, 1}; }
+  std::vector<std::int64_t> first_samples() const override {
+    std::vector<std::int64_t> first(static_cast<std::size_t>(n_) + 1);
+    for (std::int64_t i = 0; i <= n_; ++i) first[static_cast<std::size_t>(i)] = i;
+    return first;
+  }
   data::Sample sample(std::int64_t i, const Draw& draw) const override {
     if (i == bad_) throw FormatError("file" + std::to_string(i), "a signal", "none");
     data::Sample sample;

@@ -1,4 +1,5 @@
 #include "catch.h"
+#include "data/patch_recipe.h"
 #include "methods/ijepa.h"
 
 using namespace sslmed;
@@ -10,7 +11,11 @@ std::shared_ptr<methods::IJepa> small(data::MaskMode mask) {
   config.dim = 24, config.depth = 1, config.heads = 2, config.class_token = false;
   config.patch_size = {8};
   config.positions = nn::Positions::kElectrode;
-  return std::make_shared<methods::IJepa>(std::make_shared<nn::VisionTransformer>(config, 1), methods::IJepaOptions{16, 1, 2, 0.9, 1.0, {8, mask, 0, 0}}, 1);
+  return std::make_shared<methods::IJepa>(
+      std::make_shared<nn::VisionTransformer>(config, 1),
+      methods::IJepaOptions{16, 1, 2, 0.9, 1.0, std::make_shared<const data::PatchRecipe>(data::PatchRecipeOptions{8, mask, 0, 0}),
+                            mask == data::MaskMode::kMultiblockExact},
+      1);
 }
 
 data::Batch batch(data::BufferPool& pool) {

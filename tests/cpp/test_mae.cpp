@@ -1,5 +1,6 @@
 #include "catch.h"
 #include "data/batch.h"
+#include "data/patch_recipe.h"
 #include "fake_source.h"
 #include "methods/mae.h"
 
@@ -11,7 +12,8 @@ TEST_CASE("the encoder never sees a masked patch") {
   config.dim = 24, config.depth = 1, config.heads = 2;
   config.patch_size = {8};
   config.positions = nn::Positions::kElectrode;
-  MaeOptions options{16, 1, 2, methods::Target::kSignal, 1, true, {8, data::MaskMode::kRandom, 0.5, 2}};
+  MaeOptions options{
+      16, 1, 2, methods::Target::kSignal, 1, true, std::make_shared<const data::PatchRecipe>(data::PatchRecipeOptions{8, data::MaskMode::kRandom, 0.5, 2})};
   Mae mae(std::make_shared<nn::VisionTransformer>(config, 1), options, 1);
   const testing::FakeSource source(4);
   const auto recipe = mae.recipe();

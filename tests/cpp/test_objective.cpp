@@ -1,4 +1,5 @@
 #include "catch.h"
+#include "data/patch_recipe.h"
 #include "methods/mae.h"
 
 using namespace sslmed;
@@ -8,7 +9,10 @@ TEST_CASE("matrices decay, vectors and tokens do not") {
   config.dim = 24, config.depth = 1, config.heads = 2;
   config.patch_size = {8};
   config.positions = nn::Positions::kElectrode;
-  methods::Mae mae(std::make_shared<nn::VisionTransformer>(config, 1), {16, 1, 2, methods::Target::kSignal, 1, true, {8, data::MaskMode::kRandom, 0.5, 2}}, 1);
+  methods::Mae mae(
+      std::make_shared<nn::VisionTransformer>(config, 1),
+      {16, 1, 2, methods::Target::kSignal, 1, true, std::make_shared<const data::PatchRecipe>(data::PatchRecipeOptions{8, data::MaskMode::kRandom, 0.5, 2})},
+      1);
   const auto groups = mae.parameter_groups();
   REQUIRE(groups.size() == 2);
   CHECK(groups[0].decay);

@@ -72,10 +72,7 @@ TEST_CASE("an index gives the windows that its files give") {
     CHECK(indexed.sample(i, {}).values == opened.sample(i, {}).values);
   }
   CHECK(indexed.describe(6).start == 5);  // after the gap
-  CHECK(indexed.recording_of() == std::vector<std::int64_t>{0, 0, 0, 0, 1, 1, 1, 1});
-  const auto runs = indexed.subjects();
-  CHECK(runs.first == std::vector<std::int64_t>{0, 4, 8});
-  CHECK(runs.n_subjects == 2);
+  CHECK(indexed.first_samples() == std::vector<std::int64_t>{0, 4, 8});
 }
 
 TEST_CASE("a file that is not as its index says is refused when it is read") {

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "catch.h"
+#include "data/patch_recipe.h"
 #include "fake_source.h"
 #include "methods/supervised.h"
 #include "nn/vit.h"
@@ -28,7 +29,7 @@ SupervisedOptions parity(double drop_path = 0) {
   options.target = "parity";
   options.classes = 2;
   options.drop_path = drop_path;
-  options.recipe.patch = 8;
+  options.recipe = std::make_shared<const data::PatchRecipe>(data::PatchRecipeOptions{8, data::MaskMode::kNone, 0, 1});
   return options;
 }
 

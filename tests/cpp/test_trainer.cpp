@@ -22,8 +22,11 @@ Setup make(TrainOptions options, unsigned threads = 2, double scale = 1) {
   config.patch_size = {8};
   config.positions = nn::Positions::kElectrode;
   Setup setup;
-  setup.mae = std::make_shared<methods::Mae>(std::make_shared<nn::VisionTransformer>(config, 1),
-                                             methods::MaeOptions{16, 1, 2, methods::Target::kSignal, 1, false, {8, data::MaskMode::kRandom, 0.5, 2}}, 1);
+  setup.mae = std::make_shared<methods::Mae>(
+      std::make_shared<nn::VisionTransformer>(config, 1),
+      methods::MaeOptions{16, 1, 2, methods::Target::kSignal, 1, false,
+                          std::make_shared<const data::PatchRecipe>(data::PatchRecipeOptions{8, data::MaskMode::kRandom, 0.5, 2})},
+      1);
   options.lr = 1e-3 * scale;
   setup.trainer = std::make_unique<Trainer>(setup.mae, std::make_shared<const testing::FakeSource>(20),
                                             std::make_shared<const data::Sampler>(20, data::Order::kShuffle, 4, true, 3),

@@ -2,6 +2,7 @@
 
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
+from sslmed.io.slide_writer import write_slide
 from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "set_slide_cache",
     "validate",
     "write_edf",
+    "write_slide",
 ]

@@ -17,7 +17,8 @@ _Path = str | os.PathLike[str]
 
 
 @cache
-def _use_openslide() -> None:
+def use_openslide() -> None:
+    """Has the core load the wheel's library, where there is one, when the first slide is opened."""
     # The wheel's library before the system's, which may be a version without the cache that slides share.
     found = find_spec("openslide_bin")
     if found is not None and found.origin is not None:
@@ -64,14 +65,14 @@ def open_slide(path: _Path, *, mpp: float | tuple[float, float] | None = None, f
     Warns:
         FormatWarning: The file's scale cannot be a slide's; ``mpp`` is then None.
     """
-    _use_openslide()
+    use_openslide()
     scale = None if mpp is None else (mpp, mpp) if isinstance(mpp, int | float) else tuple(mpp)
     return Slide(os.fspath(path), scale, fast, cached)
 
 
 def openslide_version() -> str | None:
     """The version of the OpenSlide library that slides are read with, or None where there is none from version 4 on."""
-    _use_openslide()
+    use_openslide()
     try:
         return C.openslide_version()
     except RuntimeError:
@@ -80,7 +81,7 @@ def openslide_version() -> str | None:
 
 def set_slide_cache(size: int) -> None:
     """Bytes of decoded tiles that all slides together may hold, here and, of slides opened from now on, in OpenSlide: 32 MiB each unless set."""
-    _use_openslide()
+    use_openslide()
     C.set_slide_cache(size)
 
 

@@ -1,6 +1,6 @@
 """Encoders, layers and objectives: C++ modules that look, train and save like any ``torch.nn.Module``."""
 
-from sslmed.nn.encoder import EegEncoder, Encoder
+from sslmed.nn.encoder import CohortEncoder, Encoder
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.objectives import JointEmbeddingPredictor, MaskedAutoencoder, Supervised
 from sslmed.nn.python import Loss, PythonEncoder, PythonObjective, Step
@@ -8,7 +8,7 @@ from sslmed.nn.vit import BatchNorm, VisionTransformer, create
 
 __all__ = [
     "BatchNorm",
-    "EegEncoder",
+    "CohortEncoder",
     "Encoder",
     "JointEmbeddingPredictor",
     "Loss",

@@ -6,28 +6,28 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sslmed import io
 from sslmed._core import C, FormatError
-from sslmed.data import EegPreprocessing, in_order
+from sslmed.data import in_order
 from sslmed.nn.vit import VisionTransformer
+from sslmed.preprocessing import EegPreprocessing, Preprocessing, described, preprocessing_from
 
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["EegEncoder", "Encoder"]
+__all__ = ["CohortEncoder", "Encoder"]
 
 _ENCODER_FORMAT = "sslmed-encoder-1"
 
 
-class EegEncoder(ABC):
-    """What encoders of EEG share, ours and those written in Python."""
+class CohortEncoder(ABC):
+    """What encoders of a cohort's samples share, ours and those written in Python."""
 
-    preprocessing: EegPreprocessing
+    preprocessing: Preprocessing
     extra_channels: tuple[str, ...]
     config: dict[str, Any]
     _handle: Any
@@ -36,29 +36,31 @@ class EegEncoder(ABC):
     def encode(
         self, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, batch_size: int = 64, on_error: str = "raise"
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of every window of a cohort.
+        """Features of every window of a cohort's recordings, or of the pictures that cover its slides' tissue.
 
         Args:
-            cohort: Recordings of any montage and rate.
+            cohort: Recordings of any montage and rate, or slides of any scanner.
             pooling: "mean" over patch tokens, "cls", or "regions": means over six regions of the head side by side (left, middle, right; front,
-                back), which keep where on the head something is; a region without an electrode takes the mean over all.
+                back), which keep where on the head something is; a region without an electrode takes the mean over all. EEG only.
             threads: Loader threads.
             batch_size: Windows in a batch; does not change the result beyond rounding.
             on_error: "raise" or "skip".
 
         Returns:
-            Features [n, D] float32 ([n, 6 · D] with "regions"), and the recording number [n] int64 of each window.
+            Features [n, D] float32 ([n, 6 · D] with "regions"), and the number [n] int64 of the recording or slide of each.
         """
+        if pooling == "regions" and self.preprocessing.modality != "eeg":
+            raise ValueError("regions of the head are for EEG; pool pictures by 'mean' or 'cls'")
         source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
         loader = in_order(source, self.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.encode(self._handle, loader, pooling)
         return values, source.recording_of[ids]
 
     @abstractmethod
-    def randomised(self) -> EegEncoder:
+    def randomised(self) -> CohortEncoder:
         """The same architecture with fresh random weights."""
 
-    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> EegEncoder:
+    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> CohortEncoder:
         """A copy with adapters (LoRA); TypeError where an encoder has none."""
         raise TypeError(f"{type(self).__name__} has no adapters: tune the whole encoder, or nothing of it")
 
@@ -67,12 +69,12 @@ class EegEncoder(ABC):
         """Writes weights and preprocessing."""
 
 
-class Encoder(VisionTransformer, EegEncoder):
-    """An EEG encoder with its preprocessing: tokens are one channel's patch, placed by electrode position and time.
+class Encoder(VisionTransformer, CohortEncoder):
+    """An encoder with its preprocessing. Tokens of EEG are one channel's patch, placed by electrode position and time; those of pictures are squares.
 
     Args:
         name: "vit_tiny", "vit_small", "vit_base" or "vit_large".
-        preprocessing: Applied to every recording that it encodes.
+        preprocessing: Applied to all that it encodes (:class:`sslmed.EegPreprocessing` by default, :class:`sslmed.SlidePreprocessing`).
         extra_channels: Channel names without a known position, which get a learned row each.
         seed: Of the initial weights.
         dim: Width, instead of the name's.
@@ -86,7 +88,7 @@ class Encoder(VisionTransformer, EegEncoder):
     def __init__(
         self,
         name: str = "vit_tiny",
-        preprocessing: EegPreprocessing | None = None,
+        preprocessing: Preprocessing | None = None,
         *,
         extra_channels: Sequence[str] = (),
         seed: int = 0,
@@ -101,10 +103,10 @@ class Encoder(VisionTransformer, EegEncoder):
         extra = tuple(extra_channels)
 
         def build() -> Any:
-            patch = [preprocessing.patch_samples]
             return C.VisionTransformer(
-                name, patch, [], 1, 0, "electrode", len(extra), seed, dim, depth, heads, class_token, lora_rank=lora_rank, lora_alpha=lora_alpha
-            )
+                name, extra_channels=len(extra), seed=seed, dim=dim, depth=depth, heads=heads, class_token=class_token,
+                lora_rank=lora_rank, lora_alpha=lora_alpha, **preprocessing.embedding(),
+            )  # fmt: skip
 
         super().__init__(build(), build)
         self.preprocessing = preprocessing
@@ -114,8 +116,10 @@ class Encoder(VisionTransformer, EegEncoder):
             self.config |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha}
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
-        """Refused: an EEG encoder takes packed tokens."""
-        raise TypeError("an EEG encoder takes packed tokens: use forward_tokens() or encode()")
+        """As :class:`VisionTransformer`'s, of pictures; an EEG encoder takes packed tokens: :meth:`forward_tokens` or :meth:`encode`."""
+        if self.preprocessing.modality == "eeg":
+            raise TypeError("an EEG encoder takes packed tokens: use forward_tokens() or encode()")
+        return super().forward(dense)
 
     def randomised(self) -> Encoder:
         """The same architecture with fresh random weights: the baseline that pretraining has to beat."""
@@ -135,7 +139,7 @@ class Encoder(VisionTransformer, EegEncoder):
         metadata = {
             "format": _ENCODER_FORMAT,
             "encoder": json.dumps(self.config | {"extra_channels": list(self.extra_channels)}),
-            "preprocessing": json.dumps(asdict(self.preprocessing)),
+            "preprocessing": json.dumps(described(self.preprocessing)),
         }
         io.save_safetensors(self.state_dict(), path, metadata)
 
@@ -149,7 +153,7 @@ class Encoder(VisionTransformer, EegEncoder):
         metadata = io.load_metadata(path, _ENCODER_FORMAT)
         try:
             config = json.loads(metadata["encoder"])
-            preprocessing = EegPreprocessing(**json.loads(metadata["preprocessing"]))
+            preprocessing = preprocessing_from(json.loads(metadata["preprocessing"]))
             encoder = cls(preprocessing=preprocessing, **config)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{os.fspath(path)}: expected an encoder's description, found {error!r}") from error

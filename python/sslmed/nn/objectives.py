@@ -8,11 +8,18 @@ from typing import Any
 import torch
 
 from sslmed._core import C
-from sslmed.nn.encoder import EegEncoder
+from sslmed.nn.encoder import CohortEncoder
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.vit import VisionTransformer
+from sslmed.preprocessing import Augmentation, EegPreprocessing
 
 __all__ = ["JointEmbeddingPredictor", "MaskedAutoencoder", "Supervised"]
+
+
+def _recipe(encoder: VisionTransformer | CohortEncoder, **options: Any) -> C.Recipe:
+    # An encoder of dense inputs has no samples of its own: whoever trains it hands tokens over.
+    preprocessing = encoder.preprocessing if isinstance(encoder, CohortEncoder) else EegPreprocessing()
+    return preprocessing.recipe(**options)
 
 
 class MaskedAutoencoder(Mirror):
@@ -27,10 +34,11 @@ class MaskedAutoencoder(Mirror):
         target_bins: Neighbouring coefficients whose power is averaged before the logarithm ("spectrum"); more than 1 leaves the constant out.
         norm_target: Predict targets normalised by their own mean and variance.
         mask: "random", "bernoulli", "time", "channel", or "space" (regions of the head over ``block`` steps, REVE), drawn in the loader's threads.
-        ratio: Of the tokens masked.
+        ratio: Of the tokens masked; None: half of a window's, three quarters of a picture's.
         block: Steps or channels masked together.
         radius: mm from its centre to which a block reaches over the head ("space").
         complementary: Each sample twice: the second view sees what the first one hides (LaBraM).
+        augmentation: Of pictures.
         seed: Of the decoder's initial weights.
     """
 
@@ -45,14 +53,17 @@ class MaskedAutoencoder(Mirror):
         target_bins: int = 1,
         norm_target: bool = True,
         mask: str = "random",
-        ratio: float = 0.75,
+        ratio: float | None = 0.75,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
+        recipe = _recipe(encoder, mask=mask, ratio=ratio, block=block, radius=radius, complementary=complementary, augmentation=augmentation)
+
         def build_on(handle: Any) -> Any:
-            return C.Mae(handle, decoder_dim, decoder_depth, decoder_heads, target, target_bins, norm_target, mask, ratio, block, radius, complementary, seed)
+            return C.Mae(handle, recipe, decoder_dim, decoder_depth, decoder_heads, target, target_bins, norm_target, seed)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
 
@@ -94,6 +105,7 @@ class JointEmbeddingPredictor(Mirror):
         predictor_heads: Its attention heads; 0: as many as the encoder.
         ema: Momentum of the averaged encoder at the start and the end of a run.
         mask: "multiblock" or "multiblock_exact", drawn in the loader's threads.
+        augmentation: Of pictures.
         seed: Of the predictor's initial weights.
     """
 
@@ -106,10 +118,15 @@ class JointEmbeddingPredictor(Mirror):
         predictor_heads: int = 0,
         ema: tuple[float, float] = (0.996, 1.0),
         mask: str = "multiblock",
+        augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
+        if mask not in ("multiblock", "multiblock_exact"):
+            raise ValueError(f"I-JEPA's mask must be 'multiblock' or 'multiblock_exact', got {mask!r}")
+        recipe = _recipe(encoder, mask=mask, augmentation=augmentation)
+
         def build_on(handle: Any) -> Any:
-            return C.IJepa(handle, predictor_dim, predictor_depth, predictor_heads, ema[0], ema[1], mask, seed)
+            return C.IJepa(handle, recipe, predictor_dim, predictor_depth, predictor_heads, ema[0], ema[1], mask == "multiblock_exact", seed)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
 
@@ -169,6 +186,7 @@ class Supervised(Mirror):
         domains: Number of domains in the target "domain", which features are to be alike in (DANN, Ganin et al., arXiv 1505.07818); 0: none. Samples
             whose own target is NaN take part in this alone.
         domain_weight: Of the reversed gradient; it rises from 0 as in the paper.
+        augmentation: Of pictures, in training.
         seed: Of the head's initial weights and of dropped paths.
 
     Raises:
@@ -177,7 +195,7 @@ class Supervised(Mirror):
 
     def __init__(
         self,
-        encoder: VisionTransformer | EegEncoder,
+        encoder: VisionTransformer | CohortEncoder,
         *,
         classes: int,
         target: str = "target",
@@ -194,12 +212,16 @@ class Supervised(Mirror):
         group_step: float = 0.01,
         domains: int = 0,
         domain_weight: float = 0.1,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
+        recipe = _recipe(encoder, augmentation=augmentation)
+
         def build_on(handle: Any) -> Any:
             return C.Supervised(
-                encoder=handle, target=target, classes=classes, class_weights=list(class_weights or ()), label_smoothing=label_smoothing, mean=mean,
-                scale=scale, readout=readout, readout_heads=readout_heads, tuned=tuned, layer_decay=layer_decay, drop_path=drop_path, groups=groups,
+                encoder=handle, recipe=recipe, target=target, classes=classes, class_weights=list(class_weights or ()),
+                label_smoothing=label_smoothing, mean=mean, scale=scale,
+                readout=readout, readout_heads=readout_heads, tuned=tuned, layer_decay=layer_decay, drop_path=drop_path, groups=groups,
                 group_step=group_step, domains=domains, domain_weight=domain_weight, seed=seed,
             )  # fmt: skip
 

@@ -7,14 +7,13 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 
 from sslmed import io
 from sslmed._core import C, FormatError
-from sslmed.data import EegPreprocessing
-from sslmed.nn.encoder import EegEncoder
+from sslmed.nn.encoder import CohortEncoder
+from sslmed.preprocessing import Augmentation, EegPreprocessing, Preprocessing, described
 
 __all__ = ["Loss", "PythonEncoder", "PythonObjective", "Step"]
 
@@ -24,7 +23,7 @@ Step = C.Step
 _FORMAT = "sslmed-python-encoder-1"
 
 
-class PythonEncoder(torch.nn.Module, EegEncoder):
+class PythonEncoder(torch.nn.Module, CohortEncoder):
     """Base of encoders written in Python: for :func:`sslmed.finetune`, :func:`sslmed.transfer`, and objectives written in Python.
 
     Derive, make layers in ``__init__`` after ``super().__init__()``, and define :meth:`forward_tokens`. Buffers are to be changed in place, not replaced.
@@ -35,7 +34,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
         extra_channels: Channel names without a known position, by number in ``extra``.
     """
 
-    def __init__(self, dim: int, preprocessing: EegPreprocessing | None = None, *, extra_channels: Sequence[str] = ()) -> None:
+    def __init__(self, dim: int, preprocessing: Preprocessing | None = None, *, extra_channels: Sequence[str] = ()) -> None:
         super().__init__()
         self.dim = dim
         self.preprocessing = preprocessing or EegPreprocessing()
@@ -47,7 +46,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
         """Features of packed tokens.
 
         Args:
-            values: [ΣN, P] patches of one channel each, all of a window together: channel by channel, then in time.
+            values: [ΣN, P] patches of one channel each, all of a window together: channel by channel, then in time. Of pictures uint8, row by row.
             lengths: Tokens N of each window.
             coords: [ΣN, 4] x, y, z in mm on the head (NaN where unknown) and t in s.
             extra: [ΣN] int64 number in ``extra_channels``, or -1.
@@ -59,7 +58,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
     @property
     def _handle(self) -> C.PythonEncoder:
         # Made anew for everybody who asks: kept here, the two would hold each other for ever.
-        return C.PythonEncoder(self, self.dim, self.preprocessing.patch_samples)
+        return C.PythonEncoder(self, self.dim)
 
     def _build(self) -> C.PythonEncoder:
         return copy.deepcopy(self)._handle
@@ -82,7 +81,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights and preprocessing to a safetensors file. The class is yours to keep."""
-        metadata = {"format": _FORMAT, "encoder": json.dumps(self.config), "preprocessing": json.dumps(asdict(self.preprocessing))}
+        metadata = {"format": _FORMAT, "encoder": json.dumps(self.config), "preprocessing": json.dumps(described(self.preprocessing))}
         io.save_safetensors(self.state_dict(), path, metadata)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
@@ -92,7 +91,7 @@ class PythonEncoder(torch.nn.Module, EegEncoder):
             FormatError: It is of another class or preprocessing, or the weights do not fit.
         """
         metadata = io.load_metadata(path, _FORMAT)
-        for key, mine in (("encoder", self.config), ("preprocessing", asdict(self.preprocessing))):
+        for key, mine in (("encoder", self.config), ("preprocessing", described(self.preprocessing))):
             if metadata.get(key) != json.dumps(mine):
                 raise FormatError(f"{os.fspath(path)}: expected {key} {json.dumps(mine)}, found {metadata.get(key)}")
         try:
@@ -115,19 +114,23 @@ class PythonObjective(torch.nn.Module, ABC):
     Args:
         encoder: Of ours or a :class:`PythonEncoder`; what the run is for. Shared, not copied.
         mask: What the loader's threads hide of a window: "none", "random", "bernoulli", "time", "channel", "space", "multiblock", "multiblock_exact".
-        ratio: Of the tokens hidden.
+        ratio: Of the tokens hidden; by default half of a window's, three quarters of a picture's.
         block: Steps or channels hidden together.
         radius: mm ("space").
         complementary: Each window twice, the second time with the other tokens hidden.
+        augmentation: Of pictures.
+        recipe: How samples are cut and masked, instead of all these: ``encoder.preprocessing.recipe(views=[…])``.
     """
 
     def __init__(
-        self, encoder: EegEncoder, *, mask: str = "none", ratio: float = 0.5, block: int = 2, radius: float = 30.0, complementary: bool = False
-    ) -> None:
+        self, encoder: CohortEncoder, *, mask: str = "none", ratio: float | None = None, block: int = 2, radius: float = 30.0, complementary: bool = False,
+        augmentation: Augmentation | None = None, recipe: C.Recipe | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = encoder
-        self._mask = (encoder.preprocessing.patch_samples, mask, ratio, block, radius, complementary)
-        C.PatchRecipe(*self._mask)  # refuses what is out of range here, and not when training starts
+        self._recipe = recipe or encoder.preprocessing.recipe(
+            mask=mask, ratio=ratio, block=block, radius=radius, complementary=complementary, augmentation=augmentation
+        )
 
     @abstractmethod
     def loss(self, batch: C.Batch, step: C.Step) -> torch.Tensor | C.Loss:
@@ -140,4 +143,4 @@ class PythonObjective(torch.nn.Module, ABC):
 
     @property
     def _handle(self) -> C.PythonObjective:
-        return C.PythonObjective(self, self.encoder._handle, C.PatchRecipe(*self._mask))
+        return C.PythonObjective(self, self.encoder._handle, self._recipe)

@@ -12,18 +12,19 @@ from scipy import stats
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sslmed.cohort import Cohort
-from sslmed.nn import EegEncoder
+from sslmed.nn import CohortEncoder
 from sslmed.shift.distance import coral_distance, distance_from, frechet_distance, mmd
 from sslmed.shift.identity import identity_variance
 from sslmed.shift.labels import label_shift
 from sslmed.shift.matching import Match, balance, match
 from sslmed.transfer import evaluate, features, transfer
+from sslmed.transfer.rows import baselines_of
 
 __all__ = ["Match", "ShiftReport", "balance", "distance_from", "identity_variance", "label_shift", "match", "report"]
 
 Array = np.ndarray[Any, Any]
 
-_BASELINES = ("dummy", "band power", "random encoder")
+_LEFT_OUT = ("handcrafted", "riemann", "shuffled labels")
 
 
 @dataclass
@@ -58,7 +59,7 @@ class ShiftReport:
 def report(
     public: Cohort,
     clinic: Cohort,
-    encoder: EegEncoder | None = None,
+    encoder: CohortEncoder | None = None,
     by: Sequence[str] = ("age", "sex", "site"),
     *,
     target: str | None = None,
@@ -71,7 +72,7 @@ def report(
     Numeric columns get the difference in means with Welch's test, the standardised difference (Cohen's d) and the
     Kolmogorov-Smirnov distance; others the total variation distance with a chi-squared test. With an encoder, a linear
     classifier tells the cohorts apart from its features (AUC, subject-level folds; .5 is no visible shift), beside the same
-    on band power and on the two halves of a random split, which must be near .5. The subjects' mean features have distances
+    on band power (of slides on colour) and on the two halves of a random split, which must be near .5. The subjects' mean features have distances
     (squared MMD, CORAL, Fréchet; standardised features) with a test by exchanging subjects between the cohorts. With ``target``, the score of a probe
     trained on ``public`` and tested on ``clinic`` stands beside its score within ``public``.
 
@@ -101,16 +102,15 @@ def report(
         embedding = _components(x, public, clinic, names)
         lines += _domain("domain classifier: features", x, public, clinic, seed, bootstrap)
         lines += _feature_shift(x, public, clinic, seed, bootstrap)
-    shared = features.common_channels(public, clinic)
-    if shared:
-        x = np.concatenate([features.band_power(c, shared) for c in (public, clinic)])
-        lines += _domain("domain classifier: band power", x, public, clinic, seed, bootstrap)
+    if simple := features.simple(public, clinic):
+        lines += _domain(f"domain classifier: {simple[0]}", np.concatenate(simple[1]), public, clinic, seed, bootstrap)
     if target is not None:
+        baselines = [name for name in baselines_of(public) if name not in _LEFT_OUT]
         for row, kwargs in (
             (f"{target}: within {names[0]}", {}),
             (f"{target}: {names[0]} → {names[1]}", {"test": clinic}),
         ):
-            result = transfer(encoder, public, target, baselines=_BASELINES, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
+            result = transfer(encoder, public, target, baselines=baselines, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
             for _, line in result.table.iterrows():
                 lines.append({str(k): v for k, v in line.items()} | {"row": f"{row}: {line['row']}"})
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "p"])

@@ -11,7 +11,7 @@ from sklearn.covariance import LedoitWolf
 
 from sslmed.adaptation import feature_pair
 from sslmed.cohort import Cohort
-from sslmed.nn import EegEncoder
+from sslmed.nn import CohortEncoder
 from sslmed.transfer import features
 
 __all__ = ["coral_distance", "distance_from", "frechet_distance", "mmd"]
@@ -58,7 +58,7 @@ def frechet_distance(x: Array, y: Array) -> float:
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * middle)
 
 
-def distance_from(reference: Cohort, cohort: Cohort, encoder: EegEncoder | None = None, *, pooling: str = "mean", threads: int = 2) -> pd.Series[Any]:
+def distance_from(reference: Cohort, cohort: Cohort, encoder: CohortEncoder | None = None, *, pooling: str = "mean", threads: int = 2) -> pd.Series[Any]:
     """Mahalanobis distance of each subject's mean features from those of another cohort's subjects, whose covariance is shrunk (Ledoit and Wolf, 2004).
 
     For :meth:`sslmed.TransferResult.subgroups`: ``result.subgroups(shift.distance_from(public, clinic, encoder))`` are scores by distance.
@@ -66,7 +66,7 @@ def distance_from(reference: Cohort, cohort: Cohort, encoder: EegEncoder | None 
     Args:
         reference: The population from which distance is measured: what was learned from.
         cohort: The people.
-        encoder: Whose features; None: band power on the channels that both share.
+        encoder: Whose features; None: band power on the channels that both share, or colour.
         pooling: Of the encoder's features.
         threads: Loader threads.
 
@@ -77,10 +77,10 @@ def distance_from(reference: Cohort, cohort: Cohort, encoder: EegEncoder | None 
         ValueError: Fewer than two subjects in the reference, or without an encoder no channel in common.
     """
     if encoder is None:
-        shared = features.common_channels(reference, cohort)
-        if not shared:
+        simple = features.simple(reference, cohort)
+        if simple is None:
             raise ValueError(f"{reference.name} and {cohort.name} have no channel in common: give an encoder")
-        known, x = (features.band_power(c, shared) for c in (reference, cohort))
+        known, x = simple[1]
     else:
         known, x = (features.encoder_features(encoder, c, pooling=pooling, threads=threads) for c in (reference, cohort))
     there = pd.DataFrame(known).groupby(reference.table["subject"].to_numpy()).mean().to_numpy()

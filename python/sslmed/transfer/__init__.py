@@ -13,11 +13,11 @@ from sslmed import stats
 from sslmed.cohort import Cohort, refuse_overlap
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import is_regression, labelled
-from sslmed.nn import EegEncoder
+from sslmed.nn import CohortEncoder
 from sslmed.transfer import evaluate
-from sslmed.transfer.rows import BASELINES, Task, predict_rows
+from sslmed.transfer.rows import BASELINES, SLIDE_BASELINES, Task, baselines_of, predict_rows
 
-__all__ = ["BASELINES", "TransferResult", "transfer"]
+__all__ = ["BASELINES", "SLIDE_BASELINES", "TransferResult", "transfer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -126,7 +126,7 @@ class TransferResult:
 
 
 def transfer(
-    encoder: EegEncoder | None,
+    encoder: CohortEncoder | None,
     cohort: Cohort,
     target: str,
     protocol: str | FineTuning = "linear",
@@ -144,12 +144,13 @@ def transfer(
     """Scores ``encoder`` on a labelled cohort, with every subject in training or test but never in both.
 
     Beside the ``pretrained encoder``, what it has to beat (:data:`sslmed.transfer.BASELINES`): ``dummy`` knows the labels' frequencies alone; ``band
-    power`` + the linear probe and ``handcrafted`` + random forest are the classical pipelines, ``riemann`` the tangent space of channel covariances;
+    power`` + the linear probe and ``handcrafted`` + random forest are the classical pipelines, ``riemann`` the tangent space of channel covariances
+    (of slides, :data:`SLIDE_BASELINES`, ``colour`` + the linear probe);
     ``random encoder`` is the same architecture and protocol, untrained; ``shuffled labels`` is the pretrained encoder taught nonsense: chance.
 
     Args:
         encoder: Pretrained; None for the baselines that need none.
-        cohort: Recordings with a column ``target``; those without a value are left out.
+        cohort: Recordings or slides with a column ``target``; those without a value are left out.
         target: A column of the cohort's table: a numeric one is regressed, unless it is made of at most
             ten whole numbers that repeat; anything else is classified.
         protocol: On frozen features: "linear" (logistic or ridge regression, its strength chosen inside the training subjects) or "knn". Networks
@@ -203,9 +204,9 @@ def transfer(
                 raise ValueError(f"{test.name}: {target!r} has values that {cohort.name} has not: {', '.join(unseen)}")
     plan = [] if test is not None else list(cohort.folds(folds, stratify=None if regression else target, seed=seed))
     task = Task(cohort, y, target, regression, classes, plan, test, seed=seed, threads=threads)
-    chosen = BASELINES if baselines is True else tuple(baselines or ())
+    chosen = baselines_of(cohort) if baselines is True else tuple(baselines or ())
     if baselines is False and encoder is None:
-        chosen = BASELINES
+        chosen = baselines_of(cohort)
     rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
 
     people = (cohort if test is None else test).table

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sslmed.cohort import Cohort
 from sslmed.labels import is_regression, labelled
-from sslmed.nn import EegEncoder
+from sslmed.nn import CohortEncoder
 from sslmed.transfer import evaluate, features, transfer
 
 __all__ = ["few_shot", "transfer_matrix"]
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def few_shot(
-    encoder: EegEncoder,
+    encoder: CohortEncoder,
     cohort: Cohort,
     target: str,
     shots: Sequence[int] = (1, 2, 4, 8),
@@ -36,7 +36,7 @@ def few_shot(
     every number of shots.
 
     Args:
-        encoder: Pretrained; its features stand beside those of a random encoder and band power.
+        encoder: Pretrained; its features stand beside those of a random encoder and band power (of slides: colour).
         cohort: Recordings with a column ``target`` of classes, one class a subject.
         target: The column.
         shots: Subjects of each class to learn from.
@@ -64,8 +64,8 @@ def few_shot(
     smallest = people["class"].value_counts().min()
     if not shots or min(shots) < 1 or max(shots) >= smallest:
         raise ValueError(f"shots must be within 1 and {smallest - 1}: the rarest class has {smallest} subjects, and some are to be tested; got {list(shots)}")
-    shared = features.common_channels(cohort)
-    rows = {"band power": features.band_power(cohort, shared)} if shared else {}
+    simple = features.simple(cohort)
+    rows = {simple[0]: simple[1][0]} if simple else {}
     for name, model in (("random encoder", encoder.randomised()), ("pretrained encoder", encoder)):
         rows[name] = features.encoder_features(model, cohort, pooling=pooling, threads=threads)
     lines = []
@@ -84,7 +84,7 @@ def few_shot(
     return out.reset_index()
 
 
-def transfer_matrix(encoder: EegEncoder | None, cohorts: Sequence[Cohort], target: str, protocol: str = "linear", **options: Any) -> pd.DataFrame:
+def transfer_matrix(encoder: CohortEncoder | None, cohorts: Sequence[Cohort], target: str, protocol: str = "linear", **options: Any) -> pd.DataFrame:
     """Every cohort as the one that is learned from and as the one that is tested.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a probe sees of a recording: an encoder's features, or band power, the classical baseline."""
+"""What a probe sees of a recording or slide: an encoder's features, or the classical baselines: band power, colour."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from scipy.signal import welch
 
+from sslmed._core import C
 from sslmed.cohort import Cohort
-from sslmed.data import EegPreprocessing, recording_means
-from sslmed.nn import EegEncoder
+from sslmed.data import recording_means
+from sslmed.io import open_slide
+from sslmed.nn import CohortEncoder
+from sslmed.preprocessing import EegPreprocessing
+from sslmed.slides import tissue_of
 from sslmed.transforms import standard_name
 
-__all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "common_channels", "covariances", "encoder_features", "handcrafted"]
+__all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "colour", "common_channels", "covariances", "encoder_features", "handcrafted", "simple"]
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +27,7 @@ BANDS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta":
 _SFREQ = 100.0  # holds all bands
 
 
-def encoder_features(encoder: EegEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
+def encoder_features(encoder: CohortEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
     """[recordings, D]: the mean of a recording's window features."""
     values, recording = encoder.encode(cohort, pooling=pooling, threads=threads)
     return recording_means(values, recording, len(cohort))
@@ -55,6 +59,7 @@ def classical(cohort: Cohort, names: Collection[str], channels: list[str] | None
     if not channels:
         raise ValueError(f"{cohort.name}: {', '.join(names)} needs channels that all recordings share, and there are none")
     source = cohort.source(EegPreprocessing(sfreq=_SFREQ, window=4.0, patch=1.0, low=0.5, high=48.0, scale="none", clip=0.0))
+    assert isinstance(source, C.EegSource)
     recording = source.recording_of.tolist()
     present_in = [[c for c in map(standard_name, found) if c is not None] for found, _ in cohort.channels()]
     sums: dict[str, list[Any]] = {name: [0.0] * len(cohort) for name in names}
@@ -95,6 +100,36 @@ def covariances(cohort: Cohort, channels: list[str] | None = None) -> Array:
     :func:`classical`.
     """
     return classical(cohort, ["riemann"], channels)["riemann"]
+
+
+def colour(cohort: Cohort) -> Array:
+    """[slides, 6]: mean and standard deviation over the tissue of the optical density of R, G and B, at the scale of the index's cells over four.
+
+    Raises:
+        ValueError: A slide has no tissue.
+    """
+    rows = []
+    for _, row in cohort.table.iterrows():
+        mask = tissue_of(row).mask
+        if not mask.any():
+            raise ValueError(f"{row['path']}: no tissue in the index; leave it out of the cohort")
+        height, width = 4 * mask.shape[0], 4 * mask.shape[1]
+        picture = open_slide(row["path"], mpp=(row["mpp_x"], row["mpp_y"])).thumbnail((width, height))
+        fine = np.kron(mask.numpy(), np.ones((4, 4), bool))[: picture.shape[0], : picture.shape[1]]
+        density = -np.log((picture.numpy()[fine] + 1.0) / 256)
+        rows.append(np.concatenate([density.mean(0), density.std(0)]))
+    return np.stack(rows)
+
+
+def simple(*cohorts: Cohort) -> tuple[str, list[Array]] | None:
+    """Name and features by cohort of the plainest classical baseline of their modality: band power of the channels that all share, or colour.
+
+    None where recordings share no channel.
+    """
+    if all(cohort.modality == "slides" for cohort in cohorts):
+        return "colour", [colour(cohort) for cohort in cohorts]
+    shared = common_channels(*cohorts)
+    return ("band power", [band_power(cohort, shared) for cohort in cohorts]) if shared else None
 
 
 def _log_bands(frequency: Array, power: Array) -> Array:

@@ -10,15 +10,23 @@ import numpy as np
 
 from sslmed.cohort import Cohort
 from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
-from sslmed.nn import EegEncoder
+from sslmed.nn import CohortEncoder
 from sslmed.transfer import evaluate, features
 
-__all__ = ["BASELINES", "Task", "predict_rows"]
+__all__ = ["BASELINES", "SLIDE_BASELINES", "Task", "baselines_of", "predict_rows"]
 
 Array = np.ndarray[Any, Any]
 
 BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
-"""What an encoder is scored beside."""
+"""What an encoder of EEG is scored beside."""
+
+SLIDE_BASELINES = ("dummy", "colour", "random encoder", "shuffled labels")
+"""What an encoder of slides is scored beside."""
+
+
+def baselines_of(cohort: Cohort) -> tuple[str, ...]:
+    """Those of the cohort's modality."""
+    return SLIDE_BASELINES if cohort.modality == "slides" else BASELINES
 
 
 @dataclass(frozen=True)
@@ -56,15 +64,16 @@ class Task:
 
 
 def predict_rows(
-    task: Task, encoder: EegEncoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: str, bias_correction: bool
+    task: Task, encoder: CohortEncoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: str, bias_correction: bool
 ) -> dict[str, Array]:
     """Predictions by row, the pretrained encoder's last: probabilities [scored recordings, classes], or regressed values [scored recordings].
 
     Raises:
         ValueError: An unknown baseline, or a recording that cannot be scored.
     """
-    if unknown := [name for name in baselines if name not in BASELINES]:
-        raise ValueError(f"unknown baseline {', '.join(unknown)}; there are {', '.join(BASELINES)}")
+    known = baselines_of(task.cohort)
+    if unknown := [name for name in baselines if name not in known]:
+        raise ValueError(f"unknown baseline {', '.join(unknown)}; of {task.cohort.modality} there are {', '.join(known)}")
     rows: dict[str, Array] = {}
     # Pipelines that are no networks go with the linear probe where a network is trained.
     classical = "linear" if isinstance(protocol, FineTuning) or protocol in PROTOCOLS else protocol
@@ -88,6 +97,8 @@ def predict_rows(
             corrected = bias_correction and name == "band power"
             adapt = "none" if name == "handcrafted" else adaptation  # a forest has no use for another scale or covariance
             score(name, probes[name], here[name], None if there is None else there[name], adapt=adapt, corrected=corrected)
+    if "colour" in baselines:
+        score("colour", classical, *both(features.colour), adapt=adaptation, corrected=bias_correction)
     if encoder is None:
         return rows
     if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
@@ -120,7 +131,7 @@ def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None
     return evaluate.fit_predict(x, y, task.groups, x_test, task.classes, protocol, task.regression, adaptation=adaptation, seed=task.seed)
 
 
-def _trained(task: Task, encoder: EegEncoder, options: FineTuning, *, shuffled: bool = False) -> Array:
+def _trained(task: Task, encoder: CohortEncoder, options: FineTuning, *, shuffled: bool = False) -> Array:
     """A network trained anew for every fold."""
     everybody = np.arange(len(task.cohort))
     plan = task.plan if task.test is None else [(everybody, np.arange(len(task.test)))]

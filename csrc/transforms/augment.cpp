@@ -1,0 +1,145 @@
+#include "transforms/augment.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "transforms/bicubic.h"
+#include "transforms/colour.h"
+#include "transforms/stain.h"
+
+namespace sslmed::transforms {
+namespace {
+
+constexpr int kCropTries = 10;
+
+double between(Philox& random, double low, double high) { return low + (high - low) * random.uniform(); }
+
+std::int64_t place(Philox& random, std::int64_t room) { return random.below(static_cast<std::uint32_t>(room + 1)); }
+
+// torchvision's: area and aspect are drawn until the box fits, and else the largest box in the middle with an aspect in range is taken.
+Box resized_crop(std::int64_t width, std::int64_t height, const Augmentation& how, Philox& random) {
+  const auto w = static_cast<double>(width), h = static_cast<double>(height);
+  for (int attempt = 0; attempt < kCropTries; ++attempt) {
+    const double area = w * h * between(random, how.area_low, how.area_high);
+    const double aspect = std::exp(between(random, std::log(how.aspect_low), std::log(how.aspect_high)));
+    const auto columns = std::llround(std::sqrt(area * aspect)), rows = std::llround(std::sqrt(area / aspect));
+    if (columns < 1 || rows < 1 || columns > width || rows > height) continue;
+    const auto top = place(random, height - rows), left = place(random, width - columns);
+    return {static_cast<double>(left), static_cast<double>(top), static_cast<double>(columns), static_cast<double>(rows)};
+  }
+  double columns = w, rows = h;
+  if (w / h < how.aspect_low) rows = std::round(w / how.aspect_low);
+  if (w / h > how.aspect_high) columns = std::round(h * how.aspect_high);
+  return {std::floor((w - columns) / 2), std::floor((h - rows) / 2), columns, rows};
+}
+
+Box crop(std::int64_t width, std::int64_t height, const Augmentation& how, std::int64_t size, Philox& random) {
+  if (how.area_low < 1 || how.area_high < 1) return resized_crop(width, height, how, random);
+  if (width < size || height < size)
+    throw ValueError("a picture of " + std::to_string(width) + " x " + std::to_string(height) + " has no part of " + std::to_string(size) + " x " +
+                     std::to_string(size) + "; ask for resized crops, or for larger pictures");
+  const auto left = place(random, width - size), top = place(random, height - size);
+  const auto side = static_cast<double>(size);
+  return {static_cast<double>(left), static_cast<double>(top), side, side};
+}
+
+void cut(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Box& box, std::int64_t size, std::uint8_t* into) {
+  const auto side = static_cast<double>(size);
+  if (box.width != side || box.height != side) {
+    resize_bicubic(source, width, height, 3, box, size, size, into);
+    return;
+  }
+  const auto left = static_cast<std::int64_t>(box.x), top = static_cast<std::int64_t>(box.y);
+  for (std::int64_t y = 0; y < size; ++y) std::copy_n(source + 3 * ((top + y) * width + left), 3 * size, into + 3 * y * size);
+}
+
+// What the result's pixels are multiplied by after a flip or a turn that itself maps by `step`.
+Affine after(const Affine& m, const Affine& step) {
+  return {m[0] * step[0] + m[1] * step[3], m[0] * step[1] + m[1] * step[4], m[0] * step[2] + m[1] * step[5] + m[2],
+          m[3] * step[0] + m[4] * step[3], m[3] * step[1] + m[4] * step[4], m[3] * step[2] + m[4] * step[5] + m[5]};
+}
+
+void move(std::int64_t size, const Augmentation& how, Philox& random, std::uint8_t* rgb, Affine& place) {
+  const auto side = static_cast<double>(size);
+  if (how.flips) {
+    if (random.below(2) == 1) {
+      flip_horizontally(rgb, size, size);
+      place = after(place, {-1, 0, side, 0, 1, 0});
+    }
+    if (random.below(2) == 1) {
+      flip_vertically(rgb, size, size);
+      place = after(place, {1, 0, 0, 0, -1, side});
+    }
+  }
+  if (!how.turns) return;
+  const auto turns = static_cast<int>(random.below(4));
+  if (turns == 0) return;
+  thread_local std::vector<std::uint8_t> before;
+  before.assign(rgb, rgb + 3 * size * size);
+  rotate_quarters(before.data(), size, size, turns, rgb);
+  // A quarter counter-clockwise: what was on the right is on top.
+  for (int i = 0; i < turns; ++i) place = after(place, {0, -1, side, 1, 0, 0});
+}
+
+void jitter(std::int64_t pixels, const Augmentation& how, Philox& random, std::uint8_t* rgb) {
+  std::array<int, 4> order{0, 1, 2, 3};
+  for (std::uint32_t i = 3; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+  const auto factor = [&](double spread) { return between(random, std::max(0.0, 1 - spread), 1 + spread); };
+  for (const int which : order) {
+    if (which == 0 && how.brightness > 0) adjust_brightness(rgb, pixels, factor(how.brightness));
+    if (which == 1 && how.contrast > 0) adjust_contrast(rgb, pixels, factor(how.contrast));
+    if (which == 2 && how.saturation > 0) adjust_saturation(rgb, pixels, factor(how.saturation));
+    if (which == 3 && how.hue > 0) adjust_hue(rgb, pixels, between(random, -how.hue, how.hue));
+  }
+}
+
+void recolour(std::int64_t size, const Augmentation& how, Philox& random, std::uint8_t* rgb) {
+  const std::int64_t pixels = size * size;
+  if (how.hed > 0) {
+    std::array<double, 3> scale{}, shift{};
+    for (auto& value : scale) value = between(random, 1 - how.hed, 1 + how.hed);
+    for (auto& value : shift) value = between(random, -how.hed, how.hed);
+    hed_jitter(rgb, pixels, scale, shift);
+  }
+  if (how.brightness > 0 || how.contrast > 0 || how.saturation > 0 || how.hue > 0)
+    if (random.uniform() < how.jitter) jitter(pixels, how, random, rgb);
+  if (how.grey > 0 && random.uniform() < how.grey) to_grey(rgb, pixels);
+  if (how.blur > 0 && random.uniform() < how.blur)
+    gaussian_blur(rgb, size, size, static_cast<int>(size / 10) | 1, between(random, how.blur_low, how.blur_high));  // SimCLR: a tenth of the side
+  if (how.solarise > 0 && random.uniform() < how.solarise) transforms::solarise(rgb, pixels, 128);
+}
+
+}  // namespace
+
+void check(const Augmentation& how) {
+  const auto within = [](double low, double value, double high, const char* name) {
+    if (!(value >= low && value <= high))
+      throw ValueError(std::string(name) + " must be within [" + std::to_string(low) + ", " + std::to_string(high) + "], got " + std::to_string(value));
+  };
+  if (!(how.area_low > 0 && how.area_low <= how.area_high && how.area_high <= 1)) throw ValueError("a crop's area must be 0 < low <= high <= 1");
+  if (!(how.aspect_low > 0 && how.aspect_low <= how.aspect_high && std::isfinite(how.aspect_high))) throw ValueError("a crop's aspect must be 0 < low <= high");
+  if (!(how.blur_low > 0 && how.blur_low <= how.blur_high && std::isfinite(how.blur_high))) throw ValueError("a blur's sigma must be 0 < low <= high");
+  within(0, how.hed, 1, "hed");
+  within(0, how.hue, 0.5, "hue");
+  for (const auto& [value, name] : {std::pair{how.brightness, "brightness"}, {how.contrast, "contrast"}, {how.saturation, "saturation"}})
+    within(0, value, 10, name);
+  for (const auto& [value, name] : {std::pair{how.jitter, "jitter"}, {how.grey, "grey"}, {how.blur, "blur"}, {how.solarise, "solarise"}})
+    within(0, value, 1, name);
+}
+
+Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, std::int64_t size, Philox& random,
+               std::uint8_t* into) {
+  const Box box = crop(width, height, how, size, random);
+  cut(source, width, height, box, size, into);
+  const auto side = static_cast<double>(size);
+  Affine place{box.width / side, 0, box.x, 0, box.height / side, box.y};
+  move(size, how, random, into, place);
+  recolour(size, how, random, into);
+  return place;
+}
+
+}  // namespace sslmed::transforms
