@@ -11,7 +11,7 @@ BUILD := build/py
 # Real recordings, for the tests that compare with other readers on them; those skip visibly without.
 export SSLMED_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: demo test setup setup-test build build-test lint pytest ctest stubs format bench soak fuzz build-asan sanitize tsan gpu clean
+.PHONY: demo test setup setup-test build build-test lint pytest ctest stubs format bench soak fuzz build-asan sanitize sanitize-cpp sanitize-1 sanitize-2 tsan gpu clean
 
 demo: build
 	rm -rf demo
@@ -84,17 +84,23 @@ soak: build-test sanitize tsan fuzz
 fuzz: setup-test
 	tools/fuzz.sh 1800
 
-# All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer.
-SANITIZED := edf edf_real safetensors slide read_image image tissue stain slides data index masking losses nn transforms cohort faults training python
+# All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer. With -j the parts
+# run side by side.
+SANITIZED_1 := slides slide_index augment images training python index faults transforms safetensors
+SANITIZED_2 := edf edf_real slide read_image image tissue stain data masking losses nn cohort
+SANITIZER := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build-asan: setup-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
 	cmake --build build/asan
 
-sanitize: build-test build-asan
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan --output-on-failure -j 2
-	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 OMP_NUM_THREADS=1 \
-	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(SANITIZED:%=tests/python/test_%.py) \
+sanitize: sanitize-cpp sanitize-1 sanitize-2
+
+sanitize-cpp: build-asan
+	$(SANITIZER) ctest --test-dir build/asan --output-on-failure -j 2
+
+sanitize-1 sanitize-2: sanitize-%: build-test build-asan
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" $(SANITIZER) OMP_NUM_THREADS=1 \
+	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(SANITIZED_$*:%=tests/python/test_%.py) \
 	-k 'not kill and not sigterm and not full_disk and not interpreter_is_free'
 
 tsan: setup-test

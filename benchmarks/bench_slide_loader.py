@@ -1,8 +1,8 @@
 """Pictures of slides for training: our loader, and what people build from openslide-python, PyTorch's DataLoader, torchvision and albumentations.
 
 Places are drawn over the tissue, and both sides use as many threads (processes) as there are cores. The slide is on disk twenty times under other
-names, so that there is more than one to open. Needs SSLMED_DATA, openslide-python, torchvision and psutil, and compares with albumentations where it
-is installed.
+names, so that there is more than one to open. Needs SSLMED_DATA, openslide-python, torchvision and psutil, and compares with albumentations and
+wsistream (0.1.6, installed with --no-deps beside scikit-image and opencv-python-headless) where they are installed.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ try:
     import cv2
 except ImportError:
     albumentations = None
+
+try:
+    import wsistream.torch
+    from wsistream.backends import OpenSlideBackend
+    from wsistream.sampling import RandomSampler
+    from wsistream.tissue import OtsuTissueDetector
+except ImportError:
+    wsistream = None
 
 COPIES, BATCH, WORKERS = 20, 64, 2
 SIMCLR = sm.Augmentation(area=(0.2, 1.0), turns=False, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, jitter=0.8, grey=0.2, blur=0.5)
@@ -94,6 +102,15 @@ class Slides(Dataset[Any]):
         return [torch.from_numpy(np.array(picture))] if not self.views else [view(picture) for view in self.views]
 
 
+def streamed(paths: list[str], size: int, mpp: float) -> Iterator[Any]:
+    """wsistream as its documentation shows it, with all slides open and pictures left as bytes where it allows that."""
+    dataset = wsistream.torch.WsiStreamDataset(
+        slide_paths=paths, backend=OpenSlideBackend(), tissue_detector=OtsuTissueDetector(), pool_size=COPIES // WORKERS, patches_per_slide=1_000_000,
+        cycle=True, sampler=RandomSampler(patch_size=size, num_patches=-1, target_mpp=mpp),
+    )  # fmt: skip
+    return iter(DataLoader(dataset, BATCH, num_workers=WORKERS, drop_last=True, multiprocessing_context="fork"))
+
+
 def used() -> float:
     """MB of this process and its children, pages that they share counted once."""
     process = psutil.Process()
@@ -129,7 +146,7 @@ def main() -> None:
     mpp = float(cohort.table["mpp_x"][0])
     before = used()
 
-    def compare(name: str, size: int, views: list[sm.View] | None, peers: dict[str, list[Callable[[Any], Any]]], samples: int) -> dict[str, Any]:
+    def compare(name: str, size: int, views: list[sm.View] | None, peers: dict[str, list[Callable[[Any], Any]] | None], samples: int) -> dict[str, Any]:
         preprocessing = sm.SlidePreprocessing(mpp=mpp, size=views[0].size if views else size, region=size, patch=16)
         source = cohort.source(preprocessing, jitter=True)
         places = []
@@ -145,11 +162,15 @@ def main() -> None:
             while (batch := loader.next()) is not None:
                 yield batch
 
-        def peer(made: list[Callable[[Any], Any]]) -> Iterator[Any]:
+        def peer(made: list[Callable[[Any], Any]] | None) -> Iterator[Any]:
+            if made is None:
+                return streamed(list(cohort.table["path"]), size, mpp)
             return iter(DataLoader(Slides(cohort, places, size, made), BATCH, num_workers=WORKERS, drop_last=True, multiprocessing_context="fork"))
 
-        if albumentations is None and peers.pop("albumentations", None):
-            print("SKIPPED: albumentations is not installed")
+        for module, key in ((albumentations, "albumentations"), (wsistream, "wsistream")):
+            if module is None and key in peers:
+                peers.pop(key)
+                print(f"SKIPPED: {key} is not installed")
         rates: dict[str, list[float]] = {"sslmed": []} | {key: [] for key in peers}
         memory: dict[str, list[float]] = {key: [] for key in rates}
         for _ in range(3):
@@ -163,7 +184,7 @@ def main() -> None:
         ratios = {f"{name}: {key}": statistics.median(rates["sslmed"]) / statistics.median(r) for key, r in rates.items() if key != "sslmed"}
         return {"results": out, "ratios": ratios}
 
-    plain = compare("random 256-pixel tiles, against openslide-python in a DataLoader", 256, None, {"openslide-python": []}, 4096)
+    plain = compare("random 256-pixel tiles, against a DataLoader with", 256, None, {"openslide-python": [], "wsistream": None}, 4096)
     simclr = [sm.View("view", 2, 224, SIMCLR)]
     two = compare(
         "SimCLR's two views", 256, simclr,

@@ -3,6 +3,7 @@
 Children that tests start use the installed build; what is tested in this process runs instrumented.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -13,8 +14,8 @@ package.mkdir(parents=True, exist_ok=True)
 for path in [*(root / "python/sslmed").iterdir(), *Path(sys.argv[1]).resolve().glob("_C.*.so")]:
     if path.suffix in (".py", ".so", ".typed") or (path.is_dir() and path.name != "__pycache__"):
         link = package / path.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(path)
+        with contextlib.suppress(FileExistsError):  # several of these may start at once
+            link.symlink_to(path)
 # The editable install answers for the package before the path is looked at.
 sys.meta_path = [finder for finder in sys.meta_path if type(finder).__name__ != "ScikitBuildRedirectingFinder"]
 sys.path.insert(0, str(site))

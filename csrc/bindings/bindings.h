@@ -28,7 +28,7 @@ void bind_methods(py::module_& m);
 void bind_nn(py::module_& m);
 void bind_python(py::module_& m);
 void bind_data(py::module_& m);
-void bind_slide_source(py::module_& m);
+void bind_picture_source(py::module_& m);
 void bind_train(py::module_& m);
 
 data::MaskMode mask_of(const std::string& name);  // ValueError for an unknown one

@@ -3,13 +3,20 @@
 
 #include <ATen/Functions.h>
 
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
 #include "bindings/bindings.h"
 #include "core/error.h"
-#include "data/texts.h"
+#include "data/origins.h"
 
 namespace sslmed::bindings {
 
-using TextColumn = std::pair<at::Tensor, at::Tensor>;  // offsets and bytes
+using TargetColumns = std::map<std::string, std::vector<double>>;  // labels by name
+using TextColumn = std::pair<at::Tensor, at::Tensor>;              // offsets and bytes
 
 // Offsets [n + 1] int64 and bytes [m] uint8, as Arrow has them; the tensors are kept, not copied.
 inline data::Texts texts_of(const TextColumn& column, std::int64_t n) {
@@ -23,10 +30,25 @@ inline data::Texts texts_of(const TextColumn& column, std::int64_t n) {
   return {at, reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()), std::make_shared<std::pair<at::Tensor, at::Tensor>>(offsets, bytes)};
 }
 
+// What Python hands over as (paths, subject of each, subjects by code, site of each, sites by code).
+using OriginColumns = std::tuple<TextColumn, at::Tensor, TextColumn, at::Tensor, std::vector<std::string>>;
+
 template <class Number>
 std::vector<Number> numbers(const at::Tensor& column) {
   const auto plain = column.to(at::kCPU, c10::CppTypeToScalarType<Number>::value).contiguous();
   return {plain.template const_data_ptr<Number>(), plain.template const_data_ptr<Number>() + plain.numel()};
+}
+
+inline data::Origins origins_of(const OriginColumns& columns) {
+  const auto& [paths, subject_codes, subjects, site_codes, sites] = columns;
+  data::Origins origins;
+  origins.paths = texts_of(paths, subject_codes.numel());
+  origins.subject_codes = numbers<std::int32_t>(subject_codes);
+  origins.n_subjects = static_cast<std::int32_t>(subjects.first.numel()) - 1;
+  origins.subjects = texts_of(subjects, origins.n_subjects);
+  origins.site_codes = numbers<std::int32_t>(site_codes);
+  origins.sites = sites;
+  return origins;
 }
 
 }  // namespace sslmed::bindings

@@ -36,8 +36,6 @@ struct Spec {
   std::string subject, site;
 };
 
-using TargetColumns = std::map<std::string, std::vector<double>>;
-
 std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const EegOptions& options, const std::vector<std::string>& extra_channels,
                                        TargetColumns targets) {
   std::shared_ptr<EegSource> source;
@@ -65,18 +63,12 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
   return source;
 }
 
-std::shared_ptr<EegSource> make_indexed_source(const TextColumn& paths, const at::Tensor& subject_codes, const TextColumn& subjects,
-                                               const at::Tensor& site_codes, std::vector<std::string> sites, const at::Tensor& montage_codes,
+std::shared_ptr<EegSource> make_indexed_source(const OriginColumns& origins, const at::Tensor& montage_codes,
                                                const std::vector<std::pair<double, std::vector<std::string>>>& montages, const at::Tensor& samples,
                                                const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
                                                const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets) {
   RecordingIndex index;
-  index.paths = texts_of(paths, samples.numel());
-  index.n_subjects = static_cast<std::int32_t>(subjects.first.numel()) - 1;
-  index.subjects = texts_of(subjects, index.n_subjects);
-  index.subject_codes = numbers<std::int32_t>(subject_codes);
-  index.site_codes = numbers<std::int32_t>(site_codes);
-  index.sites = std::move(sites);
+  index.origins = origins_of(origins);
   index.montage_codes = numbers<std::int32_t>(montage_codes);
   for (const auto& [sfreq, channels] : montages) index.montages.push_back({sfreq, channels});
   index.samples = numbers<std::int64_t>(samples);
@@ -190,9 +182,9 @@ void bind_data(py::module_& m) {
             return std::make_tuple(values, positions);
           },
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0)
-      .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("paths"), py::arg("subject_codes"), py::arg("subjects"), py::arg("site_codes"),
-                  py::arg("sites"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"), py::arg("gappy"), py::arg("options"),
-                  py::arg("extra_channels"), py::arg("targets") = TargetColumns{}, "Of recordings that an index describes; none is opened.");
+      .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("origins"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"),
+                  py::arg("gappy"), py::arg("options"), py::arg("extra_channels"), py::arg("targets") = TargetColumns{},
+                  "Of recordings that an index describes; none is opened.");
 
   py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
       .def(py::init([](const Source& source, const std::string& order, std::int64_t batch_size, bool drop_last, std::uint64_t seed,

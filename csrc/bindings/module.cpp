@@ -37,7 +37,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_masking(m);
   bindings::bind_nn(m);
   bindings::bind_data(m);
-  bindings::bind_slide_source(m);
+  bindings::bind_picture_source(m);
   bindings::bind_methods(m);
   bindings::bind_python(m);
   bindings::bind_train(m);

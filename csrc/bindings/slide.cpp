@@ -42,7 +42,7 @@ at::Tensor read_image(const std::string& path, at::ScalarType dtype) {
   at::Tensor out;
   {
     const py::gil_scoped_release release;
-    image = io::read_image(path, dtype == at::kUInt16, salvaged);
+    image = io::read_image(path, {.deep = dtype == at::kUInt16}, salvaged);
     out = at::empty({image.height, image.width, image.channels}, dtype);
     if (dtype == at::kByte || image.depth == 16) {
       std::memcpy(out.data_ptr(), image.bytes.data(), image.bytes.size());

@@ -57,6 +57,12 @@ void File::read(void* into, std::size_t size, std::uint64_t offset) const {
   }
 }
 
+FileStamp File::stamp() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) throw ReadError(path_, "cannot be looked at", errno);
+  return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   // Unique within and across processes, in the same directory so that rename() stays on one file system.
   static std::atomic<unsigned> serial{0};

@@ -7,6 +7,13 @@
 
 namespace sslmed {
 
+// Which file it is, and which state of it: another stamp may have other bytes.
+struct FileStamp {
+  std::uint64_t device = 0, inode = 0, size = 0;
+  std::int64_t seconds = 0, nanoseconds = 0;  // of its last change
+  bool operator==(const FileStamp&) const = default;
+};
+
 class File {
  public:
   // Opens a regular file for reading. ReadError when that fails.
@@ -21,6 +28,7 @@ class File {
   void read(void* into, std::size_t size, std::uint64_t offset) const;
   std::uint64_t size() const noexcept { return size_; }
   const std::string& path() const noexcept { return path_; }
+  FileStamp stamp() const;
 
  private:
   std::string path_;

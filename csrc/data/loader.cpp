@@ -30,6 +30,7 @@ Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recip
       options_(options),
       queue_(options.first, std::max(options.first, options.end), in_flight(options, *sampler_)),
       pool_(BufferPool::make(in_flight(options, *sampler_))) {
+  if (!recipe_) throw ValueError("no recipe says how samples are cut: an objective around an encoder of dense inputs takes none of a cohort");
   if (options.threads < 1 || options.threads > 1024) throw ValueError("a loader needs 1 to 1,024 threads, got " + std::to_string(options.threads));
   if (options.rank >= options.ranks) throw ValueError("rank " + std::to_string(options.rank) + " of " + std::to_string(options.ranks));
   threads_.start(options.threads, [this](unsigned) { work(); }, [this] { queue_.close(); });

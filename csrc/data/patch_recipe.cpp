@@ -42,7 +42,10 @@ void PatchRecipe::multiblock(PatchView& view, const ElectrodeSpace& space, std::
 }
 
 std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const {
-  const std::int64_t channels = sample.shape.at(0), length = sample.shape.at(1), steps = length / options_.patch;
+  if (sample.shape.size() != 2 || sample.values.size() != static_cast<std::size_t>(sample.shape[0] * sample.shape[1]) ||
+      sample.space.positions.size() != static_cast<std::size_t>(sample.shape[0]))
+    throw ValueError("this recipe takes signals [channels, time]");
+  const std::int64_t channels = sample.shape[0], length = sample.shape[1], steps = length / options_.patch;
   if (steps < 1) throw ValueError("a window of " + std::to_string(length) + " samples holds no patch of " + std::to_string(options_.patch));
   PatchView view;
   view.embedding = options_.patch;

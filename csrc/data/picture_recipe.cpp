@@ -20,9 +20,10 @@ PictureRecipe::PictureRecipe(PictureRecipeOptions options) : options_(std::move(
   if (options_.views.empty()) throw ValueError("a recipe needs a view");
   for (const auto& view : options_.views) {
     check(view.augmentation);
+    check(view.frame, view.augmentation);
     if (view.count < 1) throw ValueError("a recipe makes at least one of each view, got " + std::to_string(view.count));
-    if (view.size < options_.patch || view.size % options_.patch != 0)
-      throw ValueError("a view of " + std::to_string(view.size) + " pixels is not made of patches of " + std::to_string(options_.patch));
+    if (view.frame.size < options_.patch || view.frame.size % options_.patch != 0)
+      throw ValueError("a view of " + std::to_string(view.frame.size) + " pixels is not made of patches of " + std::to_string(options_.patch));
   }
   const auto mask = options_.mask;
   if (mask == MaskMode::kNone) return;
@@ -35,10 +36,10 @@ PictureRecipe::PictureRecipe(PictureRecipeOptions options) : options_(std::move(
 }
 
 PatchView PictureRecipe::view(const Sample& sample, const PictureView& how, Philox& random) const {
-  const std::int64_t size = how.size, p = options_.patch, side = size / p;
+  const std::int64_t size = how.frame.size, p = options_.patch, side = size / p;
   thread_local std::vector<std::uint8_t> picture;
   picture.resize(static_cast<std::size_t>(3 * size * size));
-  const auto place = augment(sample.pixels.data(), sample.shape[1], sample.shape[0], how.augmentation, size, random, picture.data());
+  const auto place = augment(sample.pixels.data(), sample.shape[1], sample.shape[0], how.augmentation, how.frame, random, picture.data());
   PatchView view;
   view.role = how.role;
   view.embedding = kPictures + p;
@@ -67,7 +68,8 @@ PatchView PictureRecipe::view(const Sample& sample, const PictureView& how, Phil
 }
 
 std::vector<PatchView> PictureRecipe::make(Sample sample, const Draw& draw) const {
-  if (sample.shape.size() != 3 || sample.shape[2] != 3 || sample.pixels.empty()) throw ValueError("this recipe takes pictures [height, width, 3]");
+  if (sample.shape.size() != 3 || sample.shape[2] != 3 || sample.pixels.size() != static_cast<std::size_t>(3 * sample.shape[0] * sample.shape[1]))
+    throw ValueError("this recipe takes pictures [height, width, 3]");
   Philox random(draw, Stream::kPicture, /*many=*/true);
   std::vector<PatchView> views;
   for (const auto& how : options_.views)
@@ -76,7 +78,7 @@ std::vector<PatchView> PictureRecipe::make(Sample sample, const Draw& draw) cons
   auto& masked = views.front();
   masking::Mask mask;
   if (is_multiblock(options_.mask)) {
-    const auto side = options_.views[0].size / options_.patch;
+    const auto side = options_.views[0].frame.size / options_.patch;
     const auto placement = options_.mask == MaskMode::kMultiblockExact ? masking::Placement::kExact : masking::Placement::kUnbiased;
     const masking::MultiblockMask blocks(side, side, placement, {draw.seed, draw.epoch, draw.batch});
     mask = blocks.draw(draw);

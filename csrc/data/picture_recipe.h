@@ -11,8 +11,8 @@ namespace sslmed::data {
 
 struct PictureView {
   std::string role = "tokens";
-  std::int64_t count = 1;   // of each sample, all from one decode
-  std::int64_t size = 224;  // pixels of its sides
+  std::int64_t count = 1;  // of each sample, all from one decode
+  transforms::Frame frame;
   transforms::Augmentation augmentation;
 };
 

@@ -52,21 +52,20 @@ class IndexedList : public RecordingList {
  public:
   explicit IndexedList(RecordingIndex index) : index_(std::move(index)), open_(256) {
     const auto n = index_.samples.size();
-    const auto fits = [n](const std::vector<std::int32_t>& codes, std::size_t kinds) {
-      return codes.size() == n && std::all_of(codes.begin(), codes.end(), [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < kinds; });
-    };
-    if (!fits(index_.subject_codes, static_cast<std::size_t>(std::max(index_.n_subjects, 0))) || !fits(index_.site_codes, index_.sites.size()) ||
-        !fits(index_.montage_codes, index_.montages.size()))
-      throw ValueError("an index needs a subject, a site and a montage for each of its " + std::to_string(n) + " recordings");
+    index_.origins.check(n);
+    if (index_.montage_codes.size() != n || std::any_of(index_.montage_codes.begin(), index_.montage_codes.end(), [&](std::int32_t code) {
+          return code < 0 || static_cast<std::size_t>(code) >= index_.montages.size();
+        }))
+      throw ValueError("an index needs a montage for each of its " + std::to_string(n) + " recordings");
     for (std::size_t i = 0; i < n; ++i)
       if (index_.samples[i] < 0)
-        throw ValueError(index_.paths.at(static_cast<std::int64_t>(i)) + ": an index with " + std::to_string(index_.samples[i]) + " samples");
+        throw ValueError(index_.origins.paths.at(static_cast<std::int64_t>(i)) + ": an index with " + std::to_string(index_.samples[i]) + " samples");
     for (const auto& montage : index_.montages)
       if (montage.channels.empty() || !(montage.sfreq > 0)) throw ValueError("an index has a montage without channels or without a sampling rate");
     for (const auto& [i, stretches] : index_.gappy) {
       std::int64_t end = 0;
       for (const auto& stretch : stretches) {
-        if (stretch.first < end || stretch.last <= stretch.first) throw ValueError(index_.paths.at(i) + ": an index whose stretches are not in order");
+        if (stretch.first < end || stretch.last <= stretch.first) throw ValueError(index_.origins.paths.at(i) + ": an index whose stretches are not in order");
         end = stretch.last;
       }
     }
@@ -74,10 +73,12 @@ class IndexedList : public RecordingList {
   std::int64_t size() const override { return static_cast<std::int64_t>(index_.samples.size()); }
   const std::vector<Montage>& montages() const override { return index_.montages; }
   std::int32_t montage(std::int64_t i) const override { return index_.montage_codes[static_cast<std::size_t>(i)]; }
-  std::int32_t subject_code(std::int64_t i) const override { return index_.subject_codes[static_cast<std::size_t>(i)]; }
-  std::string name(std::int64_t i) const override { return index_.paths.at(i); }
-  std::string subject(std::int64_t i) const override { return index_.subjects.at(subject_code(i)); }
-  std::string site(std::int64_t i) const override { return index_.sites[static_cast<std::size_t>(index_.site_codes[static_cast<std::size_t>(i)])]; }
+  std::int32_t subject_code(std::int64_t i) const override { return index_.origins.subject_codes[static_cast<std::size_t>(i)]; }
+  std::string name(std::int64_t i) const override { return index_.origins.paths.at(i); }
+  std::string subject(std::int64_t i) const override { return index_.origins.subjects.at(subject_code(i)); }
+  std::string site(std::int64_t i) const override {
+    return index_.origins.sites[static_cast<std::size_t>(index_.origins.site_codes[static_cast<std::size_t>(i)])];
+  }
   void stretches(std::int64_t i, std::vector<Stretch>& into) const override {
     if (const auto found = index_.gappy.find(i); found != index_.gappy.end()) {
       into = found->second;

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/lru.h"
+#include "data/origins.h"
 #include "data/recording.h"
-#include "data/texts.h"
 
 namespace sslmed::data {
 
@@ -44,11 +44,8 @@ std::shared_ptr<const RecordingList> open_list(std::vector<RecordingEntry> entri
 
 // Columns of an index, one row a recording.
 struct RecordingIndex {
-  Texts paths;
-  std::vector<std::int32_t> subject_codes, site_codes, montage_codes;
-  std::int32_t n_subjects = 0;
-  Texts subjects;  // by code
-  std::vector<std::string> sites;
+  Origins origins;
+  std::vector<std::int32_t> montage_codes;
   std::vector<Montage> montages;
   std::vector<std::int64_t> samples;                   // of recordings without gaps
   std::map<std::int64_t, std::vector<Stretch>> gappy;  // of the others

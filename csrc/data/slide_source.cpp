@@ -9,9 +9,14 @@
 #include "data/slide_region.h"
 
 namespace sslmed::data {
+namespace {
+
+constexpr std::size_t kLayouts = 1 << 15;
+
+}  // namespace
 
 SlideSource::SlideSource(SlideIndex index, const SlideSourceOptions& options, std::map<std::string, std::vector<double>> targets)
-    : index_(std::move(index)), options_(options), targets_(std::move(targets)), open_(options.open) {
+    : index_(std::move(index)), options_(options), targets_(std::move(targets)), open_(options.open), layouts_(kLayouts) {
   if (!(options.mpp > 0 && std::isfinite(options.mpp)) || options.mpp_high < 0 || (options.mpp_high > 0 && !(options.mpp_high >= options.mpp)) ||
       options.size < 1 || options.size > (1 << 14) || !(options.stride == 0 || (options.stride >= options.mpp && std::isfinite(options.stride))) ||
       options.open < 1)
@@ -28,9 +33,9 @@ SlideSource::SlideSource(SlideIndex index, const SlideSourceOptions& options, st
 void SlideSource::check_columns() const {
   const auto n = index_.cells.size();
   const auto fits = [n](const auto&... column) { return ((column.size() == n) && ...); };
-  if (!fits(index_.width, index_.height, index_.mpp_x, index_.mpp_y, index_.cell_x, index_.cell_y, index_.columns, index_.rows, index_.subject_codes,
-            index_.site_codes))
+  if (!fits(index_.width, index_.height, index_.mpp_x, index_.mpp_y, index_.cell_x, index_.cell_y, index_.columns, index_.rows))
     throw ValueError("the columns of an index of slides have different lengths");
+  index_.slides.check(n);
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
       throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(n) + " slides");
@@ -39,11 +44,8 @@ void SlideSource::check_columns() const {
     const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
     const bool sound = index_.width[i] > 0 && index_.height[i] > 0 && positive(index_.mpp_x[i]) && positive(index_.mpp_y[i]) && positive(index_.cell_x[i]) &&
                        positive(index_.cell_y[i]) && index_.columns[i] > 0 && index_.rows[i] > 0 && index_.columns[i] < kMost / index_.rows[i] &&
-                       index_.cells[i] >= 0 && index_.cells[i] <= index_.columns[i] * index_.rows[i] && index_.subject_codes[i] >= 0 &&
-                       index_.subject_codes[i] < index_.n_subjects && index_.site_codes[i] >= 0 &&
-                       index_.site_codes[i] < static_cast<std::int32_t>(index_.sites.size());
-    if (!sound)
-      throw ValueError(index_.paths.at(static_cast<std::int64_t>(i)) + ": an index of slides needs positive sizes, scales and cells, and a subject and a site");
+                       index_.cells[i] >= 0 && index_.cells[i] <= index_.columns[i] * index_.rows[i];
+    if (!sound) throw ValueError(index_.slides.paths.at(static_cast<std::int64_t>(i)) + ": an index of slides needs positive sizes, scales and cells");
   }
 }
 
@@ -54,11 +56,11 @@ const std::vector<TissueRun>& SlideSource::runs(std::int64_t slide) const {
   try {
     read_tissue_runs(index_.tissue.view(slide), index_.columns[i] * index_.rows[i], found);
   } catch (const ValueError& error) {
-    throw FormatError(index_.paths.at(slide), "an index with the cells that have tissue", error.what());
+    throw FormatError(index_.slides.paths.at(slide), "an index with the cells that have tissue", error.what());
   }
   for (const auto& run : found) total += run.last - run.first;
   if (total != index_.cells[i])
-    throw FormatError(index_.paths.at(slide), std::to_string(index_.cells[i]) + " cells with tissue in the index", std::to_string(total));
+    throw FormatError(index_.slides.paths.at(slide), std::to_string(index_.cells[i]) + " cells with tissue in the index", std::to_string(total));
   return found;
 }
 
@@ -146,14 +148,27 @@ SampleInfo SlideSource::describe(std::int64_t index) const {
   constexpr double kMiddle[3] = {0.5, 0.5, 0.5};
   const auto middle = place(slide, index - first_[i], kMiddle);
   const double half = static_cast<double>(options_.size) * options_.mpp / 2;
-  SampleInfo info;
-  info.subject = index_.subjects.at(index_.subject_codes[i]);
-  info.site = index_.sites[static_cast<std::size_t>(index_.site_codes[i])];
-  info.file = index_.paths.at(slide);
-  info.recording = slide;
+  auto info = index_.slides.info(slide);
   info.x = middle.x - half / index_.mpp_x[i];
   info.y = middle.y - half / index_.mpp_y[i];
   return info;
+}
+
+std::shared_ptr<const io::Slide> SlideSource::opened(std::int64_t number) const {
+  const auto i = static_cast<std::size_t>(number);
+  const auto path = index_.slides.paths.at(number);
+  const io::SlideOptions options{std::array<double, 2>{index_.mpp_x[i], index_.mpp_y[i]}, options_.fast, io::shared_tile_cache()};
+  std::shared_ptr<const io::Slide> slide;
+  const auto layout = layouts_.get(number, [&] {
+    slide = std::make_shared<const io::Slide>(path, options);
+    return std::make_shared<const io::SlideLayout>(slide->layout());
+  });
+  if (!slide) slide = std::make_shared<const io::Slide>(path, options, *layout);
+  const auto& full = slide->levels().front();
+  if (full.width != index_.width[i] || full.height != index_.height[i])
+    throw FormatError(path, std::to_string(index_.width[i]) + " x " + std::to_string(index_.height[i]) + " pixels, as the index says",
+                      std::to_string(full.width) + " x " + std::to_string(full.height));
+  return slide;
 }
 
 Sample SlideSource::sample(std::int64_t index, const Draw& draw) const {
@@ -165,16 +180,7 @@ Sample SlideSource::sample(std::int64_t index, const Draw& draw) const {
     for (auto& value : random) value = philox.uniform();
   if (options_.mpp_high > 0) mpp *= std::pow(options_.mpp_high / options_.mpp, philox.uniform());
   const auto middle = place(number, index - first_[i], random);
-  const auto slide = open_.get(number, [&] {
-    const auto path = index_.paths.at(number);
-    auto opened = std::make_shared<const io::Slide>(
-        path, io::SlideOptions{std::array<double, 2>{index_.mpp_x[i], index_.mpp_y[i]}, options_.fast, io::shared_tile_cache()});
-    const auto& full = opened->levels().front();
-    if (full.width != index_.width[i] || full.height != index_.height[i])
-      throw FormatError(path, std::to_string(index_.width[i]) + " x " + std::to_string(index_.height[i]) + " pixels, as the index says",
-                        std::to_string(full.width) + " x " + std::to_string(full.height));
-    return opened;
-  });
+  const auto slide = open_.get(number, [&] { return opened(number); });
   const double half = static_cast<double>(options_.size) * mpp / 2;
   const auto [x, y] =
       whole_corner(*slide, middle.x - half / index_.mpp_x[i], middle.y - half / index_.mpp_y[i], {mpp / index_.mpp_x[i], mpp / index_.mpp_y[i]});

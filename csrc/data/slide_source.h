@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/lru.h"
+#include "data/origins.h"
 #include "data/source.h"
-#include "data/texts.h"
 #include "data/tissue_runs.h"
 #include "io/slide.h"
 
@@ -17,16 +17,13 @@ namespace sslmed::data {
 
 // Columns of an index, one row a slide.
 struct SlideIndex {
-  Texts paths, tissue;                      // tissue: runs (tissue_runs.h)
+  Origins slides;
+  Texts tissue;                             // runs (tissue_runs.h)
   std::vector<std::int64_t> width, height;  // of level 0
   std::vector<double> mpp_x, mpp_y;         // µm per pixel of level 0
   std::vector<double> cell_x, cell_y;       // pixels of level 0 that a cell is wide and high
   std::vector<std::int64_t> columns, rows;  // cells
   std::vector<std::int64_t> cells;          // those with tissue
-  std::vector<std::int32_t> subject_codes, site_codes;
-  Texts subjects;  // by code
-  std::vector<std::string> sites;
-  std::int32_t n_subjects = 0;
 };
 
 struct SlideSourceOptions {
@@ -56,6 +53,7 @@ class SlideSource : public Source {
     double x, y;  // the middle, in pixels of level 0
   };
   void check_columns() const;
+  std::shared_ptr<const io::Slide> opened(std::int64_t slide) const;
   std::int64_t slide_of(std::int64_t index) const;
   const std::vector<TissueRun>& runs(std::int64_t slide) const;
   std::int64_t count(std::int64_t slide) const;
@@ -70,6 +68,7 @@ class SlideSource : public Source {
   std::map<std::string, std::vector<double>> targets_;
   std::vector<std::int64_t> first_;  // samples of each slide, and how many there are in all
   mutable Lru<std::int64_t, io::Slide> open_;
+  mutable Lru<std::int64_t, io::SlideLayout> layouts_;  // of many more: most slides of a large archive are opened anew for each picture
 };
 
 }  // namespace sslmed::data

@@ -1,5 +1,6 @@
 #include "io/image.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
@@ -17,12 +18,12 @@ bool starts_with(const std::vector<std::uint8_t>& bytes, std::string_view start)
 
 }  // namespace
 
-Image read_image(const std::string& path, bool deep, std::vector<std::string>& salvaged) {
+Image read_image(const std::string& path, const ImageOptions& options, std::vector<std::string>& salvaged) {
   const File file(path);
   if (file.size() > kMostBytes) throw FormatError(path, "an image file of at most 2^31 bytes", std::to_string(file.size()));
   std::vector<std::uint8_t> bytes(file.size());
   file.read(bytes.data(), bytes.size(), 0);
-  if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) return decode_png(path, bytes, deep, salvaged);
+  if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) return decode_png(path, bytes, options.deep, salvaged);
   if (!starts_with(bytes, "\xff\xd8\xff"))
     throw FormatError(path, "a PNG or JPEG image",
                       starts_with(bytes, "version https://git-lfs") ? "a pointer of Git LFS: the image was not downloaded (git lfs pull)"
@@ -30,10 +31,14 @@ Image read_image(const std::string& path, bool deep, std::vector<std::string>& s
                                       : quote({reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 16)}));
   const JpegBytes jpeg{bytes.data(), bytes.size()};
   const auto size = jpeg_size(path, jpeg);
-  Image image{size.width, size.height, size.channels, 8, {}};
-  const auto stride = static_cast<std::size_t>(size.width * size.channels);
-  image.bytes.resize(stride * static_cast<std::size_t>(size.height));
-  jpeg_decode(path, jpeg, {0, 0, size.width, size.height}, image.bytes.data(), stride, size, &salvaged);
+  const auto sides = std::minmax(size.width, size.height);
+  const auto least = 2 * options.side, most = options.longer ? sides.second : sides.first;
+  std::int64_t shrink = 1;
+  while (least > 0 && shrink < 8 && most / least >= 2 * shrink) shrink *= 2;
+  Image image{(size.width + shrink - 1) / shrink, (size.height + shrink - 1) / shrink, size.channels, 8, {}};
+  const auto stride = static_cast<std::size_t>(image.width * image.channels);
+  image.bytes.resize(stride * static_cast<std::size_t>(image.height));
+  jpeg_decode(path, jpeg, {0, 0, image.width, image.height}, image.bytes.data(), stride, size, &salvaged, static_cast<unsigned>(shrink));
   return image;
 }
 

@@ -8,8 +8,13 @@
 
 namespace sslmed::io {
 
-// FormatError naming the file where it is neither, damaged or cut. `deep`: 16-bit PNG stay so. `salvaged` takes what was wrong and did
-// not touch the pixels.
-Image read_image(const std::string& path, bool deep, std::vector<std::string>& salvaged);
+struct ImageOptions {
+  bool deep = false;      // 16-bit PNG stay so
+  std::int64_t side = 0;  // what is going to be shrunk to this side may be decoded at 1/2, 1/4 or 1/8, while twice as many pixels are left (JPEG)
+  bool longer = false;    // `side` is the longer one
+};
+
+// FormatError naming the file where it is neither, damaged or cut. `salvaged` takes what was wrong and did not touch the pixels.
+Image read_image(const std::string& path, const ImageOptions& options, std::vector<std::string>& salvaged);
 
 }  // namespace sslmed::io

@@ -83,8 +83,10 @@ class Session {
   ImageSize size() const { return {info_.image_width, info_.image_height, info_.num_components}; }
 
   // `row` holds one row of the image.
-  bool decode(const Rectangle& part, std::uint8_t* into, std::size_t stride, std::uint8_t* row) {
+  bool decode(const Rectangle& part, std::uint8_t* into, std::size_t stride, std::uint8_t* row, unsigned shrink) {
     if (setjmp(errors_.jump) != 0) return false;
+    info_.scale_num = 1;
+    info_.scale_denom = shrink;
     jpeg_start_decompress(&info_);
     const auto width = static_cast<std::int64_t>(info_.output_width), height = static_cast<std::int64_t>(info_.output_height);
     const auto channels = static_cast<std::size_t>(info_.output_components);
@@ -165,7 +167,7 @@ ImageSize jpeg_size(const std::string& name, const JpegBytes& jpeg) {
 }
 
 void jpeg_decode(const std::string& name, const JpegBytes& jpeg, const Rectangle& part, std::uint8_t* into, std::size_t stride,
-                 const std::optional<ImageSize>& expected, std::vector<std::string>* salvaged) {
+                 const std::optional<ImageSize>& expected, std::vector<std::string>* salvaged, unsigned shrink) {
   auto& decoder = session();
   decoder.lenient(salvaged != nullptr);
   open(name, jpeg, decoder);
@@ -175,13 +177,17 @@ void jpeg_decode(const std::string& name, const JpegBytes& jpeg, const Rectangle
     const auto text = [](const ImageSize& s) { return std::to_string(s.width) + " x " + std::to_string(s.height) + " x " + std::to_string(s.channels); };
     throw FormatError(name, "a JPEG image of " + text(*expected), text(size));
   }
-  if (part.x < 0 || part.y < 0 || part.width < 1 || part.height < 1 || part.x + part.width > size.width || part.y + part.height > size.height) {
+  const auto shrunk = [shrink](std::int64_t side) { return (side + shrink - 1) / shrink; };
+  const bool inside = part.x >= 0 && part.y >= 0 && part.width >= 1 && part.height >= 1 && part.x + part.width <= shrunk(size.width) &&
+                      part.y + part.height <= shrunk(size.height);
+  const bool whole = part.x == 0 && part.y == 0 && part.width == shrunk(size.width) && part.height == shrunk(size.height);
+  if (!inside || (shrink > 1 && !whole)) {
     decoder.abort();
     throw ValueError(name + ": the part of a JPEG image must lie within it");
   }
   thread_local std::vector<std::uint8_t> row;
   row.resize(static_cast<std::size_t>(size.width * size.channels));
-  const bool done = decoder.decode(part, into, stride, row.data());
+  const bool done = decoder.decode(part, into, stride, row.data(), shrink);
   if (!done) {
     decoder.abort();
     throw FormatError(name, "a sound JPEG image", decoder.message());
@@ -199,8 +205,8 @@ namespace {
 
 bool have_jpeg() { return false; }
 ImageSize jpeg_size(const std::string&, const JpegBytes&) { missing(); }
-void jpeg_decode(const std::string&, const JpegBytes&, const Rectangle&, std::uint8_t*, std::size_t, const std::optional<ImageSize>&,
-                 std::vector<std::string>*) {
+void jpeg_decode(const std::string&, const JpegBytes&, const Rectangle&, std::uint8_t*, std::size_t, const std::optional<ImageSize>&, std::vector<std::string>*,
+                 unsigned) {
   missing();
 }
 

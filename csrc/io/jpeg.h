@@ -34,9 +34,9 @@ ImageSize jpeg_size(const std::string& name, const JpegBytes& jpeg);
 
 // RGB or grey rows of `part`, `stride` bytes apart. The bytes are those that a whole decode gives. Where `expected` is given, an image
 // of another size is refused. FormatError where the stream is damaged or ends early in what was decoded; `salvaged` takes what does
-// not touch the pixels, and without it that is an error too.
+// not touch the pixels, and without it that is an error too. `shrink` (1, 2, 4 or 8): all of it, at so many times fewer pixels each way, rounded up.
 void jpeg_decode(const std::string& name, const JpegBytes& jpeg, const Rectangle& part, std::uint8_t* into, std::size_t stride,
-                 const std::optional<ImageSize>& expected = std::nullopt, std::vector<std::string>* salvaged = nullptr);
+                 const std::optional<ImageSize>& expected = std::nullopt, std::vector<std::string>* salvaged = nullptr, unsigned shrink = 1);
 
 // Whether this build has libjpeg-turbo; without it the functions above throw std::runtime_error.
 bool have_jpeg();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sslmed::io {
@@ -28,6 +29,9 @@ class OpenSlideFile {
     std::int64_t width, height;
     double downsample;
   };
+  // One that was open before: OpenSlide opens it, which takes it milliseconds, when something is read through it. It has no properties.
+  OpenSlideFile(std::string path, std::vector<Level> known) : path_(std::move(path)), levels_(std::move(known)) {}
+
   const std::vector<Level>& levels() const noexcept { return levels_; }
   const std::map<std::string, std::string>& properties() const noexcept { return properties_; }
 

@@ -43,13 +43,17 @@ std::optional<TiffFile> checked(const std::string& path) {
 
 }  // namespace
 
-Slide::Slide(const std::string& path, const SlideOptions& options) : path_(path), tiff_(checked(path)), file_(path) {
-  const auto id = next_id();
+Slide::Slide(const std::string& path, const SlideOptions& options, const SlideLayout& known)
+    : path_(path),
+      tiff_(checked(path)),
+      known_(is_known(options, known)),
+      id_(known_ ? known.id : next_id()),
+      file_(known_ ? OpenSlideFile(path, known.levels) : OpenSlideFile(path)) {
   const auto vendor = properties().find("openslide.vendor");
-  const bool plain = vendor != properties().end() && (vendor->second == "aperio" || vendor->second == "generic-tiff");
+  const bool plain = known_ || (vendor != properties().end() && (vendor->second == "aperio" || vendor->second == "generic-tiff"));
   bool whole = true;
-  for (const auto& known : file_.levels()) {
-    Level level{known.width, known.height, known.downsample, std::nullopt};
+  for (const auto& stored : file_.levels()) {
+    Level level{stored.width, stored.height, stored.downsample, std::nullopt};
     if (options.fast && plain && tiff_) {
       std::size_t found = 0, matches = 0;
       const auto& directories = tiff_->directories();
@@ -58,13 +62,23 @@ Slide::Slide(const std::string& path, const SlideOptions& options) : path_(path)
         found = i;
         ++matches;
       }
-      if (matches == 1 && whole && JpegTiles::readable(directories[found])) level.direct.emplace(*tiff_, found, id, options.cache);
+      if (matches == 1 && whole && JpegTiles::readable(directories[found])) level.direct.emplace(*tiff_, found, id_, options.cache);
       // Where tiles are missing, OpenSlide makes Aperio's coarser ones of the finer level: what is stored of them shows the hole.
       if (matches != 1 || std::count(directories[found].sizes.begin(), directories[found].sizes.end(), 0U) > 0) whole = false;
     }
     levels_.push_back(std::move(level));
   }
   find_mpp(options);
+}
+
+bool Slide::is_known(const SlideOptions& options, const SlideLayout& known) const {
+  return options.fast && options.mpp && tiff_ && !known.levels.empty() && known.stamp == tiff_->file().stamp();
+}
+
+SlideLayout Slide::layout() const {
+  const bool direct = std::any_of(levels_.begin(), levels_.end(), [](const Level& level) { return level.direct.has_value(); });
+  if (!direct) return {};
+  return {tiff_->file().stamp(), id_, file_.levels()};
 }
 
 void Slide::find_mpp(const SlideOptions& options) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/file.h"
 #include "io/jpeg_tiles.h"
 #include "io/openslide.h"
 #include "io/tiff.h"
@@ -24,11 +25,22 @@ struct SlideOptions {
   std::shared_ptr<TileCache> cache;          // of the fast path; nothing: none
 };
 
+// What is worth keeping of a slide that is closed: opened with it again, a plain TIFF is read without waiting for OpenSlide, and its tiles in the cache
+// are known again.
+struct SlideLayout {
+  FileStamp stamp;
+  std::uint64_t id = 0;
+  std::vector<OpenSlideFile::Level> levels;  // none of what only OpenSlide reads
+};
+
 // Any number of threads may read one slide at a time.
 class Slide {
  public:
-  // FormatError where the file is damaged or no slide, ReadError where it cannot be read.
-  explicit Slide(const std::string& path, const SlideOptions& options = {});
+  // FormatError where the file is damaged or no slide, ReadError where it cannot be read. `known` is for a slide whose scale is in `options`; where the
+  // file has changed since, it does not count.
+  explicit Slide(const std::string& path, const SlideOptions& options = {}, const SlideLayout& known = {});
+
+  SlideLayout layout() const;
 
   struct Level {
     std::int64_t width = 0, height = 0;
@@ -40,6 +52,7 @@ class Slide {
   const std::vector<Level>& levels() const noexcept { return levels_; }
   // µm per pixel of level 0 in x and y; nothing where neither the file nor the caller knows a credible one.
   const std::optional<std::array<double, 2>>& mpp() const noexcept { return mpp_; }
+  // None of a slide that was opened with its layout.
   const std::map<std::string, std::string>& properties() const noexcept { return file_.properties(); }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
 
@@ -50,9 +63,12 @@ class Slide {
 
  private:
   void find_mpp(const SlideOptions& options);
+  bool is_known(const SlideOptions& options, const SlideLayout& known) const;
 
   std::string path_;
   std::optional<TiffFile> tiff_;  // checked before OpenSlide sees the file
+  bool known_;
+  std::uint64_t id_;  // of its tiles in the cache
   OpenSlideFile file_;
   std::vector<Level> levels_;
   std::optional<std::array<double, 2>> mpp_;

@@ -37,13 +37,17 @@ Box resized_crop(std::int64_t width, std::int64_t height, const Augmentation& ho
   return {std::floor((w - columns) / 2), std::floor((h - rows) / 2), columns, rows};
 }
 
-Box crop(std::int64_t width, std::int64_t height, const Augmentation& how, std::int64_t size, Philox& random) {
-  if (how.area_low < 1 || how.area_high < 1) return resized_crop(width, height, how, random);
-  if (width < size || height < size)
-    throw ValueError("a picture of " + std::to_string(width) + " x " + std::to_string(height) + " has no part of " + std::to_string(size) + " x " +
-                     std::to_string(size) + "; ask for resized crops, or for larger pictures");
-  const auto left = place(random, width - size), top = place(random, height - size);
-  const auto side = static_cast<double>(size);
+bool resizes(const Augmentation& how) { return how.area_low < 1 || how.area_high < 1; }
+
+Box crop(std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random) {
+  if (resizes(how)) return resized_crop(width, height, how, random);
+  const double side = static_cast<double>(frame.size) * frame.zoom;
+  const auto pixels = static_cast<std::int64_t>(std::ceil(side - 1e-9));
+  if (width < pixels || height < pixels)
+    throw ValueError("a picture of " + std::to_string(width) + " x " + std::to_string(height) + " has no part of " + std::to_string(pixels) + " x " +
+                     std::to_string(pixels) + "; ask for resized crops, or for larger pictures");
+  if (frame.middle) return {std::floor((static_cast<double>(width) - side) / 2), std::floor((static_cast<double>(height) - side) / 2), side, side};
+  const auto left = place(random, width - pixels), top = place(random, height - pixels);
   return {static_cast<double>(left), static_cast<double>(top), side, side};
 }
 
@@ -99,6 +103,13 @@ void jitter(std::int64_t pixels, const Augmentation& how, Philox& random, std::u
 
 void recolour(std::int64_t size, const Augmentation& how, Philox& random, std::uint8_t* rgb) {
   const std::int64_t pixels = size * size;
+  if (how.macenko > 0) {
+    StainChange change;
+    for (auto& value : change.scale) value = between(random, 1 - how.macenko, 1 + how.macenko);
+    for (auto& value : change.shift) value = between(random, -how.macenko / 2, how.macenko / 2);
+    change.tissue_only = true;
+    if (const auto own = macenko_fit(rgb, pixels)) macenko_transform(rgb, pixels, *own, *own, change);
+  }
   if (how.hed > 0) {
     std::array<double, 3> scale{}, shift{};
     for (auto& value : scale) value = between(random, 1 - how.hed, 1 + how.hed);
@@ -124,6 +135,7 @@ void check(const Augmentation& how) {
   if (!(how.aspect_low > 0 && how.aspect_low <= how.aspect_high && std::isfinite(how.aspect_high))) throw ValueError("a crop's aspect must be 0 < low <= high");
   if (!(how.blur_low > 0 && how.blur_low <= how.blur_high && std::isfinite(how.blur_high))) throw ValueError("a blur's sigma must be 0 < low <= high");
   within(0, how.hed, 1, "hed");
+  within(0, how.macenko, 1, "macenko");
   within(0, how.hue, 0.5, "hue");
   for (const auto& [value, name] : {std::pair{how.brightness, "brightness"}, {how.contrast, "contrast"}, {how.saturation, "saturation"}})
     within(0, value, 10, name);
@@ -131,14 +143,20 @@ void check(const Augmentation& how) {
     within(0, value, 1, name);
 }
 
-Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, std::int64_t size, Philox& random,
+void check(const Frame& frame, const Augmentation& how) {
+  if (frame.size < 1 || frame.size > (1 << 14)) throw ValueError("a picture has 1 to 16,384 pixels a side, got " + std::to_string(frame.size));
+  if (!(frame.zoom >= 1.0 / 16 && frame.zoom <= 64)) throw ValueError("zoom must be within [1/16, 64], got " + std::to_string(frame.zoom));
+  if (resizes(how) && (frame.zoom != 1 || frame.middle)) throw ValueError("a resized crop draws its size and place: give neither zoom nor middle");
+}
+
+Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random,
                std::uint8_t* into) {
-  const Box box = crop(width, height, how, size, random);
-  cut(source, width, height, box, size, into);
-  const auto side = static_cast<double>(size);
+  const Box box = crop(width, height, how, frame, random);
+  cut(source, width, height, box, frame.size, into);
+  const auto side = static_cast<double>(frame.size);
   Affine place{box.width / side, 0, box.x, 0, box.height / side, box.y};
-  move(size, how, random, into, place);
-  recolour(size, how, random, into);
+  move(frame.size, how, random, into, place);
+  recolour(frame.size, how, random, into);
   return place;
 }
 

@@ -13,6 +13,7 @@ struct Augmentation {
   double area_low = 1, area_high = 1, aspect_low = 3.0 / 4, aspect_high = 4.0 / 3;
   bool flips = false;                                            // left and right, top and bottom, each half of the time
   bool turns = false;                                            // by quarters
+  double macenko = 0;                                            // densities of the picture's own two stains times 1 ± macenko, plus 0 ± macenko / 2
   double hed = 0;                                                // densities of haematoxylin, eosin and DAB times 1 ± hed, plus 0 ± hed
   double brightness = 0, contrast = 0, saturation = 0, hue = 0;  // factors 1 ± …, a turn of 0 ± hue; in random order
   double jitter = 1;                                             // how often those four come
@@ -26,8 +27,18 @@ void check(const Augmentation& augmentation);
 // From pixels of a result to those of what it was made of: x = m[0] u + m[1] v + m[2], y = m[3] u + m[4] v + m[5].
 using Affine = std::array<double, 6>;
 
-// source [height, width, 3] → into [size, size, 3]. ValueError where the picture is smaller than `size` and no resized crop is asked for.
-Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, std::int64_t size, Philox& random,
+// What is cut out, where no resized crop is asked for.
+struct Frame {
+  std::int64_t size = 224;  // pixels of the result's sides
+  double zoom = 1;          // pixels of the picture that one of them is wide
+  bool middle = false;      // of the picture; otherwise anywhere
+};
+
+// ValueError where a number is out of range, or the frame says where and the augmentation resizes crops.
+void check(const Frame& frame, const Augmentation& augmentation);
+
+// source [height, width, 3] → into [size, size, 3]. ValueError where the picture is smaller than the frame.
+Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random,
                std::uint8_t* into);
 
 }  // namespace sslmed::transforms

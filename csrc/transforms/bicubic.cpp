@@ -1,8 +1,10 @@
 #include "transforms/bicubic.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -53,23 +55,61 @@ Taps taps_of(std::int64_t size, double start, double length, std::int64_t out) {
 
 SSLMED_INLINE std::uint8_t weighted_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
-// Three channels in a register of four, the last of which is of no use. `wide` is room for the source's pixels that have weights.
-typedef std::int32_t Four __attribute__((vector_size(16)));
+// Three channels of two rows in a register of AVX2; every fourth value is of no use. They lie as plain numbers in
+// memory: what alignment a vector type has depends on the clone.
+constexpr int kPaired = 2, kPairedValues = 4 * kPaired;
+typedef std::uint8_t RowBytes __attribute__((vector_size(4 * kPaired)));
+typedef std::int32_t Rows __attribute__((vector_size(16 * kPaired)));
 
-SSLMED_CLONES void colours_of(const std::uint8_t* source, const std::int64_t* first, const std::int64_t* counts, const std::int32_t* all, std::int64_t most,
-                              std::int64_t n, Four* wide, std::uint8_t* out) {
+SSLMED_INLINE void pixels_at(const std::uint8_t* const* rows, std::int64_t x, std::int64_t width, std::int32_t* into) {
+  RowBytes bytes{};
+  for (int r = 0; r < kPaired; ++r) {
+    // Four bytes of a pixel of three, but for a row's last: behind it the picture may end.
+    std::uint32_t four = 0;
+    if (x + 1 < width) {
+      std::memcpy(&four, rows[r] + 3 * x, 4);
+    } else {
+      std::memcpy(&four, rows[r] + 3 * x, 3);
+    }
+    std::memcpy(reinterpret_cast<std::uint8_t*>(&bytes) + 4 * r, &four, 4);
+  }
+  const Rows values = __builtin_convertvector(bytes, Rows);
+  std::memcpy(into, &values, sizeof values);
+}
+
+// `wide` is room for the source's pixels that have weights.
+SSLMED_CLONES void colours_of(const std::uint8_t* const* rows, std::int64_t width, const std::int64_t* first, const std::int64_t* counts,
+                              const std::int32_t* all, std::int64_t most, std::int64_t n, std::int32_t* wide, std::uint8_t* const* out) {
   constexpr std::int32_t kHalf = 1 << (kPrecision - 1);
   const auto begin = first[0], end = first[n - 1] + counts[n - 1];
-  for (auto x = begin; x < end; ++x) wide[x - begin] = Four{source[3 * x], source[3 * x + 1], source[3 * x + 2], 0};
+  for (auto x = begin; x < end; ++x) pixels_at(rows, x, width, wide + kPairedValues * (x - begin));
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int32_t* weights = all + i * most;
-    const Four* from = wide + (first[i] - begin);
-    Four sum = {kHalf, kHalf, kHalf, kHalf};
-    for (std::int64_t t = 0; t < counts[i]; ++t) sum += weights[t] * from[t];
+    const std::int32_t* from = wide + kPairedValues * (first[i] - begin);
+    Rows sum = Rows{} + kHalf;
+    for (std::int64_t t = 0; t < counts[i]; ++t) {
+      Rows values;
+      std::memcpy(&values, from + kPairedValues * t, sizeof values);
+      sum += weights[t] * values;
+    }
     sum >>= kPrecision;
-    sum = sum < 0 ? Four{} : sum;
-    sum = sum > 255 ? Four{} + 255 : sum;
-    for (int c = 0; c < 3; ++c) out[3 * i + c] = static_cast<std::uint8_t>(sum[c]);
+    sum = sum < 0 ? Rows{} : sum;
+    sum = sum > 255 ? Rows{} + 255 : sum;
+    const RowBytes bytes = __builtin_convertvector(sum, RowBytes);
+    const auto size = i + 1 < n ? std::size_t{4} : std::size_t{3};  // the fourth is written over by the next pixel
+    for (int r = 0; r < kPaired; ++r) std::memcpy(out[r] + 3 * i, reinterpret_cast<const std::uint8_t*>(&bytes) + 4 * r, size);
+  }
+}
+
+// One channel: its taps lie side by side.
+SSLMED_CLONES void greys_of(const std::uint8_t* source, const std::int64_t* first, const std::int64_t* counts, const std::int32_t* all, std::int64_t most,
+                            std::int64_t n, std::uint8_t* out) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int32_t* weights = all + i * most;
+    const std::uint8_t* from = source + first[i];
+    std::int32_t sum = 1 << (kPrecision - 1);
+    for (std::int64_t t = 0; t < counts[i]; ++t) sum += weights[t] * from[t];
+    out[i] = weighted_byte(sum);
   }
 }
 
@@ -117,12 +157,23 @@ void resize_bicubic(const std::uint8_t* source, std::int64_t width, std::int64_t
   const auto first = down.first.front(), last = down.first.back() + down.count.back();
   const auto stride = out_width * channels;
   std::vector<std::uint8_t> rows(static_cast<std::size_t>((last - first) * stride));
-  std::vector<Four> wide(channels == 3 ? static_cast<std::size_t>(across.first.back() + across.count.back() - across.first.front()) : 0);
-  for (auto y = first; y < last; ++y) {
+  std::vector<std::int32_t> wide(channels == 3 ? static_cast<std::size_t>(kPairedValues * (across.first.back() + across.count.back() - across.first.front()))
+                                               : 0);
+  std::vector<std::uint8_t> spare(static_cast<std::size_t>(stride));
+  for (auto y = first; y < last; y += channels == 3 ? kPaired : 1) {
     const std::uint8_t* from = source + y * width * channels;
     std::uint8_t* to = rows.data() + (y - first) * stride;
     if (channels == 3) {
-      colours_of(from, across.first.data(), across.count.data(), across.weights.data(), across.most, out_width, wide.data(), to);
+      std::array<const std::uint8_t*, kPaired> sources{};
+      std::array<std::uint8_t*, kPaired> results{};
+      for (std::int64_t r = 0; r < kPaired; ++r) {
+        const bool there = y + r < last;
+        sources[static_cast<std::size_t>(r)] = there ? from + r * width * channels : from;
+        results[static_cast<std::size_t>(r)] = there ? to + r * stride : spare.data();
+      }
+      colours_of(sources.data(), width, across.first.data(), across.count.data(), across.weights.data(), across.most, out_width, wide.data(), results.data());
+    } else if (channels == 1) {
+      greys_of(from, across.first.data(), across.count.data(), across.weights.data(), across.most, out_width, to);
     } else {
       row_of(from, across, channels, to);
     }

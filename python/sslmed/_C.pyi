@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'ImageSource', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -296,7 +296,7 @@ class Source:
         """
 class EegSource(Source):
     @staticmethod
-    def indexed(*, paths: tuple[torch.Tensor, torch.Tensor], subject_codes: torch.Tensor, subjects: tuple[torch.Tensor, torch.Tensor], site_codes: torch.Tensor, sites: collections.abc.Sequence[str], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
+    def indexed(*, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
         """
         Of recordings that an index describes; none is opened.
         """
@@ -397,19 +397,26 @@ class Loader:
     def position(self) -> int:
         ...
 class Augmentation:
-    def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
+    def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, macenko: float, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
         ...
 class PictureRecipe(Recipe):
-    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, Augmentation]], mask: str = 'none', ratio: float = 0.75, complementary: bool = False) -> None:
+    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, float, bool, Augmentation]], mask: str = 'none', ratio: float = 0.75, complementary: bool = False) -> None:
         """
-        views: (role, how many of each sample, pixels of their sides, augmentation).
+        views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation).
         """
 class SlideSource(Source):
-    def __init__(self, *, paths: tuple[torch.Tensor, torch.Tensor], tissue: tuple[torch.Tensor, torch.Tensor], subjects: tuple[torch.Tensor, torch.Tensor], sites: collections.abc.Sequence[str], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
     def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
         """
         uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
+        """
+class ImageSource(Source):
+    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def sample(self, index: int) -> torch.Tensor:
+        """
+        uint8 [height, width, 3].
         """
 class Objective:
     def parameter_groups(self) -> list[tuple[list[str], float, bool]]:
@@ -661,7 +668,7 @@ def adjust_hue(rgb: torch.Tensor, turn: float) -> torch.Tensor:
     ...
 def adjust_saturation(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
-def augment(rgb: torch.Tensor, how: Augmentation, size: int, seed: int, index: int) -> tuple[torch.Tensor, typing.Annotated[list[float], "FixedSize(6)"]]:
+def augment(rgb: torch.Tensor, how: Augmentation, size: int, seed: int, index: int, zoom: float = 1.0, middle: bool = False) -> tuple[torch.Tensor, typing.Annotated[list[float], "FixedSize(6)"]]:
     ...
 def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
     ...

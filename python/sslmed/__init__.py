@@ -13,12 +13,31 @@ The main line::
 
 from importlib.metadata import version as _version
 
-from sslmed import adaptation, brain_age, distributed, grid, image, io, losses, masking, methods, nn, presets, shift, slides, stain, stats, tissue, transforms
+from sslmed import (
+    adaptation,
+    brain_age,
+    distributed,
+    grid,
+    image,
+    images,
+    io,
+    losses,
+    masking,
+    methods,
+    nn,
+    presets,
+    shift,
+    slides,
+    stain,
+    stats,
+    tissue,
+    transforms,
+)
 from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import Loader
 from sslmed.finetuning import FineTuned, FineTuning, finetune
-from sslmed.preprocessing import Augmentation, EegPreprocessing, SlidePreprocessing, View
+from sslmed.preprocessing import Augmentation, EegPreprocessing, ImagePreprocessing, SlidePreprocessing, View
 from sslmed.pretraining import Run, pretrain
 from sslmed.training import Trainer
 from sslmed.transfer import TransferResult, transfer
@@ -36,6 +55,7 @@ __all__ = [
     "FineTuning",
     "FormatError",
     "FormatWarning",
+    "ImagePreprocessing",
     "Loader",
     "NonFiniteError",
     "ReadError",
@@ -52,6 +72,7 @@ __all__ = [
     "finetune",
     "grid",
     "image",
+    "images",
     "io",
     "losses",
     "masking",

@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from sslmed import index, slides
+from sslmed import images, index, slides
 from sslmed._core import C, FormatError, ReadError
-from sslmed.preprocessing import EegPreprocessing, Preprocessing, SlidePreprocessing
+from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing, Preprocessing, SlidePreprocessing
 
 __all__ = ["Cohort", "refuse_overlap"]
 
@@ -217,8 +217,10 @@ class Cohort:
 
     @property
     def modality(self) -> str:
-        """ "slides" of an index of slides (:func:`sslmed.slides.index`), otherwise "eeg"."""
-        return "slides" if slides.is_indexed(self.table) else "eeg"
+        """ "slides" of an index of slides (:func:`sslmed.slides.index`), "images" where the first file is a PNG or JPEG, otherwise "eeg"."""
+        if self._arrays is not None:
+            return "eeg"
+        return "slides" if slides.is_indexed(self.table) else "images" if images.are_images(self.table) else "eeg"
 
     @property
     def subjects(self) -> pd.DataFrame:
@@ -277,14 +279,15 @@ class Cohort:
         stride: float = 0.0,
         jitter: bool = False,
         targets: Mapping[str, Sequence[float]] | None = None,
-    ) -> C.EegSource | C.SlideSource:
-        """Windows of all recordings, or pictures of all slides, as a C++ source.
+    ) -> C.EegSource | C.SlideSource | C.ImageSource:
+        """Windows of all recordings, pictures of all slides, or all images, as a C++ source.
 
         Args:
             preprocessing: Applied to every window.
             extra_channels: Names without a known position that the encoder has a learned row for.
-            stride: s between windows, µm between pictures; 0: the window's length, the picture's side.
-            jitter: Move window starts at random within the stride; draw pictures evenly over the tissue instead of from a grid.
+            stride: s between windows, µm between pictures of slides; 0: the window's length, the picture's side.
+            jitter: Move window starts at random within the stride; draw pictures of slides evenly over the tissue instead of from a grid; leave images
+                whole, to be cropped at random.
             targets: Numbers by name, one a recording, that its samples carry.
 
         Raises:
@@ -299,6 +302,8 @@ class Cohort:
             raise ValueError(f"{self.name}: a preprocessing of {preprocessing.modality} for a cohort of {self.modality}")
         if isinstance(preprocessing, SlidePreprocessing):
             return slides.source(self.table, self.name, preprocessing, stride=stride, random=jitter, targets=columns)
+        if isinstance(preprocessing, ImagePreprocessing):
+            return images.source(self.table, preprocessing, random=jitter, targets=columns)
         assert isinstance(preprocessing, EegPreprocessing)
         if self._arrays is None and index.is_indexed(self.table):
             source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels, columns)
@@ -326,6 +331,8 @@ class Cohort:
         """
         if self._arrays is not None:
             raise ValueError(f"{self.name}: recordings in memory have no files to index")
+        if self.modality != "eeg":
+            raise ValueError(f"{self.name}: a cohort of {self.modality} opens at once as it is")
         indexed = Cohort(index.describe(self.table, threads), self.name)
         if out is not None:
             path = Path(out)

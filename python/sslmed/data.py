@@ -144,6 +144,8 @@ def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np
 
 def describe(source: C.Source) -> dict[str, Any]:
     """What identifies a source's content, for a checkpoint's configuration."""
+    if isinstance(source, C.ImageSource):
+        return {"images": len(source)}
     first, last = source.describe(0), source.describe(len(source) - 1)
     if isinstance(source, C.SlideSource):
         return {"pictures": len(source), "first": [first.x, first.y], "last": [last.x, last.y]}

@@ -21,7 +21,7 @@ from sslmed.cohort import Cohort, refuse_overlap
 from sslmed.data import Loader, in_order, recording_means
 from sslmed.labels import is_regression, labelled
 from sslmed.nn import CohortEncoder, Encoder, Supervised
-from sslmed.preprocessing import described, preprocessing_from
+from sslmed.preprocessing import Augmentation, described, preprocessing_from
 from sslmed.training import Interrupt, Trainer
 
 __all__ = ["PROTOCOLS", "FineTuned", "FineTuning", "finetune"]
@@ -61,6 +61,8 @@ class FineTuning:
     """Of the groups' weights."""
     dann: float = 0.0
     """Weight of a domain classifier's reversed gradient (DANN; .1 is usual), against ``unlabelled``; 0: none."""
+    augmentation: Augmentation | None = None
+    """Of pictures, in training; None: none but the crop's place."""
     bf16: bool = False
     device: str = "cpu"
 
@@ -216,7 +218,7 @@ def finetune(
         trained = cohort.joined(unlabelled)
         targets = {name: values + [math.nan] * len(unlabelled) for name, values in targets.items()}
         targets["domain"] = [0.0] * len(cohort) + [1.0] * len(unlabelled)
-    task = Supervised(model, **settings)
+    task = Supervised(model, augmentation=options.augmentation, **settings)
 
     def loader(size: int) -> Loader:
         return Loader(

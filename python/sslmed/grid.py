@@ -8,7 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sslmed._core import FormatError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.finetuning import FineTuning
 from sslmed.nn import Encoder
-from sslmed.preprocessing import default_preprocessing
+from sslmed.preprocessing import Augmentation, default_preprocessing
 from sslmed.pretraining import pretrain
 from sslmed.transfer import transfer
 
@@ -42,7 +42,7 @@ def run(
 
     A grid has the sections ``public``, ``clinic`` and, if another cohort is to be tested, ``test`` (paths), ``target``, ``pretrain`` (arguments of
     :func:`sslmed.pretrain`, with the method's options), ``transfer`` (arguments of :func:`sslmed.transfer`), ``preprocessing`` (fields of
-    :class:`sslmed.EegPreprocessing` or :class:`sslmed.SlidePreprocessing`)
+    :class:`sslmed.EegPreprocessing` or what else fits the cohort)
     and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
     pretraining share its folder under ``out/pretrain``; an interrupted one goes on from its newest checkpoint.
 
@@ -83,7 +83,7 @@ def run(
         encoder = _encoder(folder, cell, people["public"], threads) if "public" in people else None
         options = dict(cell["transfer"])
         if isinstance(options.get("protocol"), dict):
-            options["protocol"] = FineTuning(**options["protocol"])
+            options["protocol"] = FineTuning(**_made(options["protocol"]))
         target = str(settings["target"])
         result = transfer(encoder, people["clinic"], target, test=people.get("test"), seed=cell["seed"], threads=threads, **options)
         table = result.table.assign(id=cell["id"], **_columns(cell))
@@ -153,6 +153,18 @@ def _product(section: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(section, values, strict=True)) for values in itertools.product(*axes)]
 
 
+def _made(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments, where a mapping in YAML stands for an augmentation."""
+    out = dict(options)
+    if isinstance(given := out.get("augmentation"), Mapping):
+        known = [field.name for field in fields(Augmentation)]
+        if unknown := [str(name) for name in given if name not in known]:
+            raise FormatError(f"expected an augmentation of {', '.join(known)}, found {', '.join(unknown)}")
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        out["augmentation"] = Augmentation(**values)
+    return out
+
+
 def _digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -163,7 +175,8 @@ def _encoder(folder: Path, cell: Mapping[str, Any], public: Cohort, threads: int
     if not (out / "encoder.safetensors").exists():
         resume = any((out / "checkpoints").glob("step-*.safetensors"))
         preprocessing = replace(default_preprocessing(public.modality), **cell["preprocessing"])
-        run = pretrain(public, out=out, preprocessing=preprocessing, seed=cell["seed"], threads=threads, resume=resume, progress=False, **cell["pretrain"])
+        options = _made(cell["pretrain"])
+        run = pretrain(public, out=out, preprocessing=preprocessing, seed=cell["seed"], threads=threads, resume=resume, progress=False, **options)
         if run.interrupted:
             raise KeyboardInterrupt
     return Encoder.load(out / "encoder.safetensors")

@@ -92,16 +92,13 @@ def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels
         if table[column].isna().any():
             raise ValueError(f"{name}: every recording of an index needs {column}; row {int(table[column].isna().argmax())} has none")
     montage_codes, found = _montages(table)
-    subject_codes, subjects = pd.factorize(table["subject"])
-    site_codes, sites = pd.factorize(table["site"].astype(str))
     gappy = {}
     if "stretches" in table:
         rows = np.flatnonzero(table["stretches"].notna())
         gappy = {int(i): [tuple(s) for s in json.loads(str(table["stretches"].iloc[i]))] for i in rows}
     return C.EegSource.indexed(
-        paths=texts(table["path"]), subject_codes=torch.from_numpy(subject_codes), subjects=texts(pd.Series(subjects)),
-        site_codes=torch.from_numpy(site_codes), sites=[str(s) for s in sites], montage_codes=torch.from_numpy(montage_codes),
-        montages=[(rate, names) for names, rate in found], samples=torch.from_numpy(table["n_samples"].to_numpy(np.int64, copy=True)),
+        origins=origins(table), montage_codes=torch.from_numpy(montage_codes), montages=[(rate, names) for names, rate in found],
+        samples=torch.from_numpy(table["n_samples"].to_numpy(np.int64, copy=True)),
         gappy=gappy, options=options, extra_channels=list(extra_channels), targets=targets or {},
     )  # fmt: skip
 
@@ -112,6 +109,14 @@ def _montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[tuple[lis
     rate_codes, rates = pd.factorize(table["sfreq"])
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
     return codes, [(json.loads(str(names[pair // len(rates)])), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
+
+
+def origins(table: pd.DataFrame) -> tuple[Any, Any, Any, Any, list[str]]:
+    """Paths, subjects and sites of a table's rows, as C++ sources take them."""
+    subject_codes, subjects = pd.factorize(table["subject"])
+    site_codes, sites = pd.factorize(table["site"].astype(str))
+    whose = (torch.from_numpy(subject_codes), texts(pd.Series(subjects)), torch.from_numpy(site_codes), [str(s) for s in sites])
+    return (texts(table["path"]), *whose)
 
 
 def texts(column: pd.Series[Any], *, binary: bool = False) -> tuple[torch.Tensor, torch.Tensor]:

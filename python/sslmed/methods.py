@@ -49,7 +49,7 @@ class Mae:
     target_bins: int = 1
     """Neighbouring coefficients of the spectrum that are averaged to one band, against the noise of single ones."""
     augmentation: Augmentation | None = None
-    """Of pictures; by default flips and quarter turns."""
+    """Of pictures; by default flips and quarter turns of slides, resized crops of images."""
     norm_target: bool | None = None
     """Normalise each target by its own mean and variance; by default for "signal" only."""
     decoder_dim: int | None = None
@@ -90,7 +90,7 @@ class IJepa:
     mask: str = "multiblock"
     """"multiblock", or "multiblock_exact" for the published distribution (see :func:`sslmed.masking.multiblock`)."""
     augmentation: Augmentation | None = None
-    """Of pictures; by default flips and quarter turns."""
+    """Of pictures; by default flips and quarter turns of slides, resized crops of images."""
     predictor_dim: int | None = None
     """Width of the predictor; half of the encoder's when not given."""
     predictor_depth: int = 4
@@ -123,7 +123,7 @@ def _ours(encoder: CohortEncoder, method: str) -> Encoder:
 
 
 def _augmentation(chosen: Augmentation | None, encoder: Encoder) -> Augmentation | None:
-    return Augmentation() if chosen is None and encoder.preprocessing.modality == "slides" else chosen
+    return encoder.preprocessing.augmentation if chosen is None else chosen
 
 
 METHODS: dict[str, type[Mae] | type[IJepa]] = {"mae": Mae, "ijepa": IJepa}

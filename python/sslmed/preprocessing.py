@@ -8,13 +8,18 @@ from typing import Any, ClassVar, Protocol
 
 from sslmed._core import C
 
-__all__ = ["Augmentation", "EegPreprocessing", "Preprocessing", "SlidePreprocessing", "View", "default_preprocessing", "described", "preprocessing_from"]
+__all__ = [
+    "Augmentation", "EegPreprocessing", "ImagePreprocessing", "Preprocessing", "SlidePreprocessing", "View", "default_preprocessing", "described",
+    "preprocessing_from",
+]  # fmt: skip
 
 
 class Preprocessing(Protocol):
     """What encoders, loaders and methods ask of a modality: a frozen dataclass."""
 
     modality: ClassVar[str]
+    augmentation: ClassVar[Augmentation | None]
+    """What pretraining does to samples unless somebody says otherwise."""
 
     def recipe(
         self, *, mask: str = "none", ratio: float | None = None, block: int = 2, radius: float = 30.0, complementary: bool = False,
@@ -33,6 +38,7 @@ class EegPreprocessing:
     """What happens to every window of EEG before an encoder sees it. Saved with the encoder, and applied again with it."""
 
     modality: ClassVar[str] = "eeg"
+    augmentation: ClassVar[Augmentation | None] = None
 
     sfreq: float = 200.0
     """Hz after resampling."""
@@ -96,6 +102,8 @@ class Augmentation:
     """Left and right, top and bottom, half of the time each."""
     turns: bool = True
     """By quarters: tissue has no upside."""
+    macenko: float = 0.0
+    """Densities of the picture's own two stains times 1 ± macenko, plus 0 ± macenko / 2, on tissue (Macenko's separation; usual: .4)."""
     hed: float = 0.0
     """Densities of haematoxylin, eosin and DAB times 1 ± hed, plus 0 ± hed (Tellez et al., 2018)."""
     brightness: float = 0.0
@@ -133,24 +141,22 @@ class View:
     size: int = 224
     """Pixels of their sides, a multiple of the patch."""
     augmentation: Augmentation = Augmentation()
+    zoom: float = 1.0
+    """Pixels of the region that one of theirs is wide: with 4 they show four times as much each way, four times as coarsely."""
+    middle: bool = False
+    """Taken from the middle of the region, so that views of several zooms are concentric; otherwise from anywhere. Resized crops take neither."""
 
 
 @dataclass(frozen=True)
-class SlidePreprocessing:
-    """Pictures out of slides: their scale and size, and how an encoder sees them."""
+class _Pictures:
+    """What preprocessings of pictures have in common."""
 
-    modality: ClassVar[str] = "slides"
-
-    mpp: float = 0.5
-    """µm per pixel, whatever the scanner's."""
     size: int = 224
     """Pixels of a picture's sides."""
     patch: int = 16
     """Pixels of a token's sides."""
     region: int = 0
     """Training: pixels of the sides of what crops are taken from; 0: ``size``."""
-    mpp_high: float = 0.0
-    """Training: each picture's scale is drawn from [mpp, mpp_high], evenly in its logarithm; 0: all at ``mpp``."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Of R, G and B in [0, 1], taken off (ImageNet's)."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -164,7 +170,7 @@ class SlidePreprocessing:
         if views is not None and augmentation is not None:
             raise TypeError("views have their own augmentations")
         chosen = [View(size=self.size, augmentation=augmentation or _NONE)] if views is None else views
-        made = [(view.role, view.count, view.size, view.augmentation.options()) for view in chosen]
+        made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options()) for view in chosen]
         return C.PictureRecipe(self.patch, made, mask, 0.75 if ratio is None else ratio, complementary)
 
     def embedding(self) -> dict[str, Any]:
@@ -175,10 +181,37 @@ class SlidePreprocessing:
         }  # fmt: skip
 
 
-_MODALITIES: dict[str, type[EegPreprocessing] | type[SlidePreprocessing]] = {"eeg": EegPreprocessing, "slides": SlidePreprocessing}
+@dataclass(frozen=True)
+class SlidePreprocessing(_Pictures):
+    """Pictures out of slides: their scale and size, and how an encoder sees them."""
+
+    modality: ClassVar[str] = "slides"
+    augmentation: ClassVar[Augmentation | None] = Augmentation()
+
+    mpp: float = 0.5
+    """µm per pixel, whatever the scanner's."""
+    mpp_high: float = 0.0
+    """Training: each picture's scale is drawn from [mpp, mpp_high], evenly in its logarithm; 0: all at ``mpp``."""
 
 
-def default_preprocessing(modality: str) -> EegPreprocessing | SlidePreprocessing:
+@dataclass(frozen=True)
+class ImagePreprocessing(_Pictures):
+    """Pictures out of image files (PNG, JPEG), brought to one size; grey ones get three equal channels."""
+
+    modality: ClassVar[str] = "images"
+    # Which side is which, and where up is, means something in most of medicine: nothing is flipped unless somebody asks.
+    augmentation: ClassVar[Augmentation | None] = Augmentation(area=(0.2, 1.0), flips=False, turns=False)
+
+    fit: str = "crop"
+    """"crop": the shorter side gets the size, and of the longer one the middle is taken (in training any part); "pad": the longer side gets it, and black is
+    added around the shorter one."""
+
+
+_Any = EegPreprocessing | SlidePreprocessing | ImagePreprocessing
+_MODALITIES: dict[str, type[_Any]] = {"eeg": EegPreprocessing, "slides": SlidePreprocessing, "images": ImagePreprocessing}
+
+
+def default_preprocessing(modality: str) -> _Any:
     """Of a modality, by name."""
     return _MODALITIES[modality]()
 
@@ -189,8 +222,8 @@ def described(preprocessing: Preprocessing) -> dict[str, Any]:
     return {"modality": preprocessing.modality} | values
 
 
-def preprocessing_from(values: Mapping[str, Any]) -> EegPreprocessing | SlidePreprocessing:
-    """What :func:`described` gave; without a modality, as files of version 0.5 and before have it, EEG.
+def preprocessing_from(values: Mapping[str, Any]) -> _Any:
+    """What :func:`described` gave; without a modality, as files written before slides have it, EEG.
 
     Raises:
         KeyError, TypeError: Not as described.

@@ -161,9 +161,7 @@ def index(
     def one(row: Any) -> dict[str, Any] | None:
         scale = getattr(row, "mpp", None)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore" if scale == scale and scale is not None else "default", FormatWarning)
-                return {"path": row.path} | describe(row.path, None if scale is None or scale != scale else float(scale), mpp=mpp, cell=cell, **options)
+            return {"path": row.path} | describe(row.path, None if pd.isna(scale) else float(scale), mpp=mpp, cell=cell, **options)
         except (ValueError, OSError) as error:
             if on_error == "raise":
                 raise
@@ -292,12 +290,9 @@ def source(
         if column != "tissue_mm2" and table[column].isna().any():
             raise ValueError(f"{name}: every slide of an index needs {column}; row {int(table[column].isna().argmax())} has none")
     use_openslide()
-    subject_codes, subjects = pd.factorize(table["subject"])
-    site_codes, sites = pd.factorize(table["site"].astype(str))
     numbers = {c: torch.from_numpy(np.array(table[c])) for c in ("width", "height", "mpp_x", "mpp_y", "cell_x", "cell_y", "columns", "rows", "cells")}
     return C.SlideSource(
-        paths=columns_of.texts(table["path"]), tissue=columns_of.texts(table["tissue"], binary=True), subjects=columns_of.texts(pd.Series(subjects)),
-        sites=[str(s) for s in sites], columns=numbers | {"subject": torch.from_numpy(subject_codes), "site": torch.from_numpy(site_codes)},
+        origins=columns_of.origins(table), tissue=columns_of.texts(table["tissue"], binary=True), columns=numbers,
         mpp=preprocessing.mpp, mpp_high=preprocessing.mpp_high if random else 0.0,
         size=(preprocessing.region or preprocessing.size) if random else preprocessing.size, random=random, stride=stride, open=open_slides, fast=fast,
         targets={key: [float(v) for v in values] for key, values in (targets or {}).items()},

@@ -26,7 +26,7 @@ transforms::Augmentation still() { return {}; }
 }  // namespace
 
 TEST_CASE("a picture is cut into squares, row by row, each with its place") {
-  const PictureRecipe recipe({4, {{"tokens", 1, 8, still()}}});
+  const PictureRecipe recipe({4, {{"tokens", 1, {8}, still()}}});
   const auto views = recipe.make(picture(8, 8), {});
   REQUIRE(views.size() == 1);
   const auto& view = views[0];
@@ -44,7 +44,7 @@ TEST_CASE("a picture is cut into squares, row by row, each with its place") {
 TEST_CASE("what flips and turns move, coordinates follow") {
   transforms::Augmentation how;
   how.flips = how.turns = true;
-  const PictureRecipe recipe({2, {{"tokens", 1, 8, how}}});
+  const PictureRecipe recipe({2, {{"tokens", 1, {8}, how}}});
   int moved = 0;
   for (std::uint64_t i = 0; i < 40; ++i) {
     const auto view = recipe.make(picture(12, 10), {3, 0, i})[0];
@@ -65,7 +65,7 @@ TEST_CASE("one draw makes the same views again, and several of one picture diffe
   how.flips = true;
   how.hed = how.brightness = how.contrast = how.saturation = how.hue = 0.1;
   how.grey = how.blur = how.solarise = 0.5;
-  const PictureRecipe recipe({8, {{"global", 2, 32, how}, {"local", 3, 16, how}}});
+  const PictureRecipe recipe({8, {{"global", 2, {32}, how}, {"local", 3, {16}, how}}});
   const auto views = recipe.make(picture(64, 48), {1, 2, 3}), again = recipe.make(picture(64, 48), {1, 2, 3});
   REQUIRE(views.size() == 5);
   for (std::size_t i = 0; i < 5; ++i) CHECK(views[i].pixels == again[i].pixels);
@@ -77,28 +77,28 @@ TEST_CASE("one draw makes the same views again, and several of one picture diffe
 
 TEST_CASE("squares are masked at random or in blocks") {
   for (const auto mode : {MaskMode::kRandom, MaskMode::kBernoulli, MaskMode::kMultiblock}) {
-    const PictureRecipe recipe({8, {{"tokens", 1, 128, still()}}, mode, 0.75});
+    const PictureRecipe recipe({8, {{"tokens", 1, {128}, still()}}, mode, 0.75});
     const auto view = recipe.make(picture(128, 128), {1, 0, 5})[0];
     CHECK(view.blocks == (mode == MaskMode::kMultiblock ? 4 : 1));
     if (mode == MaskMode::kRandom) CHECK(view.keep.size() == 64);
     CHECK(!view.keep.empty());
     for (const auto kept : view.keep) REQUIRE(std::find(view.masked.begin(), view.masked.end(), kept) == view.masked.end());
   }
-  const auto both = PictureRecipe({8, {{"tokens", 1, 32, still()}}, MaskMode::kRandom, 0.5, true}).make(picture(32, 32), {});
+  const auto both = PictureRecipe({8, {{"tokens", 1, {32}, still()}}, MaskMode::kRandom, 0.5, true}).make(picture(32, 32), {});
   REQUIRE(both.size() == 2);
   CHECK(both[0].keep == both[1].masked);
   CHECK(both[0].masked == both[1].keep);
 }
 
 TEST_CASE("a recipe of pictures that cannot be is refused") {
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, 40, still()}}}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, {40}, still()}}}), ValueError);
   CHECK_THROWS_AS(PictureRecipe({16, {}}), ValueError);
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, 32, still()}}, MaskMode::kTime, 0.5}), ValueError);
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 2, 32, still()}}, MaskMode::kRandom, 0.5}), ValueError);
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, 32, still()}}, MaskMode::kRandom, 1}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, {32}, still()}}, MaskMode::kTime, 0.5}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 2, {32}, still()}}, MaskMode::kRandom, 0.5}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, {32}, still()}}, MaskMode::kRandom, 1}), ValueError);
   transforms::Augmentation bad;
   bad.hue = 0.7;
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, 32, bad}}}), ValueError);
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, 32, still()}}}).make(picture(16, 16), {}), ValueError);
-  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, 32, still()}}}).make(Sample{}, {}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, {32}, bad}}}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, {32}, still()}}}).make(picture(16, 16), {}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({16, {{"tokens", 1, {32}, still()}}}).make(Sample{}, {}), ValueError);
 }

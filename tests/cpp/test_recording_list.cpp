@@ -27,12 +27,12 @@ struct Files {
   RecordingIndex index() const {
     static const std::int64_t subject_offsets[] = {0, 1, 2};
     RecordingIndex index;
-    index.paths = {offsets.data(), bytes.data(), nullptr};
-    index.subjects = {subject_offsets, "ab", nullptr};
-    index.n_subjects = 2;
-    index.subject_codes = {1, 0};
-    index.sites = {"here"};
-    index.site_codes = {0, 0};
+    index.origins.paths = {offsets.data(), bytes.data(), nullptr};
+    index.origins.subjects = {subject_offsets, "ab", nullptr};
+    index.origins.n_subjects = 2;
+    index.origins.subject_codes = {1, 0};
+    index.origins.sites = {"here"};
+    index.origins.site_codes = {0, 0};
     index.montages = {{50, {"Cz"}}};
     index.montage_codes = {0, 0};
     index.samples = {200, 0};

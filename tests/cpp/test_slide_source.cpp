@@ -16,12 +16,11 @@ struct Index {
     offsets = {0, static_cast<std::int64_t>(runs.size())};
     for (const auto cell : mask) index.cells[0] += cell;
     index.tissue = {offsets.data(), runs.data(), nullptr};
-    index.paths = {path_offsets.data(), "slide", nullptr};
-    index.subjects = {path_offsets.data(), "whose", nullptr};
+    index.slides = {{path_offsets.data(), "slide", nullptr}, {0}, {0}, {path_offsets.data(), "whose", nullptr}, {"here"}, 1};
   }
   std::string runs;
   std::array<std::int64_t, 2> offsets{}, path_offsets{0, 5};
-  SlideIndex index{{}, {}, {1280}, {800}, {0.5}, {0.5}, {64}, {64}, {20}, {12}, {0}, {0}, {0}, {}, {"here"}, 1};
+  SlideIndex index{{}, {}, {1280}, {800}, {0.5}, {0.5}, {64}, {64}, {20}, {12}, {0}};
 };
 
 std::vector<std::uint8_t> patchy() {
@@ -31,23 +30,6 @@ std::vector<std::uint8_t> patchy() {
 }
 
 }  // namespace
-
-TEST_CASE("runs of tissue come back as they were, and cut or overlong ones are refused") {
-  std::vector<TissueRun> runs;
-  for (const auto& mask : {patchy(), std::vector<std::uint8_t>(240, 0), std::vector<std::uint8_t>(240, 1), std::vector<std::uint8_t>(100'000, 1)}) {
-    const auto cells = static_cast<std::int64_t>(mask.size());
-    const auto bytes = tissue_runs(mask.data(), cells);
-    read_tissue_runs(bytes, cells, runs);
-    std::vector<std::uint8_t> back(mask.size(), 0);
-    for (const auto& run : runs) std::fill(back.begin() + run.first, back.begin() + run.last, 1);
-    CHECK(back == mask);
-    if (bytes.empty()) continue;
-    const auto last = runs.back().last;
-    CHECK_THROWS_AS(read_tissue_runs(bytes.substr(0, bytes.size() - 1), cells, runs), ValueError);
-    CHECK_THROWS_AS(read_tissue_runs(bytes, last - 1, runs), ValueError);
-  }
-  CHECK_THROWS_AS(read_tissue_runs(std::string(12, '\xff'), 240, runs), ValueError);
-}
 
 TEST_CASE("a grid of pictures has those whose middles are in tissue, each once") {
   const auto mask = patchy();
@@ -87,8 +69,8 @@ TEST_CASE("an index that does not fit is refused") {
   refused([](SlideIndex& index) { index.rows[0] = 2; });
   refused([](SlideIndex& index) { index.mpp_x[0] = std::nan(""); });
   refused([](SlideIndex& index) { index.cell_y[0] = 0; });
-  refused([](SlideIndex& index) { index.subject_codes[0] = 1; });
-  refused([](SlideIndex& index) { index.site_codes.clear(); });
+  refused([](SlideIndex& index) { index.slides.subject_codes[0] = 1; });
+  refused([](SlideIndex& index) { index.slides.site_codes.clear(); });
   Index of(patchy());
   of.index.cells[0] -= 3;
   CHECK_THROWS_AS(SlideSource(of.index, {0.5, 0, 96, false}), FormatError);

@@ -42,8 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     if (size > 2 && !small(data, size)) return 0;
     std::vector<std::string> salvaged;
-    for (const bool deep : {false, true}) {
-      const auto image = io::read_image(memory.path(), deep, salvaged);
+    for (const io::ImageOptions options : {io::ImageOptions{}, {.deep = true}, {.side = 40}, {.side = 40, .longer = true}}) {
+      const auto image = io::read_image(memory.path(), options, salvaged);
       fuzz::require(image.width > 0 && image.height > 0 && image.channels >= 1 && image.channels <= 4);
       fuzz::require(image.bytes.size() == static_cast<std::size_t>(image.width * image.height * image.channels * (image.depth / 8)));
     }

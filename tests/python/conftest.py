@@ -42,6 +42,31 @@ def tiny_clinic(tmp_path_factory):
     return demo.write_cohort(root / "clinic", demo.CLINIC, 15, seconds=16, seed=3)
 
 
+@pytest.fixture(scope="session")
+def slide_table(tmp_path_factory):
+    """Six slides of three patients, two stains, two scales."""
+    import pandas as pd
+    from slide_files import blob
+
+    import sslmed as sm
+
+    folder = tmp_path_factory.mktemp("slides")
+    rows = []
+    for i in range(6):
+        mpp = 0.5 if i % 3 else 0.4
+        path = folder / f"TCGA-AA-000{i // 2}-{i}.tif"
+        sm.io.write_slide(path, blob(900, i), mpp, tile=128)
+        rows.append({"path": str(path), "subject": f"p{i // 2}", "stain": "H&E" if i < 4 else "IHC", "site": f"s{i % 2}", "label": i % 2})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def slide_cohort(slide_table, tmp_path_factory):
+    from sslmed import slides
+
+    return slides.index(slide_table, tmp_path_factory.mktemp("index") / "index.parquet", name="six")
+
+
 def _make_torchvision_importable() -> None:
     """timm and transformers import torchvision where it is installed. Its compiled operators may not fit this torch; their names are all it takes."""
     if importlib.util.find_spec("torchvision") is None:

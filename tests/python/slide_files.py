@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 SHORT, LONG, RATIONAL, ASCII, UNDEFINED, LONG8 = 3, 4, 5, 2, 7, 16
@@ -21,6 +22,17 @@ def scene(width: int, height: int, seed: int = 0) -> np.ndarray:
     small = rng.integers(40, 230, size=(height // 16 + 2, width // 16 + 2, 3), dtype=np.uint8)
     large = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)).astype(int)
     return np.clip(large + rng.integers(-12, 13, size=(height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def blob(side: int, seed: int = 0) -> torch.Tensor:
+    """Pink tissue with grain on white glass: a disc in the upper left, and a bar."""
+    rng = np.random.default_rng(seed)
+    yy, xx = np.mgrid[:side, :side] / side
+    inside = ((xx - 0.35) ** 2 + (yy - 0.35) ** 2 < 0.07) | ((yy > 0.8) & (yy < 0.92) & (xx > 0.1))
+    rgb = np.full((side, side, 3), 243.0)
+    rgb[inside] = (200, 120, 180)
+    rgb += rng.normal(0, 12, (side, side, 1)) * inside[..., None]
+    return torch.from_numpy(np.clip(rgb, 0, 255).astype(np.uint8))
 
 
 def halved(image: np.ndarray) -> np.ndarray:

@@ -247,7 +247,8 @@ def test_eeg_encoder_equals_plain_pytorch(dtype):
     values, coords, extra = tokens(9, dtype)
     out, pooled, _ = encoder.forward_tokens(values, [9], coords, extra)
     plain = PlainEncoder(encoder)(values, coords, extra)
-    assert (out - plain).abs().max() <= TOLERANCE[dtype]
+    # Of the largest value: one rounding of it is a hundredth of this already.
+    assert (out - plain).abs().max() <= TOLERANCE[dtype] * plain.abs().max()
     assert (pooled[0] - plain[1:].mean(0)).abs().max() <= TOLERANCE[dtype]
 
 

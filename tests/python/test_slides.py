@@ -1,8 +1,9 @@
-"""Cohorts of slides: the index, pictures drawn while training, and what learns from them."""
+"""Pictures of slides, drawn while training, and what learns from them."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,156 +13,24 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from slide_files import blob
 
 import sslmed as sm
 from sslmed import slides
 from sslmed._core import C
 from sslmed.demo_slides import CLINIC, PUBLIC, write_archive
-from sslmed.transfer import SLIDE_BASELINES
+from sslmed.transfer import PICTURE_BASELINES
 
 SMALL = sm.SlidePreprocessing(mpp=1.0, size=32, patch=8)
 
 
-def blob(side: int, seed: int = 0) -> torch.Tensor:
-    """Pink tissue with grain on white glass: a disc in the upper left, and a bar."""
-    rng = np.random.default_rng(seed)
-    yy, xx = np.mgrid[:side, :side] / side
-    inside = ((xx - 0.35) ** 2 + (yy - 0.35) ** 2 < 0.07) | ((yy > 0.8) & (yy < 0.92) & (xx > 0.1))
-    rgb = np.full((side, side, 3), 243.0)
-    rgb[inside] = (200, 120, 180)
-    rgb += rng.normal(0, 12, (side, side, 1)) * inside[..., None]
-    return torch.from_numpy(np.clip(rgb, 0, 255).astype(np.uint8))
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Six slides of three patients, two stains, two scales."""
-    folder = tmp_path_factory.mktemp("slides")
-    rows = []
-    for i in range(6):
-        mpp = 0.5 if i % 3 else 0.4
-        path = folder / f"TCGA-AA-000{i // 2}-{i}.tif"
-        sm.io.write_slide(path, blob(900, i), mpp, tile=128)
-        rows.append({"path": str(path), "subject": f"p{i // 2}", "stain": "H&E" if i < 4 else "IHC", "site": f"s{i % 2}", "label": i % 2})
-    return pd.DataFrame(rows)
-
-
-@pytest.fixture(scope="module")
-def cohort(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> sm.Cohort:
-    found = slides.index(table, tmp_path_factory.mktemp("index") / "index.parquet", name="six")
-    assert found is not None
-    return found
-
-
-def test_a_written_slide_reads_back_elsewhere_too(tmp_path: Path) -> None:
-    openslide = pytest.importorskip("openslide")
-    image = blob(700)
-    sm.io.write_slide(tmp_path / "a.tif", image, 0.2425, quality=95)
-    slide, theirs = sm.io.open_slide(tmp_path / "a.tif"), openslide.OpenSlide(str(tmp_path / "a.tif"))
-    assert slide.level_dimensions == [(700, 700), (350, 350), (175, 175)] == list(theirs.level_dimensions)
-    assert slide.mpp == pytest.approx((0.2425, 0.2425), rel=1e-4)
-    assert all(slide.fast_levels)
-    assert (slide.read(0, 0, 0, 700, 700).float() - image.float()).abs().mean() < 3
-    with pytest.raises(ValueError, match="uint8"):
-        sm.io.write_slide(tmp_path / "b.tif", image.float(), 0.5)
-    with pytest.raises(ValueError, match="multiples of 16"):
-        sm.io.write_slide(tmp_path / "b.tif", image, 0.5, tile=100)
-
-
-def test_an_index_says_where_tissue_is(cohort: sm.Cohort, table: pd.DataFrame) -> None:
-    assert cohort.modality == "slides"
-    assert list(cohort.table["stain"]) == list(table["stain"])
-    for _, row in cohort.table.iterrows():
-        found = slides.tissue_of(row)
-        assert found.area == pytest.approx(row["tissue_mm2"])
-        # The disc and the bar, and what a median and closing at 8 µm and cells of 32 µm make of edges on so small a slide.
-        expected = (np.pi * 0.07 + 0.12 * 0.9) * (900 * row["mpp_x"] / 1000) ** 2
-        assert row["tissue_mm2"] == pytest.approx(expected, rel=0.3)
-        whole = sm.tissue.find(sm.io.open_slide(row["path"]))
-        assert row["tissue_mm2"] == pytest.approx(whole.area, rel=0.25)
-
-
-def test_an_index_goes_on_where_it_ended_and_shards_add_up(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at: list[str] = []
-    real = slides.describe
-
-    def counting(path: str, *args: object, **kwargs: object) -> dict[str, object]:
-        looked_at.append(str(path))
-        return real(path, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(slides, "describe", counting)
-    monkeypatch.setattr(slides, "_PART", 1)
-    out = tmp_path / "index.parquet"
-    broken = pd.concat([table, table.iloc[:1].assign(path=str(tmp_path / "no.tif"))])
-    with pytest.raises((sm.ReadError, sm.FormatError), match=r"no\.tif"):
-        slides.index(broken, out, threads=1)
-    assert not out.exists()
-    assert len(looked_at) == 7
-    with pytest.warns(sm.FormatWarning, match=r"left out.*no\.tif"):
-        found = slides.index(broken, out, on_error="skip")
-    assert found is not None
-    assert len(found) == 6
-    assert len(looked_at) == 8  # the broken one alone was tried again
-    assert not out.with_name("index.parquet.parts").exists()
-    assert slides.index(table, out) is not None
-    assert len(looked_at) == 8
-    with pytest.raises(ValueError, match="those options"):
-        slides.index(table, out, mpp=4.0)
-
-    sharded = tmp_path / "sharded.parquet"
-    assert slides.index(table, sharded, shard=(1, 2)) is None
-    both = slides.index(table, sharded, shard=(0, 2))
-    assert both is not None
-    pd.testing.assert_frame_equal(both.table, found.table)
-    with pytest.raises(ValueError, match="shard"):
-        slides.index(table, sharded, shard=(2, 2))
-
-
-def test_a_shard_that_ends_last_finds_all_done(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "index.parquet"
-    real = slides.describe
-
-    def slow(path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        if path == table["path"].iloc[-1]:  # of this shard the last: meanwhile somebody does everything
-            monkeypatch.setattr(slides, "describe", real)
-            assert slides.index(table, out) is not None
-            assert not out.with_name("index.parquet.parts").exists()
-        return real(path, *args, **kwargs)
-
-    monkeypatch.setattr(slides, "describe", slow)
-    found = slides.index(table, out, shard=(1, 2), threads=1)
-    assert found is not None
-    assert len(found) == 6
-    assert not out.with_name("index.parquet.parts").exists()
-
-
-def test_a_folder_names_its_patients(table: pd.DataFrame, tmp_path: Path) -> None:
-    folder = Path(table["path"][0]).parent
-    assert slides.are_slides(folder)
-    found = slides.index(folder, tmp_path / "a.parquet")
-    assert found is not None
-    assert sorted(found.table["subject"].unique()) == ["TCGA-AA-0000", "TCGA-AA-0001", "TCGA-AA-0002"]
-    with pytest.raises(sm.FormatError, match="starts with"):
-        slides.index(folder, tmp_path / "b.parquet", subject="XX")
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(sm.FormatError, match="found none"):
-        slides.index(tmp_path / "nothing", tmp_path / "c.parquet")
-
-
-def test_a_scale_may_come_from_the_table(table: pd.DataFrame, tmp_path: Path) -> None:
-    found = slides.index(table.assign(mpp=[0.25, None, None, None, None, None]), tmp_path / "a.parquet")
-    assert found is not None
-    assert found.table["mpp_x"].tolist()[:2] == [0.25, pytest.approx(0.5)]
-    assert "mpp" not in found.table
-
-
-def test_pictures_are_what_the_slide_has_at_their_place(cohort: sm.Cohort) -> None:
+def test_pictures_are_what_the_slide_has_at_their_place(slide_cohort: sm.Cohort) -> None:
     for jitter in (False, True):
-        source = cohort.source(SMALL, jitter=jitter)
+        source = slide_cohort.source(SMALL, jitter=jitter)
         recording = source.recording_of
         for i in range(0, len(source), max(1, len(source) // 20)):
             picture, (x, y), mpp = source.sample(i, seed=3)
-            row = cohort.table.iloc[int(recording[i])]
+            row = slide_cohort.table.iloc[int(recording[i])]
             slide = sm.io.open_slide(row["path"])
             expected = slide.read_mpp(1000 * x / row["mpp_x"], 1000 * y / row["mpp_y"], 1.0, 32, 32)
             # A corner in mm is a pixel's fraction off after two divisions.
@@ -172,8 +41,8 @@ def test_pictures_are_what_the_slide_has_at_their_place(cohort: sm.Cohort) -> No
                 assert (info.x * row["mpp_x"] / 1000, info.y * row["mpp_y"] / 1000) == pytest.approx((x, y), abs=0.001)
 
 
-def test_random_pictures_are_even_over_the_tissue(cohort: sm.Cohort) -> None:
-    one = cohort.subset([0])
+def test_random_pictures_are_even_over_the_tissue(slide_cohort: sm.Cohort) -> None:
+    one = slide_cohort.subset([0])
     row = one.table.iloc[0]
     source = one.source(sm.SlidePreprocessing(mpp=1.0, size=8, patch=8), jitter=True)
     cells = slides.tissue_of(row)
@@ -196,23 +65,23 @@ def test_random_pictures_are_even_over_the_tissue(cohort: sm.Cohort) -> None:
     assert len(source) == pytest.approx(row["tissue_mm2"] * 1e6 / 64, abs=1)
 
 
-def test_strata_come_equally_often(cohort: sm.Cohort) -> None:
-    loader = sm.Loader(cohort, SMALL, batch_size=8, order="stain", jitter=True, epochs=2)
+def test_strata_come_equally_often(slide_cohort: sm.Cohort) -> None:
+    loader = sm.Loader(slide_cohort, SMALL, batch_size=8, order="stain", jitter=True, epochs=2)
     slide = loader.source.recording_of
-    stain = np.concatenate([cohort.table["stain"].to_numpy()[slide[batch.sample_ids].numpy()] for batch in loader])
+    stain = np.concatenate([slide_cohort.table["stain"].to_numpy()[slide[batch.sample_ids].numpy()] for batch in loader])
     counts = pd.Series(stain).value_counts()
     assert abs(counts["H&E"] - counts["IHC"]) <= 1
     with pytest.raises(ValueError, match="column of the cohort"):
-        sm.Loader(cohort, SMALL, order="colour")
+        sm.Loader(slide_cohort, SMALL, order="colour")
     with pytest.raises(ValueError, match="has not"):
-        sm.Loader(cohort.with_columns(half=[1, None, 1, 1, 1, 1]), SMALL, order="half")
+        sm.Loader(slide_cohort.with_columns(half=[1, None, 1, 1, 1, 1]), SMALL, order="half")
 
 
-def test_a_stream_of_pictures_is_one_for_any_threads_and_goes_on_anywhere(cohort: sm.Cohort) -> None:
+def test_a_stream_of_pictures_is_one_for_any_threads_and_goes_on_anywhere(slide_cohort: sm.Cohort) -> None:
     how = sm.Augmentation(area=(0.5, 1.0), hed=0.05, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.02, grey=0.2, blur=0.5, solarise=0.2)
 
     def stream(threads: int, start: int = 0) -> list[torch.Tensor]:
-        loader = sm.Loader(cohort, SMALL, batch_size=16, mask="random", jitter=True, augmentation=how, threads=threads, epochs=2, seed=5, start=start)
+        loader = sm.Loader(slide_cohort, SMALL, batch_size=16, mask="random", jitter=True, augmentation=how, threads=threads, epochs=2, seed=5, start=start)
         return [torch.cat([b.patches[0].values.flatten(), b.patches[0].masked]) for b in loader]
 
     one, four = stream(1), stream(4)
@@ -221,31 +90,51 @@ def test_a_stream_of_pictures_is_one_for_any_threads_and_goes_on_anywhere(cohort
     assert not torch.equal(one[0], one[len(one) // 2])  # the second epoch is another
 
 
-def test_so_many_slides_are_open_and_no_more(cohort: sm.Cohort) -> None:
+def test_so_many_slides_are_open_and_no_more(slide_cohort: sm.Cohort) -> None:
     def held(most: int) -> set[str]:
-        source = slides.source(cohort.table, "six", SMALL, open_slides=most)
+        source = slides.source(slide_cohort.table, "six", SMALL, open_slides=most)
         first = source.recording_of
         for r in range(6):
             source.sample(int((first == r).nonzero()[0]))
         links = [os.readlink(link.path) for link in os.scandir("/proc/self/fd") if os.path.exists(link.path)]
-        return {link for link in links if link in set(cohort.table["path"])}
+        return {link for link in links if link in set(slide_cohort.table["path"])}
 
-    assert held(64) == set(cohort.table["path"])
-    assert held(2) == set(cohort.table["path"][4:])
+    assert held(64) == set(slide_cohort.table["path"])
+    assert held(2) == set(slide_cohort.table["path"][4:])
 
 
-def test_scales_are_even_in_their_logarithm(cohort: sm.Cohort) -> None:
-    source = cohort.source(sm.SlidePreprocessing(mpp=0.5, mpp_high=2.0, size=8, patch=8), jitter=True)
+def test_slides_that_are_opened_again_are_what_they_are_now(slide_cohort: sm.Cohort, tmp_path: Path) -> None:
+    paths = [shutil.copy(path, tmp_path) for path in slide_cohort.table["path"]]
+    cohort = sm.Cohort.from_table(slide_cohort.table.assign(path=paths))
+    few, many = (slides.source(cohort.table, "six", SMALL, open_slides=n) for n in (1, 64))
+    first = [int((few.recording_of == r).nonzero()[0]) for r in range(6)]
+    for _ in range(2):
+        for i in first:
+            assert torch.equal(few.sample(i)[0], many.sample(i)[0])
+    # Another slide of the same size takes the place of one that was closed: neither its layout nor its tiles in the cache are used.
+    sm.io.write_slide(paths[0], blob(900, 77), 0.4, tile=256)
+    fresh = slides.source(cohort.table, "six", SMALL)
+    few.sample(first[1])
+    assert torch.equal(few.sample(first[0])[0], fresh.sample(first[0])[0])
+    assert not torch.equal(few.sample(first[0])[0], many.sample(first[0])[0])
+    sm.io.write_slide(paths[0], blob(500, 77), 0.4)
+    few.sample(first[1])
+    with pytest.raises(sm.FormatError, match="900 x 900"):
+        few.sample(first[0])
+
+
+def test_scales_are_even_in_their_logarithm(slide_cohort: sm.Cohort) -> None:
+    source = slide_cohort.source(sm.SlidePreprocessing(mpp=0.5, mpp_high=2.0, size=8, patch=8), jitter=True)
     found = np.array([source.sample(i, seed=2)[2] for i in range(600)])
     assert found.min() >= 0.5
     assert found.max() <= 2.0
     assert stats.kstest(np.log(found / 0.5) / np.log(4), "uniform").pvalue > 1e-4
-    assert cohort.source(sm.SlidePreprocessing(mpp=0.5, mpp_high=2.0, size=8, patch=8)).sample(0)[2] == pytest.approx(0.5)
+    assert slide_cohort.source(sm.SlidePreprocessing(mpp=0.5, mpp_high=2.0, size=8, patch=8)).sample(0)[2] == pytest.approx(0.5)
 
 
-def test_what_is_not_as_the_index_says_is_refused(cohort: sm.Cohort, tmp_path: Path) -> None:
+def test_what_is_not_as_the_index_says_is_refused(slide_cohort: sm.Cohort, tmp_path: Path) -> None:
     sm.io.write_slide(tmp_path / "other.tif", blob(500), 0.5)
-    moved = sm.Cohort.from_table(cohort.table.assign(path=[str(tmp_path / "other.tif"), str(tmp_path / "gone.tif"), *cohort.table["path"][2:]]))
+    moved = sm.Cohort.from_table(slide_cohort.table.assign(path=[str(tmp_path / "other.tif"), str(tmp_path / "gone.tif"), *slide_cohort.table["path"][2:]]))
     source = moved.source(SMALL)
     with pytest.raises(sm.FormatError, match=r"other\.tif.*900 x 900.*500 x 500"):
         source.sample(0)
@@ -253,53 +142,16 @@ def test_what_is_not_as_the_index_says_is_refused(cohort: sm.Cohort, tmp_path: P
         source.sample(int((source.recording_of == 1).nonzero()[0]))
     loader = sm.Loader(moved, SMALL, batch_size=8, on_error="skip")
     assert sum(len(batch) for batch in loader) == int((source.recording_of > 1).sum())
-    cut = cohort.table.copy()
+    cut = slide_cohort.table.copy()
     cut.at[0, "tissue"] = cut.at[0, "tissue"][:-1]
     with pytest.raises(sm.FormatError, match="TCGA-AA-0000-0"):
         sm.Cohort.from_table(cut).source(SMALL)
     with pytest.raises(ValueError, match="needs mpp_x; row 2"):
-        sm.Cohort.from_table(cohort.table.assign(mpp_x=[1, 1, None, 1, 1, 1])).source(SMALL)
+        sm.Cohort.from_table(slide_cohort.table.assign(mpp_x=[1, 1, None, 1, 1, 1])).source(SMALL)
     with pytest.raises(ValueError, match="preprocessing of eeg for a cohort of slides"):
-        cohort.source(sm.EegPreprocessing())
+        slide_cohort.source(sm.EegPreprocessing())
     with pytest.raises(ValueError, match=r"no such detail"):
-        cohort.source(sm.SlidePreprocessing(mpp=0.1)).sample(0)
-
-
-def test_resized_crops_are_torchvisions(rng: np.random.Generator) -> None:
-    transforms = pytest.importorskip("torchvision.transforms")
-    picture = torch.from_numpy(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
-    how = sm.Augmentation(area=(0.1, 0.9), aspect=(0.6, 1.5), flips=False, turns=False).options()
-    seed = int(rng.integers(2**31))
-    torch.manual_seed(seed)
-    ours, theirs = [], []
-    for i in range(1500):
-        crop, (width, _, x, _, height, y) = C.augment(picture, how, 16, seed, i)
-        ours.append((x, y, 16 * width, 16 * height))
-        top, left, h, w = transforms.RandomResizedCrop.get_params(picture.permute(2, 0, 1), (0.1, 0.9), (0.6, 1.5))
-        theirs.append((left, top, w, h))
-        if i < 5:
-            assert torch.equal(crop, sm.image.resize(picture, 16, 16, ours[-1]))
-    for a, b in zip(np.array(ours).T, np.array(theirs).T, strict=True):
-        assert stats.ks_2samp(a, b).pvalue > 1e-5
-
-
-def test_augmentations_are_made_of_the_pieces(rng: np.random.Generator) -> None:
-    picture = torch.from_numpy(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-
-    def one(**options: object) -> torch.Tensor:
-        return C.augment(picture, sm.Augmentation(flips=False, turns=False, **options).options(), 32, 1, int(rng.integers(2**31)))[0]  # type: ignore[arg-type]
-
-    assert torch.equal(one(), picture)
-    assert torch.equal(one(grey=1.0), sm.image.grey(picture))
-    assert torch.equal(one(solarise=1.0), sm.image.solarise(picture))
-    assert torch.equal(one(brightness=0.5, jitter=0.0), picture)
-    assert torch.equal(one(blur=1.0, blur_sigma=(0.7, 0.7)), sm.image.blur(picture, 3, 0.7))
-    turned = C.augment(picture, sm.Augmentation(flips=False, turns=True).options(), 32, 1, 7)[0]
-    assert any(torch.equal(turned, sm.image.rotate(picture, k)) for k in range(4))
-    with pytest.raises(ValueError, match="hue"):
-        sm.Augmentation(hue=0.6).options()
-    with pytest.raises(ValueError, match="no part of 64 x 64"):
-        C.augment(picture, sm.Augmentation().options(), 64, 0, 0)
+        slide_cohort.source(sm.SlidePreprocessing(mpp=0.1)).sample(0)
 
 
 def test_bytes_are_seen_as_standardised_pictures(rng: np.random.Generator) -> None:
@@ -314,10 +166,10 @@ def test_bytes_are_seen_as_standardised_pictures(rng: np.random.Generator) -> No
     torch.testing.assert_close(pooled, encoder.forward_features(dense)[:, 1:].mean(1), rtol=1e-10, atol=1e-10)
 
 
-def test_several_views_come_from_one_picture(cohort: sm.Cohort) -> None:
+def test_several_views_come_from_one_picture(slide_cohort: sm.Cohort) -> None:
     crops = [sm.View("global", 2, 64, sm.Augmentation(area=(0.4, 1.0))), sm.View("local", 3, 32, sm.Augmentation(area=(0.05, 0.4)))]
     preprocessing = sm.SlidePreprocessing(mpp=1.0, size=64, patch=8, region=96)
-    loader = sm.Loader(cohort, preprocessing, batch_size=4, jitter=True, recipe=preprocessing.recipe(views=crops))
+    loader = sm.Loader(slide_cohort, preprocessing, batch_size=4, jitter=True, recipe=preprocessing.recipe(views=crops))
     batch = next(iter(loader))
     views = {view.role: view for view in batch.patches}
     assert views["global"].lengths == [64] * 8
@@ -327,11 +179,19 @@ def test_several_views_come_from_one_picture(cohort: sm.Cohort) -> None:
     for slot in range(4):
         places = torch.cat([v.coords.view(len(v.slots), -1, 4)[torch.tensor(v.slots) == slot][..., :2].reshape(-1, 2) for v in views.values()])
         assert (places.amax(0) - places.amin(0)).max() < 0.096
+    concentric = [sm.View("near", 1, 32, middle=True), sm.View("far", 1, 32, zoom=3, middle=True), sm.View("any", 1, 32, zoom=1.5)]
+    batch = next(iter(sm.Loader(slide_cohort, preprocessing, batch_size=4, jitter=True, recipe=preprocessing.recipe(views=concentric))))
+    near, far, somewhere = (next(v for v in batch.patches if v.role == role).coords.view(4, 16, 4)[..., :2] for role in ("near", "far", "any"))
+    assert (near.mean(1) - far.mean(1)).abs().max() <= 0.0011  # mm: a pixel
+    torch.testing.assert_close(far.amax(1) - far.amin(1), 3 * (near.amax(1) - near.amin(1)))
+    assert (somewhere.mean(1) - near.mean(1)).abs().max() > 0.0011
+    with pytest.raises(ValueError, match="neither zoom nor middle"):
+        preprocessing.recipe(views=[sm.View(zoom=2, augmentation=sm.Augmentation(area=(0.2, 1.0)))])
     with pytest.raises(TypeError, match="views have"):
         preprocessing.recipe(views=crops, augmentation=sm.Augmentation())
 
 
-def test_the_commands_index_and_train(table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_index_and_train(slide_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from sslmed.cli import main
 
     def run(*words: object) -> int:
@@ -340,7 +200,7 @@ def test_the_commands_index_and_train(table: pd.DataFrame, tmp_path: Path, capsy
             main()
         return int(left.value.code or 0)
 
-    table.to_csv(tmp_path / "slides.tsv", sep="\t", index=False)
+    slide_table.to_csv(tmp_path / "slides.tsv", sep="\t", index=False)
     index = tmp_path / "index.parquet"
     assert run("index", tmp_path / "slides.tsv", "--out", index, "--shard", "0/2") == 0
     assert "not done yet" in capsys.readouterr().out
@@ -352,15 +212,15 @@ def test_the_commands_index_and_train(table: pd.DataFrame, tmp_path: Path, capsy
     assert run("pretrain", index, "--out", tmp_path / "other", "--sfreq", 100, *small) == 2
     assert "--sfreq is not for a cohort of slides" in capsys.readouterr().err
     assert run("demo", "--modality", "slides", "--out", tmp_path / "demo", "--subjects", 6, 15, "--epochs", 1) == 0
-    assert set(pd.read_csv(tmp_path / "demo" / "transfer.csv")["row"]) == {*SLIDE_BASELINES, "pretrained encoder"}
+    assert set(pd.read_csv(tmp_path / "demo" / "transfer.csv")["row"]) == {*PICTURE_BASELINES, "pretrained encoder"}
     assert "domain classifier: colour" in set(pd.read_csv(tmp_path / "demo" / "shift.csv")["row"])
     assert "SYNTHETIC" in (tmp_path / "demo" / "report.html").read_text()
     assert run("demo", "--modality", "sound", "--out", tmp_path / "no") == 2
 
 
 @pytest.mark.parametrize("method", ["mae", "ijepa"])
-def test_methods_learn_from_slides_and_go_on(cohort: sm.Cohort, tmp_path: Path, method: str) -> None:
-    part = cohort.subset(range(6 if method == "mae" else 2))
+def test_methods_learn_from_slides_and_go_on(slide_cohort: sm.Cohort, tmp_path: Path, method: str) -> None:
+    part = slide_cohort.subset(range(6 if method == "mae" else 2))
     preprocessing = sm.SlidePreprocessing(mpp=1.0, size=64, patch=8, region=80)
 
     def train(out: str, **more: Any) -> sm.Run:
@@ -377,24 +237,24 @@ def test_methods_learn_from_slides_and_go_on(cohort: sm.Cohort, tmp_path: Path, 
         assert whole.history["loss"].iloc[-5:].mean() < 0.95 * whole.history["loss"].iloc[:5].mean()
         loaded = sm.nn.Encoder.load(tmp_path / "a" / "encoder.safetensors")
         assert loaded.preprocessing == preprocessing
-        features, of = loaded.encode(cohort)
+        features, of = loaded.encode(slide_cohort)
         assert features.shape == (len(of), 192)
         assert of.unique().tolist() == list(range(6))
         with pytest.raises(ValueError, match="regions of the head"):
-            loaded.encode(cohort, pooling="regions")
+            loaded.encode(slide_cohort, pooling="regions")
 
 
-def test_transfer_and_shift_of_slides(cohort: sm.Cohort) -> None:
+def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort) -> None:
     encoder = sm.nn.Encoder("vit_tiny", SMALL, depth=1)
-    twice = sm.Cohort.from_table(pd.concat([cohort.table.assign(subject=[f"{k}{s}" for s in range(6)]) for k in "ab"], ignore_index=True), name="twelve")
+    twice = sm.Cohort.from_table(pd.concat([slide_cohort.table.assign(subject=[f"{k}{s}" for s in range(6)]) for k in "ab"], ignore_index=True), name="twelve")
     result = sm.transfer(encoder, twice, "label", folds=2, bootstrap=20)
-    assert list(dict.fromkeys(result.table["row"])) == [*SLIDE_BASELINES, "pretrained encoder"]
+    assert list(dict.fromkeys(result.table["row"])) == [*PICTURE_BASELINES, "pretrained encoder"]
     with pytest.raises(ValueError, match="unknown baseline band power; of slides"):
         sm.transfer(encoder, twice, "label", folds=2, baselines=["band power"])
     fitted = sm.finetune(encoder, twice, "label", sm.FineTuning(epochs=1, batch_size=8))
     with pytest.raises(ValueError, match="training and test"):
         fitted.predict(twice)
-    probabilities = fitted.predict(cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
+    probabilities = fitted.predict(slide_cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
     assert probabilities.shape == (6, 2)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 
@@ -414,11 +274,11 @@ def test_the_embedded_archives_are_as_they_were_made(tmp_path: Path) -> None:
     assert Path(again.table["path"][0]).read_bytes() == Path(public.table["path"][0]).read_bytes()
 
 
-def test_a_hundred_thousand_slides_open_at_once(cohort: sm.Cohort) -> None:
-    many = sm.Cohort.from_table(pd.concat([cohort.table] * 1000, ignore_index=True))
+def test_a_hundred_thousand_slides_open_at_once(slide_cohort: sm.Cohort) -> None:
+    many = sm.Cohort.from_table(pd.concat([slide_cohort.table] * 1000, ignore_index=True))
     source = many.source(SMALL, jitter=True)
     sampler = C.Sampler(source, "shuffle", 16, True, 0)
-    assert len(source) == pytest.approx(1000 * len(cohort.source(SMALL, jitter=True)))
+    assert len(source) == pytest.approx(1000 * len(slide_cohort.source(SMALL, jitter=True)))
     assert len(set(sampler.batch(5))) == 16
     assert source.sample(len(source) - 1)[0].shape == (32, 32, 3)
 
@@ -432,3 +292,14 @@ def test_mae_learns_from_a_real_slide(data_root: Path, tmp_path: Path) -> None:
         preprocessing=sm.SlidePreprocessing(mpp=0.5, size=64, patch=8),
     )  # fmt: skip
     assert run.history["loss"].iloc[-5:].mean() < 0.8 * run.history["loss"].iloc[:5].mean()
+
+
+def test_samples_of_another_kind_are_refused_by_a_recipe(slide_cohort: sm.Cohort, tiny_site: sm.Cohort) -> None:
+    pictures, signals = slide_cohort.source(SMALL), tiny_site.source(sm.EegPreprocessing())
+    for source, recipe, expected in ((pictures, sm.EegPreprocessing().recipe(), "takes signals"), (signals, SMALL.recipe(), "takes pictures")):
+        loader = C.Loader(source, recipe, C.Sampler(source, "sequential", 2, False, 0), end=1)
+        with pytest.raises(ValueError, match=expected):
+            loader.next()
+    dense = sm.nn.MaskedAutoencoder(sm.nn.create("vit_tiny", 8, 32, 3, depth=1), decoder_dim=32, decoder_depth=1, decoder_heads=2)
+    with pytest.raises(ValueError, match="no recipe"):
+        sm.Trainer(dense, sm.Loader(slide_cohort, SMALL, batch_size=8)).fit()

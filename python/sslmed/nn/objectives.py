@@ -11,15 +11,14 @@ from sslmed._core import C
 from sslmed.nn.encoder import CohortEncoder
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.vit import VisionTransformer
-from sslmed.preprocessing import Augmentation, EegPreprocessing
+from sslmed.preprocessing import Augmentation
 
 __all__ = ["JointEmbeddingPredictor", "MaskedAutoencoder", "Supervised"]
 
 
-def _recipe(encoder: VisionTransformer | CohortEncoder, **options: Any) -> C.Recipe:
-    # An encoder of dense inputs has no samples of its own: whoever trains it hands tokens over.
-    preprocessing = encoder.preprocessing if isinstance(encoder, CohortEncoder) else EegPreprocessing()
-    return preprocessing.recipe(**options)
+def _recipe(encoder: VisionTransformer | CohortEncoder, **options: Any) -> Any:
+    # An encoder of dense inputs knows no samples: a loader refuses its objectives.
+    return encoder.preprocessing.recipe(**options) if isinstance(encoder, CohortEncoder) else None
 
 
 class MaskedAutoencoder(Mirror):

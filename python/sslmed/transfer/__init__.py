@@ -15,9 +15,9 @@ from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import is_regression, labelled
 from sslmed.nn import CohortEncoder
 from sslmed.transfer import evaluate
-from sslmed.transfer.rows import BASELINES, SLIDE_BASELINES, Task, baselines_of, predict_rows
+from sslmed.transfer.rows import BASELINES, PICTURE_BASELINES, Task, baselines_of, predict_rows
 
-__all__ = ["BASELINES", "SLIDE_BASELINES", "TransferResult", "transfer"]
+__all__ = ["BASELINES", "PICTURE_BASELINES", "TransferResult", "transfer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -145,7 +145,7 @@ def transfer(
 
     Beside the ``pretrained encoder``, what it has to beat (:data:`sslmed.transfer.BASELINES`): ``dummy`` knows the labels' frequencies alone; ``band
     power`` + the linear probe and ``handcrafted`` + random forest are the classical pipelines, ``riemann`` the tangent space of channel covariances
-    (of slides, :data:`SLIDE_BASELINES`, ``colour`` + the linear probe);
+    (of pictures, :data:`PICTURE_BASELINES`, ``colour`` + the linear probe);
     ``random encoder`` is the same architecture and protocol, untrained; ``shuffled labels`` is the pretrained encoder taught nonsense: chance.
 
     Args:

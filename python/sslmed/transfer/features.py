@@ -13,7 +13,7 @@ from sslmed.cohort import Cohort
 from sslmed.data import recording_means
 from sslmed.io import open_slide
 from sslmed.nn import CohortEncoder
-from sslmed.preprocessing import EegPreprocessing
+from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing
 from sslmed.slides import tissue_of
 from sslmed.transforms import standard_name
 
@@ -103,20 +103,32 @@ def covariances(cohort: Cohort, channels: list[str] | None = None) -> Array:
 
 
 def colour(cohort: Cohort) -> Array:
-    """[slides, 6]: mean and standard deviation over the tissue of the optical density of R, G and B, at the scale of the index's cells over four.
+    """[slides or images, 6]: mean and standard deviation of R, G and B.
+
+    Of images, in [0, 1], as an encoder sees them; of slides, of the optical density over the tissue, at the scale of the index's cells over four.
 
     Raises:
         ValueError: A slide has no tissue.
+        FormatError, ReadError: A file cannot be read.
     """
     rows = []
+    if cohort.modality == "images":
+        source = cohort.source(ImagePreprocessing())
+        assert isinstance(source, C.ImageSource)
+        for i in range(len(source)):
+            light = source.sample(i).numpy().reshape(-1, 3) / 255
+            rows.append(np.concatenate([light.mean(0), light.std(0)]))
+        return np.stack(rows)
     for _, row in cohort.table.iterrows():
         mask = tissue_of(row).mask
         if not mask.any():
             raise ValueError(f"{row['path']}: no tissue in the index; leave it out of the cohort")
-        height, width = 4 * mask.shape[0], 4 * mask.shape[1]
-        picture = open_slide(row["path"], mpp=(row["mpp_x"], row["mpp_y"])).thumbnail((width, height))
-        fine = np.kron(mask.numpy(), np.ones((4, 4), bool))[: picture.shape[0], : picture.shape[1]]
-        density = -np.log((picture.numpy()[fine] + 1.0) / 256)
+        picture = open_slide(row["path"], mpp=(row["mpp_x"], row["mpp_y"])).thumbnail((4 * mask.shape[1], 4 * mask.shape[0]))
+        height, width = picture.shape[:2]
+        # The grid goes on beyond the slide's edge, the picture does not: each pixel looks up the cell that its middle is in.
+        line = ((np.arange(height) + 0.5) * row["height"] / height / row["cell_y"]).astype(int)
+        column = ((np.arange(width) + 0.5) * row["width"] / width / row["cell_x"]).astype(int)
+        density = -np.log((picture.numpy()[mask.numpy()[line[:, None], column]] + 1.0) / 256)
         rows.append(np.concatenate([density.mean(0), density.std(0)]))
     return np.stack(rows)
 
@@ -126,7 +138,7 @@ def simple(*cohorts: Cohort) -> tuple[str, list[Array]] | None:
 
     None where recordings share no channel.
     """
-    if all(cohort.modality == "slides" for cohort in cohorts):
+    if all(cohort.modality != "eeg" for cohort in cohorts):
         return "colour", [colour(cohort) for cohort in cohorts]
     shared = common_channels(*cohorts)
     return ("band power", [band_power(cohort, shared) for cohort in cohorts]) if shared else None

@@ -13,20 +13,20 @@ from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
 from sslmed.nn import CohortEncoder
 from sslmed.transfer import evaluate, features
 
-__all__ = ["BASELINES", "SLIDE_BASELINES", "Task", "baselines_of", "predict_rows"]
+__all__ = ["BASELINES", "PICTURE_BASELINES", "Task", "baselines_of", "predict_rows"]
 
 Array = np.ndarray[Any, Any]
 
 BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
 """What an encoder of EEG is scored beside."""
 
-SLIDE_BASELINES = ("dummy", "colour", "random encoder", "shuffled labels")
-"""What an encoder of slides is scored beside."""
+PICTURE_BASELINES = ("dummy", "colour", "random encoder", "shuffled labels")
+"""What an encoder of slides or images is scored beside."""
 
 
 def baselines_of(cohort: Cohort) -> tuple[str, ...]:
     """Those of the cohort's modality."""
-    return SLIDE_BASELINES if cohort.modality == "slides" else BASELINES
+    return BASELINES if cohort.modality == "eeg" else PICTURE_BASELINES
 
 
 @dataclass(frozen=True)
