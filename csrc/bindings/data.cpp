@@ -101,11 +101,11 @@ void bind_data(py::module_& m) {
   py::class_<data::Recipe, std::shared_ptr<data::Recipe>>(m, "Recipe")
       .def("__deepcopy__", [](const py::object& self, const py::object&) { return self; }, py::arg("memo"), "Itself: it never changes.");
   py::class_<data::PatchRecipe, data::Recipe, std::shared_ptr<data::PatchRecipe>>(m, "PatchRecipe")
-      .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block, double radius, bool complementary) {
-             return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block, radius, complementary});
+      .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block, double radius, bool complementary, std::int64_t overlap) {
+             return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block, radius, complementary, overlap});
            }),
-           py::arg("patch"), py::arg("mask") = "none", py::arg("ratio") = 0.5, py::arg("block") = 2, py::arg("radius") = 30.0,
-           py::arg("complementary") = false);
+           py::arg("patch"), py::arg("mask") = "none", py::arg("ratio") = 0.5, py::arg("block") = 2, py::arg("radius") = 30.0, py::arg("complementary") = false,
+           py::arg("overlap") = 0);
 
   py::class_<Spec>(m, "RecordingSpec")
       .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,

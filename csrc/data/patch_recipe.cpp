@@ -14,6 +14,8 @@
 namespace sslmed::data {
 PatchRecipe::PatchRecipe(const PatchRecipeOptions& options) : options_(options) {
   if (options.patch < 2) throw ValueError("a patch needs at least 2 samples, got " + std::to_string(options.patch));
+  if (options.overlap < 0 || options.overlap >= options.patch)
+    throw ValueError("patches of " + std::to_string(options.patch) + " samples overlap by fewer, not by " + std::to_string(options.overlap));
   if (options.mask != MaskMode::kNone && !is_multiblock(options.mask) && !(options.ratio > 0 && options.ratio < 1))
     throw ValueError("a mask ratio must be within (0, 1), got " + std::to_string(options.ratio));
   if (options.complementary && (options.mask == MaskMode::kNone || is_multiblock(options.mask)))
@@ -45,18 +47,24 @@ std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const 
   if (sample.shape.size() != 2 || sample.values.size() != static_cast<std::size_t>(sample.shape[0] * sample.shape[1]) ||
       sample.space.positions.size() != static_cast<std::size_t>(sample.shape[0]))
     throw ValueError("this recipe takes signals [channels, time]");
-  const std::int64_t channels = sample.shape[0], length = sample.shape[1], steps = length / options_.patch;
+  const std::int64_t channels = sample.shape[0], length = sample.shape[1], stride = options_.patch - options_.overlap,
+                     steps = length < options_.patch ? 0 : (length - options_.patch) / stride + 1;
   if (steps < 1) throw ValueError("a window of " + std::to_string(length) + " samples holds no patch of " + std::to_string(options_.patch));
   PatchView view;
   view.embedding = options_.patch;
   view.patch = options_.patch;
   view.count = channels * steps;
   const auto n = static_cast<std::size_t>(view.count);
-  if (steps * options_.patch == length) {
+  if (options_.overlap == 0 && steps * options_.patch == length) {
     view.values = std::move(sample.values);  // channel after channel is already patch after patch
   } else {
-    for (std::int64_t c = 0; c < channels; ++c)
-      view.values.insert(view.values.end(), sample.values.begin() + c * length, sample.values.begin() + c * length + steps * options_.patch);
+    view.values.reserve(static_cast<std::size_t>(view.count * options_.patch));
+    for (std::int64_t c = 0; c < channels; ++c) {
+      for (std::int64_t t = 0; t < steps; ++t) {
+        const auto from = sample.values.begin() + c * length + t * stride;
+        view.values.insert(view.values.end(), from, from + options_.patch);
+      }
+    }
   }
   view.coords.reserve(4 * n);
   view.grid.reserve(2 * n);
@@ -64,7 +72,7 @@ std::vector<PatchView> PatchRecipe::make(Sample sample, const Draw& draw) const 
   for (std::int64_t c = 0; c < channels; ++c) {
     const auto& place = sample.space.positions[static_cast<std::size_t>(c)];
     for (std::int64_t t = 0; t < steps; ++t) {
-      const double middle = (static_cast<double>(t) + 0.5) * static_cast<double>(options_.patch) / sample.space.sfreq;
+      const double middle = (static_cast<double>(t * stride) + 0.5 * static_cast<double>(options_.patch)) / sample.space.sfreq;
       view.coords.insert(view.coords.end(), {place[0], place[1], place[2], static_cast<float>(middle)});
       view.grid.insert(view.grid.end(), {static_cast<std::int32_t>(c), static_cast<std::int32_t>(t)});
       view.extra.push_back(sample.space.extra[static_cast<std::size_t>(c)]);

@@ -18,6 +18,7 @@ struct PatchRecipeOptions {
   double radius = 30;      // mm: how far from its centre a block reaches over the head (kSpace)
   // A second view of each sample, which sees what the first one hides: every token is both seen and restored.
   bool complementary = false;
+  std::int64_t overlap = 0;  // samples that a patch shares with the next one
 };
 
 class PatchRecipe : public Recipe {

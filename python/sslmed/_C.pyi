@@ -251,7 +251,7 @@ class Recipe:
         Itself: it never changes.
         """
 class PatchRecipe(Recipe):
-    def __init__(self, patch: int, mask: str = 'none', ratio: float = 0.5, block: int = 2, radius: float = 30.0, complementary: bool = False) -> None:
+    def __init__(self, patch: int, mask: str = 'none', ratio: float = 0.5, block: int = 2, radius: float = 30.0, complementary: bool = False, overlap: int = 0) -> None:
         ...
 class RecordingSpec:
     def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:

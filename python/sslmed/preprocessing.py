@@ -46,6 +46,8 @@ class EegPreprocessing:
     """s."""
     patch: float = 1.0
     """s of one channel in a token."""
+    overlap: float = 0.0
+    """s that a token shares with the next one; what is hidden of one is then seen at the other's edge."""
     low: float = 0.5
     """Hz; 0: no lower edge."""
     high: float = 75.0
@@ -73,7 +75,7 @@ class EegPreprocessing:
     def options(self, *, stride: float = 0.0, jitter: bool = False) -> C.EegOptions:
         """The C++ options: ``stride`` s between windows (0: the window's length), starts moved at random or not."""
         values = asdict(self)
-        del values["patch"]
+        del values["patch"], values["overlap"]
         return C.EegOptions(stride=stride, jitter=jitter, **values)
 
     def recipe(
@@ -83,7 +85,7 @@ class EegPreprocessing:
         """How windows are cut and masked."""
         if augmentation is not None:
             raise TypeError("augmentations are for pictures")
-        return C.PatchRecipe(self.patch_samples, mask, 0.5 if ratio is None else ratio, block, radius, complementary)
+        return C.PatchRecipe(self.patch_samples, mask, 0.5 if ratio is None else ratio, block, radius, complementary, round(self.overlap * self.sfreq))
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder needs to know of its tokens."""

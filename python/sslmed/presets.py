@@ -48,7 +48,7 @@ def cbramod() -> dict[str, Any]:
 def reve() -> dict[str, Any]:
     """REVE (El Ouahidi et al., arXiv 2510.21585): 200 Hz, 10 s, z-scores clipped at 15; regions of 3 cm over three patches hidden, .55 in all.
 
-    Not ours: its patches overlap by 20 of 200 samples, ours abut; it has a second loss on a pooled token. Filters are our default.
+    1 s patches overlap by .1 s. Not ours: it has a second loss on a pooled token. Filters are our default.
     """
-    preprocessing = EegPreprocessing(sfreq=200, window=10, patch=1, average_reference=False, scale="zscore", clip=15)
+    preprocessing = EegPreprocessing(sfreq=200, window=10, patch=1, overlap=0.1, average_reference=False, scale="zscore", clip=15)
     return {"method": Mae(mask="space", ratio=0.55, radius=30, block=3, norm_target=False), "preprocessing": preprocessing}

@@ -23,6 +23,17 @@ TEST_CASE("patches carry their values, places and masks") {
   CHECK(view.keep.size() == 6);
   CHECK(recipe.make(sample, {0, 0, 1})[0].keep == view.keep);
   CHECK(recipe.make(sample, {0, 1, 1})[0].keep != view.keep);
+  // Overlapping ones begin 8 - 3 samples apart: 5 of 32.
+  const auto over = PatchRecipe({8, MaskMode::kRandom, 0.5, 2, 30, false, 3}).make(sample, {0, 0, 1})[0];
+  REQUIRE(over.count == 15);
+  for (std::size_t c = 0; c < 3; ++c)
+    for (std::size_t t = 0; t < 5; ++t) {
+      const auto* patch = over.values.data() + 8 * (5 * c + t);
+      CHECK(std::equal(patch, patch + 8, sample.values.begin() + static_cast<std::ptrdiff_t>(32 * c + 5 * t)));
+      CHECK(over.coords[4 * (5 * c + t) + 3] == Approx((5.0 * static_cast<double>(t) + 4) / 32));
+    }
+  CHECK_THROWS_AS(PatchRecipe({8, MaskMode::kRandom, 0.5, 2, 30, false, 8}), ValueError);
+  CHECK_THROWS_AS(PatchRecipe({8, MaskMode::kRandom, 0.5, 2, 30, false, -1}), ValueError);
   // What does not fill a patch at the end is left out.
   CHECK(PatchRecipe({10, MaskMode::kNone, 0, 1}).make(sample, {})[0].values.size() == 90);
   CHECK_THROWS_AS(PatchRecipe({64, MaskMode::kNone, 0, 1}).make(sample, {}), ValueError);

@@ -31,6 +31,21 @@ def test_a_preset_trains(preset, views, tmp_path):
         assert len(set(batch.patches[0].masked_lengths)) > 1
 
 
+def test_patches_overlap_as_unfolded_windows(tmp_path):
+    people = cohort(10)
+    pre = sm.presets.reve()["preprocessing"]
+    view = next(iter(sm.Loader(people, pre, batch_size=4, order="sequential"))).patches[0]
+    windows = torch.stack([people.source(pre).sample(i)[0] for i in range(4)])
+    assert torch.equal(view.values, windows.unfold(2, 200, 180).reshape(-1, 200))
+    assert view.lengths == [5 * 11] * 4
+    torch.testing.assert_close(view.coords[:11, 3], torch.arange(11) * 0.9 + 0.5)
+    encoder = sm.nn.Encoder("vit_tiny", pre, depth=1)
+    encoder.save(tmp_path / "e.safetensors")
+    assert sm.nn.Encoder.load(tmp_path / "e.safetensors").preprocessing.overlap == 0.1
+    with pytest.raises(ValueError, match="overlap by fewer"):
+        sm.EegPreprocessing(sfreq=200, patch=0.5, overlap=0.5).recipe()
+
+
 def test_microvolts_over_a_unit():
     people = cohort(4)
     plain = {"sfreq": 200, "window": 4, "average_reference": False, "scale": "none", "clip": 0}
