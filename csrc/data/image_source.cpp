@@ -85,7 +85,7 @@ Sample ImageSource::sample(std::int64_t index, const Draw&) const {
       std::copy_n(inside.data() + 3 * y * w, 3 * w, sample.pixels.data() + 3 * ((y + (size - h) / 2) * size + (size - w) / 2));
   } else if (options_.whole) {
     if (longer > kLongest * shorter)
-      throw FormatError(path, "an image at most 16 times as long as wide, to be cropped", std::to_string(width) + " x " + std::to_string(height));
+      throw FormatError(path, "an image at most 16 times as long as wide, to be cropped", "one " + std::to_string(longer / shorter) + " times as long");
     const auto w = scaled(width, shorter, size), h = scaled(height, shorter, size);
     sample.shape = {h, w, 3};
     sample.pixels = resized(all, w, h);

@@ -60,20 +60,21 @@ SSLMED_INLINE std::uint8_t weighted_byte(std::int32_t sum) { return static_cast<
 constexpr int kPaired = 2, kPairedValues = 4 * kPaired;
 typedef std::uint8_t RowBytes __attribute__((vector_size(4 * kPaired)));
 typedef std::int32_t Rows __attribute__((vector_size(16 * kPaired)));
+typedef std::uint32_t Words __attribute__((vector_size(16 * kPaired)));
 
 SSLMED_INLINE void pixels_at(const std::uint8_t* const* rows, std::int64_t x, std::int64_t width, std::int32_t* into) {
-  RowBytes bytes{};
-  for (int r = 0; r < kPaired; ++r) {
+  std::array<std::uint32_t, kPaired> four{};
+  for (std::size_t r = 0; r < kPaired; ++r) {
     // Four bytes of a pixel of three, but for a row's last: behind it the picture may end.
-    std::uint32_t four = 0;
     if (x + 1 < width) {
-      std::memcpy(&four, rows[r] + 3 * x, 4);
+      std::memcpy(&four[r], rows[r] + 3 * x, 4);
     } else {
-      std::memcpy(&four, rows[r] + 3 * x, 3);
+      std::memcpy(&four[r], rows[r] + 3 * x, 3);
     }
-    std::memcpy(reinterpret_cast<std::uint8_t*>(&bytes) + 4 * r, &four, 4);
   }
-  const Rows values = __builtin_convertvector(bytes, Rows);
+  // Spread by shifts: GCC widens eight bytes one by one.
+  const Words a = Words{} + four[0], b = Words{} + four[1];
+  const Words values = __builtin_shuffle(a, b, Words{0, 0, 0, 0, 8, 8, 8, 8}) >> Words{0, 8, 16, 24, 0, 8, 16, 24} & 255;
   std::memcpy(into, &values, sizeof values);
 }
 
@@ -96,8 +97,12 @@ SSLMED_CLONES void colours_of(const std::uint8_t* const* rows, std::int64_t widt
     sum = sum < 0 ? Rows{} : sum;
     sum = sum > 255 ? Rows{} + 255 : sum;
     const RowBytes bytes = __builtin_convertvector(sum, RowBytes);
-    const auto size = i + 1 < n ? std::size_t{4} : std::size_t{3};  // the fourth is written over by the next pixel
-    for (int r = 0; r < kPaired; ++r) std::memcpy(out[r] + 3 * i, reinterpret_cast<const std::uint8_t*>(&bytes) + 4 * r, size);
+    // The fourth byte is written over by the next pixel. Copies of a known size are single instructions.
+    if (i + 1 < n) {
+      for (int r = 0; r < kPaired; ++r) std::memcpy(out[r] + 3 * i, reinterpret_cast<const std::uint8_t*>(&bytes) + 4 * r, 4);
+    } else {
+      for (int r = 0; r < kPaired; ++r) std::memcpy(out[r] + 3 * i, reinterpret_cast<const std::uint8_t*>(&bytes) + 4 * r, 3);
+    }
   }
 }
 

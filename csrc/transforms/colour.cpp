@@ -235,10 +235,15 @@ void gaussian_blur(std::uint8_t* rgb, std::int64_t width, std::int64_t height, i
 }
 
 void flip_horizontally(std::uint8_t* rgb, std::int64_t width, std::int64_t height) {
+  if (width < 2) return;
+  thread_local std::vector<std::uint8_t> before;
+  before.resize(static_cast<std::size_t>(3 * width + 1));
   for (std::int64_t y = 0; y < height; ++y) {
     std::uint8_t* row = rgb + 3 * y * width;
-    for (std::int64_t a = 0, b = width - 1; a < b; ++a, --b)
-      for (std::int64_t c = 0; c < 3; ++c) std::swap(row[3 * a + c], row[3 * b + c]);
+    std::copy_n(row, 3 * width, before.data());
+    // Four bytes at a time, the last of which the next pixel writes over.
+    for (std::int64_t x = 0; x + 1 < width; ++x) std::memcpy(row + 3 * x, before.data() + 3 * (width - 1 - x), 4);
+    std::memcpy(row + 3 * (width - 1), before.data(), 3);
   }
 }
 
