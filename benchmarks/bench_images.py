@@ -83,10 +83,8 @@ def main() -> None:
             return lambda: iter(DataLoader(Files(paths * 2, draft), BATCH, shuffle=True, num_workers=WORKERS, multiprocessing_context="fork"))
 
         def decoded(cohort: sm.Cohort = cohort) -> Iterator[Any]:
-            source = cohort.source(sm.ImagePreprocessing(size=SIDE))
             for _ in range(2 * FILES // BATCH // 4):
                 yield [C.read_image(cohort.table["path"][i], torch.uint8) for i in range(BATCH)]
-            assert len(source) == FILES
 
         runs: dict[str, Callable[[], Iterator[Any]]] = {"sslmed": ours, "torchvision": peer(False), "decoding alone, one thread": decoded}
         if suffix == "jpg":

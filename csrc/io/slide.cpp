@@ -46,11 +46,10 @@ std::optional<TiffFile> checked(const std::string& path) {
 Slide::Slide(const std::string& path, const SlideOptions& options, const SlideLayout& known)
     : path_(path),
       tiff_(checked(path)),
-      known_(is_known(options, known)),
-      id_(known_ ? known.id : next_id()),
-      file_(known_ ? OpenSlideFile(path, known.levels) : OpenSlideFile(path)) {
+      id_(is_known(options, known) ? known.id : next_id()),
+      file_(id_ == known.id ? OpenSlideFile(path, known.levels) : OpenSlideFile(path)) {
   const auto vendor = properties().find("openslide.vendor");
-  const bool plain = known_ || (vendor != properties().end() && (vendor->second == "aperio" || vendor->second == "generic-tiff"));
+  const bool plain = id_ == known.id || (vendor != properties().end() && (vendor->second == "aperio" || vendor->second == "generic-tiff"));
   bool whole = true;
   for (const auto& stored : file_.levels()) {
     Level level{stored.width, stored.height, stored.downsample, std::nullopt};

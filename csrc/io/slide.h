@@ -67,8 +67,7 @@ class Slide {
 
   std::string path_;
   std::optional<TiffFile> tiff_;  // checked before OpenSlide sees the file
-  bool known_;
-  std::uint64_t id_;  // of its tiles in the cache
+  std::uint64_t id_;              // of its tiles in the cache
   OpenSlideFile file_;
   std::vector<Level> levels_;
   std::optional<std::array<double, 2>> mpp_;

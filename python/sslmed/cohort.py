@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 
-from sslmed import images, index, slides
+from sslmed import images, index, slides, tables
 from sslmed._core import C, FormatError, ReadError
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing, Preprocessing, SlidePreprocessing
 
 __all__ = ["Cohort", "refuse_overlap"]
 
 _Path = str | os.PathLike[str]
-_MISSING = ["n/a", "N/A", "NA", ""]
 
 
 class Cohort:
@@ -81,7 +79,7 @@ class Cohort:
         table = pd.DataFrame(rows)
         people = root / "participants.tsv"
         if people.exists():
-            participants = _read_table(people, "\t")
+            participants = tables.read_table(people, "\t")
             if "participant_id" not in participants:
                 raise FormatError(f"{people}: expected a column participant_id, found {list(participants.columns)}")
             if participants["participant_id"].duplicated().any():
@@ -104,7 +102,7 @@ class Cohort:
         if isinstance(table, pd.DataFrame):
             return cls(table, name or "cohort")
         path = Path(table)
-        frame = _read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
+        frame = tables.read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
         if "path" in frame:
             paths = frame["path"].astype(str)
             absolute = paths.str.startswith("/")
@@ -307,7 +305,7 @@ class Cohort:
         assert isinstance(preprocessing, EegPreprocessing)
         if self._arrays is None and index.is_indexed(self.table):
             source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels, columns)
-            index.trim()
+            tables.trim()
             return source
         specs = []
         for i, (path, subject, site) in enumerate(self.table[["path", "subject", "site"]].itertuples(index=False)):
@@ -384,19 +382,6 @@ def refuse_overlap(train: Any, test: Any) -> None:
     both = sorted(set(map(str, train)) & set(map(str, test)))
     if both:
         raise ValueError(f"{len(both)} subjects are in training and test data at once: {', '.join(both[:5])}")
-
-
-def _read_table(path: Path, separator: str) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".parquet":
-            return index.read(path)
-        return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False)
-    except FileNotFoundError:
-        raise ReadError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise ReadError(f"{path}: is a folder without recordings in BIDS form") from None
-    except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: expected a table{'' if path.suffix.lower() == '.parquet' else f' separated by {separator!r}'}, found {error}") from error
 
 
 def _sex(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sslmed import index
+from sslmed import tables
 from sslmed._core import C
 from sslmed.preprocessing import ImagePreprocessing
 
@@ -39,6 +39,6 @@ def source(
         ValueError: A number out of range.
     """
     return C.ImageSource(
-        origins=index.origins(table), size=(preprocessing.region or preprocessing.size) if random else preprocessing.size,
-        fit=preprocessing.fit, whole=random, targets={key: [float(v) for v in values] for key, values in (targets or {}).items()},
+        origins=tables.origins(table), size=(preprocessing.region or preprocessing.size) if random else preprocessing.size,
+        fit=preprocessing.fit, whole=random, targets=targets or {},
     )  # fmt: skip

@@ -6,18 +6,16 @@ import json
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
+from sslmed import tables
 from sslmed._core import C, FormatWarning
 
-__all__ = ["COLUMNS", "channels", "describe", "is_indexed", "montages", "read", "source", "texts", "trim"]
+__all__ = ["COLUMNS", "channels", "describe", "is_indexed", "montages", "source"]
 
 COLUMNS = {
     "sfreq": "Hz of the recording's EEG channels",
@@ -57,20 +55,6 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A Parquet table, its texts in one piece each, so that the C++ side can use them where they lie."""
-    with pa.memory_map(str(path)) as file:
-        table: pd.DataFrame = pq.read_table(file, pre_buffer=False).combine_chunks().to_pandas(split_blocks=True, self_destruct=True)
-    trim()
-    return table
-
-
-def trim() -> None:
-    """Gives back what large temporary columns took."""
-    pa.default_memory_pool().release_unused()
-    C.trim_memory()
-
-
 def channels(table: pd.DataFrame) -> list[tuple[list[str], float]]:
     """(names, Hz) of every recording in an index."""
     codes, montages = _montages(table)
@@ -97,7 +81,7 @@ def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels
         rows = np.flatnonzero(table["stretches"].notna())
         gappy = {int(i): [tuple(s) for s in json.loads(str(table["stretches"].iloc[i]))] for i in rows}
     return C.EegSource.indexed(
-        origins=origins(table), montage_codes=torch.from_numpy(montage_codes), montages=[(rate, names) for names, rate in found],
+        origins=tables.origins(table), montage_codes=torch.from_numpy(montage_codes), montages=[(rate, names) for names, rate in found],
         samples=torch.from_numpy(table["n_samples"].to_numpy(np.int64, copy=True)),
         gappy=gappy, options=options, extra_channels=list(extra_channels), targets=targets or {},
     )  # fmt: skip
@@ -109,25 +93,3 @@ def _montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[tuple[lis
     rate_codes, rates = pd.factorize(table["sfreq"])
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
     return codes, [(json.loads(str(names[pair // len(rates)])), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
-
-
-def origins(table: pd.DataFrame) -> tuple[Any, Any, Any, Any, list[str]]:
-    """Paths, subjects and sites of a table's rows, as C++ sources take them."""
-    subject_codes, subjects = pd.factorize(table["subject"])
-    site_codes, sites = pd.factorize(table["site"].astype(str))
-    whose = (torch.from_numpy(subject_codes), texts(pd.Series(subjects)), torch.from_numpy(site_codes), [str(s) for s in sites])
-    return (texts(table["path"]), *whose)
-
-
-def texts(column: pd.Series[Any], *, binary: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Arrow's own memory of a column of texts, or of bytes: int64 offsets and UTF-8 bytes, not copied where the column lies in one piece."""
-    array = pa.array(column) if binary or isinstance(column.array, pd.arrays.ArrowStringArray) else pa.array(column.astype("str"))
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    array = array.cast(pa.large_binary() if binary else pa.large_string())
-    _, offsets, data = array.buffers()
-    at = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
-    text = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable.*")  # and C++ only reads
-        return torch.from_numpy(at), torch.from_numpy(text)

@@ -209,11 +209,11 @@ class ImagePreprocessing(_Pictures):
     added around the shorter one."""
 
 
-_Any = EegPreprocessing | SlidePreprocessing | ImagePreprocessing
-_MODALITIES: dict[str, type[_Any]] = {"eeg": EegPreprocessing, "slides": SlidePreprocessing, "images": ImagePreprocessing}
+_Known = EegPreprocessing | SlidePreprocessing | ImagePreprocessing
+_MODALITIES: dict[str, type[_Known]] = {"eeg": EegPreprocessing, "slides": SlidePreprocessing, "images": ImagePreprocessing}
 
 
-def default_preprocessing(modality: str) -> _Any:
+def default_preprocessing(modality: str) -> _Known:
     """Of a modality, by name."""
     return _MODALITIES[modality]()
 
@@ -224,7 +224,7 @@ def described(preprocessing: Preprocessing) -> dict[str, Any]:
     return {"modality": preprocessing.modality} | values
 
 
-def preprocessing_from(values: Mapping[str, Any]) -> _Any:
+def preprocessing_from(values: Mapping[str, Any]) -> _Known:
     """What :func:`described` gave; without a modality, as files written before slides have it, EEG.
 
     Raises:

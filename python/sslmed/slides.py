@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import index as columns_of
-from sslmed import tissue
+from sslmed import index as recordings
+from sslmed import tables, tissue
 from sslmed._core import C, FormatError, FormatWarning
 from sslmed.io import open_slide
 from sslmed.preprocessing import SlidePreprocessing
@@ -62,7 +62,7 @@ def are_slides(cohort: str | os.PathLike[str]) -> bool:
     if path.is_dir():
         return any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")) and not (path / "participants.tsv").exists()
     table = Cohort.from_table(path).table
-    return not columns_of.is_indexed(table) and Path(table["path"].iloc[0]).suffix.lower() in (*SUFFIXES, ".dcm")
+    return not recordings.is_indexed(table) and Path(table["path"].iloc[0]).suffix.lower() in (*SUFFIXES, ".dcm")
 
 
 def describe(path: str | os.PathLike[str], scale: float | None = None, *, mpp: float = 8.0, cell: float = 32.0, **options: Any) -> dict[str, Any]:
@@ -230,17 +230,17 @@ def _listed(slides: str | os.PathLike[str] | pd.DataFrame, subject: str) -> pd.D
 
 def _known(target: Path, parts: Path, settings: dict[str, Any]) -> pd.DataFrame:
     """Columns of an index that are there already; ValueError where they were made with other options."""
-    tables = []
+    found = []
     # The target last: a shard that finishes meanwhile writes it before it takes the parts away.
     for path in [*sorted(parts.glob("part-*.parquet")), target]:
         try:
-            table = columns_of.read(path)
+            table = tables.read(path)
         except FileNotFoundError:
             continue
         if table.attrs.get("tissue") != settings:
             raise ValueError(f"{path}: was made with the options {table.attrs.get('tissue')}, not with {settings}; choose another file, or those options")
-        tables.append(table[["path", *COLUMNS]])
-    return pd.concat(tables, ignore_index=True).drop_duplicates("path") if tables else pd.DataFrame({"path": []})
+        found.append(table[["path", *COLUMNS]])
+    return pd.concat(found, ignore_index=True).drop_duplicates("path") if found else pd.DataFrame({"path": []})
 
 
 def _read(path: Path) -> str | None:
@@ -292,8 +292,8 @@ def source(
     use_openslide()
     numbers = {c: torch.from_numpy(np.array(table[c])) for c in ("width", "height", "mpp_x", "mpp_y", "cell_x", "cell_y", "columns", "rows", "cells")}
     return C.SlideSource(
-        origins=columns_of.origins(table), tissue=columns_of.texts(table["tissue"], binary=True), columns=numbers,
+        origins=tables.origins(table), tissue=tables.texts(table["tissue"], binary=True), columns=numbers,
         mpp=preprocessing.mpp, mpp_high=preprocessing.mpp_high if random else 0.0,
         size=(preprocessing.region or preprocessing.size) if random else preprocessing.size, random=random, stride=stride, open=open_slides, fast=fast,
-        targets={key: [float(v) for v in values] for key, values in (targets or {}).items()},
+        targets=targets or {},
     )  # fmt: skip

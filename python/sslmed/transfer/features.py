@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.signal import welch
 
 from sslmed._core import C
 from sslmed.cohort import Cohort
-from sslmed.data import recording_means
+from sslmed.data import in_order, recording_means
 from sslmed.io import open_slide
 from sslmed.nn import CohortEncoder
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing
@@ -102,10 +103,10 @@ def covariances(cohort: Cohort, channels: list[str] | None = None) -> Array:
     return classical(cohort, ["riemann"], channels)["riemann"]
 
 
-def colour(cohort: Cohort) -> Array:
+def colour(cohort: Cohort, *, threads: int = 2) -> Array:
     """[slides or images, 6]: mean and standard deviation of R, G and B.
 
-    Of images, in [0, 1], as an encoder sees them; of slides, of the optical density over the tissue, at the scale of the index's cells over four.
+    Of images, in [0, 1], at 224 pixels; of slides, of the optical density over the tissue, at the scale of the index's cells over four.
 
     Raises:
         ValueError: A slide has no tissue.
@@ -113,12 +114,12 @@ def colour(cohort: Cohort) -> Array:
     """
     rows = []
     if cohort.modality == "images":
-        source = cohort.source(ImagePreprocessing())
-        assert isinstance(source, C.ImageSource)
-        for i in range(len(source)):
-            light = source.sample(i).numpy().reshape(-1, 3) / 255
-            rows.append(np.concatenate([light.mean(0), light.std(0)]))
-        return np.stack(rows)
+        preprocessing = ImagePreprocessing()
+        loader = in_order(cohort.source(preprocessing), preprocessing, threads=threads, batch_size=16, on_error="raise")
+        while (batch := loader.next()) is not None:
+            light = batch.patches[0].values.view(len(batch), -1, 3).double() / 255  # pixels are in the patches' order
+            rows.append(torch.cat([light.mean(1), light.std(1, correction=0)], dim=1).numpy())
+        return np.concatenate(rows)
     for _, row in cohort.table.iterrows():
         mask = tissue_of(row).mask
         if not mask.any():
