@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
 from scipy.linalg import fractional_matrix_power, sqrtm
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -13,10 +16,12 @@ from sklearn.preprocessing import StandardScaler
 
 __all__ = [
     "ADAPTATIONS",
+    "adapt_with",
     "coral",
     "euclidean_alignment",
     "feature_pair",
     "importance_weights",
+    "kind_of",
     "log_vectors",
     "normalise",
     "recentre",
@@ -26,8 +31,59 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
-ADAPTATIONS = ("none", "normalise", "coral", "importance", "identity")
-"""Of :func:`sslmed.transfer`; "identity" needs no cohort to adapt to."""
+ADAPTATIONS = ("none", "normalise", "coral", "importance", "identity", "optimal_transport")
+"""Of :func:`sslmed.transfer`; "identity" needs no cohort to adapt to, "optimal_transport" needs skada."""
+
+
+def kind_of(adaptation: Any) -> str:
+    """The name in :data:`ADAPTATIONS`, or "skada" for one of its adapters.
+
+    Raises:
+        ValueError: Neither.
+        ImportError: It needs skada, which is not installed.
+    """
+    if not isinstance(adaptation, str):
+        if hasattr(adaptation, "fit_transform") and hasattr(adaptation, "get_params"):
+            return "skada"
+        raise ValueError(f"expected the name of an adaptation or an adapter of skada, got {type(adaptation).__name__}")
+    if adaptation not in ADAPTATIONS:
+        raise ValueError(f"unknown adaptation {adaptation!r}; there are {', '.join(ADAPTATIONS)}, and adapters of skada")
+    if adaptation == "optimal_transport" and importlib.util.find_spec("skada") is None:
+        raise ImportError(f"the adaptation {adaptation!r} needs skada: pip install 'sslmed[adaptation]'")
+    return adaptation
+
+
+def adapt_with(adapter: Any, source: Array, labels: Array, target: Array) -> tuple[Array, Array, Array | None]:
+    """Features of both populations, and weights of the source's rows where it gives any, as an adapter of skada makes them.
+
+    Args:
+        adapter: "optimal_transport" (the source's rows moved onto the target's at the least cost, Courty et al., 2017), or an adapter of skada 0.6 or
+            later, of which a clone is fitted.
+        source: [n, D], standardised here together with the target by the source's mean and deviation.
+        labels: [n] of the source. The target's rows are given as unlabelled.
+        target: [m, D].
+
+    Raises:
+        ValueError: Shapes do not fit, a value is not finite, or the adapter is none.
+        ImportError: It needs skada, which is not installed.
+    """
+    source, target = feature_pair(source, target)
+    scaler = StandardScaler().fit(source)
+    source, target = scaler.transform(source), scaler.transform(target)
+    n, m = len(source), len(target)
+    if kind_of(adapter) != "skada":
+        import skada
+
+        adapter = skada.OTMappingAdapter()
+    regression = np.issubdtype(np.asarray(labels).dtype, np.floating)
+    known = np.asarray(labels, float) if regression else np.unique(labels, return_inverse=True)[1].astype(float)
+    hidden = np.full(m, np.nan if regression else -1.0)  # how skada says unlabelled
+    made = clone(adapter).fit_transform(np.concatenate([source, target]), np.concatenate([known, hidden]), sample_domain=np.repeat([1, -2], [n, m]))
+    x, weights = (made[0], np.asarray(made[1]["sample_weight"])[:n]) if isinstance(made, tuple) else (made, None)
+    x = np.asarray(x, float)
+    if x.ndim != 2 or len(x) != n + m or not np.isfinite(x).all():
+        raise ValueError(f"{type(adapter).__name__}: expected {n + m} finite rows, got {x.shape}")
+    return x[:n], x[n:], weights
 
 
 def feature_pair(x: Array, y: Array) -> tuple[Array, Array]:
@@ -140,7 +196,9 @@ def importance_weights(source: Array, target: Array, groups: Array, *, limit: fl
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     if folds < 2:
         raise ValueError("importance weights need two subjects in the source")
-    p = cross_val_predict(model, x, domain, groups=everyone, cv=GroupKFold(folds, shuffle=True, random_state=0), method="predict_proba")[: len(source), 1]
+    folded = GroupKFold(folds, shuffle=True, random_state=0)
+    with config_context(enable_metadata_routing=False):  # importing skada turns it on for everybody
+        p = cross_val_predict(model, x, domain, groups=everyone, cv=folded, method="predict_proba")[: len(source), 1]
     odds = p / np.maximum(1 - p, 1e-12) * len(source) / len(target)
     odds = np.clip(odds, 1 / limit, limit)
     return np.asarray(odds / odds.mean())

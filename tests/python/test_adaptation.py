@@ -5,12 +5,14 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from scipy.linalg import sqrtm
 
 import sslmed as sm
 from sslmed import adaptation
 from sslmed.shift import distance, matching
+from sslmed.transfer import evaluate
 
 
 @pytest.fixture
@@ -99,9 +101,15 @@ def test_euclidean_alignment_makes_the_mean_covariance_the_identity(rng):
         adaptation.euclidean_alignment(windows, groups[:3])
 
 
-def test_each_adaptation_helps_against_its_own_shift(rng):
-    """Scores on the target of a probe trained on the source, with and without, where the shift is of the kind that the method is for."""
-    from sslmed.transfer import evaluate
+@pytest.mark.parametrize("routing", [False, True])
+def test_each_adaptation_helps_against_its_own_shift(rng, routing, request):
+    """Scores on the target of a probe trained on the source, with and without, where the shift is of the kind that the method is for.
+
+    With scikit-learn's metadata routing off and on: importing skada turns it on.
+    """
+    routed = sklearn.get_config()["enable_metadata_routing"]
+    request.addfinalizer(lambda: sklearn.set_config(enable_metadata_routing=routed))
+    sklearn.set_config(enable_metadata_routing=routing)
 
     def score(x, y, x_test, y_test, how):
         groups = np.array([f"s{i}" for i in range(len(x))])
@@ -133,6 +141,49 @@ def test_each_adaptation_helps_against_its_own_shift(rng):
     assert errors["importance"] < 0.7 * errors["none"]
     with pytest.raises(ValueError, match="unknown adaptation"):
         score(x, y, moved, y_test, "magic")
+
+
+def test_adapters_of_skada(rng):
+    """Optimal transport against a device that bends features; objects of skada as they are; both by the public call; the objects stay unfitted."""
+    skada = pytest.importorskip("skada")
+
+    def people(n):
+        y = rng.choice(["a", "b"], n)
+        return np.where(y == "b", 1.0, -1.0)[:, None] + 0.8 * rng.normal(size=(n, 2)), y
+
+    (x, y), (x_test, y_test) = people(200), people(200)
+    bent = np.exp(1.5 * x_test) + 2
+    found = {}
+    for how in ("none", "normalise", "optimal_transport"):
+        predicted = evaluate.fit_predict(x, y, np.arange(200), bent, np.unique(y), "linear", False, adaptation=how)
+        found[how] = evaluate.score("balanced_accuracy", y_test, predicted, np.unique(y))
+    assert found["none"] == 0.5
+    assert found["optimal_transport"] > 0.8, found
+    # What comes back is what skada makes of the same standardised rows.
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    joined, domain = (np.concatenate([x, bent]) - mean) / deviation, np.repeat([1, -2], 200)
+    labels = np.concatenate([(y == "b").astype(float), np.full(200, -1.0)])
+    adapter = skada.LinearOTMappingAdapter()
+    expected = skada.LinearOTMappingAdapter().fit_transform(joined, labels, sample_domain=domain)
+    source, target, weights = adaptation.adapt_with(adapter, x, y, bent)
+    assert np.allclose(np.concatenate([source, target]), expected)
+    assert weights is None
+    assert not [name for name in vars(adapter) if name.endswith("_")]
+    # One that weighs, and a regressed target.
+    reweighting = skada.DensityReweightAdapter()
+    _, _, weights = adaptation.adapt_with(reweighting, x, x[:, 0], x_test[:150] + 1)
+    assert weights.shape == (200,)
+    assert np.corrcoef(weights, x.sum(axis=1))[0, 1] > 0.3  # the target lies further up
+    predicted = evaluate.fit_predict(x, x[:, 0], np.arange(200), x_test + 1, None, "linear", True, adaptation=reweighting)
+    assert np.abs(predicted - x_test[:, 0] - 1).mean() < 0.1
+    a, b = (mixed_recordings(seed=s) for s in (0, 1))
+    b = b.with_columns(subject=[f"other{s}" for s in b.table["subject"]])
+    for how in ("optimal_transport", skada.EntropicOTMappingAdapter(reg_e=10.0)):
+        table = sm.transfer(None, a, "y", test=b, adaptation=how, baselines=["band power", "riemann"], bootstrap=20).table
+        assert table["value"].notna().all()
+    for bad, words in ((object(), "expected the name of an adaptation"), ("magic", "unknown adaptation"), (adapter, "needs a cohort")):
+        with pytest.raises(ValueError, match=words):
+            sm.transfer(None, a, "y", adaptation=bad)
 
 
 def test_importance_weights_are_likelihood_ratios(rng):

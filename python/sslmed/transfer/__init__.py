@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed import stats
+from sslmed.adaptation import kind_of
 from sslmed.cohort import Cohort, refuse_overlap
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import is_regression, labelled
@@ -135,7 +136,7 @@ def transfer(
     test: Cohort | None = None,
     baselines: bool | Sequence[str] = True,
     pooling: str = "mean",
-    adaptation: str = "none",
+    adaptation: Any = "none",
     bias_correction: bool = False,
     seed: int = 0,
     bootstrap: int = 1000,
@@ -162,7 +163,8 @@ def transfer(
         adaptation: How features are brought towards those of ``test``, without its labels: "normalise" (each cohort by its own mean and
             deviation), "coral" (its covariance), "importance" (training recordings weighed by how much they look like it) or "none". Covariances are
             recentred by their cohort's Riemannian mean instead of the first two. Or "identity", without ``test`` too: the direction in which training
-            subjects differ most is taken out of features.
+            subjects differ most is taken out of features. By skada (``pip install 'sslmed[adaptation]'``): "optimal_transport", or any of its
+            adapters as an object (:func:`sslmed.adaptation.adapt_with`); covariances are recentred instead.
         bias_correction: For a regressed target and a protocol on frozen features, also score predictions freed of their pull to the mean, each row
             below its uncorrected one.
         seed: Of folds, forests, shuffled labels, fine-tuning and the bootstrap.
@@ -173,12 +175,13 @@ def transfer(
         ValueError: No such column, fewer than two classes or subjects, a subject in both cohorts, an unknown protocol or baseline, an adaptation
             without a cohort to adapt to or of a trained network, or a bias correction of classes, of a trained network or beside an adaptation.
     """
-    if adaptation not in ("none", "identity") and test is None:
+    kind = kind_of(adaptation)
+    if kind not in ("none", "identity") and test is None:
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
     trained = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
-    if trained and (bias_correction or adaptation != "none"):
+    if trained and (bias_correction or kind != "none"):
         raise ValueError("bias_correction and adaptation are for frozen features: use the protocol 'linear' or 'knn'")
-    if bias_correction and adaptation != "none":
+    if bias_correction and kind != "none":
         raise ValueError("a bias correction is fitted on predictions that are not adapted: choose one of the two")
     if isinstance(protocol, FineTuning) and protocol.dann > 0 and test is None:
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata, t
+from sklearn import config_context
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -16,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sslmed.adaptation import ADAPTATIONS, coral, importance_weights, log_vectors, normalise, recentre, remove_identity
+from sslmed.adaptation import adapt_with, coral, importance_weights, kind_of, log_vectors, normalise, recentre, remove_identity
 from sslmed.brain_age import BiasCorrection
 
 __all__ = [
@@ -88,7 +89,8 @@ def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, wei
         scoring="neg_mean_absolute_error" if regression else _balanced_accuracy,
         error_score="raise",
     )
-    return search.fit(x, y, groups=groups, **_weighted(model, weights)).best_estimator_
+    with config_context(enable_metadata_routing=False):  # importing skada turns it on for everybody
+        return search.fit(x, y, groups=groups, **_weighted(model, weights)).best_estimator_
 
 
 def _weighted(model: Any, weights: Array | None) -> dict[str, Array]:
@@ -121,7 +123,7 @@ def cross_predict(
     regression: bool,
     *,
     labels: Callable[[Array], Array] | None = None,
-    adaptation: str = "none",
+    adaptation: Any = "none",
     seed: int = 0,
 ) -> Array:
     """Out-of-fold predictions; every row is predicted by a model that never saw its subject.
@@ -134,7 +136,7 @@ def cross_predict(
         protocol: Of :func:`probe`.
         regression: Kind of target.
         labels: What training rows are taught; their own by default.
-        adaptation: "none" or "identity".
+        adaptation: "none" or "identity"; the others need a cohort to adapt to.
         seed: Of forests.
     """
     classes = np.unique(y)
@@ -171,23 +173,24 @@ def corrected_predict(x: Array, y: Array, groups: Array, folds: Any, protocol: s
 
 
 def fit_predict(
-    x: Array, y: Array, groups: Array, x_test: Array, classes: Array | None, protocol: str, regression: bool, *, adaptation: str = "none", seed: int = 0
+    x: Array, y: Array, groups: Array, x_test: Array, classes: Array | None, protocol: str, regression: bool, *, adaptation: Any = "none", seed: int = 0
 ) -> Array:
     """Predictions for other subjects by a probe fitted on all of x, brought towards them by one of :data:`sslmed.adaptation.ADAPTATIONS`."""
     weights = None
-    if adaptation not in ADAPTATIONS:
-        raise ValueError(f"unknown adaptation {adaptation!r}; there are {', '.join(ADAPTATIONS)}")
-    if x.ndim == 3 and adaptation in ("normalise", "coral"):
+    kind = kind_of(adaptation)
+    if x.ndim == 3 and kind not in ("none", "identity", "importance"):
         x, x_test = recentre(x), recentre(x_test)
-    elif adaptation == "identity" and x.ndim == 2:
+    elif kind in ("skada", "optimal_transport"):
+        x, x_test, weights = adapt_with(adaptation, x, y, x_test)
+    elif kind == "identity" and x.ndim == 2:
         x, x_test = remove_identity(x, groups, x_test)
-    elif adaptation == "normalise":
+    elif kind == "normalise":
         x, x_test = normalise(x, x_test)
-    elif adaptation == "coral":
+    elif kind == "coral":
         scaler = StandardScaler().fit(x)  # the paper's regularisation of 1 means something on this scale only
         x, x_test = scaler.transform(x), scaler.transform(x_test)
         x = coral(x, x_test)
-    elif adaptation == "importance":
+    elif kind == "importance":
         vectors = log_vectors if x.ndim == 3 else np.asarray
         weights = importance_weights(vectors(x), vectors(x_test), groups)
     return _scores_of(_fit(protocol, regression, x, y, groups, weights, seed), x_test, regression, classes if classes is not None else np.empty(0))

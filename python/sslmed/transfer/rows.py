@@ -64,7 +64,7 @@ class Task:
 
 
 def predict_rows(
-    task: Task, encoder: CohortEncoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: str, bias_correction: bool
+    task: Task, encoder: CohortEncoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: Any, bias_correction: bool
 ) -> dict[str, Array]:
     """Predictions by row, the pretrained encoder's last: probabilities [scored recordings, classes], or regressed values [scored recordings].
 
@@ -81,7 +81,7 @@ def predict_rows(
     def both(make: Callable[[Cohort], Array]) -> tuple[Array, Array | None]:
         return make(task.cohort), None if task.test is None else make(task.test)
 
-    def score(name: str, protocol: str, x: Array, x_test: Array | None, *, adapt: str = "none", corrected: bool = False) -> None:
+    def score(name: str, protocol: str, x: Array, x_test: Array | None, *, adapt: Any = "none", corrected: bool = False) -> None:
         rows[name] = _probed(task, name, protocol, x, x_test, adapt)
         if corrected:
             rows[f"{name}, bias-corrected"] = evaluate.corrected_predict(x, task.y, task.groups, task.plan, protocol, x_test, task.test_groups)
@@ -119,7 +119,7 @@ def predict_rows(
     return rows
 
 
-def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None, adaptation: str, *, shuffled: bool = False) -> Array:
+def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None, adaptation: Any, *, shuffled: bool = False) -> Array:
     """A scikit-learn probe on features."""
     for part in (x, x_test):
         if part is not None and not np.isfinite(part).all():
