@@ -129,13 +129,8 @@ void bind_slide(py::module_& m) {
   m.def("read_image", &read_image, py::arg("path"), py::arg("dtype"));
   m.def("use_openslide", &io::use_openslide, py::arg("library"));
   m.def("openslide_version", &io::openslide_version, py::call_guard<py::gil_scoped_release>());
-  m.def(
-      "set_slide_cache",
-      [](std::size_t bytes) {
-        io::shared_tile_cache()->set_capacity(bytes);
-        io::set_openslide_cache(bytes);
-      },
-      py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
+  m.def("set_slide_cache", &io::set_slide_cache, py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
+  m.def("tile_cache", [] { return std::pair(io::shared_tile_cache()->bytes(), io::shared_tile_cache()->capacity()); });
   m.def("have_images", &io::have_jpeg);
 }
 

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 #include <type_traits>
@@ -9,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "io/tile_cache.h"
 
 namespace sslmed::io {
 namespace {
@@ -43,7 +45,7 @@ struct Library {
     find(cache_create, "openslide_cache_create");
     find(cache_release, "openslide_cache_release");
     find(set_cache, "openslide_set_cache");
-    cache = cache_create(std::size_t{32} << 20);
+    cache = cache_create(allowed / 2);
   }
 
   const char* (*version)() = nullptr;
@@ -60,8 +62,11 @@ struct Library {
   void (*cache_release)(void*) = nullptr;
   void (*set_cache)(void*, void*) = nullptr;
 
+  // OpenSlide fills its cache only by what is read through it, so the tiles that we read ourselves have all the bytes until then.
   std::mutex cache_mutex;
   void* cache = nullptr;  // one for all slides
+  std::size_t allowed = shared_tile_cache()->capacity();
+  std::atomic<bool> shares = false;
 };
 
 // Never unloaded: slides may outlive statics.
@@ -76,11 +81,13 @@ void use_openslide(const std::string& name) { library_name() = name; }
 
 std::string openslide_version() { return library().version(); }
 
-void set_openslide_cache(std::size_t bytes) {
+void set_slide_cache(std::size_t bytes) {
   auto& lib = library();
   const std::lock_guard lock(lib.cache_mutex);
   lib.cache_release(lib.cache);  // slides that are open keep the one that they have
-  lib.cache = lib.cache_create(bytes);
+  lib.cache = lib.cache_create(bytes / 2);
+  lib.allowed = bytes;
+  shared_tile_cache()->set_capacity(lib.shares ? bytes / 2 : bytes);
 }
 
 OpenSlideFile::OpenSlideFile(std::string path) : path_(std::move(path)) {
@@ -122,6 +129,11 @@ std::shared_ptr<void> OpenSlideFile::handle() const {
 void OpenSlideFile::read(std::int64_t x, std::int64_t y, std::int64_t level, std::int64_t width, std::int64_t height, std::uint8_t* into) const {
   auto& lib = library();
   const auto open = handle();
+  if (!lib.shares) {
+    const std::lock_guard lock(lib.cache_mutex);
+    lib.shares = true;
+    shared_tile_cache()->set_capacity(lib.allowed / 2);
+  }
   thread_local std::vector<std::uint32_t> pixels;
   const auto n = static_cast<std::size_t>(width * height);
   pixels.resize(n);

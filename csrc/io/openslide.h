@@ -16,8 +16,8 @@ namespace sslmed::io {
 void use_openslide(const std::string& library);
 // Its version. std::runtime_error where there is none, or one before 4.
 std::string openslide_version();
-// Bytes of decoded tiles that all slides together may hold.
-void set_openslide_cache(std::size_t bytes);
+// Bytes of decoded tiles that all slides together may hold: of the shared TileCache alone at first, half of them OpenSlide's once a region was read through it.
+void set_slide_cache(std::size_t bytes);
 
 // An open slide, for any number of threads.
 class OpenSlideFile {

@@ -44,9 +44,10 @@ Taps taps_of(std::int64_t size, double start, double length, std::int64_t out) {
     const auto last = std::min(size, static_cast<std::int64_t>(centre + support + 0.5));
     double sum = 0;
     for (auto s = first; s < last; ++s) sum += exact[static_cast<std::size_t>(s - first)] = cubic((static_cast<double>(s) - centre + 0.5) / wide);
-    for (auto s = first; s < last; ++s)
-      taps.weights[static_cast<std::size_t>(i * taps.most + s - first)] =
-          static_cast<std::int32_t>(std::lround(exact[static_cast<std::size_t>(s - first)] / sum * (1 << kPrecision)));
+    for (auto s = first; s < last; ++s) {
+      const double weight = exact[static_cast<std::size_t>(s - first)] / sum * (1 << kPrecision);
+      taps.weights[static_cast<std::size_t>(i * taps.most + s - first)] = static_cast<std::int32_t>(weight + std::copysign(0.5, weight));
+    }
     taps.first.push_back(first);
     taps.count.push_back(last - first);
   }

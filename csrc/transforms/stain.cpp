@@ -1,11 +1,15 @@
 #include "transforms/stain.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "core/simd.h"
+#include "transforms/planes.h"
 #include "transforms/symmetric.h"
 
 namespace sslmed::transforms {
@@ -17,7 +21,6 @@ using Table = std::array<double, 256>;
 constexpr std::int64_t kFewest = 100;  // pixels of tissue that say something about its stains
 constexpr double kLeastShare = 0.01;   // of all
 constexpr double kTissue = 0.8;        // of the lightness of white
-constexpr std::int64_t kBlock = 1024;  // pixels worked on at a time
 
 template <class F>
 Table table_of(F&& value) {
@@ -49,24 +52,28 @@ bool is_tissue(const std::uint8_t* p) {
 
 std::uint8_t to_byte(double value) { return static_cast<std::uint8_t>(std::clamp(value + 0.5, 0.0, 255.0)); }
 
-// exp for |x| below 80 in float's precision: 2^n by its bits, the rest by a polynomial, so that the loop over pixels is one of vectors.
-SSLMED_INLINE float fast_exp(float x) {
-  const float scaled = std::min(std::max(x, -80.0F), 80.0F) * 1.44269504F;
-  const float whole = std::nearbyint(scaled), rest = (scaled - whole) * 0.69314718F;
-  const float power = 1 + rest * (1 + rest * (0.5F + rest * (0.166666667F + rest * (0.0416666667F + rest * (0.00833333333F + rest * 0.00138888889F)))));
-  union {
-    std::int32_t bits;
-    float value;
-  } two{(static_cast<std::int32_t>(whole) + 127) << 23};
-  return power * two.value;
+// At most 15 from zero, beyond which light is black or white: numbers of one sign are ordered as their bits are, and bounds of whole numbers are vector
+// instructions.
+SSLMED_INLINE float bounded(float x) {
+  const auto bits = std::bit_cast<std::int32_t>(x);
+  return std::bit_cast<float>(std::min(bits & 0x7FFFFFFF, std::bit_cast<std::int32_t>(15.0F)) | (bits & std::numeric_limits<std::int32_t>::min()));
 }
 
-// 255·exp(-(matrix · density + offset)) of each pixel, densities given channel by channel.
-SSLMED_CLONES void from_density(const float* od, std::int64_t n, const float* matrix, const float* offset, float* out) {
-  for (int c = 0; c < 3; ++c) {
-    const float a = matrix[3 * c], b = matrix[3 * c + 1], d = matrix[3 * c + 2], e = offset[c];
-    for (std::int64_t i = 0; i < n; ++i) out[c * kBlock + i] = 255.0F * fast_exp(-(a * od[i] + b * od[kBlock + i] + d * od[2 * kBlock + i] + e));
-  }
+// exp within 15 of zero in float's precision: 2^n by its bits, the rest by a polynomial, so that the loop over pixels is one of vectors.
+SSLMED_INLINE float fast_exp(float x) {
+  const float scaled = bounded(x) * 1.44269504F;
+  const float whole = std::nearbyint(scaled), rest = (scaled - whole) * 0.69314718F;
+  const float power = 1 + rest * (1 + rest * (0.5F + rest * (0.166666667F + rest * (0.0416666667F + rest * (0.00833333333F + rest * 0.00138888889F)))));
+  return power * std::bit_cast<float>((static_cast<std::int32_t>(whole) + 127) << 23);
+}
+
+// Bytes of 255·exp(-(matrix · density + offset)) - less.
+SSLMED_CLONES void from_density(const Planes& od, std::int64_t n, const float* m, const float* offset, float less, std::uint8_t* rgb) {
+  Planes light;
+  for (std::int64_t i = 0; i < n; ++i) light.r[i] = 255.0F * fast_exp(-(m[0] * od.r[i] + m[1] * od.g[i] + m[2] * od.b[i] + offset[0])) - less;
+  for (std::int64_t i = 0; i < n; ++i) light.g[i] = 255.0F * fast_exp(-(m[3] * od.r[i] + m[4] * od.g[i] + m[5] * od.b[i] + offset[1])) - less;
+  for (std::int64_t i = 0; i < n; ++i) light.b[i] = 255.0F * fast_exp(-(m[6] * od.r[i] + m[7] * od.g[i] + m[8] * od.b[i] + offset[2])) - less;
+  join(light, n, rgb);
 }
 
 // Density → matrix · density + offset → light, in place. `correction` is taken off intensities in [0, 1].
@@ -78,19 +85,22 @@ void affine_density(std::uint8_t* rgb, std::int64_t pixels, const Table& densiti
     o[i] = static_cast<float>(offset[i]);
     for (std::size_t j = 0; j < 3; ++j) m[3 * i + j] = static_cast<float>(matrix[i][j]);
   }
-  std::array<float, 256> od{};
-  for (std::size_t i = 0; i < od.size(); ++i) od[i] = static_cast<float>(densities[i]);
-  std::array<float, 3 * kBlock> in{}, out{};
+  std::array<float, 256> density_of{};
+  for (std::size_t i = 0; i < density_of.size(); ++i) density_of[i] = static_cast<float>(densities[i]);
+  Planes od;
+  std::array<std::uint8_t, 3 * kBlock> changed;
   for (std::int64_t done = 0; done < pixels; done += kBlock) {
     const auto n = std::min(kBlock, pixels - done);
     std::uint8_t* block = rgb + 3 * done;
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t c = 0; c < 3; ++c) in[static_cast<std::size_t>(c * kBlock + i)] = od[block[3 * i + c]];
-    from_density(in.data(), n, m.data(), o.data(), out.data());
     for (std::int64_t i = 0; i < n; ++i) {
-      if (tissue_only && !is_tissue(block + 3 * i)) continue;
-      for (std::int64_t c = 0; c < 3; ++c) block[3 * i + c] = to_byte(out[static_cast<std::size_t>(c * kBlock + i)] - 255 * correction);
+      od.r[i] = density_of[block[3 * i]];
+      od.g[i] = density_of[block[3 * i + 1]];
+      od.b[i] = density_of[block[3 * i + 2]];
     }
+    from_density(od, n, m.data(), o.data(), static_cast<float>(255 * correction), changed.data());
+    if (!tissue_only) std::copy_n(changed.data(), 3 * n, block);
+    for (std::int64_t i = 0; tissue_only && i < n; ++i)
+      if (is_tissue(block + 3 * i)) std::copy_n(changed.data() + 3 * i, 3, block + 3 * i);
   }
 }
 

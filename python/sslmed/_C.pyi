@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'ImageSource', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'ImageSource', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -755,6 +755,8 @@ def solarise(rgb: torch.Tensor, threshold: int) -> torch.Tensor:
 def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
+    ...
+def tile_cache() -> tuple[int, int]:
     ...
 def tissue_mask(rgb: torch.Tensor, method: str, median: int, close: int, least: int, hole: int, pen: bool, margin: int, sharpness: float) -> torch.Tensor:
     ...

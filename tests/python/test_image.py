@@ -82,6 +82,7 @@ def test_grey_and_solarise(rgb):
     assert torch.equal(image.grey(rgb), reference.rgb_to_grayscale(channels, 3).permute(1, 2, 0))
     for threshold in (0, 1, 128, 255):
         assert torch.equal(image.solarise(rgb, threshold), reference.solarize(channels, threshold).permute(1, 2, 0))
+    assert torch.equal(image.solarise(rgb, 256), rgb)
 
 
 def test_flips_and_quarter_turns(rgb):

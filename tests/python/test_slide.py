@@ -1,5 +1,7 @@
 """Regions of slides equal openslide-python's; what OpenSlide would crash on or misread is refused before it sees it."""
 
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -9,6 +11,7 @@ import torch
 from slide_files import APERIO, LONG, SHORT, Level, halved, pyramid, scene, write_slide
 
 import sslmed as sm
+from sslmed._core import C
 
 openslide = pytest.importorskip("openslide")
 pytestmark = [pytest.mark.oracle, pytest.mark.skipif(not sm._C.have_images(), reason="built without libjpeg-turbo")]
@@ -314,11 +317,28 @@ def test_odd_slides(data_root):
             sm.io.open_slide(odd / "generic_pyramid_4level.tiff")
 
 
+def test_the_cache_is_the_fast_paths_alone_until_openslide_reads(tmp_path):
+    path = write_slide(tmp_path / "s.tiff", pyramid())
+    code = """
+import sys
+import sslmed as sm
+from sslmed._core import C
+for fast in (True, False):
+    sm.io.open_slide(sys.argv[1], fast=fast).read(0, 0, 0, 64, 64)
+    print(C.tile_cache()[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(32 << 20), str(16 << 20)]
+
+
 def test_the_cache_is_bounded_and_shared(tmp_path, rng):
     path = write_slide(tmp_path / "s.tiff", pyramid())
     try:
         for size in (0, 60_000, 1 << 20):
             sm.io.set_slide_cache(size)
             assert_equal(path, rng, 30)
+            held, allowed = C.tile_cache()
+            assert held <= allowed == size // 2  # the other half is OpenSlide's, through which slides were read
+            assert (held > 0) == (size == 1 << 20)
     finally:
         sm.io.set_slide_cache(32 << 20)

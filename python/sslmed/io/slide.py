@@ -80,7 +80,10 @@ def openslide_version() -> str | None:
 
 
 def set_slide_cache(size: int) -> None:
-    """Bytes of decoded tiles that all slides together may hold, here and, of slides opened from now on, in OpenSlide: 32 MiB each unless set."""
+    """Bytes of decoded tiles that all slides together may hold: 32 MiB unless set.
+
+    Half of them are OpenSlide's, of slides opened from now on, once a region was read that it alone can read.
+    """
     use_openslide()
     C.set_slide_cache(size)
 
