@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
 #include "core/simd.h"
+#include "transforms/planes.h"
 
 namespace sslmed::transforms {
 namespace {
@@ -44,6 +46,37 @@ SSLMED_CLONES void add_row(const std::uint8_t* source, float weight, std::size_t
   for (std::size_t i = 0; i < n; ++i) sums[i] += weight * static_cast<float>(source[i]);
 }
 
+// Three channels in a register of four floats: the fourth is the next pixel's first, and is written over by the next sum. So `from` and `into` have one
+// value more than they need.
+SSLMED_CLONES void add_colours(const float* from, const Span* spans, const float* weights, std::size_t n, float* into) {
+  typedef float Four __attribute__((vector_size(16)));
+  for (std::size_t i = 0; i < n; ++i) {
+    const Span span = spans[i];
+    const float* pixel = from + 3 * span.first;
+    Four sum{}, value;
+    for (auto w = span.begin; w < span.end; ++w, pixel += 3) {
+      std::memcpy(&value, pixel, sizeof value);
+      sum += weights[w] * value;
+    }
+    std::memcpy(into + 3 * i, &sum, sizeof sum);
+  }
+}
+
+void add_columns(const float* from, const Span* spans, const float* weights, std::size_t n, std::size_t channels, float* into) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const Span span = spans[i];
+    for (std::size_t c = 0; c < channels; ++c) {
+      float sum = 0;
+      for (auto w = span.begin; w < span.end; ++w) sum += weights[w] * from[(static_cast<std::size_t>(span.first) + w - span.begin) * channels + c];
+      *into++ = sum;
+    }
+  }
+}
+
+SSLMED_CLONES void to_bytes(const float* from, std::size_t n, std::uint8_t* into) {
+  for (std::size_t i = 0; i < n; ++i) into[i] = rounded_byte(from[i]);
+}
+
 }  // namespace
 
 void area_resize(const std::uint8_t* source, std::int64_t width, std::int64_t height, std::int64_t channels, const Grid& x, const Grid& y, std::uint8_t* into) {
@@ -55,19 +88,18 @@ void area_resize(const SourceRow& source, std::int64_t width, std::int64_t heigh
   std::vector<float> column_weights, row_weights;
   spans_of(x, width, columns, column_weights);
   spans_of(y, height, rows, row_weights);
-  const auto stride = static_cast<std::size_t>(width * channels);
-  std::vector<float> sums(stride);
+  const auto depth = static_cast<std::size_t>(channels), stride = static_cast<std::size_t>(width) * depth, out = columns.size() * depth;
+  std::vector<float> sums(stride + 1), resized(out + 1);
   for (const auto& row : rows) {
     std::fill(sums.begin(), sums.end(), 0.0F);
     for (auto w = row.begin; w < row.end; ++w) add_row(source(row.first + static_cast<std::int64_t>(w - row.begin)), row_weights[w], stride, sums.data());
-    for (const auto& column : columns) {
-      const float* from = sums.data() + column.first * channels;
-      for (std::int64_t c = 0; c < channels; ++c) {
-        float sum = 0;
-        for (auto w = column.begin; w < column.end; ++w) sum += column_weights[w] * from[static_cast<std::int64_t>(w - column.begin) * channels + c];
-        *into++ = static_cast<std::uint8_t>(std::clamp(sum + 0.5F, 0.0F, 255.0F));
-      }
+    if (channels == 3) {
+      add_colours(sums.data(), columns.data(), column_weights.data(), columns.size(), resized.data());
+    } else {
+      add_columns(sums.data(), columns.data(), column_weights.data(), columns.size(), depth, resized.data());
     }
+    to_bytes(resized.data(), out, into);
+    into += out;
   }
 }
 
