@@ -18,6 +18,16 @@
 
 namespace sslmed {
 
+// Whether this is an AMD processor with AVX-512, for which some of PyTorch's libraries choose worse than for others.
+inline bool is_amd_with_avx512() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f");
+#else
+  return false;
+#endif
+}
+
 // Signals side by side, one a lane: a recursion in time is serial, so the channels are what fills a vector register.
 // Four doubles are a register of AVX2; GCC keeps wider vectors in memory where the registers are narrower.
 inline constexpr int kLanes = 4;

@@ -2,6 +2,12 @@
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <algorithm>
+
+#include "core/simd.h"
+#include "nn/linear.h"
 
 namespace sslmed::nn {
 
@@ -19,7 +25,9 @@ Layout layout_of(const std::vector<std::int64_t>& lengths) {
   return layout;
 }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return at::linear(x, weight, bias); }
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return prefers_onednn(x, weight) ? linear_by_onednn(x, weight, bias) : at::linear(x, weight, bias);
+}
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
@@ -32,7 +40,25 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   return x * scale.view(shape) + (bias - mean * scale).view(shape);
 }
 
+namespace {
+
+// PyTorch's attention of bfloat16 takes longer for short sequences than that of float32: 4.1 ms against 1.4 for 16 of 50 tokens, 26 against 17 for 16 of 197,
+// and 129 against 177 for 8 of 512, forward and back. Seen on AMD; elsewhere PyTorch's choice stands.
+constexpr std::int64_t kShort = 256;
+
+bool better_widened(const at::Tensor& qkv, const Layout& layout) {
+  static const bool amd = is_amd_with_avx512();
+  return amd && qkv.is_cpu() && qkv.scalar_type() == at::kBFloat16 &&
+         std::all_of(layout.begin(), layout.end(), [](const Run& run) { return run.length <= kShort; });
+}
+
+}  // namespace
+
 at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t heads) {
+  if (better_widened(qkv, layout)) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::DispatchKey::AutocastCPU);  // which would narrow it again
+    return attention(qkv.to(at::kFloat), layout, heads).to(at::kBFloat16);
+  }
   const std::int64_t dim = qkv.size(-1) / 3, head_dim = dim / heads;
   std::vector<at::Tensor> parts;
   parts.reserve(layout.size());

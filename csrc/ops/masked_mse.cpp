@@ -29,11 +29,11 @@ at::Tensor masked_mse(const at::Tensor& pred, const at::Tensor& target, const at
 }
 
 std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask,
-                                                       bool norm) {
+                                                       bool norm, bool wants_target) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("sslmed::masked_mse_backward", "")
-                             .typed<std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, bool)>();
-  return op.call(grad, pred, target, mask, norm);
+                             .typed<std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, bool, bool)>();
+  return op.call(grad, pred, target, mask, norm, wants_target);
 }
 
 void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) { check(pred, target, mask, norm); }
@@ -43,5 +43,5 @@ void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const at
 // A fragment: every op of the library defines its own.
 TORCH_LIBRARY_FRAGMENT(sslmed, m) {
   m.def("masked_mse(Tensor pred, Tensor target, Tensor mask, bool norm=True) -> Tensor");
-  m.def("masked_mse_backward(Tensor grad, Tensor pred, Tensor target, Tensor mask, bool norm) -> (Tensor, Tensor)");
+  m.def("masked_mse_backward(Tensor grad, Tensor pred, Tensor target, Tensor mask, bool norm, bool wants_target) -> (Tensor, Tensor)");
 }

@@ -12,9 +12,9 @@ namespace sslmed::ops {
 // Half precision accumulates in float. ValueError on mismatched shapes, P < 2 with norm, or an empty mask.
 at::Tensor masked_mse(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm);
 
-// The gradients with respect to pred and target, times `grad` (scalar).
+// The gradients with respect to pred and, where it is wanted, target, times `grad` (scalar).
 std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask,
-                                                       bool norm);
+                                                       bool norm, bool wants_target);
 
 constexpr double kMaskedMseEps = 1e-6;
 

@@ -44,7 +44,8 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::T
   return (sums.sum() / count).to(at::toOpMathType(p.scalar_type()));
 }
 
-std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) {
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm,
+                                            bool /*wants_target: the kernel writes it on its way*/) {
   const c10::cuda::CUDAGuard guard(pred.device());
   const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
   const auto scale = (grad.to(at::kDouble) / w.sum(at::kDouble)).contiguous();
