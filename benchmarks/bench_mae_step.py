@@ -94,7 +94,9 @@ def main() -> None:
         body["ratios"][f"{precision}, against eager"] = times["eager"]["median"] / times["sslmed"]["median"]
         body["ratios"][f"{precision}, against torch.compile"] = times["torch.compile"]["median"] / times["sslmed"]["median"]
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    gemm = paired({"gemm": lambda: a @ b}, rounds=5)["gemm"]["median"]
+    # The fastest that PyTorch has here: its BLAS, or oneDNN.
+    products = {"BLAS": lambda: a @ b, "oneDNN": lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")}
+    gemm = min(times["median"] for times in paired(products, rounds=5).values())
     # Multiply-adds of linear layers: 50 encoder and 197 decoder tokens; backward costs twice the forward.
     flops = 3 * 2 * BATCH * (50 * 12 * 12 * 192**2 + 196 * 768 * 192 + 197 * 4 * 12 * 192**2 + 147 * 192 * 768)
     body["gemm"] = {"peak GFLOP/s": 2 * 2048**3 / gemm / 1e9, "step's linear layers GFLOP": flops / 1e9}

@@ -58,8 +58,8 @@ class Product : public torch::autograd::Function<Product> {
 
 bool prefers_onednn(const at::Tensor& x, const at::Tensor& weight) {
   static const bool slow = is_amd_with_avx512() && at::globalContext().hasMKL() && pointwise().has_value();
-  return slow && x.is_cpu() && weight.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
-         x.numel() * weight.size(0) >= kWorth && !at::autocast::is_autocast_enabled(at::kCPU);
+  return slow && x.is_cpu() && weight.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.numel() * weight.size(0) >= kWorth &&
+         !at::autocast::is_autocast_enabled(at::kCPU);
 }
 
 at::Tensor linear_by_onednn(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

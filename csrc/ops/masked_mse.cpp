@@ -30,9 +30,10 @@ at::Tensor masked_mse(const at::Tensor& pred, const at::Tensor& target, const at
 
 std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask,
                                                        bool norm, bool wants_target) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("sslmed::masked_mse_backward", "")
-                             .typed<std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, bool, bool)>();
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("sslmed::masked_mse_backward", "")
+          .typed<std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, bool, bool)>();
   return op.call(grad, pred, target, mask, norm, wants_target);
 }
 

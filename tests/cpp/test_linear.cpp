@@ -25,7 +25,8 @@ TEST_CASE("through oneDNN a linear layer and its gradients are those of float64"
     std::int64_t out;
     bool bias;
   };
-  for (const auto& [sizes, out, with_bias] : {Shape{{70, 33}, 50, true}, {{70, 50}, 33, true}, {{3, 1, 5, 16}, 16, true}, {{64, 8}, 1, false}, {{1, 20}, 7, true}}) {
+  for (const auto& [sizes, out, with_bias] :
+       {Shape{{70, 33}, 50, true}, {{70, 50}, 33, true}, {{3, 1, 5, 16}, 16, true}, {{64, 8}, 1, false}, {{1, 20}, 7, true}}) {
     const auto x = leaf(sizes), weight = leaf({out, sizes.back()}), bias = with_bias ? leaf({out}) : at::Tensor();
     const auto y = linear_by_onednn(x, weight, bias);
     const auto exact_x = x.detach().to(at::kDouble).requires_grad_(), exact_weight = weight.detach().to(at::kDouble).requires_grad_();

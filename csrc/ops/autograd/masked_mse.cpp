@@ -22,7 +22,8 @@ class MaskedMse : public torch::autograd::Function<MaskedMse> {
     TORCH_CHECK(!grads[0].requires_grad(), "masked_mse can be differentiated only once (create_graph=True is not supported)");
     const auto saved = context->get_saved_variables();
     const at::AutoDispatchBelowADInplaceOrView guard;
-    auto [grad_pred, grad_target] = masked_mse_backward(grads[0], saved[0], saved[1], saved[2], context->saved_data["norm"].toBool(), context->needs_input_grad(1));
+    auto [grad_pred, grad_target] =
+        masked_mse_backward(grads[0], saved[0], saved[1], saved[2], context->saved_data["norm"].toBool(), context->needs_input_grad(1));
     return {context->needs_input_grad(0) ? grad_pred : at::Tensor(), context->needs_input_grad(1) ? grad_target : at::Tensor(), {}, {}};
   }
 };
