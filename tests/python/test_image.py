@@ -70,7 +70,7 @@ def test_colours_are_torchvisions(name, rgb, rng):
     assert torch.equal(getattr(image, name)(rgb, 0.0 if name == "hue" else 1.0), rgb)
 
 
-@pytest.mark.parametrize(("side", "sigma"), [(1, 1.0), (3, 0.5), (23, 0.1), (23, 2.0), (9, 5.0)])
+@pytest.mark.parametrize(("side", "sigma"), [(1, 1.0), (3, 0.5), (23, 0.1), (23, 2.0), (9, 5.0), (101, 8.0), (121, 50.0)])
 def test_blur_is_torchvisions(side, sigma, rgb):
     want = torchvision_functional().gaussian_blur(rgb.permute(2, 0, 1), [side, side], [sigma, sigma]).permute(1, 2, 0)
     assert (image.blur(rgb, side, sigma).int() - want.int()).abs().max() <= 1
