@@ -60,7 +60,7 @@ def adapt_with(adapter: Any, source: Array, labels: Array, target: Array) -> tup
         adapter: "optimal_transport" (the source's rows moved onto the target's at the least cost, Courty et al., 2017), or an adapter of skada 0.6 or
             later, of which a clone is fitted.
         source: [n, D], standardised here together with the target by the source's mean and deviation.
-        labels: [n] of the source. The target's rows are given as unlabelled.
+        labels: [n] of the source, floats where they are regressed. The target's rows are given as unlabelled.
         target: [m, D].
 
     Raises:

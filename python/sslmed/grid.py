@@ -187,7 +187,7 @@ def _columns(cell: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"seed": cell["seed"]}
     for section in ("preprocessing", "pretrain", "transfer"):
         for key, value in cell[section].items():
-            out[f"{section}.{key}"] = value if isinstance(value, (str, int, float, bool)) else json.dumps(value, sort_keys=True)
+            out[f"{section}.{key}"] = value if isinstance(value, (str, int, float, bool)) else json.dumps(value, sort_keys=True, default=str)
     return out
 
 

@@ -76,6 +76,22 @@ def test_other_people_are_another_run(people, tmp_path, tiny_site):
         grid.run(small, tmp_path, cohorts={"clinic": people["clinic"]})
 
 
+def test_adapters_of_skada_are_settings_as_well(people, tmp_path):
+    skada = pytest.importorskip("skada")
+    three = people | {"test": people["clinic"].with_columns(subject=[f"other-{s}" for s in people["clinic"].table["subject"]])}
+    adapters = ["optimal_transport", *(skada.OTMappingAdapter(norm=norm) for norm in ("max", "median"))]
+    settings = GRID | {
+        "seed": 0,
+        "target": "age",
+        "pretrain": GRID["pretrain"] | {"method": "mae"},
+        "transfer": {"protocol": "linear", "baselines": False, "bootstrap": 10, "adaptation": adapters},
+    }
+    table = grid.run(settings, tmp_path, cohorts=three, progress=False)
+    assert table["transfer.adaptation"].nunique() == 3
+    assert table["value"].notna().all()
+    pd.testing.assert_frame_equal(grid.run(settings, tmp_path, cohorts=three, progress=False), table)
+
+
 def test_an_interrupted_pretraining_goes_on(people, tmp_path, monkeypatch):
     small = GRID | {
         "seed": 0,

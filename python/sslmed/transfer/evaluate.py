@@ -181,7 +181,7 @@ def fit_predict(
     if x.ndim == 3 and kind not in ("none", "identity", "importance"):
         x, x_test = recentre(x), recentre(x_test)
     elif kind in ("skada", "optimal_transport"):
-        x, x_test, weights = adapt_with(adaptation, x, y, x_test)
+        x, x_test, weights = adapt_with(adaptation, x, y.astype(float) if regression else y, x_test)
     elif kind == "identity" and x.ndim == 2:
         x, x_test = remove_identity(x, groups, x_test)
     elif kind == "normalise":
