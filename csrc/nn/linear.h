@@ -5,7 +5,7 @@
 
 namespace sslmed::nn {
 
-// Whether this layer, now, is faster through oneDNN: float32 on an AMD processor with AVX-512, of which MKL uses no more than AVX2, and large enough to
+// Whether this layer, now, is faster through oneDNN: float32 on an AMD processor with AVX-512, where MKL does not take its code for that, and large enough to
 // be worth the kernel that oneDNN makes for every shape that it sees. It depends on shapes and the machine alone: a resumed run takes the same way.
 bool prefers_onednn(const at::Tensor& x, const at::Tensor& weight);
 
