@@ -152,7 +152,8 @@ def main() -> None:
     real = root / "pathology/wsi/CMU-1-Small-Region.svs"
     cohort = copies(real, folder / "real")
     mpp = float(cohort.table["mpp_x"][0])
-    picture = sm.io.open_slide(real).read(0, 0, 0, *sm.io.open_slide(real).dimensions)
+    slide = sm.io.open_slide(real)
+    picture = slide.read(0, 0, 0, *slide.dimensions)
     sm.io.write_slide(folder / "large.tiff", picture.repeat(4, 4, 1), mpp, tile=240)
     large_ones = copies(folder / "large.tiff", folder / "large")
     del picture

@@ -57,12 +57,13 @@ SSLMED_INLINE float lacking(float hue, float against) {
 }
 
 SSLMED_CLONES void turn_hue(std::uint8_t* rgb, std::int64_t pixels, float by) {
+  PlanesOf<std::uint8_t> bytes;
   Planes planes;
   for (std::int64_t first = 0; first < pixels; first += kBlock) {
     const auto n = std::min(kBlock, pixels - first);
-    part(rgb + 3 * first, n, planes);
+    part(rgb + 3 * first, n, bytes);
     for (std::int64_t i = 0; i < n; ++i) {
-      const int r = static_cast<int>(planes.r[i]), g = static_cast<int>(planes.g[i]), b = static_cast<int>(planes.b[i]);
+      const int r = bytes.r[i], g = bytes.g[i], b = bytes.b[i];
       const int most = std::max(std::max(r, g), b), range = most - std::min(std::min(r, g), b), safe = std::max(range, 1);
       // In sixths of a turn, from -1 to 5 before it is turned.
       const int from_g = 2 * safe + b - r, from_b = 4 * safe + r - g, other = most == g ? from_g : from_b, angle = most == r ? g - b : other;

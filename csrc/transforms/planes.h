@@ -9,18 +9,21 @@
 namespace sslmed::transforms {
 
 constexpr std::int64_t kBlock = 256;  // pixels
-struct Planes {
-  alignas(64) float r[kBlock], g[kBlock], b[kBlock];
+template <class Value>
+struct PlanesOf {
+  alignas(64) Value r[kBlock], g[kBlock], b[kBlock];
 };
+using Planes = PlanesOf<float>;
 
 // Of values within ±2^30. Bounds are put to integers: GCC has vector instructions for them, and for those of floats only where they may forget about NaN.
 SSLMED_INLINE std::uint8_t rounded_byte(float value) { return static_cast<std::uint8_t>(std::min(std::max(static_cast<int>(value + 0.5F), 0), 255)); }
 
-SSLMED_INLINE void part(const std::uint8_t* rgb, std::int64_t n, Planes& planes) {
+template <class Value>
+SSLMED_INLINE void part(const std::uint8_t* rgb, std::int64_t n, PlanesOf<Value>& planes) {
   for (std::int64_t i = 0; i < n; ++i) {
-    planes.r[i] = static_cast<float>(rgb[3 * i]);
-    planes.g[i] = static_cast<float>(rgb[3 * i + 1]);
-    planes.b[i] = static_cast<float>(rgb[3 * i + 2]);
+    planes.r[i] = static_cast<Value>(rgb[3 * i]);
+    planes.g[i] = static_cast<Value>(rgb[3 * i + 1]);
+    planes.b[i] = static_cast<Value>(rgb[3 * i + 2]);
   }
 }
 
