@@ -34,6 +34,9 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
     if (const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(i))]; prepared.rows.empty())
       throw FormatError(recordings_->name(i), "at least one channel with a known position",
                         "none of " + std::to_string(recordings_->montages()[static_cast<std::size_t>(recordings_->montage(i))].channels.size()));
+    else if (options_.average_reference && prepared.rows.size() == 1)
+      throw ValueError(recordings_->name(i) +
+                       ": has one channel with a known position, which an average reference would take away; switch it off (average_reference=False)");
     first_window_.push_back(first_window_.back() + windows_of(i));
   }
   if (first_window_.back() == 0) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
@@ -159,6 +162,7 @@ void EegSource::read(const Window& window, std::int64_t start, Signal& into) con
   std::vector<const float*> rows;
   for (std::size_t c = 0; c < into.usable.size(); ++c)
     if (into.usable[c] != 0) rows.push_back(stored.data() + static_cast<std::int64_t>(c) * length);
+  if (options_.average_reference && rows.size() == 1) rows.clear();  // it is its own average
   into.channels = static_cast<std::int64_t>(rows.size());
   into.values.resize(static_cast<std::size_t>(into.channels * output_length_));
   if (rows.empty()) return;
@@ -227,7 +231,8 @@ Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   read(window, start, signal);
   if (signal.channels == 0)
     throw FormatError(recordings_->name(window.recording),
-                      "a signal on at least one channel from " + std::to_string(static_cast<double>(start) / prepared.sfreq) + " s on",
+                      std::string("a signal on at least ") + (options_.average_reference ? "two channels, for their average," : "one channel") + " from " +
+                          std::to_string(static_cast<double>(start) / prepared.sfreq) + " s on",
                       "only flat or non-finite ones");
   Sample sample;
   sample.space.sfreq = options_.sfreq;

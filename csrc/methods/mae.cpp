@@ -11,8 +11,9 @@ namespace sslmed::methods {
 Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& options, std::uint64_t seed) : options_(options), encoder_(std::move(encoder)) {
   const auto& config = encoder_->config();
   const std::int64_t dim = options.decoder_dim;
-  TORCH_CHECK_VALUE(dim > 0 && options.decoder_depth > 0 && options.decoder_heads > 0 && dim % options.decoder_heads == 0, "decoder width ", dim,
-                    " must be a multiple of ", options.decoder_heads, " heads");
+  TORCH_CHECK_VALUE(options.decoder_depth > 0, "decoder_depth must be positive, got ", options.decoder_depth);
+  TORCH_CHECK_VALUE(dim > 0 && options.decoder_heads > 0 && dim % options.decoder_heads == 0, "decoder width ", dim, " must be a multiple of ",
+                    options.decoder_heads, " heads");
   const auto decoder = std::make_shared<torch::nn::Module>();
   embed_ = decoder->register_module("embed", std::make_shared<nn::Linear>(config.dim, dim));
   mask_token_ = decoder->register_parameter("mask_token", at::zeros({1, 1, dim}));

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sslmed.cohort import refuse_overlap
+from sslmed.leakage import refuse_overlap
 from sslmed.stats import holm
 
 __all__ = ["BiasCorrection", "gaps"]

@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 _Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 _Seed = Annotated[int, typer.Option(help="Of every random draw.")]
+_OnError = Annotated[str, typer.Option(help="raise, or skip windows that cannot be read or carry no signal.")]
 _Threads = Annotated[int, typer.Option(help="Loader threads; the result does not depend on them.")]
 
 
@@ -81,7 +82,7 @@ def pretrain(
     depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    on_error: Annotated[str, typer.Option(help="raise, or skip unreadable windows.")] = "raise",
+    on_error: _OnError = "raise",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard scalars.")] = True,
     timeout: Annotated[float, typer.Option(help="Seconds after which a rank that does not answer is given up.")] = 600.0,
 ) -> None:
@@ -134,6 +135,7 @@ def transfer(
     test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
     seed: _Seed = 0,
     threads: _Threads = 2,
+    on_error: _OnError = "raise",
 ) -> None:
     """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
     from sslmed.nn import Encoder
@@ -143,7 +145,7 @@ def transfer(
         raise ValueError(f"--folds must be a number or loso, got {folds!r}")
     result = run_transfer(
         Encoder.load(encoder), _cohort(cohort), target, protocol, pooling=pooling, folds=folds if folds == "loso" else int(folds),
-        test=None if test is None else _cohort(test), seed=seed, threads=threads,
+        test=None if test is None else _cohort(test), seed=seed, threads=threads, on_error=on_error,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     result.save(str(out / "transfer.csv"))
@@ -171,10 +173,11 @@ def shift(
     clinic: Annotated[Path, typer.Argument(help="Another.")],
     out: _Out,
     encoder: Annotated[Path | None, typer.Option(help="encoder.safetensors of a run.")] = None,
-    by: Annotated[str, typer.Option(help="Columns to compare, separated by commas.")] = "age,sex,site",
+    by: Annotated[str | None, typer.Option(help="Columns to compare, separated by commas; by default those of age, sex and site that both know.")] = None,
     target: Annotated[str | None, typer.Option(help="Column for the cross-cohort score.")] = None,
     seed: _Seed = 0,
     threads: _Threads = 2,
+    on_error: _OnError = "raise",
 ) -> None:
     """Report how two cohorts differ: shift.csv and shift.html."""
     from sslmed import shift as shift_module
@@ -182,7 +185,7 @@ def shift(
 
     report = shift_module.report(
         _cohort(public), _cohort(clinic), None if encoder is None else Encoder.load(encoder),
-        by=[c for c in by.split(",") if c], target=target, seed=seed, threads=threads,
+        by=None if by is None else [c for c in by.split(",") if c], target=target, seed=seed, threads=threads, on_error=on_error,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     report.save(str(out / "shift.csv"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pandas as pd
 import torch
 
 from sslmed import images, index, slides, tables
-from sslmed._core import C, FormatError, ReadError
+from sslmed._core import C, FormatError, FormatWarning, ReadError
+from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing, Preprocessing, SlidePreprocessing
 
-__all__ = ["Cohort", "refuse_overlap"]
+__all__ = ["Cohort"]
 
 _Path = str | os.PathLike[str]
 
@@ -35,14 +37,7 @@ class Cohort:
             raise ValueError(f"{name}: no recordings")
         if table["subject"].isna().any():
             raise ValueError(f"{name}: every recording needs a subject; row {int(table['subject'].isna().argmax())} has none")
-        table = table.reset_index(drop=True).copy()
-        table["subject"] = table["subject"].astype(str)
-        if "site" not in table:
-            table["site"] = name
-        if "sex" in table:
-            table["sex"] = table["sex"].map({value: _sex(value) for value in table["sex"].unique()})
-        if "age" in table:
-            table["age"] = pd.to_numeric(table["age"], errors="coerce")
+        table = tables.understood(table.reset_index(drop=True), name)
         self.table = table
         self.name = name
         self._arrays = None if arrays is None else list(arrays)
@@ -130,9 +125,12 @@ class Cohort:
             name: Of the cohort.
 
         Raises:
-            ValueError: Counts do not match.
+            ValueError: Counts do not match, or what is no number or no rate.
+
+        Warns:
+            FormatWarning: Signals so small that they are in V.
         """
-        recordings = [torch.as_tensor(np.asarray(v), dtype=torch.float32).contiguous() for v in values]
+        recordings = [_floats(v, f"{name}: recording {i}") for i, v in enumerate(values)]
         n = len(recordings)
         if len(table) != n:
             raise ValueError(f"{name}: {n} recordings but {len(table)} rows in the table")
@@ -141,9 +139,13 @@ class Cohort:
         names = [[str(c) for c in ch_names]] * n if shared else [[str(c) for c in row] for row in ch_names]
         if len(rates) != n or len(names) != n:
             raise ValueError(f"{name}: sfreq and ch_names must be one for all or one a recording ({n})")
+        if wrong := [rate for rate in rates if not 0 < rate < np.inf]:
+            raise ValueError(f"{name}: sfreq must be positive, got {wrong[0]}")
         for i, (recording, channels) in enumerate(zip(recordings, names, strict=True)):
             if recording.ndim != 2 or recording.shape[0] != len(channels):
                 raise ValueError(f"{name}: recording {i} must be [channels, samples] with {len(channels)} channels, got {tuple(recording.shape)}")
+        if recordings and 0 < (typical := float(torch.nan_to_num(recordings[0]).abs().median())) < 0.01:
+            warnings.warn(f"{name}: recording 0 is typically of {typical:.1e} µV; signals in V are to be multiplied by 1e6", FormatWarning, stacklevel=2)
         table = table.reset_index(drop=True).copy()
         if "path" not in table:
             table["path"] = [f"{name}[{i}]" for i in range(n)]
@@ -214,10 +216,21 @@ class Cohort:
         return f"<Cohort {self.name}: {len(self)} recordings of {self.table['subject'].nunique()} subjects>"
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the recordings are arrays, and ``path`` names no files."""
+        return self._arrays is not None
+
+    @property
     def modality(self) -> str:
-        """ "slides" of an index of slides (:func:`sslmed.slides.index`), "images" where the first file is a PNG or JPEG, otherwise "eeg"."""
+        """ "slides" of an index of slides (:func:`sslmed.slides.index`), "images" where the first file is a PNG or JPEG, otherwise "eeg".
+
+        Raises:
+            ValueError: Slides without an index.
+        """
         if self._arrays is not None:
             return "eeg"
+        if slides.are_listed(self.table):
+            raise ValueError(f"{self.name}: slides are indexed first: sslmed.slides.index(table, 'index.parquet'), or `sslmed index` (docs/slides.md)")
         return "slides" if slides.is_indexed(self.table) else "images" if images.are_images(self.table) else "eeg"
 
     @property
@@ -342,48 +355,62 @@ class Cohort:
         return indexed
 
     def split(self, fraction: float = 0.2, *, stratify: str | None = None, seed: int = 0) -> tuple[Cohort, Cohort]:
-        """Two cohorts without a shared subject; the second has about ``fraction`` of the subjects, stratified by a column."""
+        """Two cohorts without a shared subject; the second has ``fraction`` of the subjects, rounded up.
+
+        Args:
+            fraction: Of all subjects.
+            stratify: A column whose values both sides are to have alike, by each subject's first one; who has none is left out.
+            seed: Of the draw.
+
+        Raises:
+            ValueError: A fraction out of range, a value that one subject alone has, or a file that is listed for two subjects.
+        """
         if not 0 < fraction < 1:
             raise ValueError(f"fraction must be within (0, 1), got {fraction}")
-        k = max(2, round(1 / fraction))
-        train, test = next(self.folds(k, stratify=stratify, seed=seed))
-        return self.subset(train), self.subset(test)
+        from sklearn.model_selection import train_test_split
+
+        refuse_shared_files(self)
+        people = self.subjects if stratify is None else self.table.dropna(subset=stratify).drop_duplicates("subject")
+        values = None if stratify is None else people[stratify].astype(str)
+        if values is not None and (counts := values.value_counts()).min() < 2:
+            raise ValueError(f"{self.name}: {stratify} {counts.idxmin()!r} has one subject, who cannot be on both sides")
+        train, test = train_test_split(people["subject"].to_numpy(), test_size=fraction, random_state=seed, stratify=values)
+        refuse_overlap(train, test)
+        return self.subset(self.table["subject"].isin(train)), self.subset(self.table["subject"].isin(test))
 
     def folds(self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
         """(train, test) row positions with every subject on one side only; "loso" leaves one subject out at a time.
 
         Raises:
-            ValueError: Fewer subjects than folds.
+            ValueError: Fewer subjects than folds, of a class too; or a file that is listed for two subjects.
         """
         from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
         groups = self.table["subject"].to_numpy()
         n = self.table["subject"].nunique()
+        refuse_shared_files(self)
         rows = np.arange(len(self))
+        if k != "loso" and (not isinstance(k, int) or k < 2 or k > n):
+            raise ValueError(f"{self.name}: folds must be 'loso' or 2 to {n} (its subjects), got {k!r}")
+        if stratify is not None:
+            least = k if isinstance(k, int) else 2  # loso: one to be tested, one to learn from
+            per_value = self.table.groupby(stratify, observed=True)["subject"].nunique()
+            if per_value.min() < least:
+                few = f"{stratify} {per_value.idxmin()!r} has {per_value.min()} subjects"
+                raise ValueError(f"{self.name}: {few}, too few for {k} folds; ask for fewer" if k != "loso" else f"{self.name}: {few}, and 'loso' needs two")
         if k == "loso":
             splitter, y = LeaveOneGroupOut(), None
+        elif stratify is None:
+            splitter, y = GroupKFold(k, shuffle=True, random_state=seed), None
         else:
-            if not isinstance(k, int) or k < 2 or k > n:
-                raise ValueError(f"{self.name}: folds must be 'loso' or 2 to {n} (its subjects), got {k!r}")
-            if stratify is None:
-                splitter, y = GroupKFold(k, shuffle=True, random_state=seed), None
-            else:
-                per_value = self.table.groupby(stratify)["subject"].nunique()
-                if per_value.min() < k:
-                    raise ValueError(f"{self.name}: {stratify} {per_value.idxmin()!r} has {per_value.min()} subjects, too few for {k} folds; ask for fewer")
-                splitter, y = StratifiedGroupKFold(k, shuffle=True, random_state=seed), self.table[stratify].astype(str)
+            splitter, y = StratifiedGroupKFold(k, shuffle=True, random_state=seed), self.table[stratify].astype(str)
         for train, test in splitter.split(rows, y, groups):
             refuse_overlap(groups[train], groups[test])
             yield train, test
 
 
-def refuse_overlap(train: Any, test: Any) -> None:
-    """ValueError when a subject is on both sides: its own signal would give the answer away."""
-    both = sorted(set(map(str, train)) & set(map(str, test)))
-    if both:
-        raise ValueError(f"{len(both)} subjects are in training and test data at once: {', '.join(both[:5])}")
-
-
-def _sex(value: Any) -> Any:
-    letter = str(value).strip().upper()[:1]
-    return letter if letter in ("F", "M") else np.nan
+def _floats(values: Any, what: str) -> torch.Tensor:
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if array.dtype.kind not in "iufb":
+        raise ValueError(f"{what} must be real numbers, got {array.dtype}")
+    return torch.as_tensor(np.ascontiguousarray(array, np.float32))

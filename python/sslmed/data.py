@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed._core import C
+from sslmed._core import C, FormatWarning
 from sslmed.preprocessing import Augmentation, Preprocessing, default_preprocessing
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Loader:
         recipe: How samples are cut and masked, instead of the options above: ``preprocessing.recipe(views=[…])``.
         extra_channels: Names without a known position that the encoder has a learned row for.
         drop_last: Leave out an incomplete last batch.
+        shrink: Take smaller batches where there are fewer samples than one holds, instead of refusing.
         targets: Numbers by name, one a recording, that come with its windows (``batch.targets``).
         start: Number of the first batch, to continue a stream.
         rank: Gives only this rank's share of each batch,
@@ -72,6 +74,7 @@ class Loader:
         recipe: C.Recipe | None = None,
         extra_channels: tuple[str, ...] = (),
         drop_last: bool = False,
+        shrink: bool = False,
         targets: Mapping[str, Sequence[float]] | None = None,
         start: int = 0,
         rank: int = 0,
@@ -80,6 +83,8 @@ class Loader:
         self.cohort = cohort
         self.preprocessing = preprocessing or default_preprocessing(cohort.modality)
         self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, jitter=jitter, targets=targets)
+        if shrink:
+            batch_size = min(batch_size, len(self.source))
         groups = groups_of(cohort, order)
         self.sampler = C.Sampler(self.source, order if groups is None else "groups", batch_size, drop_last, seed, groups)
         options = {"mask": mask, "ratio": ratio, "block": block, "radius": radius, "complementary": complementary, "augmentation": augmentation}
@@ -140,6 +145,12 @@ def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np
     sums = torch.zeros(n, values.shape[1], dtype=torch.float64).index_add_(0, recording, values.double())
     counts = torch.bincount(recording, minlength=n).unsqueeze(1)
     return (sums / counts).numpy()
+
+
+def warn_of_failures(cohort: Cohort, loader: C.Loader) -> None:
+    """A FormatWarning where a loader left something out."""
+    if failures := loader.failures:
+        warnings.warn(f"{cohort.name}: {len(failures)} of its samples left out; the first: {failures[0][1]}", FormatWarning, stacklevel=3)
 
 
 def describe(source: C.Source) -> dict[str, Any]:

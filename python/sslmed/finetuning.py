@@ -17,10 +17,12 @@ import pandas as pd
 
 from sslmed import io
 from sslmed._core import C, FormatError
-from sslmed.cohort import Cohort, refuse_overlap
-from sslmed.data import Loader, in_order, recording_means
-from sslmed.labels import is_regression, labelled
+from sslmed.cohort import Cohort
+from sslmed.data import Loader, in_order, recording_means, warn_of_failures
+from sslmed.labels import class_names, is_regression, labelled
+from sslmed.leakage import refuse_overlap
 from sslmed.nn import CohortEncoder, Encoder, Supervised
+from sslmed.nn.encoder import refuse_other
 from sslmed.preprocessing import Augmentation, described, preprocessing_from
 from sslmed.training import Interrupt, Trainer
 
@@ -85,6 +87,10 @@ class FineTuned:
         # Who it was trained on: a file that is handed on must not name patients.
         self._seen, self._salt, self._options = seen, salt, options
 
+    def __repr__(self) -> str:
+        classes = f": {', '.join(map(str, self.classes))}" if len(self.classes) else ", regressed"
+        return f"<FineTuned {self.target}{classes}; {self.encoder!r}>"
+
     def predict(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: str = "raise") -> Array:
         """What the network says of each recording, windows averaged.
 
@@ -106,6 +112,7 @@ class FineTuned:
         source = cohort.source(preprocessing, extra_channels=self.encoder.extra_channels)
         loader = in_order(source, preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.predict(self.task._handle, loader)
+        warn_of_failures(cohort, loader)
         if len(self.classes):
             values = values.double().softmax(1)
         means = recording_means(values, source.recording_of[ids], len(cohort))
@@ -188,14 +195,17 @@ def finetune(
         KeyboardInterrupt: Ctrl-C.
     """
     cohort, y = labelled(cohort, target)
+    refuse_other(encoder, cohort)
     options = named(options)
     regression = is_regression(y) if regression is None else regression
-    classes = np.empty(0) if regression else np.unique(y.astype(str))
+    if not 0 <= options.warmup <= 1:
+        raise ValueError(f"warmup is a part of all steps, within [0, 1], got {options.warmup}")
+    classes = np.empty(0) if regression else np.unique(class_names(y))
     if not regression and len(classes) < 2:
-        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {classes[0]!r}")
+        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {str(classes[0])!r}")
     if (options.dann > 0) != (unlabelled is not None):
         raise ValueError("dann needs an unlabelled cohort, and an unlabelled cohort is for dann")
-    numbers = y.astype(float) if regression else np.searchsorted(classes, y.astype(str)).astype(float)
+    numbers = y.astype(float) if regression else np.searchsorted(classes, class_names(y)).astype(float)
     model = encoder.with_adapters(options.lora_rank, options.lora_alpha) if options.tuned == "adapters" else copy.deepcopy(encoder)
     settings: dict[str, Any] = {
         "classes": len(classes), "readout": options.readout, "tuned": options.tuned, "layer_decay": options.layer_decay,
@@ -220,15 +230,10 @@ def finetune(
         targets["domain"] = [0.0] * len(cohort) + [1.0] * len(unlabelled)
     task = Supervised(model, augmentation=options.augmentation, **settings)
 
-    def loader(size: int) -> Loader:
-        return Loader(
-            trained, model.preprocessing, batch_size=size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
-            extra_channels=model.extra_channels, drop_last=True, targets=targets,
-        )  # fmt: skip
-
-    batches = loader(options.batch_size)
-    if len(batches.source) < options.batch_size:
-        batches = loader(len(batches.source))
+    batches = Loader(
+        trained, model.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
+        extra_channels=model.extra_channels, drop_last=True, shrink=True, targets=targets,
+    )  # fmt: skip
     steps = options.epochs * batches.sampler.batches_per_epoch
     trainer = Trainer(
         task, batches, epochs=options.epochs, lr=options.lr, warmup_steps=math.ceil(options.warmup * steps), weight_decay=options.weight_decay,

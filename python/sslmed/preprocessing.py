@@ -82,10 +82,21 @@ class EegPreprocessing:
         self, *, mask: str = "none", ratio: float | None = None, block: int = 2, radius: float = 30.0, complementary: bool = False,
         augmentation: Augmentation | None = None,
     ) -> C.Recipe:  # fmt: skip
-        """How windows are cut and masked."""
+        """How windows are cut and masked.
+
+        Raises:
+            ValueError: An unknown mask, numbers out of range, or a window that is not a whole number of patches.
+        """
         if augmentation is not None:
             raise TypeError("augmentations are for pictures")
-        return C.PatchRecipe(self.patch_samples, mask, 0.5 if ratio is None else ratio, block, radius, complementary, round(self.overlap * self.sfreq))
+        overlap = round(self.overlap * self.sfreq)
+        recipe = C.PatchRecipe(self.patch_samples, mask, 0.5 if ratio is None else ratio, block, radius, complementary, overlap)
+        if left := (round(self.window * self.sfreq) - self.patch_samples) % (self.patch_samples - overlap):
+            raise ValueError(
+                f"patches of {self.patch:g} s{f' that overlap by {self.overlap:g} s' if overlap else ''} do not fill a window of {self.window:g} s: "
+                f"{left / self.sfreq:g} s would be left out"
+            )
+        return recipe
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder needs to know of its tokens."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from sslmed import io
 from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
 from sslmed.data import Loader, describe
@@ -26,7 +27,7 @@ from sslmed.training import COLUMNS, Interrupt, Reporter, Trainer
 __all__ = ["Run", "pretrain"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """What a pretraining run left."""
 
@@ -38,6 +39,10 @@ class Run:
     interrupted: bool = False
     """Stopped by Ctrl-C after a checkpoint; call again with ``resume=True``."""
     failures: tuple[tuple[int, str], ...] = ()
+
+    def __repr__(self) -> str:
+        loss = f", loss {self.history['loss'].iloc[-1]:.4g}" if len(self.history) else ""
+        return f"<Run {self.out}: {len(self.history)} steps{loss}{', interrupted' if self.interrupted else ''}; {self.encoder!r}>"
 
     def plot(self, ax: Any = None) -> Any:
         """The loss over steps; returns the matplotlib axes."""
@@ -129,6 +134,8 @@ def pretrain(
         DistributedError: Another rank is lost.
     """
     chosen, options = resolve(method, options)
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup is a part of all steps, within [0, 1], got {warmup}")
     folder = Path(out)
     checkpoints = folder / "checkpoints"
     # Of several ranks only the first looks at the folder: the others get its state, and need not share its disk.
@@ -197,7 +204,7 @@ def pretrain(
         config=json.dumps(config, sort_keys=True),
     )
     if resume and found:
-        _resume_newest(trainer, found)
+        _resume_newest(trainer, found, config)
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
         watch = None if probe is None else _Probe(trainer, model, *probe, every=probe_every * (loader.sampler.batches_per_epoch // accumulate), threads=threads)
@@ -243,7 +250,7 @@ class _Probe:
         return rows
 
 
-def _resume_newest(trainer: Trainer, found: list[Path]) -> None:
+def _resume_newest(trainer: Trainer, found: list[Path], config: dict[str, Any]) -> None:
     """The newest checkpoint that is sound; a damaged one is passed over with a warning."""
     for path in reversed(found):
         try:
@@ -251,4 +258,17 @@ def _resume_newest(trainer: Trainer, found: list[Path]) -> None:
             return
         except FormatError as error:
             warnings.warn(f"checkpoint passed over: {error}", FormatWarning, stacklevel=3)
+        except ValueError:
+            theirs = json.loads(io.load_metadata(path, "sslmed-checkpoint-1")["config"])
+            if changed := _differences(theirs, json.loads(json.dumps(config))):
+                raise ValueError(f"{path}: was written by a run of another configuration: {'; '.join(changed)}") from None
+            raise
     raise FormatError(f"{found[0].parent}: expected a sound checkpoint, found {len(found)} damaged ones")
+
+
+def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
+    """What two configurations have otherwise, by name."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = sorted(theirs.keys() | ours.keys())
+        return [line for key in keys for line in _differences(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)]
+    return [] if theirs == ours else [f"{name} {json.dumps(theirs)} there, {json.dumps(ours)} here"]

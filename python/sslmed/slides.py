@@ -26,7 +26,7 @@ from sslmed.preprocessing import SlidePreprocessing
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["COLUMNS", "SUFFIXES", "are_slides", "describe", "index", "is_indexed", "source", "tissue_of"]
+__all__ = ["COLUMNS", "SUFFIXES", "are_listed", "are_slides", "describe", "index", "is_indexed", "source", "tissue_of"]
 
 COLUMNS = {
     "width": "pixels of level 0",
@@ -54,6 +54,11 @@ def is_indexed(table: pd.DataFrame) -> bool:
     return set(COLUMNS) - {"tissue_mm2"} <= set(table.columns)
 
 
+def are_listed(table: pd.DataFrame) -> bool:
+    """Whether a table lists slides (its first file is one) without being an index of them."""
+    return not is_indexed(table) and not recordings.is_indexed(table) and Path(str(table["path"].iloc[0])).suffix.lower() in (*SUFFIXES, ".dcm")
+
+
 def are_slides(cohort: str | os.PathLike[str]) -> bool:
     """Whether a folder holds slides (and no recordings in BIDS form), or a table lists them first: what an index is to be made of."""
     from sslmed.cohort import Cohort
@@ -62,7 +67,7 @@ def are_slides(cohort: str | os.PathLike[str]) -> bool:
     if path.is_dir():
         return any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")) and not (path / "participants.tsv").exists()
     table = Cohort.from_table(path).table
-    return not recordings.is_indexed(table) and Path(table["path"].iloc[0]).suffix.lower() in (*SUFFIXES, ".dcm")
+    return is_indexed(table) or are_listed(table)
 
 
 def describe(path: str | os.PathLike[str], scale: float | None = None, *, mpp: float = 8.0, cell: float = 32.0, **options: Any) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from sslmed._core import C, FormatError, ReadError
+from sslmed._core import C, FormatError, FormatWarning, ReadError
 
-__all__ = ["origins", "read", "read_table", "texts", "trim"]
+__all__ = ["origins", "read", "read_table", "texts", "trim", "understood"]
 
-_MISSING = ["n/a", "N/A", "NA", ""]
+# Not pandas' own list: "None" is a diagnosis.
+_MISSING = ["n/a", "N/A", "NA", "nan", "NaN", ""]
 
 
 def read_table(path: Path, separator: str) -> pd.DataFrame:
@@ -29,7 +30,8 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return read(path)
-        return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False)
+        # As texts: a subject "001" is not 1, whoever else is in the table.
+        return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False, dtype={"subject": str, "participant_id": str})
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -58,6 +60,31 @@ def origins(table: pd.DataFrame) -> tuple[Any, Any, Any, Any, list[str]]:
     site_codes, sites = pd.factorize(table["site"].astype(str))
     whose = (torch.from_numpy(subject_codes), texts(pd.Series(subjects)), torch.from_numpy(site_codes), [str(s) for s in sites])
     return (texts(table["path"]), *whose)
+
+
+def understood(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A copy with subjects as texts, a site for everybody, sex as F or M, and age as a number.
+
+    Warns:
+        FormatWarning: Values of sex or age that are not understood, and are missing from then on.
+    """
+    out = table.assign(subject=table["subject"].astype(str))
+    if "site" not in out:
+        out["site"] = name
+    if "sex" in out:
+        letters = {value: str(value).strip().upper()[:1] for value in out["sex"].unique()}
+        known = out["sex"].map({value: letter if letter in ("F", "M") else np.nan for value, letter in letters.items()})
+        out["sex"] = _told(name, out["sex"], known, "neither F nor M")
+    if "age" in out:
+        out["age"] = _told(name, out["age"], pd.to_numeric(out["age"], errors="coerce"), "no numbers")
+    return out
+
+
+def _told(name: str, column: pd.Series[Any], known: pd.Series[Any], what: str) -> pd.Series[Any]:
+    if (lost := column.notna() & known.isna()).any():
+        count = f"{int(lost.sum())} of {len(column)} values of {column.name!r}"
+        warnings.warn(f"{name}: {count} are {what} and count as missing, such as {str(column[lost].iloc[0])!r}", FormatWarning, stacklevel=5)
+    return known
 
 
 def texts(column: pd.Series[Any], *, binary: bool = False) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,9 +1,12 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import sslmed as sm
-from sslmed.cohort import refuse_overlap
+from sslmed.leakage import refuse_overlap, refuse_shared_files
 
 
 def people(n=12, **columns):
@@ -109,6 +112,71 @@ def test_folds_refuse_and_split(rng):
     refuse_overlap(train.table["subject"], test.table["subject"])
     with pytest.raises(ValueError):
         cohort.split(1.5)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.7, 0.9])
+def test_split_has_the_fraction_asked_for(fraction):
+    cohort = people(80, y=np.repeat(["a", "b"], [60, 20]), z=[None] * 8 + ["c", "d"] * 36)
+    for stratify in (None, "y"):
+        train, test = cohort.split(fraction, stratify=stratify, seed=3)
+        refuse_overlap(train.table["subject"], test.table["subject"])
+        assert len(train) + len(test) == 80
+        assert len(test.subjects) == np.ceil(round(40 * fraction, 6))
+        if stratify:
+            assert abs((test.subjects["y"] == "b").sum() - 10 * fraction) <= 1
+    assert sum(len(side.subjects) for side in cohort.split(fraction, stratify="z")) == 36
+    with pytest.raises(ValueError, match="'b' has one subject"):
+        people(12, y=["a"] * 10 + ["b"] * 2).split(0.5, stratify="y")
+
+
+def test_values_that_are_not_used_do_not_count():
+    y = pd.Categorical(list("aabb" * 3), categories=list("abz"))
+    assert len(list(people(y=y).folds(3, stratify="y"))) == 3
+    with pytest.raises(ValueError, match="'b' has 1 subjects, and 'loso' needs two"):
+        list(people(y=["a"] * 10 + ["b"] * 2).folds("loso", stratify="y"))
+
+
+def test_what_is_not_understood_is_missing_and_told():
+    with pytest.warns(sm.FormatWarning, match="2 of 4 values of 'age' are no numbers and count as missing, such as '20-25'"):
+        cohort = people(4, age=["20-25", "30", None, "25-30"])
+    assert cohort.table["age"].tolist()[1] == 30
+    assert cohort.table["age"].isna().sum() == 3
+    with pytest.warns(sm.FormatWarning, match="3 of 4 values of 'sex' are neither F nor M .* such as '1.0'"):
+        cohort = people(4, sex=[1, 2, 1, None])
+    assert cohort.table["sex"].isna().all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        people(4, sex=["female", " m", None, "M"], age=["20", None, 3, 4.5]).subset([0, 1])
+
+
+def test_subjects_are_texts(tmp_path):
+    (tmp_path / "a.csv").write_text("path,subject,age,who\na.edf,001,nan,None\nb.edf,2,NaN,\n")
+    cohort = sm.Cohort.from_table(tmp_path / "a.csv")
+    assert cohort.table["subject"].tolist() == ["001", "2"]
+    assert cohort.table["age"].isna().all()
+    assert cohort.table["who"].tolist()[0] == "None"
+    assert cohort.table["who"].isna().tolist() == [False, True]
+
+
+def test_arrays_that_cannot_be_right_are_refused():
+    table = pd.DataFrame({"subject": ["a"]})
+    for rate in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="sfreq"):
+            sm.Cohort.from_arrays(np.ones((1, 1, 9)), rate, ["Cz"], table)
+    for values in (np.full((1, 1, 9), "a"), np.ones((1, 1, 9), complex), np.full((1, 1, 9), None)):
+        with pytest.raises(ValueError, match="recording 0 must be real numbers"):
+            sm.Cohort.from_arrays(values, 100, ["Cz"], table)
+    with pytest.warns(sm.FormatWarning, match="multiplied by 1e6"):
+        sm.Cohort.from_arrays(np.full((1, 1, 9), 2e-5), 100, ["Cz"], table)
+    sm.Cohort.from_arrays(torch.ones(1, 1, 9, dtype=torch.int16, requires_grad=False), 100, ["Cz"], table)
+
+
+def test_a_file_of_two_subjects_is_refused(tmp_path):
+    cohort = sm.Cohort.from_table(pd.DataFrame({"path": ["a.edf", "b.edf", "a.edf", "c.edf"], "subject": list("abcd")}))
+    for use in (lambda: list(cohort.folds(2)), lambda: cohort.split(0.5), lambda: refuse_shared_files(cohort.subset([0, 1]), cohort.subset([2, 3]))):
+        with pytest.raises(ValueError, match=r"a\.edf is listed for 2 subjects"):
+            use()
+    refuse_shared_files(cohort.subset([0, 1]), cohort.subset([0, 3]), people())
 
 
 def test_leakage_is_refused():

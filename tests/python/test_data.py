@@ -1,5 +1,6 @@
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sslmed import demo
 from sslmed._core import C
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+SINGLE = replace(PRE, average_reference=False)  # a single channel is its own average
 
 
 def flat(batch):
@@ -105,7 +107,7 @@ def array_cohort(values, names=("Fp1", "Cz", "O2"), sfreq=100.0, **columns):
 def test_mixed_montages_and_rates_share_batches(rng):
     values = [rng.normal(size=(3, 1000)), rng.normal(size=(2, 2000)), rng.normal(size=(1, 777))]
     cohort = sm.Cohort.from_arrays(values, [100, 250, 128], [["Fp1", "Cz", "O2"], ["C3", "C4"], ["Pz"]], pd.DataFrame({"subject": list("abc")}))
-    batches = list(sm.Loader(cohort, PRE, batch_size=100, order="sequential"))
+    batches = list(sm.Loader(cohort, SINGLE, batch_size=100, order="sequential"))
     view = batches[0].patches[0]
     assert sorted(view.lengths) == view.lengths
     assert {n // 4 for n in view.lengths} == {1, 2, 3}
@@ -116,11 +118,25 @@ def test_flat_and_non_finite_channels_are_dropped_from_windows(rng):
     x = rng.normal(size=(1, 3, 800))
     x[0, 1, :] = 5.0
     x[0, 2, 500] = np.nan
-    source = array_cohort(x).source(PRE)
+    source = array_cohort(x).source(SINGLE)
     # The margin of the first window reaches the NaN as well.
     assert source.sample(0)[0].shape[0] == 2 or source.sample(0)[0].shape[0] == 1
     assert source.sample(1)[0].shape[0] == 1
     assert source.sample(1)[0].isfinite().all()
+    assert source.sample(1)[0].std() > 0.5
+
+
+def test_an_average_reference_needs_two_channels(rng):
+    """The average of one channel is the channel: what would be left is zero, and zero would be learned."""
+    with pytest.raises(ValueError, match=r"arrays\[0\]: has one channel .*average_reference=False"):
+        array_cohort(rng.normal(size=(1, 2, 800)), ("Cz", "X1")).source(PRE)
+    x = rng.normal(size=(1, 2, 1200))
+    x[0, 1, 600:] = 0
+    source = array_cohort(x, ("Cz", "Pz")).source(replace(PRE, margin=0))
+    assert source.sample(0)[0].abs().sum() > 0
+    with pytest.raises(sm.FormatError, match=r"at least two channels, for their average, from 8\.0"):
+        source.sample(2)
+    assert array_cohort(x, ("Cz", "Pz")).source(replace(SINGLE, margin=0)).sample(2)[0].shape[0] == 1
 
 
 def test_unreadable_windows(rng):
@@ -156,7 +172,7 @@ def test_gaps_never_enter_a_window(tmp_path):
     x = np.random.default_rng(0).integers(-1000, 1000, 1200)
     Edf([Signal("Cz", per_record=100, samples=x)], n_records=12, kind="EDF+D", onsets=[*range(6), *range(20, 26)]).write(tmp_path / "d.edf")
     cohort = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / "d.edf")], "subject": ["a"]}))
-    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=40))
+    source = cohort.source(replace(SINGLE, high=40))
     assert len(source) == 2
     assert [source.describe(i).start for i in range(2)] == [0.0, 20.0]
     assert all(source.sample(i)[0].isfinite().all() for i in range(2))
@@ -166,7 +182,7 @@ def test_unknown_channels_are_named(rng):
     cohort = array_cohort(rng.normal(size=(1, 3, 800)), ("Fp1", "X1", "X2"))
     assert cohort.unknown_channels() == ["X1", "X2"]
     with pytest.warns(sm.FormatWarning) as caught:
-        source = cohort.source(PRE)
+        source = cohort.source(SINGLE)
     assert len(caught) == 2
     assert [str(w.message).split("channel ")[1][:4] for w in caught] == ["'X1'", "'X2'"]
     assert source.sample(0)[0].shape[0] == 1
@@ -217,3 +233,11 @@ def test_sampler_is_a_pure_function(tiny_site):
     a, b = C.Sampler(source, "shuffle", 4, False, 9), C.Sampler(source, "shuffle", 4, False, 9)
     far = [a.batch(k) for k in (100, 3, 7, 0)]
     assert far == [b.batch(k) for k in (100, 3, 7, 0)]
+
+
+def test_windows_hold_whole_patches():
+    for window, patch, overlap, left in ((4, 1.5, 0, "1 s"), (2, 0.75, 0.25, "0.25 s")):
+        with pytest.raises(ValueError, match=f"window of {window} s: {left} would be left out"):
+            sm.EegPreprocessing(window=window, patch=patch, overlap=overlap).recipe()
+    for window, patch, overlap in ((10, 1, 0.1), (2, 0.75, 0.125), (4, 4, 0)):
+        sm.EegPreprocessing(window=window, patch=patch, overlap=overlap).recipe()

@@ -351,3 +351,12 @@ def test_transfer_by_training_a_network():
     for wrong in ({"protocol": "x"}, {"baselines": ["x"]}):
         with pytest.raises(ValueError, match="unknown"):
             sm.transfer(encoder, cohort(), "y", **wrong)
+
+
+def test_fewer_windows_than_a_batch():
+    few = cohort(6, seconds=4)  # two windows each
+    encoder = Encoder("vit_tiny", PRE, depth=1)
+    fitted = sm.finetune(encoder, few, "y", sm.FineTuning(epochs=2, batch_size=32))
+    assert repr(fitted).startswith("<FineTuned y: fast, slow; <Encoder")
+    whole = sm.finetune(encoder, few, "y", sm.FineTuning(epochs=2, batch_size=12))
+    assert all(torch.equal(a, b) for a, b in zip(fitted.task.parameters(), whole.task.parameters(), strict=True))

@@ -78,7 +78,7 @@ def test_other_people_are_another_run(people, tmp_path, tiny_site):
 
 def test_adapters_of_skada_are_settings_as_well(people, tmp_path):
     skada = pytest.importorskip("skada")
-    three = people | {"test": people["clinic"].with_columns(subject=[f"other-{s}" for s in people["clinic"].table["subject"]])}
+    three = people | {"test": people["public"]}
     adapters = ["optimal_transport", *(skada.OTMappingAdapter(norm=norm) for norm in ("max", "median"))]
     settings = GRID | {
         "seed": 0,

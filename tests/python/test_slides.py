@@ -244,9 +244,13 @@ def test_methods_learn_from_slides_and_go_on(slide_cohort: sm.Cohort, tmp_path: 
             loaded.encode(slide_cohort, pooling="regions")
 
 
-def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort) -> None:
+def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -> None:
     encoder = sm.nn.Encoder("vit_tiny", SMALL, depth=1)
-    twice = sm.Cohort.from_table(pd.concat([slide_cohort.table.assign(subject=[f"{k}{s}" for s in range(6)]) for k in "ab"], ignore_index=True), name="twelve")
+    halves = []
+    for k in "ab":  # files of its own for each half: one of two subjects is refused
+        paths = [shutil.copy(path, tmp_path / f"{k}{Path(path).name}") for path in slide_cohort.table["path"]]
+        halves.append(slide_cohort.table.assign(subject=[f"{k}{s}" for s in range(6)], path=[str(path) for path in paths]))
+    twice = sm.Cohort.from_table(pd.concat(halves, ignore_index=True), name="twelve")
     result = sm.transfer(encoder, twice, "label", folds=2, bootstrap=20)
     assert list(dict.fromkeys(result.table["row"])) == [*PICTURE_BASELINES, "pretrained encoder"]
     with pytest.raises(ValueError, match="unknown baseline band power; of slides"):
@@ -303,3 +307,10 @@ def test_samples_of_another_kind_are_refused_by_a_recipe(slide_cohort: sm.Cohort
     dense = sm.nn.MaskedAutoencoder(sm.nn.create("vit_tiny", 8, 32, 3, depth=1), decoder_dim=32, decoder_depth=1, decoder_heads=2)
     with pytest.raises(ValueError, match="no recipe"):
         sm.Trainer(dense, sm.Loader(slide_cohort, SMALL, batch_size=8)).fit()
+
+
+@pytest.mark.parametrize("name", ["a.svs", "b.TIFF", "c.dcm"])
+def test_slides_without_an_index_say_so(name, tmp_path):
+    cohort = sm.Cohort.from_table(pd.DataFrame({"path": [name], "subject": ["a"]}))
+    with pytest.raises(ValueError, match="slides are indexed first"):
+        sm.pretrain(cohort, out=tmp_path / "r")

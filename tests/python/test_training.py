@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -124,8 +125,12 @@ def test_a_run_is_never_overwritten_or_mixed(tiny_site, tmp_path):
     sm.pretrain(tiny_site, out=tmp_path / "r", **SMALL)
     with pytest.raises(ValueError, match="already holds a run"):
         sm.pretrain(tiny_site, out=tmp_path / "r", **SMALL)
-    with pytest.raises(ValueError, match="another configuration"):
-        sm.pretrain(tiny_site, out=tmp_path / "r", resume=True, **(SMALL | {"lr": 1.0}))
+    changed = SMALL | {"lr": 1.0, "preprocessing": replace(SMALL["preprocessing"], clip=9)}
+    with pytest.raises(ValueError, match=r"another configuration: lr [0-9.e-]+ there, 1\.0 here; preprocessing\.clip 15\.0 there, 9 here$"):
+        sm.pretrain(tiny_site, out=tmp_path / "r", resume=True, **changed)
+    for warmup in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="warmup"):
+            sm.pretrain(tiny_site, out=tmp_path / "s", **(SMALL | {"warmup": warmup}))
 
 
 def test_non_finite_loss_stops_and_keeps_the_good_checkpoint(tiny_site, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -239,3 +241,116 @@ def test_subgroups_and_the_worst_of_them(encoder, tiny_clinic):
     assert len(result.subgroups("age", bins=3, draws=20)) == 6
     with pytest.raises(ValueError, match="no column 'x'"):
         result.subgroups("x")
+
+
+def arrays(labels, n=None, name="arrays", subjects=None):
+    n = n or len(labels)
+    values = np.random.default_rng(1).normal(size=(n, 3, 1000)) * 10
+    table = pd.DataFrame({"subject": subjects or [f"{name}{i}" for i in range(n)], "k": labels})
+    return sm.Cohort.from_arrays(values, 100, ["Fp1", "Cz", "O2"], table, name=name)
+
+
+def test_classes_that_are_numbers():
+    """As 0 and 1 mostly come; a missing value makes the column one of floats, in one cohort and not in the other."""
+    result = sm.transfer(None, arrays([0, 1] * 6), "k", folds=2, bootstrap=20)
+    words = sm.transfer(None, arrays(["a", "b"] * 6), "k", folds=2, bootstrap=20)
+    pd.testing.assert_frame_equal(result.table, words.table)
+    assert set(result.predictions["truth"]) == {"0", "1"}
+    elsewhere = arrays([0, None, 1, 1, 0, 1, 0], name="b")
+    across = sm.transfer(None, arrays([0, 1] * 6), "k", test=elsewhere, bootstrap=20, baselines=["handcrafted", "riemann"])
+    assert list(across.predictions["truth"]) == list("011010")
+    for labels in ([True, False] * 6, [True, False, None] * 4):
+        result = sm.transfer(None, arrays(labels), "k", folds=2, bootstrap=20, baselines=["handcrafted"])
+        assert set(result.predictions["truth"]) == {"True", "False"}
+    with pytest.raises(ValueError, match="infinite"):
+        sm.transfer(None, arrays([1.5, np.inf] * 4), "k")
+
+
+@pytest.mark.parametrize("protocol", ["linear", "knn"])
+@pytest.mark.parametrize(("labels", "folds"), [("aaabb", "loso"), ("aaaaaaaaaabb", 2), ("aabb", "loso"), ("aabbcc", 2)])
+def test_few_subjects_of_a_class(protocol, labels, folds):
+    """Folds inside the training subjects may lack a class; neighbours may be fewer than five."""
+    result = sm.transfer(None, arrays(list(labels)), "k", protocol, folds=folds, bootstrap=20, baselines=["band power", "riemann"])
+    columns = [c for c in result.predictions if str(c).startswith("band power: ")]
+    np.testing.assert_allclose(result.predictions[columns].sum(axis=1), 1)
+
+
+def test_what_is_no_encoder_or_cohort_is_told(encoder, tmp_path):
+    cohort = arrays([0, 1] * 3)
+    for wrong in ("encoder.safetensors", sm.Run(tmp_path, encoder, pd.DataFrame())):
+        for use in (sm.transfer, sm.few_shot, sm.finetune):
+            with pytest.raises(TypeError, match="expected an encoder"):
+                use(wrong, cohort, "k")
+        with pytest.raises(TypeError, match="expected an encoder"):
+            sm.shift.report(cohort, cohort, wrong, by=[])
+    pictures = sm.Cohort.from_table(pd.DataFrame({"path": ["a.png"] * 2, "subject": ["a", "b"], "k": [0, 1]}))
+    for use in (sm.transfer, sm.few_shot, sm.finetune):
+        with pytest.raises(ValueError, match="an encoder of eeg for a cohort of images"):
+            use(encoder, pictures, "k")
+    with pytest.raises(TypeError, match="expected a Cohort"):
+        sm.transfer(encoder, "cohort.tsv", "k")
+
+
+def test_results_show_themselves(encoder, tmp_path):
+    result = sm.transfer(None, arrays([0, 1] * 3), "k", folds=2, bootstrap=20, baselines=["dummy"])
+    assert "balanced_accuracy" in repr(result)
+    assert "<td>balanced_accuracy</td>" in result._repr_html_()
+    run = sm.Run(tmp_path, encoder, pd.DataFrame({"loss": [2.0, 1.5]}))
+    assert "2 steps, loss 1.5; <Encoder vit_tiny: 192 wide" in repr(run)
+
+
+def recordings(values, labels, names=("Fp1", "Cz", "O2")):
+    values = [np.asarray(v, float) for v in values]
+    return sm.Cohort.from_arrays(values, 100, list(names), pd.DataFrame({"subject": [f"s{i}" for i in range(len(values))], "k": labels}))
+
+
+def test_recordings_with_dead_channels_and_windows(encoder, rng):
+    """As a clinic's are: an electrode that was off, a minute without a cap."""
+    x = rng.normal(size=(8, 3, 2000)) * 10
+    labels = [0, 1] * 4
+    sound = recordings(x, labels)
+    x[3, 1] = 0  # Cz, throughout
+    x[5, :, 600:1400] = 0  # everything, for a while
+    cohort = recordings(x, labels)
+    options = {"folds": 2, "bootstrap": 20, "baselines": ["band power", "riemann", "shuffled labels"]}
+    with pytest.raises(sm.FormatError, match=r"arrays\[5\]"):
+        sm.transfer(encoder, cohort, "k", **options)
+    with pytest.warns(sm.FormatWarning) as caught:
+        result = sm.transfer(encoder, cohort, "k", on_error="skip", **options)
+    told = [str(w.message) for w in caught]
+    assert any("Cz left out of band power, riemann" in text for text in told)
+    assert any("windows left out of band power, riemann" in text for text in told)
+    assert any("1 of its samples left out; the first: arrays[5]" in text for text in told)
+    assert result.predictions.notna().all().all()
+    # The shared channels are what is left in both cohorts, and nothing else changes them.
+    here, there = features.classical([sound.subset([0, 1]), cohort], ["band power"], on_error="skip")
+    assert here["band power"].shape == (2, 2 * 5)
+    assert there["band power"].shape == (8, 2 * 5)
+    np.testing.assert_allclose(here["band power"], there["band power"][:2], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"arrays\[0\]: none of its 5 windows has a signal on all of Cz, Fp1, O2; on_error='skip' does without Cz"):
+        features.band_power(recordings(x[3:4], [0]))
+
+
+def test_recordings_that_nothing_can_be_said_of_are_named(encoder, rng):
+    x = [rng.normal(size=(3, 2000)) for _ in range(6)]
+    labels = [0, 1] * 3
+    x[2] = x[2] * 0
+    with pytest.warns(sm.FormatWarning), pytest.raises(ValueError, match=r"1 recordings have no usable window .*: arrays\[2\]$"):
+        sm.transfer(encoder, recordings(x, labels), "k", folds=2, bootstrap=20, baselines=False, on_error="skip")
+    with pytest.warns(sm.FormatWarning), pytest.raises(ValueError, match=r"arrays\[2\]: none of its 5 windows"):
+        sm.transfer(None, recordings(x, labels), "k", folds=2, bootstrap=20, baselines=["riemann"], on_error="skip")
+    x[2] = rng.normal(size=(3, 300))
+    with pytest.raises(ValueError, match=r"arrays\[2\]: is shorter than the 4 s of a window"):
+        sm.transfer(None, recordings(x, labels), "k", folds=2, bootstrap=20, baselines=["riemann"])
+    with pytest.raises(ValueError, match=r"no usable window .*: arrays\[2\]$"):
+        sm.transfer(encoder, recordings(x, labels), "k", sm.FineTuning(epochs=1, batch_size=4), folds=2, bootstrap=20, baselines=False)
+
+
+def test_a_single_channel(rng):
+    cohort = recordings(rng.normal(size=(6, 1, 2000)) * 10, [0, 1] * 3, ["Cz"])
+    with pytest.raises(ValueError, match="average_reference=False"):
+        sm.transfer(Encoder("vit_tiny", PRE, depth=1), cohort, "k", folds=2, bootstrap=20, baselines=False)
+    alone = Encoder("vit_tiny", replace(PRE, average_reference=False), depth=1)
+    result = sm.transfer(alone, cohort, "k", folds=2, bootstrap=20, baselines=["band power", "handcrafted"])
+    assert result.predictions.notna().all().all()
+    assert features.band_power(cohort).min() > -6  # a signal, not what an average of one leaves of it

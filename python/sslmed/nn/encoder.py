@@ -12,14 +12,14 @@ import torch
 
 from sslmed import io
 from sslmed._core import C, FormatError
-from sslmed.data import in_order
+from sslmed.data import in_order, warn_of_failures
 from sslmed.nn.vit import VisionTransformer
 from sslmed.preprocessing import EegPreprocessing, Preprocessing, described, preprocessing_from
 
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["CohortEncoder", "Encoder"]
+__all__ = ["CohortEncoder", "Encoder", "refuse_other"]
 
 _ENCODER_FORMAT = "sslmed-encoder-1"
 
@@ -44,7 +44,7 @@ class CohortEncoder(ABC):
                 back), which keep where on the head something is; a region without an electrode takes the mean over all. EEG only.
             threads: Loader threads.
             batch_size: Windows in a batch; does not change the result beyond rounding.
-            on_error: "raise" or "skip".
+            on_error: "raise", or "skip" what cannot be read or carries no signal, with a warning.
 
         Returns:
             Features [n, D] float32 ([n, 6 · D] with "regions"), and the number [n] int64 of the recording or slide of each.
@@ -54,6 +54,7 @@ class CohortEncoder(ABC):
         source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
         loader = in_order(source, self.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.encode(self._handle, loader, pooling)
+        warn_of_failures(cohort, loader)
         return values, source.recording_of[ids]
 
     @abstractmethod
@@ -67,6 +68,15 @@ class CohortEncoder(ABC):
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights and preprocessing."""
+
+
+def refuse_other(encoder: object, *cohorts: Cohort) -> None:
+    """TypeError for what is no encoder (a run, a path), ValueError for cohorts of another modality than its own: before the work on them."""
+    if not isinstance(encoder, CohortEncoder):
+        raise TypeError(f"expected an encoder (run.encoder, or sslmed.nn.Encoder.load(path)), got {type(encoder).__name__}")
+    for cohort in cohorts:
+        if cohort.modality != (wanted := encoder.preprocessing.modality):
+            raise ValueError(f"{cohort.name}: an encoder of {wanted} for a cohort of {cohort.modality}")
 
 
 class Encoder(VisionTransformer, CohortEncoder):
@@ -114,6 +124,10 @@ class Encoder(VisionTransformer, CohortEncoder):
         self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}
         if lora_rank:
             self.config |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha}
+
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.parameters()) / 1e6
+        return f"<Encoder {self.config['name']}: {self.dim} wide, {weights:.1f} million weights; {self.preprocessing}>"
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         """As :class:`VisionTransformer`'s, of pictures; an EEG encoder takes packed tokens: :meth:`forward_tokens` or :meth:`encode`."""

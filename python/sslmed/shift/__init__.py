@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sslmed.cohort import Cohort
 from sslmed.nn import CohortEncoder
+from sslmed.nn.encoder import refuse_other
 from sslmed.shift.distance import coral_distance, distance_from, frechet_distance, mmd
 from sslmed.shift.identity import identity_variance
 from sslmed.shift.labels import label_shift
@@ -27,17 +29,23 @@ Array = np.ndarray[Any, Any]
 _LEFT_OUT = ("handcrafted", "riemann", "shuffled labels")
 
 
-@dataclass
+@dataclass(repr=False)
 class ShiftReport:
     """What differs between two cohorts."""
 
     table: pd.DataFrame
     """row, metric, value, low, high (95 % over subjects), n_subjects, p (of a test of no difference, where there is one)."""
     names: tuple[str, str]
-    people: pd.DataFrame = field(repr=False)
+    people: pd.DataFrame
     """One row a subject of both cohorts, with a column ``cohort``."""
-    embedding: pd.DataFrame | None = field(default=None, repr=False)
+    embedding: pd.DataFrame | None = None
     """First two principal components of the features, one row a recording."""
+
+    def __repr__(self) -> str:
+        return f"<ShiftReport {self.names[0]} → {self.names[1]}>\n{self.table.to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{html.escape(' → '.join(self.names))}</b>{self.table.to_html(index=False)}"
 
     def plot(self) -> Any:
         """Distributions of the people and, with an encoder, the first two components of the features; returns the figure."""
@@ -60,12 +68,13 @@ def report(
     public: Cohort,
     clinic: Cohort,
     encoder: CohortEncoder | None = None,
-    by: Sequence[str] = ("age", "sex", "site"),
+    by: Sequence[str] | None = None,
     *,
     target: str | None = None,
     seed: int = 0,
     bootstrap: int = 1000,
     threads: int = 2,
+    on_error: str = "raise",
 ) -> ShiftReport:
     """Measures the shift between two cohorts.
 
@@ -80,29 +89,34 @@ def report(
         public: Where the encoder comes from.
         clinic: Where it goes.
         encoder: Whose features to compare.
-        by: Columns to compare; one that a cohort lacks is an error.
+        by: Columns to compare; one that a cohort lacks is an error. By default those of age, sex and site that both know.
         target: A column of both cohorts, for the cross-cohort score.
         seed: Of folds and bootstrap.
         bootstrap: Draws of the intervals.
         threads: Loader threads.
+        on_error: As :func:`sslmed.transfer`.
 
     Raises:
         ValueError: A column is missing or empty in one cohort.
     """
+    if encoder is not None:
+        refuse_other(encoder, public, clinic)  # before the work on people
     names = (public.name, clinic.name) if public.name != clinic.name else (f"{public.name} (a)", f"{clinic.name} (b)")
     people = pd.concat([public.subjects.assign(cohort=names[0]), clinic.subjects.assign(cohort=names[1])], ignore_index=True)
     lines: list[dict[str, Any]] = []
+    if by is None:
+        by = [c for c in ("age", "sex", "site") if all(c in cohort.table and cohort.table[c].notna().any() for cohort in (public, clinic))]
     for column in by:
         a, b = (_column(c, column) for c in (public, clinic))
         numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
         lines += (_numeric if numeric else _categorical)(column, a, b, seed, bootstrap)
     embedding = None
     if encoder is not None:
-        x = np.concatenate([features.encoder_features(encoder, c, threads=threads) for c in (public, clinic)])
+        x = np.concatenate([features.encoder_features(encoder, c, threads=threads, on_error=on_error) for c in (public, clinic)])
         embedding = _components(x, public, clinic, names)
         lines += _domain("domain classifier: features", x, public, clinic, seed, bootstrap)
         lines += _feature_shift(x, public, clinic, seed, bootstrap)
-    if simple := features.simple(public, clinic):
+    if simple := features.simple(public, clinic, on_error=on_error):
         lines += _domain(f"domain classifier: {simple[0]}", np.concatenate(simple[1]), public, clinic, seed, bootstrap)
     if target is not None:
         baselines = [name for name in baselines_of(public) if name not in _LEFT_OUT]
@@ -110,7 +124,7 @@ def report(
             (f"{target}: within {names[0]}", {}),
             (f"{target}: {names[0]} → {names[1]}", {"test": clinic}),
         ):
-            result = transfer(encoder, public, target, baselines=baselines, seed=seed, bootstrap=bootstrap, threads=threads, **kwargs)  # type: ignore[arg-type]
+            result = transfer(encoder, public, target, baselines=baselines, seed=seed, bootstrap=bootstrap, threads=threads, on_error=on_error, **kwargs)  # type: ignore[arg-type]
             for _, line in result.table.iterrows():
                 lines.append({str(k): v for k, v in line.items()} | {"row": f"{row}: {line['row']}"})
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "p"])

@@ -12,6 +12,7 @@ from sklearn.covariance import LedoitWolf
 from sslmed.adaptation import feature_pair
 from sslmed.cohort import Cohort
 from sslmed.nn import CohortEncoder
+from sslmed.nn.encoder import refuse_other
 from sslmed.transfer import features
 
 __all__ = ["coral_distance", "distance_from", "frechet_distance", "mmd"]
@@ -58,7 +59,9 @@ def frechet_distance(x: Array, y: Array) -> float:
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * middle)
 
 
-def distance_from(reference: Cohort, cohort: Cohort, encoder: CohortEncoder | None = None, *, pooling: str = "mean", threads: int = 2) -> pd.Series[Any]:
+def distance_from(
+    reference: Cohort, cohort: Cohort, encoder: CohortEncoder | None = None, *, pooling: str = "mean", threads: int = 2, on_error: str = "raise"
+) -> pd.Series[Any]:
     """Mahalanobis distance of each subject's mean features from those of another cohort's subjects, whose covariance is shrunk (Ledoit and Wolf, 2004).
 
     For :meth:`sslmed.TransferResult.subgroups`: ``result.subgroups(shift.distance_from(public, clinic, encoder))`` are scores by distance.
@@ -69,6 +72,7 @@ def distance_from(reference: Cohort, cohort: Cohort, encoder: CohortEncoder | No
         encoder: Whose features; None: band power on the channels that both share, or colour.
         pooling: Of the encoder's features.
         threads: Loader threads.
+        on_error: As :func:`sslmed.transfer`.
 
     Returns:
         By subject of ``cohort``.
@@ -76,13 +80,15 @@ def distance_from(reference: Cohort, cohort: Cohort, encoder: CohortEncoder | No
     Raises:
         ValueError: Fewer than two subjects in the reference, or without an encoder no channel in common.
     """
+    if encoder is not None:
+        refuse_other(encoder, reference, cohort)
     if encoder is None:
-        simple = features.simple(reference, cohort)
+        simple = features.simple(reference, cohort, on_error=on_error)
         if simple is None:
             raise ValueError(f"{reference.name} and {cohort.name} have no channel in common: give an encoder")
         known, x = simple[1]
     else:
-        known, x = (features.encoder_features(encoder, c, pooling=pooling, threads=threads) for c in (reference, cohort))
+        known, x = (features.encoder_features(encoder, c, pooling=pooling, threads=threads, on_error=on_error) for c in (reference, cohort))
     there = pd.DataFrame(known).groupby(reference.table["subject"].to_numpy()).mean().to_numpy()
     if len(there) < 2:
         raise ValueError(f"{reference.name}: expected at least two subjects to measure distance from, found {len(there)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,12 @@ import pandas as pd
 
 from sslmed import stats
 from sslmed.adaptation import kind_of
-from sslmed.cohort import Cohort, refuse_overlap
+from sslmed.cohort import Cohort
 from sslmed.finetuning import PROTOCOLS, FineTuning
-from sslmed.labels import is_regression, labelled
+from sslmed.labels import class_names, is_regression, labelled
+from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.nn import CohortEncoder
+from sslmed.nn.encoder import refuse_other
 from sslmed.transfer import evaluate
 from sslmed.transfer.rows import BASELINES, PICTURE_BASELINES, Task, baselines_of, predict_rows
 
@@ -23,7 +26,7 @@ __all__ = ["BASELINES", "PICTURE_BASELINES", "TransferResult", "transfer"]
 Array = np.ndarray[Any, Any]
 
 
-@dataclass
+@dataclass(repr=False)
 class TransferResult:
     """Scores of a transfer, one line a row and metric."""
 
@@ -31,13 +34,19 @@ class TransferResult:
     """row, metric, value, low, high (95 % over subjects), n_subjects."""
     target: str
     protocol: str
-    predictions: pd.DataFrame = field(repr=False)
+    predictions: pd.DataFrame
     """Out-of-fold predictions: subject, truth, and a column a row of the table (and class)."""
-    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The last row against each other one: against, metric, difference, p, p_holm (over all of them), test. By exchange of predictions
     between subjects; areas under the ROC curve of two classes, one recording a subject, by DeLong's test."""
-    people: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    people: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The cohort's table, row by row with ``predictions``."""
+
+    def __repr__(self) -> str:
+        return f"<TransferResult {self.target}, {self.protocol}>\n{self.table.to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{html.escape(self.target)}</b>, {html.escape(self.protocol)}{self.table.to_html(index=False)}"
 
     def subgroups(
         self, by: str | pd.Series[Any], *, bins: int | Sequence[float] = 3, metric: str | None = None, draws: int = 1000, seed: int = 0
@@ -141,6 +150,7 @@ def transfer(
     seed: int = 0,
     bootstrap: int = 1000,
     threads: int = 2,
+    on_error: str = "raise",
 ) -> TransferResult:
     """Scores ``encoder`` on a labelled cohort, with every subject in training or test but never in both.
 
@@ -170,9 +180,11 @@ def transfer(
         seed: Of folds, forests, shuffled labels, fine-tuning and the bootstrap.
         bootstrap: Draws of the intervals.
         threads: Loader threads.
+        on_error: "raise", or "skip" windows (pictures) that cannot be read or carry no signal, with a warning; a recording without any is refused. Of
+            the classical rows also channels that some recording has no signal of.
 
     Raises:
-        ValueError: No such column, fewer than two classes or subjects, a subject in both cohorts, an unknown protocol or baseline, an adaptation
+        ValueError: No such column, fewer than two classes or subjects, a subject or file in both cohorts, an unknown protocol or baseline, an adaptation
             without a cohort to adapt to or of a trained network, or a bias correction of classes, of a trained network or beside an adaptation.
     """
     kind = kind_of(adaptation)
@@ -188,25 +200,28 @@ def transfer(
     if not trained:
         evaluate.probe(str(protocol), False)  # an unknown name is told before hours of work
     cohort, y = labelled(cohort, target)
+    if encoder is not None:
+        refuse_other(encoder, cohort, *([] if test is None else [test]))
     regression = is_regression(y)
     if not regression:
         if bias_correction:
             raise ValueError(f"{target!r} is made of classes; a bias correction is for a regressed target")
-        y = y.astype(str)
+        y = class_names(y)
     classes = np.unique(y)
     if len(classes) < 2:
-        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {classes[0]!r}")
+        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {str(classes[0])!r}")
     y_test = y
     if test is not None:
         refuse_overlap(cohort.table["subject"], test.table["subject"])
+        refuse_shared_files(cohort, test)
         test, y_test = labelled(test, target)
         if not regression:
-            y_test = y_test.astype(str)
+            y_test = class_names(y_test)
             unseen = sorted(set(y_test) - set(classes))
             if unseen:
                 raise ValueError(f"{test.name}: {target!r} has values that {cohort.name} has not: {', '.join(unseen)}")
     plan = [] if test is not None else list(cohort.folds(folds, stratify=None if regression else target, seed=seed))
-    task = Task(cohort, y, target, regression, classes, plan, test, seed=seed, threads=threads)
+    task = Task(cohort, y, target, regression, classes, plan, test, seed=seed, threads=threads, on_error=on_error)
     chosen = baselines_of(cohort) if baselines is True else tuple(baselines or ())
     if baselines is False and encoder is None:
         chosen = baselines_of(cohort)

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sslmed.cohort import Cohort
-from sslmed.labels import is_regression, labelled
+from sslmed.labels import class_names, is_regression, labelled
+from sslmed.leakage import refuse_shared_files
 from sslmed.nn import CohortEncoder
+from sslmed.nn.encoder import refuse_other
 from sslmed.transfer import evaluate, features, transfer
 
 __all__ = ["few_shot", "transfer_matrix"]
@@ -29,6 +31,7 @@ def few_shot(
     pooling: str = "mean",
     seed: int = 0,
     threads: int = 2,
+    on_error: str = "raise",
 ) -> pd.DataFrame:
     """Scores of probes that were taught with few subjects of each class.
 
@@ -45,17 +48,21 @@ def few_shot(
         pooling: As :func:`sslmed.transfer`.
         seed: Of the draws.
         threads: Loader threads.
+        on_error: As :func:`sslmed.transfer`.
 
     Returns:
         row, shots, metric, value (mean over repeats), low, high (95 % of the repeats: how much one's luck with subjects matters, no interval of the mean).
 
     Raises:
-        ValueError: A regressed target, a subject with two classes, or a class with too few subjects for the largest draw and a test.
+        ValueError: A regressed target, a subject with two classes, a class with too few subjects for the largest draw and a test, or a file listed
+            for two subjects.
     """
     cohort, y = labelled(cohort, target)
+    refuse_other(encoder, cohort)
+    refuse_shared_files(cohort)
     if is_regression(y):
         raise ValueError(f"{target!r} is regressed; few shots are counted in subjects of a class")
-    y = y.astype(str)
+    y = class_names(y)
     classes = np.unique(y)
     groups = cohort.table["subject"].to_numpy()
     people = pd.DataFrame({"subject": groups, "class": y}).drop_duplicates()
@@ -64,10 +71,10 @@ def few_shot(
     smallest = people["class"].value_counts().min()
     if not shots or min(shots) < 1 or max(shots) >= smallest:
         raise ValueError(f"shots must be within 1 and {smallest - 1}: the rarest class has {smallest} subjects, and some are to be tested; got {list(shots)}")
-    simple = features.simple(cohort)
+    simple = features.simple(cohort, on_error=on_error)
     rows = {simple[0]: simple[1][0]} if simple else {}
     for name, model in (("random encoder", encoder.randomised()), ("pretrained encoder", encoder)):
-        rows[name] = features.encoder_features(model, cohort, pooling=pooling, threads=threads)
+        rows[name] = features.encoder_features(model, cohort, pooling=pooling, threads=threads, on_error=on_error)
     lines = []
     for repeat in range(repeats):
         rng = np.random.default_rng((seed, repeat))

@@ -77,20 +77,25 @@ def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, wei
         tangent = TangentSpace(metric="riemann").fit(x)
         return Pipeline([("tangent", tangent), ("probe", _fit(protocol, regression, tangent.transform(x), y, groups, weights, seed))])
     model = probe(protocol, regression, seed=seed)
+    if protocol == "knn":
+        model.steps[-1][1].set_params(n_neighbors=min(5, len(x)))
     subjects = len(np.unique(groups))
-    if protocol != "linear" or subjects < 4:
+    inner = list(GroupKFold(min(4, subjects)).split(x, y, groups)) if subjects >= 4 else []
+    # A fold that takes all subjects of one of two classes away leaves nothing to be learned.
+    inner = inner if regression else [fold for fold in inner if len(np.unique(y[fold[0]])) > 1]
+    if protocol != "linear" or not inner:
         return model.fit(x, y, **_weighted(model, weights))
     # The strength of regularisation by folds over the training subjects: nested, so that test subjects have no say.
     grid = {"ridge__alpha": np.logspace(0, 4, 5)} if regression else {"logisticregression__C": np.logspace(-4, 0, 5)}
     search = GridSearchCV(
         model,
         grid,
-        cv=GroupKFold(min(4, subjects)),
+        cv=inner,
         scoring="neg_mean_absolute_error" if regression else _balanced_accuracy,
         error_score="raise",
     )
     with config_context(enable_metadata_routing=False):  # importing skada turns it on for everybody
-        return search.fit(x, y, groups=groups, **_weighted(model, weights)).best_estimator_
+        return search.fit(x, y, **_weighted(model, weights)).best_estimator_
 
 
 def _weighted(model: Any, weights: Array | None) -> dict[str, Array]:
@@ -105,12 +110,12 @@ def _weighted(model: Any, weights: Array | None) -> dict[str, Array]:
     return {f"{name}__sample_weight": weights}
 
 
-def _scores_of(model: Any, x: Array, regression: bool, classes: Array) -> Array:
+def _scores_of(model: Any, x: Array, classes: int | None) -> Array:
     """[n] predictions, or [n, classes] probabilities with a column for every class of the cohort."""
-    if regression:
+    if classes is None:
         return np.asarray(model.predict(x))
-    out = np.zeros((len(x), len(classes)))
-    out[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(x)
+    out = np.zeros((len(x), classes))
+    out[:, model.classes_] = model.predict_proba(x)
     return out
 
 
@@ -169,7 +174,7 @@ def corrected_predict(x: Array, y: Array, groups: Array, folds: Any, protocol: s
     assert test_groups is not None
     inner = GroupKFold(min(5, len(np.unique(groups)))).split(x, y, groups)
     correction = BiasCorrection().fit(y, cross_predict(x, y, groups, inner, protocol, True), groups)
-    return correction.apply(_scores_of(_fit(protocol, True, x, y, groups), x_test, True, np.empty(0)), test_groups)
+    return correction.apply(_scores_of(_fit(protocol, True, x, y, groups), x_test, None), test_groups)
 
 
 def fit_predict(
@@ -178,6 +183,9 @@ def fit_predict(
     """Predictions for other subjects by a probe fitted on all of x, brought towards them by one of :data:`sslmed.adaptation.ADAPTATIONS`."""
     weights = None
     kind = kind_of(adaptation)
+    if not regression:
+        assert classes is not None
+        y = np.searchsorted(classes, y)  # by number: names that look like numbers are taken for them here and there in scikit-learn
     if x.ndim == 3 and kind not in ("none", "identity", "importance"):
         x, x_test = recentre(x), recentre(x_test)
     elif kind in ("skada", "optimal_transport"):
@@ -193,7 +201,7 @@ def fit_predict(
     elif kind == "importance":
         vectors = log_vectors if x.ndim == 3 else np.asarray
         weights = importance_weights(vectors(x), vectors(x_test), groups)
-    return _scores_of(_fit(protocol, regression, x, y, groups, weights, seed), x_test, regression, classes if classes is not None else np.empty(0))
+    return _scores_of(_fit(protocol, regression, x, y, groups, weights, seed), x_test, None if regression or classes is None else len(classes))
 
 
 def score(metric: str, y: Array, predicted: Array, classes: Array | None = None) -> float:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import warnings
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.signal import welch
 
-from sslmed._core import C
+from sslmed._core import C, FormatError, FormatWarning, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import in_order, recording_means
 from sslmed.io import open_slide
 from sslmed.nn import CohortEncoder
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing
 from sslmed.slides import tissue_of
-from sslmed.transforms import standard_name
+from sslmed.transforms import electrode_position, standard_name
 
-__all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "colour", "common_channels", "covariances", "encoder_features", "handcrafted", "simple"]
+__all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "colour", "common_channels", "covariances", "encoder_features", "handcrafted", "scorable", "simple"]
 
 Array = np.ndarray[Any, Any]
 
@@ -28,10 +29,22 @@ BANDS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta":
 _SFREQ = 100.0  # holds all bands
 
 
-def encoder_features(encoder: CohortEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2) -> Array:
-    """[recordings, D]: the mean of a recording's window features."""
-    values, recording = encoder.encode(cohort, pooling=pooling, threads=threads)
-    return recording_means(values, recording, len(cohort))
+def encoder_features(encoder: CohortEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, on_error: str = "raise") -> Array:
+    """[recordings, D]: the mean of a recording's window features.
+
+    Raises:
+        ValueError: A recording has no usable window.
+    """
+    values, recording = encoder.encode(cohort, pooling=pooling, threads=threads, on_error=on_error)
+    return scorable(recording_means(values, recording, len(cohort)), cohort)
+
+
+def scorable(rows: Array, cohort: Cohort) -> Array:
+    """Rows of recordings as they are; ValueError naming those that are not finite, which nothing can be said of."""
+    if (bad := ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)).any():
+        names = ", ".join(str(path) for path in cohort.table["path"].to_numpy()[bad][:5])
+        raise ValueError(f"{cohort.name}: {int(bad.sum())} recordings have no usable window and cannot be scored; leave them out of the cohort: {names}")
+    return rows
 
 
 def common_channels(*cohorts: Cohort) -> list[str]:
@@ -40,43 +53,87 @@ def common_channels(*cohorts: Cohort) -> list[str]:
     return sorted(str(c) for c in set.intersection(*sets))
 
 
-def classical(cohort: Cohort, names: Collection[str], channels: list[str] | None = None) -> dict[str, Array]:
-    """The classical rows' features, each window read once for all of them.
+class _SilentError(ValueError):
+    """Channels that carry no signal in some recording."""
 
-    The signal is taken at 100 Hz in µV without re-scaling, because power is what is measured, in windows of 4 s in which all channels carry one.
+    def __init__(self, message: str, channels: set[str]) -> None:
+        super().__init__(message)
+        self.channels = channels
+
+
+def classical(cohorts: Sequence[Cohort], names: Collection[str], channels: Sequence[str] | None = None, *, on_error: str = "raise") -> list[dict[str, Array]]:
+    """The classical rows' features of each cohort, each window read once for all of them.
+
+    The signal is taken at 100 Hz in µV without re-scaling, because power is what is measured, in windows of 4 s in which all channels carry one; to the
+    average of its recording's channels, unless some recording has one alone.
 
     Args:
-        cohort: The recordings.
+        cohorts: One or more, of the same channels then.
         names: Of :data:`CLASSICAL`.
         channels: 10-05 names to use; those that all recordings share when not given.
+        on_error: "raise", or "skip": windows that cannot be read or carry no signal are left out, and so are, of all recordings, channels that one of them
+            has no signal of.
 
     Returns:
         By name: "band power" [recordings, channels * 5], "handcrafted" [recordings, channels * 15], "riemann" [recordings, channels, channels].
 
     Raises:
         ValueError: The recordings share no channel, or one has no window in which all of them carry a signal.
+
+    Warns:
+        FormatWarning: What was left out.
     """
-    channels = common_channels(cohort) if channels is None else channels
-    if not channels:
-        raise ValueError(f"{cohort.name}: {', '.join(names)} needs channels that all recordings share, and there are none")
-    source = cohort.source(EegPreprocessing(sfreq=_SFREQ, window=4.0, patch=1.0, low=0.5, high=48.0, scale="none", clip=0.0))
+    channels = common_channels(*cohorts) if channels is None else list(channels)
+    known = [[c for c in map(standard_name, found) if c is not None] for cohort in cohorts for found, _ in cohort.montages()]
+    reference = min(map(len, known)) > 1
+    while channels:
+        try:
+            return [_classical(cohort, names, channels, reference, on_error) for cohort in cohorts]
+        except _SilentError as error:
+            if on_error == "raise" or not error.channels < set(channels):
+                raise
+            warnings.warn(f"{error}; {', '.join(sorted(error.channels))} left out of {', '.join(names)}", FormatWarning, stacklevel=2)
+            channels = [c for c in channels if c not in error.channels]
+    who = " and ".join(c.name for c in cohorts)
+    raise ValueError(f"{who}: {', '.join(names)} need channels that all recordings share, and there are none; leave these rows out (baselines=)")
+
+
+def _classical(cohort: Cohort, names: Collection[str], channels: Sequence[str], reference: bool, on_error: str) -> dict[str, Array]:
+    source = cohort.source(EegPreprocessing(sfreq=_SFREQ, window=4.0, patch=1.0, low=0.5, high=48.0, scale="none", clip=0.0, average_reference=reference))
     assert isinstance(source, C.EegSource)
     recording = source.recording_of.tolist()
-    present_in = [[c for c in map(standard_name, found) if c is not None] for found, _ in cohort.channels()]
+    places = {tuple(np.asarray(electrode_position(c), np.float32).tolist()): i for i, c in enumerate(channels)}
     sums: dict[str, list[Any]] = {name: [0.0] * len(cohort) for name in names}
-    counts = [0] * len(cohort)
+    counts, carried = np.zeros(len(cohort), int), np.zeros((len(cohort), len(channels)), int)
+    failures = []
     for i, r in enumerate(recording):
-        values, _ = source.sample(i)
-        if values.shape[0] != len(present_in[r]):
+        try:
+            values, positions = source.sample(i)
+        except (FormatError, ReadError) as error:
+            if on_error == "raise":
+                raise
+            failures.append(str(error))
+            continue
+        rows = {places[place]: row for row, place in reversed(list(enumerate(map(tuple, positions.tolist())))) if place in places}
+        carried[r, list(rows)] += 1
+        if len(rows) < len(channels):
             continue  # a channel was flat in this window; the others describe the recording
-        x = values[[present_in[r].index(c) for c in channels]].double().numpy()
+        x = values[[rows[c] for c in range(len(channels))]].double().numpy()
         frequency, power = welch(x, fs=_SFREQ, nperseg=200)
         counts[r] += 1
         for name in names:
             sums[name][r] = sums[name][r] + CLASSICAL[name](x, frequency, power)
-    if 0 in counts:
-        bad = cohort.table["path"].iloc[counts.index(0)]
-        raise ValueError(f"{bad}: no window in which all of {', '.join(channels)} carry a signal")
+    if failures:
+        warnings.warn(f"{cohort.name}: {len(failures)} windows left out of {', '.join(names)}; the first: {failures[0]}", FormatWarning, stacklevel=3)
+    if (silent := counts == 0).any():
+        first = int(silent.argmax())
+        path = cohort.table["path"].iloc[first]
+        if not (windows := recording.count(first)):
+            raise ValueError(f"{path}: is shorter than the 4 s of a window; leave it out of the cohort")
+        # Where every channel has a signal at times, but never all of them together, the rarest one goes.
+        dead = {channels[int(c)] for seen in carried[silent] for c in np.flatnonzero(seen == seen.min())}
+        remedy = "" if on_error == "skip" else f"; on_error='skip' does without {', '.join(sorted(dead))}, of all recordings"
+        raise _SilentError(f"{path}: none of its {windows} windows has a signal on all of {', '.join(channels)}{remedy}", dead)
     means = {name: np.stack([total / n for total, n in zip(sums[name], counts, strict=True)]) for name in names}
     if "riemann" in means:
         samples = round(4.0 * _SFREQ)
@@ -84,23 +141,23 @@ def classical(cohort: Cohort, names: Collection[str], channels: list[str] | None
     return means
 
 
-def band_power(cohort: Cohort, channels: list[str] | None = None) -> Array:
+def band_power(cohort: Cohort, channels: Sequence[str] | None = None) -> Array:
     """[recordings, channels * bands]: log10 power in µV² of each band of :data:`BANDS` (Welch, 2 s segments). As :func:`classical`."""
-    return classical(cohort, ["band power"], channels)["band power"]
+    return classical([cohort], ["band power"], channels)[0]["band power"]
 
 
-def handcrafted(cohort: Cohort, channels: list[str] | None = None) -> Array:
+def handcrafted(cohort: Cohort, channels: Sequence[str] | None = None) -> Array:
     """[recordings, channels * 15] by channel: log band powers and each band's share of their sum, spectral entropy, the frequency of the alpha band's
     peak, and Hjorth's activity (logarithm), mobility and complexity (Electroenceph. clin. Neurophysiol. 1970). As :func:`classical`.
     """
-    return classical(cohort, ["handcrafted"], channels)["handcrafted"]
+    return classical([cohort], ["handcrafted"], channels)[0]["handcrafted"]
 
 
-def covariances(cohort: Cohort, channels: list[str] | None = None) -> Array:
+def covariances(cohort: Cohort, channels: Sequence[str] | None = None) -> Array:
     """[recordings, C, C] covariance of channels in µV², shrunk to full rank (oracle approximating shrinkage, Chen et al., arXiv 0907.4698). As
     :func:`classical`.
     """
-    return classical(cohort, ["riemann"], channels)["riemann"]
+    return classical([cohort], ["riemann"], channels)[0]["riemann"]
 
 
 def colour(cohort: Cohort, *, threads: int = 2) -> Array:
@@ -134,15 +191,16 @@ def colour(cohort: Cohort, *, threads: int = 2) -> Array:
     return np.stack(rows)
 
 
-def simple(*cohorts: Cohort) -> tuple[str, list[Array]] | None:
+def simple(*cohorts: Cohort, on_error: str = "raise") -> tuple[str, list[Array]] | None:
     """Name and features by cohort of the plainest classical baseline of their modality: band power of the channels that all share, or colour.
 
     None where recordings share no channel.
     """
     if all(cohort.modality != "eeg" for cohort in cohorts):
         return "colour", [colour(cohort) for cohort in cohorts]
-    shared = common_channels(*cohorts)
-    return ("band power", [band_power(cohort, shared) for cohort in cohorts]) if shared else None
+    if not common_channels(*cohorts):
+        return None
+    return "band power", [found["band power"] for found in classical(cohorts, ["band power"], on_error=on_error)]
 
 
 def _log_bands(frequency: Array, power: Array) -> Array:

@@ -44,6 +44,7 @@ class Task:
     test: Cohort | None
     seed: int
     threads: int
+    on_error: str
 
     @property
     def groups(self) -> Array:
@@ -89,9 +90,8 @@ def predict_rows(
     if "dummy" in baselines:
         score("dummy", "dummy", *both(lambda c: np.zeros((len(c), 1))))
     if wanted := [name for name in features.CLASSICAL if name in baselines]:
-        shared = features.common_channels(*([task.cohort] if task.test is None else [task.cohort, task.test]))
-        here = features.classical(task.cohort, wanted, shared)
-        there = None if task.test is None else features.classical(task.test, wanted, shared)
+        here, *others = features.classical([task.cohort] if task.test is None else [task.cohort, task.test], wanted, on_error=task.on_error)
+        there = others[0] if others else None
         probes = {"band power": classical, "handcrafted": "forest", "riemann": "linear"}
         for name in wanted:
             corrected = bias_correction and name == "band power"
@@ -102,10 +102,11 @@ def predict_rows(
     if encoder is None:
         return rows
     if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
+        how: dict[str, Any] = {"pooling": pooling, "threads": task.threads, "on_error": task.on_error}
         if "random encoder" in baselines:
-            x = both(lambda c: features.encoder_features(encoder.randomised(), c, pooling=pooling, threads=task.threads))
+            x = both(lambda c: features.encoder_features(encoder.randomised(), c, **how))
             score("random encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
-        x = both(lambda c: features.encoder_features(encoder, c, pooling=pooling, threads=task.threads))
+        x = both(lambda c: features.encoder_features(encoder, c, **how))
         if "shuffled labels" in baselines:
             rows["shuffled labels"] = _probed(task, "shuffled labels", protocol, *x, adaptation, shuffled=True)
         score("pretrained encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
@@ -121,9 +122,6 @@ def predict_rows(
 
 def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None, adaptation: Any, *, shuffled: bool = False) -> Array:
     """A scikit-learn probe on features."""
-    for part in (x, x_test):
-        if part is not None and not np.isfinite(part).all():
-            raise ValueError(f"{name}: a recording has no usable window, so it cannot be scored; leave it out of the cohort")
     if x_test is None:
         labels = task.shuffled if shuffled else None
         return evaluate.cross_predict(x, task.y, task.groups, task.plan, protocol, task.regression, labels=labels, adaptation=adaptation, seed=task.seed)
@@ -142,8 +140,10 @@ def _trained(task: Task, encoder: CohortEncoder, options: FineTuning, *, shuffle
         if shuffled:
             part = part.with_columns(**{task.target: task.shuffled(train)})
         elsewhere = task.test if options.dann > 0 else None
-        fitted = finetune(encoder, part, task.target, options, unlabelled=elsewhere, regression=task.regression, seed=task.seed, threads=task.threads)
-        predicted = fitted.predict(task.test if task.test is not None else task.cohort.subset(test), threads=task.threads)
+        how: dict[str, Any] = {"threads": task.threads, "on_error": task.on_error}
+        fitted = finetune(encoder, part, task.target, options, unlabelled=elsewhere, regression=task.regression, seed=task.seed, **how)
+        asked = task.test if task.test is not None else task.cohort.subset(test)
+        predicted = features.scorable(fitted.predict(asked, **how), asked)
         if task.regression:
             out[test] = predicted
         else:
