@@ -17,7 +17,7 @@ struct Work {
   explicit Work(const at::Tensor& x) : type(x.scalar_type()) {
     if (x.dim() != 2 || x.size(0) < 1 || x.size(1) < 1) throw ValueError("expected a signal of shape [channels, samples]");
     if (type != at::kFloat && type != at::kDouble) throw py::type_error("expected a float32 or float64 signal");
-    data = at::empty(x.sizes(), at::kDouble).copy_(x);
+    data = at::empty(x.sizes(), at::kDouble).copy_(x.detach());  // what happens to the copy, autograd does not see
   }
   double* ptr() { return data.data_ptr<double>(); }
   std::int64_t channels() const { return data.size(0); }

@@ -1,9 +1,15 @@
 """Loads the compiled core, or says in one sentence why it cannot."""
 
-import importlib
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
 import torch
+
+Array: TypeAlias = Union[torch.Tensor, "np.ndarray[Any, Any]"]
+"""What functions of pictures and signals take."""
 
 _BUILT_FOR = "sslmed's compiled core was built for torch {built}, and torch {running} is running: {remedy}."
 _REMEDY = "install the matching torch, or build sslmed again with 'pip install --no-build-isolation --no-deps .'"
@@ -34,4 +40,12 @@ else:
     NonFiniteError = _module.NonFiniteError
     ReadError = _module.ReadError
 
-__all__ = ["C", "CollapseError", "DistributedError", "FormatError", "FormatWarning", "NonFiniteError", "ReadError", "check_torch"]
+
+def tensor(array: Array) -> torch.Tensor:
+    """A NumPy array as a tensor; tensors as they are."""
+    if not isinstance(array, np.ndarray):
+        return array
+    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy(order="C"))
+
+
+__all__ = ["Array", "C", "CollapseError", "DistributedError", "FormatError", "FormatWarning", "NonFiniteError", "ReadError", "check_torch", "tensor"]

@@ -1,15 +1,15 @@
-"""What augmentations of pictures are made of, in C++. Pictures are [H, W, 3] uint8; results are new ones."""
+"""What augmentations of pictures are made of, in C++. Pictures are [H, W, 3] uint8, tensors or NumPy arrays; results are new tensors."""
 
 from __future__ import annotations
 
 import torch
 
-from sslmed._core import C
+from sslmed._core import Array, C, tensor
 
 __all__ = ["blur", "brightness", "contrast", "flip", "grey", "hue", "resize", "rotate", "saturation", "solarise"]
 
 
-def resize(image: torch.Tensor, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> torch.Tensor:
+def resize(image: Array, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> torch.Tensor:
     """Antialiased bicubic resampling, as Pillow's ``Image.resize((width, height), BICUBIC, box)``: across, then down.
 
     Byte for byte where one direction changes; in both, Pillow may go down first, which makes up to 2 of 255 on pictures (more on noise).
@@ -23,49 +23,49 @@ def resize(image: torch.Tensor, height: int, width: int, box: tuple[float, float
     Raises:
         ValueError: The box is not within the picture.
     """
-    return C.resize_bicubic(image, height, width, box)
+    return C.resize_bicubic(tensor(image), height, width, box)
 
 
-def brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
+def brightness(rgb: Array, factor: float) -> torch.Tensor:
     """Light times ``factor``: 0 is black, 1 changes nothing."""
-    return C.adjust_brightness(rgb, factor)
+    return C.adjust_brightness(tensor(rgb), factor)
 
 
-def contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
+def contrast(rgb: Array, factor: float) -> torch.Tensor:
     """Distances from the picture's mean grey times ``factor``."""
-    return C.adjust_contrast(rgb, factor)
+    return C.adjust_contrast(tensor(rgb), factor)
 
 
-def saturation(rgb: torch.Tensor, factor: float) -> torch.Tensor:
+def saturation(rgb: Array, factor: float) -> torch.Tensor:
     """Distances of each pixel from its grey times ``factor``."""
-    return C.adjust_saturation(rgb, factor)
+    return C.adjust_saturation(tensor(rgb), factor)
 
 
-def hue(rgb: torch.Tensor, turn: float) -> torch.Tensor:
+def hue(rgb: Array, turn: float) -> torch.Tensor:
     """Hues turned by ``turn`` of a full turn, -0.5 to 0.5."""
-    return C.adjust_hue(rgb, turn)
+    return C.adjust_hue(tensor(rgb), turn)
 
 
-def grey(rgb: torch.Tensor) -> torch.Tensor:
+def grey(rgb: Array) -> torch.Tensor:
     """Grey in all three channels: .2989 R + .587 G + .114 B."""
-    return C.to_grey(rgb)
+    return C.to_grey(tensor(rgb))
 
 
-def solarise(rgb: torch.Tensor, threshold: int = 128) -> torch.Tensor:
+def solarise(rgb: Array, threshold: int = 128) -> torch.Tensor:
     """Values from ``threshold`` on are inverted."""
-    return C.solarise(rgb, threshold)
+    return C.solarise(tensor(rgb), threshold)
 
 
-def blur(rgb: torch.Tensor, side: int, sigma: float) -> torch.Tensor:
+def blur(rgb: Array, side: int, sigma: float) -> torch.Tensor:
     """Gaussian of ``side`` (odd) taps, edges mirrored, as ``torchvision.transforms.functional.gaussian_blur``."""
-    return C.gaussian_blur(rgb, side, sigma)
+    return C.gaussian_blur(tensor(rgb), side, sigma)
 
 
-def flip(rgb: torch.Tensor, *, vertical: bool = False) -> torch.Tensor:
+def flip(rgb: Array, *, vertical: bool = False) -> torch.Tensor:
     """Left and right, or top and bottom, exchanged."""
-    return C.flip_vertically(rgb) if vertical else C.flip_horizontally(rgb)
+    return C.flip_vertically(tensor(rgb)) if vertical else C.flip_horizontally(tensor(rgb))
 
 
-def rotate(rgb: torch.Tensor, turns: int) -> torch.Tensor:
+def rotate(rgb: Array, turns: int) -> torch.Tensor:
     """``turns`` quarters of a turn, counter-clockwise, as ``torch.rot90``."""
-    return C.rotate_quarters(rgb, turns)
+    return C.rotate_quarters(tensor(rgb), turns)

@@ -1,4 +1,5 @@
-"""Colours of stained tissue: jitter in optical density, Macenko's and Reinhard's normalisation. Pictures are [H, W, 3] uint8; results are new ones."""
+"""Colours of stained tissue: jitter in optical density, Macenko's and Reinhard's normalisation. Pictures are [H, W, 3] uint8, tensors or NumPy arrays;
+results are new tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sslmed._core import C
+from sslmed._core import Array, C, tensor
 
 __all__ = ["LabMoments", "Stains", "hed_jitter", "macenko_augment", "macenko_fit", "macenko_normalise", "reinhard_fit", "reinhard_normalise"]
 
@@ -14,27 +15,27 @@ Stains = C.Stains
 LabMoments = C.LabMoments
 
 
-def hed_jitter(rgb: torch.Tensor, scale: Sequence[float], shift: Sequence[float]) -> torch.Tensor:
+def hed_jitter(rgb: Array, scale: Sequence[float], shift: Sequence[float]) -> torch.Tensor:
     """Each stain's density c becomes scale · c + shift, of haematoxylin, eosin and DAB (Tellez et al., 2018; matrix of Ruifrok and Johnston, 2001).
 
     Density is -ln(I + 1e-6) of intensities in [0, 1]. Light jitter draws scale from 1 ± .05 and shift from ± .05, strong from ± .2.
     """
     h, e, d = scale
     x, y, z = shift
-    return C.hed_jitter(rgb, (h, e, d), (x, y, z))
+    return C.hed_jitter(tensor(rgb), (h, e, d), (x, y, z))
 
 
-def macenko_fit(rgb: torch.Tensor) -> Stains | None:
+def macenko_fit(rgb: Array) -> Stains | None:
     """The two stains of a picture (Macenko et al., 2009): of pixels darker than L* = 80 the first and 99th percentile of directions in optical density.
 
     Returns:
         Their colours and 99th percentiles of density, haematoxylin first; None where the picture has too little tissue (fewer than 100 such pixels,
         or 1 %) or tissue of one colour.
     """
-    return C.macenko_fit(rgb)
+    return C.macenko_fit(tensor(rgb))
 
 
-def macenko_normalise(rgb: torch.Tensor, target: Stains, source: Stains | None = None) -> torch.Tensor:
+def macenko_normalise(rgb: Array, target: Stains, source: Stains | None = None) -> torch.Tensor:
     """A picture drawn with the stains of another. Without tissue it passes as it is.
 
     Args:
@@ -42,26 +43,26 @@ def macenko_normalise(rgb: torch.Tensor, target: Stains, source: Stains | None =
         target: Stains to draw with (:func:`macenko_fit` of a picture).
         source: Of this picture; found in it if not given. Those of a whole slide are steadier than those of a tile.
     """
-    own = source or C.macenko_fit(rgb)
-    return rgb.clone() if own is None else C.macenko_transform(rgb, own, target, (1.0, 1.0), (0.0, 0.0), False)
+    own = source or C.macenko_fit(tensor(rgb))
+    return tensor(rgb).clone() if own is None else C.macenko_transform(tensor(rgb), own, target, (1.0, 1.0), (0.0, 0.0), False)
 
 
-def macenko_augment(rgb: torch.Tensor, scale: Sequence[float], shift: Sequence[float], source: Stains | None = None) -> torch.Tensor:
+def macenko_augment(rgb: Array, scale: Sequence[float], shift: Sequence[float], source: Stains | None = None) -> torch.Tensor:
     """Each stain's density c becomes scale · c + shift (haematoxylin, eosin), on tissue only. Usual draws: scale 1 ± .4, shift ± .2.
 
     A picture without tissue passes as it is. What two stains do not explain goes.
     """
-    own = source or C.macenko_fit(rgb)
+    own = source or C.macenko_fit(tensor(rgb))
     h, e = scale
     x, y = shift
-    return rgb.clone() if own is None else C.macenko_transform(rgb, own, own, (h, e), (x, y), True)
+    return tensor(rgb).clone() if own is None else C.macenko_transform(tensor(rgb), own, own, (h, e), (x, y), True)
 
 
-def reinhard_fit(rgb: torch.Tensor) -> LabMoments:
+def reinhard_fit(rgb: Array) -> LabMoments:
     """Mean and spread of L*, a* and b* over all pixels (CIELAB, D65)."""
-    return C.reinhard_fit(rgb)
+    return C.reinhard_fit(tensor(rgb))
 
 
-def reinhard_normalise(rgb: torch.Tensor, target: LabMoments, source: LabMoments | None = None) -> torch.Tensor:
+def reinhard_normalise(rgb: Array, target: LabMoments, source: LabMoments | None = None) -> torch.Tensor:
     """A picture with the means and spreads of another's colours (Reinhard et al., 2001). A picture of one colour takes the target's mean."""
-    return C.reinhard_transform(rgb, source or C.reinhard_fit(rgb), target)
+    return C.reinhard_transform(tensor(rgb), source or C.reinhard_fit(tensor(rgb)), target)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sslmed._core import C, FormatError
+from sslmed._core import Array, C, FormatError, tensor
 from sslmed.io import Slide
 
 __all__ = ["Tissue", "find", "mask"]
@@ -22,7 +22,7 @@ _MAX_SIDE = 8192  # pixels of a mask
 
 
 def mask(
-    rgb: torch.Tensor,
+    rgb: Array,
     method: str = "otsu",
     *,
     median: int = 7,
@@ -56,7 +56,7 @@ def mask(
     Raises:
         ValueError: The picture or an option is not as above.
     """
-    return C.tissue_mask(rgb, method, median, close, least, hole, pen, margin, sharpness)
+    return C.tissue_mask(tensor(rgb), method, median, close, least, hole, pen, margin, sharpness)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Signal transforms in C++: what the loader's threads apply, as functions on [channels, samples] tensors."""
+"""Signal transforms in C++: what the loader's threads apply, as functions on [channels, samples] tensors or
+NumPy arrays. Results are new tensors, of which autograd knows nothing."""
 
 from __future__ import annotations
 
 import torch
 
-from sslmed._core import C
+from sslmed._core import Array, C, tensor
 
 __all__ = [
     "average_reference",
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 
-def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
+def bandpass(x: Array, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
     """Zero-phase Butterworth filter, as ``scipy.signal.sosfiltfilt`` of ``butter(order, …, output="sos")``.
 
     Args:
@@ -32,37 +33,37 @@ def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int 
     Raises:
         ValueError: Edges out of order or beyond sfreq/2, or too few samples for the filter's padding.
     """
-    return C.bandpass(x, sfreq, low, high, order)
+    return C.bandpass(tensor(x), sfreq, low, high, order)
 
 
-def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
+def notch(x: Array, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
     """Zero-phase notch at ``freq`` Hz, as ``scipy.signal.filtfilt`` of ``iirnotch``. x is [C, T]."""
-    return C.notch(x, sfreq, freq, quality)
+    return C.notch(tensor(x), sfreq, freq, quality)
 
 
-def resample(x: torch.Tensor, sfreq: float, to: float) -> torch.Tensor:
+def resample(x: Array, sfreq: float, to: float) -> torch.Tensor:
     """Polyphase resampling of x [C, T] from ``sfreq`` to ``to`` Hz, as ``scipy.signal.resample_poly``."""
-    return C.resample(x, sfreq, to)
+    return C.resample(tensor(x), sfreq, to)
 
 
-def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
+def good_channels(x: Array, flat: float = 0.0) -> torch.Tensor:
     """[C] bool: False where a channel of x [C, T] is flat (peak to peak not above ``flat``) or not finite."""
-    return C.good_channels(x, flat)
+    return C.good_channels(tensor(x), flat)
 
 
-def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
+def average_reference(x: Array, good: torch.Tensor | None = None) -> torch.Tensor:
     """Subtracts the mean over good channels from each good channel of x [C, T]. ``good`` [C] is found when not given."""
-    return C.average_reference(x, good)
+    return C.average_reference(tensor(x), good)
 
 
-def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
+def zscore(x: Array, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
     """Each good channel of x [C, T] to mean 0 and standard deviation 1, clipped to ±clip (0: not). Bad ones become 0."""
-    return C.zscore(x, clip, good)
+    return C.zscore(tensor(x), clip, good)
 
 
-def robust_scale(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
+def robust_scale(x: Array, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
     """As :func:`zscore` with the median and IQR / 1.349."""
-    return C.robust_scale(x, clip, good)
+    return C.robust_scale(tensor(x), clip, good)
 
 
 def electrode_position(name: str) -> tuple[float, float, float] | None:

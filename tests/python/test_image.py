@@ -1,11 +1,14 @@
 """Pieces of augmentations against Pillow and torchvision."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from slide_files import scene
 
+import sslmed as sm
 from sslmed import image
 
 pytestmark = pytest.mark.oracle
@@ -106,3 +109,23 @@ def test_what_is_refused(rgb):
     ):
         with pytest.raises(ValueError):
             call()
+
+
+def test_arrays_are_taken_as_tensors_are(rng):
+    """As PIL's are: read-only; as slices are: with gaps and backwards."""
+    rgb = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    frozen = rgb.copy()
+    frozen.flags.writeable = False
+    stains = sm.stain.macenko_fit(frozen)
+    functions = [
+        sm.image.grey, sm.image.flip, lambda x: sm.image.resize(x, 8, 9), lambda x: sm.image.hue(x, 0.1), sm.tissue.mask,
+        lambda x: sm.stain.macenko_normalise(x, stains), lambda x: sm.stain.hed_jitter(x, (1, 1, 1), (0.1, 0, 0)),
+        lambda x: sm.stain.reinhard_normalise(x, sm.stain.reinhard_fit(rgb)),
+    ]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for function in functions:
+            for array in (frozen, rgb[::2, ::-1]):
+                ours = function(array)
+                assert isinstance(ours, torch.Tensor)
+                assert torch.equal(ours, function(torch.from_numpy(array.copy())))

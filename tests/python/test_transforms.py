@@ -139,3 +139,16 @@ def test_left_is_left():
         assert a[1:] == pytest.approx(b[1:])
     assert T.electrode_position("Cz") == pytest.approx((0, 0, 95))
     assert T.electrode_position("Fz")[1] > 0 > T.electrode_position("Oz")[1]
+
+
+def test_arrays_are_taken_and_gradients_are_not_made_up(rng):
+    x = rng.normal(size=(2, 500))
+    changes = [
+        lambda x: T.bandpass(x, 100, 1, 40), lambda x: T.notch(x, 100, 30), lambda x: T.resample(x, 100, 50),
+        T.average_reference, T.zscore, T.robust_scale,
+    ]  # fmt: skip
+    for change in changes:
+        ours = change(torch.from_numpy(x).requires_grad_())
+        assert not ours.requires_grad
+        assert torch.equal(ours, change(x))
+        assert torch.equal(ours, change(np.asfortranarray(x)))

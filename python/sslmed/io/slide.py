@@ -84,6 +84,8 @@ def set_slide_cache(size: int) -> None:
 
     Half of them are OpenSlide's, of slides opened from now on, once a region was read that it alone can read.
     """
+    if size < 0:
+        raise ValueError(f"a cache holds no fewer than 0 bytes, got {size}")
     use_openslide()
     C.set_slide_cache(size)
 

@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sslmed._core import Array, tensor
+
 __all__ = ["write_slide"]
 
 _SHORT, _LONG, _RATIONAL, _ASCII = 3, 4, 5, 2
 _MOST = 2**32 - 2**20  # bytes: a TIFF's offsets have 32 bits
 
 
-def write_slide(path: str | os.PathLike[str], rgb: torch.Tensor, mpp: float, *, tile: int = 256, quality: int = 80, description: str = "") -> None:
+def write_slide(path: str | os.PathLike[str], rgb: Array, mpp: float, *, tile: int = 256, quality: int = 80, description: str = "") -> None:
     """Writes a picture as a tiled pyramidal TIFF, each level half of the one before (exact means), down to a single tile.
 
     Args:
@@ -33,6 +35,7 @@ def write_slide(path: str | os.PathLike[str], rgb: torch.Tensor, mpp: float, *, 
     """
     from PIL import Image
 
+    rgb = tensor(rgb)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != torch.uint8 or rgb.numel() == 0:
         raise ValueError(f"expected a picture [H, W, 3] of uint8, got {tuple(rgb.shape)} of {rgb.dtype}")
     if tile < 16 or tile % 16 or not mpp > 0:
