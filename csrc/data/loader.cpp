@@ -88,8 +88,7 @@ void Loader::make(Job& job, std::size_t slot) {
     if (options_.on_error == OnError::kRaise) return;
     job.ids[slot] = -1;
     const std::lock_guard lock(failures_mutex_);
-    const bool known = std::any_of(failures_.begin(), failures_.end(), [&](const Failure& f) { return f.sample == pick.sample; });
-    if (!known) failures_.push_back({pick.sample, error.what()});
+    if (failed_.insert(pick.sample).second) failures_.push_back({pick.sample, error.what()});
   } catch (...) {
     job.errors[slot] = std::current_exception();
   }

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "core/ordered_queue.h"
@@ -78,7 +79,8 @@ class Loader {
   std::shared_ptr<Job> job_;
   mutable std::mutex failures_mutex_;
   std::vector<Failure> failures_;
-  ThreadPool threads_;  // last: it is joined before anything that it uses goes
+  std::unordered_set<std::int64_t> failed_;  // their samples
+  ThreadPool threads_;                       // last: it is joined before anything that it uses goes
 };
 
 }  // namespace sslmed::data

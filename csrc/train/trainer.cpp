@@ -169,7 +169,7 @@ void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& re
     // Nothing in this rank's share; it takes part in the reduction with a gradient of zero.
     loss.total = objective_->absent({step_, total_steps_, ranks_.get()});
   } else {
-    throw ReadError(source_->describe(0).file, "no sample of batch " + std::to_string(batch->number) + " could be read");
+    return;  // the step's other batches may have samples
   }
   if (!ranks_) check_finite(value, "loss", last_samples_);
   sums.weight += weight;
@@ -206,7 +206,12 @@ Record Trainer::train_step(data::Loader& loader) {
   optimizer_.zero_grad();
   Sums sums;
   for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) micro_step(loader, micro + 1 == options_.accumulate, sums, record);
-  if (sums.weight == 0) throw ReadError(source_->describe(0).file, "no sample of step " + std::to_string(step_) + " could be read, by any rank");
+  if (sums.weight == 0) {
+    const auto failures = loader.failures();  // with an example, because all of them failing has one cause mostly
+    const auto what = "no sample of step " + std::to_string(step_) + " could be read" + (ranks_ ? ", by any rank" : "");
+    if (failures.empty()) throw ReadError(source_->describe(0).file, what);
+    throw ReadError(source_->describe(failures.front().sample).file, what + "; the first that failed: " + failures.front().message);
+  }
   record.loss = sums.loss / sums.weight;
   record.samples = static_cast<std::int64_t>(sums.samples);
   stop_agreed_ = sums.stop > 0;

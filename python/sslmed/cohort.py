@@ -373,7 +373,7 @@ class Cohort:
         people = self.subjects if stratify is None else self.table.dropna(subset=stratify).drop_duplicates("subject")
         values = None if stratify is None else people[stratify].astype(str)
         if values is not None and (counts := values.value_counts()).min() < 2:
-            raise ValueError(f"{self.name}: {stratify} {counts.idxmin()!r} has one subject, who cannot be on both sides")
+            raise ValueError(f"{self.name}: {stratify} {str(counts.idxmin())!r} has one subject, who cannot be on both sides")
         train, test = train_test_split(people["subject"].to_numpy(), test_size=fraction, random_state=seed, stratify=values)
         refuse_overlap(train, test)
         return self.subset(self.table["subject"].isin(train)), self.subset(self.table["subject"].isin(test))
@@ -396,7 +396,7 @@ class Cohort:
             least = k if isinstance(k, int) else 2  # loso: one to be tested, one to learn from
             per_value = self.table.groupby(stratify, observed=True)["subject"].nunique()
             if per_value.min() < least:
-                few = f"{stratify} {per_value.idxmin()!r} has {per_value.min()} subjects"
+                few = f"{stratify} {str(per_value.idxmin())!r} has {per_value.min()} subjects"
                 raise ValueError(f"{self.name}: {few}, too few for {k} folds; ask for fewer" if k != "loso" else f"{self.name}: {few}, and 'loso' needs two")
         if k == "loso":
             splitter, y = LeaveOneGroupOut(), None

@@ -292,3 +292,18 @@ def test_a_probe_watches_the_run_without_touching_it(tiny_site, tiny_clinic, tmp
     assert watched.history["knn"].iloc[-1] == last
     with pytest.raises(ValueError, match="probe_every"):
         sm.pretrain(tiny_site, out=tmp_path / "c", probe=(tiny_clinic, "age"), probe_every=0, **SMALL)
+
+
+def test_a_step_without_samples_says_why(tmp_path, rng):
+    x = rng.normal(size=(8, 2, 1000))
+    x[:6] = 0
+    cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz"], pd.DataFrame({"subject": list("abcdefgh")}))
+    small = {"encoder": Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, high=45), depth=1), "epochs": 4, "progress": False, "tensorboard": False}
+    with pytest.raises(sm.ReadError, match=r"no sample of step \d+ could be read; the first that failed: arrays\[[0-5]\]: expected a signal"):
+        sm.pretrain(cohort, out=tmp_path / "a", batch_size=1, on_error="skip", **small)
+    with pytest.raises(sm.ReadError, match="the first that failed: a mask "):  # what is asked for is at fault, and nobody's files
+        sm.pretrain(cohort.subset([6, 7]), out=tmp_path / "b", batch_size=4, on_error="skip", ratio=0.999, **small)
+    # Of several batches a step the empty ones do not count.
+    run = sm.pretrain(cohort, out=tmp_path / "c", batch_size=1, accumulate=16, on_error="skip", **small)
+    assert len(run.history) == 4
+    assert run.history["samples"].eq(4).all()
