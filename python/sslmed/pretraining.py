@@ -207,7 +207,8 @@ def pretrain(
         _resume_newest(trainer, found, config)
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        watch = None if probe is None else _Probe(trainer, model, *probe, every=probe_every * (loader.sampler.batches_per_epoch // accumulate), threads=threads)
+        every = probe_every * (loader.sampler.batches_per_epoch // accumulate)
+        watch = None if probe is None else _Probe(trainer, model, *probe, every=every, threads=threads, on_error=on_error)
         columns = [*COLUMNS, "knn"] if watch else COLUMNS
         with Reporter(folder, trainer, progress, tensorboard, callback, columns) as reporter, Interrupt() as interrupt:
             finished = trainer.fit(lambda new: reporter(watch(new) if watch else new) and not interrupt.wanted)
@@ -231,13 +232,14 @@ def pretrain(
 class _Probe:
     """Adds to the loop's reports what nearest neighbours make of the encoder's features."""
 
-    def __init__(self, trainer: Trainer, model: CohortEncoder, cohort: Cohort, target: str, *, every: int, threads: int) -> None:
-        from sslmed.transfer import transfer
+    def __init__(self, trainer: Trainer, model: CohortEncoder, cohort: Cohort, target: str, *, every: int, threads: int, on_error: str) -> None:
+        from sslmed.transfer import plan, transfer
 
+        plan(model, cohort, target, folds=5, test=None, seed=0, threads=threads, on_error="raise")  # not after the first epoch
         if every < 1:
             raise ValueError("probe_every must be at least 1")
         self._trainer, self._twin, self._cohort, self._target = trainer, copy.deepcopy(model), cohort, target
-        self._every, self._threads, self._transfer = every, threads, transfer
+        self._every, self._threads, self._on_error, self._transfer = every, threads, on_error, transfer
 
     def __call__(self, rows: list[dict[str, float]]) -> list[dict[str, float]]:
         for row in rows:
@@ -245,7 +247,8 @@ class _Probe:
         due = [row for row in rows if (row["step"] + 1) % self._every == 0]
         if due:
             self._trainer.keep_encoder(self._twin)
-            result = self._transfer(self._twin, self._cohort, self._target, "knn", baselines=False, bootstrap=10, threads=self._threads)
+            options: dict[str, Any] = {"bootstrap": 10, "threads": self._threads, "on_error": self._on_error}
+            result = self._transfer(self._twin, self._cohort, self._target, "knn", baselines=False, **options)
             due[-1]["knn"] = float(result.table["value"].iloc[0])
         return rows
 

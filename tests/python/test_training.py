@@ -307,3 +307,11 @@ def test_a_step_without_samples_says_why(tmp_path, rng):
     run = sm.pretrain(cohort, out=tmp_path / "c", batch_size=1, accumulate=16, on_error="skip", **small)
     assert len(run.history) == 4
     assert run.history["samples"].eq(4).all()
+
+
+def test_a_probe_that_cannot_be_is_told_before_training(tiny_site, tiny_clinic, tmp_path):
+    for column, what in (("nothing", "no column"), ("diagnosis", "too few for 5 folds")):
+        steps = []
+        with pytest.raises(ValueError, match=what):
+            sm.pretrain(tiny_site, out=tmp_path / column, probe=(tiny_clinic.subset(range(12)), column), callback=steps.extend, **SMALL)
+        assert not steps

@@ -354,3 +354,9 @@ def test_a_single_channel(rng):
     result = sm.transfer(alone, cohort, "k", folds=2, bootstrap=20, baselines=["band power", "handcrafted"])
     assert result.predictions.notna().all().all()
     assert features.band_power(cohort).min() > -6  # a signal, not what an average of one leaves of it
+
+
+def test_a_regressed_target_needs_numbers_on_both_sides():
+    here, there = arrays([20.5, 30.5, 40.5, 50.5]), arrays(["old", "young"] * 2, name="b")
+    with pytest.raises(ValueError, match="b: 'k' is regressed, and has values that are no numbers, such as 'old'"):
+        sm.transfer(None, here, "k", test=there)

@@ -199,47 +199,26 @@ def transfer(
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
     if not trained:
         evaluate.probe(str(protocol), False)  # an unknown name is told before hours of work
-    cohort, y = labelled(cohort, target)
-    if encoder is not None:
-        refuse_other(encoder, cohort, *([] if test is None else [test]))
-    regression = is_regression(y)
-    if not regression:
-        if bias_correction:
-            raise ValueError(f"{target!r} is made of classes; a bias correction is for a regressed target")
-        y = class_names(y)
-    classes = np.unique(y)
-    if len(classes) < 2:
-        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {str(classes[0])!r}")
-    y_test = y
-    if test is not None:
-        refuse_overlap(cohort.table["subject"], test.table["subject"])
-        refuse_shared_files(cohort, test)
-        test, y_test = labelled(test, target)
-        if not regression:
-            y_test = class_names(y_test)
-            unseen = sorted(set(y_test) - set(classes))
-            if unseen:
-                raise ValueError(f"{test.name}: {target!r} has values that {cohort.name} has not: {', '.join(unseen)}")
-    plan = [] if test is not None else list(cohort.folds(folds, stratify=None if regression else target, seed=seed))
-    task = Task(cohort, y, target, regression, classes, plan, test, seed=seed, threads=threads, on_error=on_error)
-    chosen = baselines_of(cohort) if baselines is True else tuple(baselines or ())
-    if baselines is False and encoder is None:
-        chosen = baselines_of(cohort)
+    task = plan(encoder, cohort, target, folds=folds, test=test, seed=seed, threads=threads, on_error=on_error)
+    regression, classes, truth = task.regression, task.classes, task.truth
+    if bias_correction and not regression:
+        raise ValueError(f"{target!r} is made of classes; a bias correction is for a regressed target")
+    chosen = baselines_of(task.cohort) if baselines is True or (baselines is False and encoder is None) else tuple(baselines or ())
     rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
 
-    people = (cohort if test is None else test).table
+    people = (task.cohort if task.test is None else task.test).table
     subjects = people["subject"].to_numpy()
     lines = []
     for name, predicted in rows.items():
         for metric in evaluate.METRICS["regression" if regression else "classification"]:
 
             def statistic(index: Array, metric: str = metric, predicted: Array = predicted) -> float:
-                return evaluate.score(metric, y_test[index], predicted[index], classes)
+                return evaluate.score(metric, truth[index], predicted[index], classes)
 
             low, high = evaluate.bootstrap(statistic, subjects, draws=bootstrap, seed=seed)
             value = statistic(np.arange(len(subjects)))
             lines.append((name, metric, value, low, high, len(np.unique(subjects))))
-    predictions = pd.DataFrame({"subject": subjects, "truth": y_test})
+    predictions = pd.DataFrame({"subject": subjects, "truth": truth})
     for name, predicted in rows.items():
         if regression:
             predictions[name] = predicted
@@ -247,9 +226,33 @@ def transfer(
             for i, label in enumerate(classes):
                 predictions[f"{name}: {label}"] = predicted[:, i]
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects"])
-    compared = _compare(rows, y_test, subjects, classes, regression, draws=bootstrap, seed=seed)
+    compared = _compare(rows, truth, subjects, classes, regression, draws=bootstrap, seed=seed)
     shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
     return TransferResult(table, target, shown, predictions, compared, people)
+
+
+def plan(encoder: CohortEncoder | None, cohort: Cohort, target: str, *, folds: int | str, test: Cohort | None, seed: int, threads: int, on_error: str) -> Task:
+    """What :func:`transfer` is to predict of whom, looked at before any work is done; raises what it raises."""
+    cohort, y = labelled(cohort, target)
+    if encoder is not None:
+        refuse_other(encoder, cohort, *([] if test is None else [test]))
+    regression = is_regression(y)
+    y = y if regression else class_names(y)
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(f"{cohort.name}: column {target!r} has one value only, {str(classes[0])!r}")
+    truth = y
+    if test is not None:
+        refuse_overlap(cohort.table["subject"], test.table["subject"])
+        refuse_shared_files(cohort, test)
+        test, truth = labelled(test, target)
+        if regression and not np.issubdtype(truth.dtype, np.number):
+            raise ValueError(f"{test.name}: {target!r} is regressed, and has values that are no numbers, such as {str(truth[0])!r}")
+        truth = truth if regression else class_names(truth)
+        if not regression and (unseen := sorted(set(truth) - set(classes))):
+            raise ValueError(f"{test.name}: {target!r} has values that {cohort.name} has not: {', '.join(unseen)}")
+    parts = [] if test is not None else list(cohort.folds(folds, stratify=None if regression else target, seed=seed))
+    return Task(cohort, y, target, regression, classes, parts, test, truth, seed, threads, on_error)
 
 
 def _compare(rows: dict[str, Array], y: Array, subjects: Array, classes: Array, regression: bool, *, draws: int, seed: int) -> pd.DataFrame:

@@ -42,6 +42,8 @@ class Task:
     plan: list[tuple[Array, Array]]
     """(train, test) rows of the cohort; none where another cohort is tested."""
     test: Cohort | None
+    truth: Array
+    """[scored recordings]"""
     seed: int
     threads: int
     on_error: str
