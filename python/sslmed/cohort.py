@@ -386,8 +386,9 @@ class Cohort:
         """
         from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
-        groups = self.table["subject"].to_numpy()
-        n = self.table["subject"].nunique()
+        # By number, in the order of their names: NumPy looks for texts among texts one by one.
+        groups = np.unique(self.table["subject"].to_numpy(), return_inverse=True)[1]
+        n = int(groups.max()) + 1
         refuse_shared_files(self)
         rows = np.arange(len(self))
         if k != "loso" and (not isinstance(k, int) or k < 2 or k > n):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
 import sslmed as sm
 from sslmed.leakage import refuse_overlap, refuse_shared_files
@@ -100,6 +101,23 @@ def test_folds_keep_subjects_apart_and_cover_everything(k):
         assert not set(cohort.table["subject"][train]) & set(cohort.table["subject"][test])
         seen += list(test)
     assert sorted(seen) == list(range(12))
+
+
+def test_folds_equal_scikit_learn(rng):
+    """And are found by number: with texts its search for 30,000 subjects takes minutes."""
+    for n in (60, 90_000):
+        subjects = [f"s{i}" for i in rng.integers(0, n // 3, n)]
+        table = pd.DataFrame({"path": [f"{i}.edf" for i in range(n)], "subject": subjects, "y": [s[-1] > "4" for s in subjects]})
+        cohort = sm.Cohort.from_table(table)
+        numbers = np.unique(subjects, return_inverse=True)[1]
+        pairs = [(cohort.folds(5, seed=3), GroupKFold(5, shuffle=True, random_state=3).split(numbers, None, numbers))]
+        if n < 1000:
+            pairs.append((cohort.folds(3, stratify="y", seed=3), StratifiedGroupKFold(3, shuffle=True, random_state=3).split(subjects, table["y"], subjects)))
+            pairs.append((cohort.folds("loso"), LeaveOneGroupOut().split(subjects, None, subjects)))
+        for ours, theirs in pairs:
+            for (train, test), (their_train, their_test) in zip(ours, theirs, strict=True):
+                assert np.array_equal(train, their_train)
+                assert np.array_equal(test, their_test)
 
 
 def test_folds_refuse_and_split(rng):
