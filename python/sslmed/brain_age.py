@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,9 @@ class BiasCorrection:
 
         Raises:
             ValueError: Fewer than three different ages, or lengths that differ.
+
+        Warns:
+            RuntimeWarning: A slope below .1, which .1 stands in for.
         """
         age, predicted = np.asarray(age, float), np.asarray(predicted, float)
         if not len(age) == len(predicted) == len(subjects) or len(np.unique(age)) < 3:
@@ -41,6 +45,7 @@ class BiasCorrection:
         # A model that knows next to nothing has a slope near zero; inverted, it would blow its noise up without bound.
         self.slope = max(slope, 0.1)
         if self.slope != slope:
+            warnings.warn(f"predictions hardly follow age (slope {slope:.3f}): they are corrected as if by a slope of 0.1", RuntimeWarning, stacklevel=2)
             self.intercept = float(predicted.mean() - self.slope * age.mean())
         self._seen = np.unique(np.asarray(subjects).astype(str))
         return self
