@@ -97,3 +97,15 @@ def test_distance_is_mahalanobis_and_scores_go_by_it():
         result.subgroups(distance.drop("there0"))
     with pytest.raises(ValueError, match="at least two subjects"):
         sm.shift.distance_from(group(1, np.ones(1), "one"), there)
+
+
+def test_columns_by_default_and_names_in_both():
+    a, b = cohort("a", 6, 30, 0.5), cohort("b", 6, 55, 0.5, seed=1)
+    b = b.with_columns(age=np.nan)
+    report = sm.shift.report(a, b, bootstrap=20)
+    assert [row for row in report.table["row"].unique() if not row.startswith("domain")] == ["sex", "site"]
+    assert repr(report).startswith("<ShiftReport a → b>")
+    assert "<td>sex</td>" in report._repr_html_()
+    twins = b.with_columns(subject=a.table["subject"])
+    with pytest.warns(UserWarning, match="6 subjects are in both cohorts by name, such as 'a0'"):
+        sm.shift.report(a, twins, by=["site"], bootstrap=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,10 +99,15 @@ def report(
 
     Raises:
         ValueError: A column is missing or empty in one cohort.
+
+    Warns:
+        UserWarning: A subject's name is in both cohorts. Tests and intervals are those of different people.
     """
     if encoder is not None:
         refuse_other(encoder, public, clinic)  # before the work on people
     names = (public.name, clinic.name) if public.name != clinic.name else (f"{public.name} (a)", f"{clinic.name} (b)")
+    if both := sorted(set(public.table["subject"]) & set(clinic.table["subject"])):
+        warnings.warn(f"{len(both)} subjects are in both cohorts by name, such as {both[0]!r}: they are taken for different people", UserWarning, stacklevel=2)
     people = pd.concat([public.subjects.assign(cohort=names[0]), clinic.subjects.assign(cohort=names[1])], ignore_index=True)
     lines: list[dict[str, Any]] = []
     if by is None:
