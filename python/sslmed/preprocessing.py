@@ -43,7 +43,7 @@ class EegPreprocessing:
     sfreq: float = 200.0
     """Hz after resampling."""
     window: float = 4.0
-    """s."""
+    """s, a whole number of patches."""
     patch: float = 1.0
     """s of one channel in a token."""
     overlap: float = 0.0
@@ -58,6 +58,7 @@ class EegPreprocessing:
     margin: float = 1.0
     """s read on each side so that filters settle outside the window."""
     average_reference: bool = True
+    """The mean over a window's channels is subtracted from each; for two channels or more."""
     scale: str = "zscore"
     """"zscore" or "robust", per channel and window; "none": the signal in ``unit``."""
     clip: float = 15.0

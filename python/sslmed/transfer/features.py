@@ -92,7 +92,7 @@ def classical(cohorts: Sequence[Cohort], names: Collection[str], channels: Seque
         except _SilentError as error:
             if on_error == "raise" or not error.channels < set(channels):
                 raise
-            warnings.warn(f"{error}; {', '.join(sorted(error.channels))} left out of {', '.join(names)}", FormatWarning, stacklevel=2)
+            warnings.warn(str(error), FormatWarning, stacklevel=2)
             channels = [c for c in channels if c not in error.channels]
     who = " and ".join(c.name for c in cohorts)
     raise ValueError(f"{who}: {', '.join(names)} need channels that all recordings share, and there are none; leave these rows out (baselines=)")
@@ -132,8 +132,10 @@ def _classical(cohort: Cohort, names: Collection[str], channels: Sequence[str], 
             raise ValueError(f"{path}: is shorter than the 4 s of a window; leave it out of the cohort")
         # Where every channel has a signal at times, but never all of them together, the rarest one goes.
         dead = {channels[int(c)] for seen in carried[silent] for c in np.flatnonzero(seen == seen.min())}
-        remedy = "" if on_error == "skip" else f"; on_error='skip' does without {', '.join(sorted(dead))}, of all recordings"
-        raise _SilentError(f"{path}: none of its {windows} windows has a signal on all of {', '.join(channels)}{remedy}", dead)
+        remedy = f"on_error='skip' does without {', '.join(sorted(dead))}, of all recordings" if dead < set(channels) else "leave it out of the cohort"
+        if on_error == "skip" and dead < set(channels):
+            remedy = f"{', '.join(sorted(dead))} left out of {', '.join(names)}"
+        raise _SilentError(f"{path}: none of its {windows} windows has a signal on all of {', '.join(channels)}; {remedy}", dead)
     means = {name: np.stack([total / n for total, n in zip(sums[name], counts, strict=True)]) for name in names}
     if "riemann" in means:
         samples = round(4.0 * _SFREQ)
