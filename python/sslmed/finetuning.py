@@ -21,7 +21,7 @@ from sslmed.cohort import Cohort
 from sslmed.data import Loader, in_order, recording_means, warn_of_failures
 from sslmed.labels import class_names, is_regression, labelled
 from sslmed.leakage import refuse_overlap
-from sslmed.nn import CohortEncoder, Encoder, Supervised
+from sslmed.nn import CohortEncoder, Encoder, PythonEncoder, Supervised
 from sslmed.nn.encoder import refuse_other
 from sslmed.preprocessing import Augmentation, described, preprocessing_from
 from sslmed.training import Interrupt, Trainer
@@ -49,7 +49,8 @@ class FineTuning:
     """Part of all steps."""
     weight_decay: float = 0.05
     layer_decay: float = 0.75
-    drop_path: float = 0.1
+    drop_path: float | None = None
+    """By default .1, and none of an encoder written in Python, whose branches are its own."""
     label_smoothing: float = 0.0
     balanced: bool = True
     """Weigh classes by the inverse of their frequency in the training part."""
@@ -207,9 +208,10 @@ def finetune(
         raise ValueError("dann needs an unlabelled cohort, and an unlabelled cohort is for dann")
     numbers = y.astype(float) if regression else np.searchsorted(classes, class_names(y)).astype(float)
     model = encoder.with_adapters(options.lora_rank, options.lora_alpha) if options.tuned == "adapters" else copy.deepcopy(encoder)
+    drop_path = (0.0 if isinstance(encoder, PythonEncoder) else 0.1) if options.drop_path is None else options.drop_path
     settings: dict[str, Any] = {
         "classes": len(classes), "readout": options.readout, "tuned": options.tuned, "layer_decay": options.layer_decay,
-        "drop_path": options.drop_path, "label_smoothing": options.label_smoothing, "seed": seed,
+        "drop_path": drop_path, "label_smoothing": options.label_smoothing, "seed": seed,
     }  # fmt: skip
     if regression:
         settings |= {"mean": float(numbers.mean()), "scale": float(numbers.std()) or 1.0}
@@ -235,9 +237,10 @@ def finetune(
         extra_channels=model.extra_channels, drop_last=True, shrink=True, targets=targets,
     )  # fmt: skip
     steps = options.epochs * batches.sampler.batches_per_epoch
+    config = json.dumps(settings | asdict(options) | {"drop_path": drop_path})
     trainer = Trainer(
         task, batches, epochs=options.epochs, lr=options.lr, warmup_steps=math.ceil(options.warmup * steps), weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm, bf16=options.bf16, device=options.device, checkpoints=checkpoints, config=json.dumps(settings | asdict(options)),
+        clip_norm=options.clip_norm, bf16=options.bf16, device=options.device, checkpoints=checkpoints, config=config,
     )  # fmt: skip
     with Interrupt() as interrupt:
         trainer.fit(lambda rows: not interrupt.wanted and (callback is None or callback(rows) is not False))
