@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import images, index, slides, tables
-from sslmed._core import C, FormatError, FormatWarning, ReadError
+from sslmed import arrays, images, index, slides, tables
+from sslmed._core import C, FormatError, ReadError
 from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing, Preprocessing, SlidePreprocessing
 
@@ -130,26 +129,11 @@ class Cohort:
         Warns:
             FormatWarning: Signals so small that they are in V.
         """
-        recordings = [_floats(v, f"{name}: recording {i}") for i, v in enumerate(values)]
-        n = len(recordings)
-        if len(table) != n:
-            raise ValueError(f"{name}: {n} recordings but {len(table)} rows in the table")
-        rates = [float(sfreq)] * n if isinstance(sfreq, (int, float)) else [float(f) for f in sfreq]
-        shared = not len(ch_names) or isinstance(ch_names[0], str)
-        names = [[str(c) for c in ch_names]] * n if shared else [[str(c) for c in row] for row in ch_names]
-        if len(rates) != n or len(names) != n:
-            raise ValueError(f"{name}: sfreq and ch_names must be one for all or one a recording ({n})")
-        if wrong := [rate for rate in rates if not 0 < rate < np.inf]:
-            raise ValueError(f"{name}: sfreq must be positive, got {wrong[0]}")
-        for i, (recording, channels) in enumerate(zip(recordings, names, strict=True)):
-            if recording.ndim != 2 or recording.shape[0] != len(channels):
-                raise ValueError(f"{name}: recording {i} must be [channels, samples] with {len(channels)} channels, got {tuple(recording.shape)}")
-        if recordings and 0 < (typical := float(torch.nan_to_num(recordings[0]).abs().median())) < 0.01:
-            warnings.warn(f"{name}: recording 0 is typically of {typical:.1e} µV; signals in V are to be multiplied by 1e6", FormatWarning, stacklevel=2)
+        found = arrays.recordings(values, sfreq, ch_names, len(table), name)
         table = table.reset_index(drop=True).copy()
         if "path" not in table:
-            table["path"] = [f"{name}[{i}]" for i in range(n)]
-        return cls(table, name, list(zip(recordings, rates, names, strict=True)))
+            table["path"] = [f"{name}[{i}]" for i in range(len(found))]
+        return cls(table, name, found)
 
     @classmethod
     def from_mne(cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne") -> Cohort:
@@ -408,10 +392,3 @@ class Cohort:
         for train, test in splitter.split(rows, y, groups):
             refuse_overlap(groups[train], groups[test])
             yield train, test
-
-
-def _floats(values: Any, what: str) -> torch.Tensor:
-    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-    if array.dtype.kind not in "iufb":
-        raise ValueError(f"{what} must be real numbers, got {array.dtype}")
-    return torch.as_tensor(np.ascontiguousarray(array, np.float32))

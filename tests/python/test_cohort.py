@@ -186,7 +186,14 @@ def test_arrays_that_cannot_be_right_are_refused():
             sm.Cohort.from_arrays(values, 100, ["Cz"], table)
     with pytest.warns(sm.FormatWarning, match="multiplied by 1e6"):
         sm.Cohort.from_arrays(np.full((1, 1, 9), 2e-5), 100, ["Cz"], table)
-    sm.Cohort.from_arrays(torch.ones(1, 1, 9, dtype=torch.int16, requires_grad=False), 100, ["Cz"], table)
+    for rate in (100, np.int64(100), np.float32(100), [100], np.array([100])):
+        cohort = sm.Cohort.from_arrays(torch.ones(1, 1, 9, dtype=torch.int16), rate, ["Cz"], table)
+        assert cohort.channels() == [(["Cz"], 100.0)]
+    frozen = np.ones((1, 1, 9), np.float32)
+    frozen.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sm.Cohort.from_arrays(frozen, 100, ["Cz"], table)
 
 
 def test_a_file_of_two_subjects_is_refused(tmp_path):
