@@ -28,6 +28,10 @@ def test_differences_and_tests():
     x, y = a.table["age"], b.table["age"]
     assert rows.loc[("age", "difference"), "value"] == pytest.approx(y.mean() - x.mean())
     assert rows.loc[("age", "difference"), "p"] == pytest.approx(stats.ttest_ind(x, y, equal_var=False).pvalue)
+    interval = stats.ttest_ind(y, x, equal_var=False).confidence_interval(0.95)
+    assert rows.loc[("age", "difference"), ["low", "high"]].tolist() == pytest.approx([interval.low, interval.high])
+    assert rows.loc[("age", "cohen_d"), "low"] < rows.loc[("age", "cohen_d"), "value"] < rows.loc[("age", "cohen_d"), "high"]
+    assert rows.loc[[("age", "ks"), ("sex", "total_variation")], ["low", "high"]].isna().all(axis=None)
     assert rows.loc[("age", "ks"), "value"] == pytest.approx(stats.ks_2samp(x, y).statistic)
     assert rows.loc[("age", "difference"), "low"] < 25 < rows.loc[("age", "difference"), "high"]
     share = abs((a.table["sex"] == "F").mean() - (b.table["sex"] == "F").mean())
