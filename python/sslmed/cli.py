@@ -133,6 +133,7 @@ def transfer(
     pooling: Annotated[str, typer.Option(help="mean, cls or regions.")] = "mean",
     folds: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
     test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
+    regression: Annotated[bool | None, typer.Option("--regression/--classes", help="What the target is, instead of by its values.")] = None,
     seed: _Seed = 0,
     threads: _Threads = 2,
     on_error: _OnError = "raise",
@@ -145,7 +146,7 @@ def transfer(
         raise ValueError(f"--folds must be a number or loso, got {folds!r}")
     result = run_transfer(
         Encoder.load(encoder), _cohort(cohort), target, protocol, pooling=pooling, folds=folds if folds == "loso" else int(folds),
-        test=None if test is None else _cohort(test), seed=seed, threads=threads, on_error=on_error,
+        test=None if test is None else _cohort(test), regression=regression, seed=seed, threads=threads, on_error=on_error,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     result.save(str(out / "transfer.csv"))

@@ -198,7 +198,7 @@ def finetune(
     cohort, y = labelled(cohort, target)
     refuse_other(encoder, cohort)
     options = named(options)
-    regression = is_regression(y) if regression is None else regression
+    regression = is_regression(y, regression)
     if not 0 <= options.warmup <= 1:
         raise ValueError(f"warmup is a part of all steps, within [0, 1], got {options.warmup}")
     classes = np.empty(0) if regression else np.unique(class_names(y))

@@ -13,10 +13,17 @@ __all__ = ["class_names", "is_regression", "labelled"]
 Array = np.ndarray[Any, Any]
 
 
-def is_regression(target: Array) -> bool:
-    """A numeric target is regressed, unless it is made of a few whole numbers that repeat: those are classes."""
-    if not np.issubdtype(target.dtype, np.number):
-        return False
+def is_regression(target: Array, wanted: bool | None = None) -> bool:
+    """A numeric target is regressed, unless it is made of a few whole numbers that repeat: those are classes. Unless somebody says which.
+
+    Raises:
+        ValueError: What is no number is to be regressed.
+    """
+    numeric = np.issubdtype(target.dtype, np.number)
+    if wanted and not numeric:
+        raise ValueError(f"only numbers can be regressed, and there are values such as {str(target[0])!r}")
+    if wanted is not None or not numeric:
+        return bool(wanted)
     values = np.unique(target)
     classes = len(values) <= 10 and len(target) >= 3 * len(values) and np.array_equal(values, np.round(values))
     return not classes

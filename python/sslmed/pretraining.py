@@ -235,7 +235,7 @@ class _Probe:
     def __init__(self, trainer: Trainer, model: CohortEncoder, cohort: Cohort, target: str, *, every: int, threads: int, on_error: str) -> None:
         from sslmed.transfer import plan, transfer
 
-        plan(model, cohort, target, folds=5, test=None, seed=0, threads=threads, on_error="raise")  # not after the first epoch
+        plan(model, cohort, target)  # what cannot be is told now, and not after the first epoch
         if every < 1:
             raise ValueError("probe_every must be at least 1")
         self._trainer, self._twin, self._cohort, self._target = trainer, copy.deepcopy(model), cohort, target

@@ -360,3 +360,16 @@ def test_a_regressed_target_needs_numbers_on_both_sides():
     here, there = arrays([20.5, 30.5, 40.5, 50.5]), arrays(["old", "young"] * 2, name="b")
     with pytest.raises(ValueError, match="b: 'k' is regressed, and has values that are no numbers, such as 'old'"):
         sm.transfer(None, here, "k", test=there)
+
+
+def test_a_score_is_what_somebody_says_it_is():
+    """0 to 9 are classes to look at, and pain to a clinic."""
+    cohort = arrays([i % 5 for i in range(20)])
+    options = {"folds": 2, "bootstrap": 20, "baselines": ["dummy"]}
+    assert set(sm.transfer(None, cohort, "k", **options).table["metric"]) == set(evaluate.METRICS["classification"])
+    assert set(sm.transfer(None, cohort, "k", regression=True, **options).table["metric"]) == set(evaluate.METRICS["regression"])
+    many = arrays([20, 30, 40] * 2)
+    assert set(sm.transfer(None, many, "k", **options).table["metric"]) == set(evaluate.METRICS["regression"])
+    assert set(sm.transfer(None, many, "k", regression=False, **options).table["metric"]) == set(evaluate.METRICS["classification"])
+    with pytest.raises(ValueError, match="only numbers can be regressed, and there are values such as 'a'"):
+        sm.transfer(None, arrays(list("ab") * 4), "k", regression=True, **options)

@@ -143,6 +143,7 @@ def transfer(
     *,
     folds: int | str = 5,
     test: Cohort | None = None,
+    regression: bool | None = None,
     baselines: bool | Sequence[str] = True,
     pooling: str = "mean",
     adaptation: Any = "none",
@@ -162,12 +163,13 @@ def transfer(
     Args:
         encoder: Pretrained; None for the baselines that need none.
         cohort: Recordings or slides with a column ``target``; those without a value are left out.
-        target: A column of the cohort's table: a numeric one is regressed, unless it is made of at most
-            ten whole numbers that repeat; anything else is classified.
+        target: A column of the cohort's table: a numeric one is regressed, unless it is made of at most ten whole numbers that repeat (three times as
+            many recordings as values); anything else is classified. A score from 0 to 10 may be either: say ``regression``.
         protocol: On frozen features: "linear" (logistic or ridge regression, its strength chosen inside the training subjects) or "knn". Networks
             trained anew in each fold: "finetune", "lora", "attentive", or their options (:class:`sslmed.FineTuning`).
         folds: Number of folds over subjects, or "loso" to leave one out at a time. Unused with ``test``.
         test: Another cohort to test on; the probe is then fitted on all of ``cohort``.
+        regression: Whether the target is regressed (True) or made of classes (False), instead of by its values.
         baselines: Also compute the other rows: all, none, or those named.
         pooling: How a window's tokens become its features, of both encoders (:meth:`sslmed.nn.Encoder.encode`); for "linear" and "knn".
         adaptation: How features are brought towards those of ``test``, without its labels: "normalise" (each cohort by its own mean and
@@ -199,9 +201,9 @@ def transfer(
         raise ValueError("an adaptation needs a cohort to adapt to: pass test=")
     if not trained:
         evaluate.probe(str(protocol), False)  # an unknown name is told before hours of work
-    task = plan(encoder, cohort, target, folds=folds, test=test, seed=seed, threads=threads, on_error=on_error)
-    regression, classes, truth = task.regression, task.classes, task.truth
-    if bias_correction and not regression:
+    task = plan(encoder, cohort, target, folds=folds, test=test, regression=regression, seed=seed, threads=threads, on_error=on_error)
+    regressed, classes, truth = task.regression, task.classes, task.truth
+    if bias_correction and not regressed:
         raise ValueError(f"{target!r} is made of classes; a bias correction is for a regressed target")
     chosen = baselines_of(task.cohort) if baselines is True or (baselines is False and encoder is None) else tuple(baselines or ())
     rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
@@ -210,7 +212,7 @@ def transfer(
     subjects = people["subject"].to_numpy()
     lines = []
     for name, predicted in rows.items():
-        for metric in evaluate.METRICS["regression" if regression else "classification"]:
+        for metric in evaluate.METRICS["regression" if regressed else "classification"]:
 
             def statistic(index: Array, metric: str = metric, predicted: Array = predicted) -> float:
                 return evaluate.score(metric, truth[index], predicted[index], classes)
@@ -220,23 +222,34 @@ def transfer(
             lines.append((name, metric, value, low, high, len(np.unique(subjects))))
     predictions = pd.DataFrame({"subject": subjects, "truth": truth})
     for name, predicted in rows.items():
-        if regression:
+        if regressed:
             predictions[name] = predicted
         else:
             for i, label in enumerate(classes):
                 predictions[f"{name}: {label}"] = predicted[:, i]
     table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects"])
-    compared = _compare(rows, truth, subjects, classes, regression, draws=bootstrap, seed=seed)
+    compared = _compare(rows, truth, subjects, classes, regressed, draws=bootstrap, seed=seed)
     shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
     return TransferResult(table, target, shown, predictions, compared, people)
 
 
-def plan(encoder: CohortEncoder | None, cohort: Cohort, target: str, *, folds: int | str, test: Cohort | None, seed: int, threads: int, on_error: str) -> Task:
+def plan(
+    encoder: CohortEncoder | None,
+    cohort: Cohort,
+    target: str,
+    *,
+    folds: int | str = 5,
+    test: Cohort | None = None,
+    regression: bool | None = None,
+    seed: int = 0,
+    threads: int = 2,
+    on_error: str = "raise",
+) -> Task:
     """What :func:`transfer` is to predict of whom, looked at before any work is done; raises what it raises."""
     cohort, y = labelled(cohort, target)
     if encoder is not None:
         refuse_other(encoder, cohort, *([] if test is None else [test]))
-    regression = is_regression(y)
+    regression = is_regression(y, regression)
     y = y if regression else class_names(y)
     classes = np.unique(y)
     if len(classes) < 2:
