@@ -192,6 +192,7 @@ def importance_weights(source: Array, target: Array, groups: Array, *, limit: fl
     source, target = feature_pair(source, target)
     x, domain = np.concatenate([source, target]), np.repeat([0, 1], [len(source), len(target)])
     everyone = np.concatenate([np.asarray(groups).astype(str).astype(object) + "/source", np.arange(len(target)).astype(str).astype(object)])
+    everyone = np.unique(everyone, return_inverse=True)[1]  # by number: GroupKFold looks for texts one by one
     folds = min(5, len(np.unique(groups)))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     if folds < 2:

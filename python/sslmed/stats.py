@@ -74,10 +74,15 @@ def paired_permutation(statistic: Callable[[Array], float], a: Array, b: Array, 
         groups: [n] subjects: all rows of a subject are exchanged together.
         draws: Exchanges tried; the smallest p is 1 / (draws + 1).
         seed: Of the exchanges.
+
+    Returns:
+        p; NaN where the statistic is.
     """
     rng = np.random.default_rng(seed)
     subjects, inverse = np.unique(groups, return_inverse=True)
     observed = abs(statistic(a) - statistic(b))
+    if np.isnan(observed):
+        return float("nan")  # nothing reaches what is not a number, and that would be a small p
     shape = (len(a),) + (1,) * (a.ndim - 1)
     reached = 0
     for _ in range(draws):

@@ -116,6 +116,7 @@ def test_paired_permutation_equals_all_exchanges(rng):
         reached += abs(mae(np.where(swap, b, a)) - mae(np.where(swap, a, b))) >= observed - 1e-12
     assert stats.paired_permutation(mae, a, b, groups, draws=8000) == pytest.approx(reached / 16, abs=0.02)
     assert stats.paired_permutation(mae, a, a, groups, draws=50) == 1
+    assert np.isnan(stats.paired_permutation(lambda predicted: float("nan"), a, b, groups, draws=50))
 
 
 def test_holm():

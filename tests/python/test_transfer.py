@@ -291,6 +291,11 @@ def test_what_is_no_encoder_or_cohort_is_told(encoder, tmp_path):
         sm.transfer(encoder, "cohort.tsv", "k")
 
 
+def test_one_baseline_by_its_name():
+    table = sm.transfer(None, arrays([0, 1] * 3), "k", folds=2, bootstrap=20, baselines="dummy").table
+    assert table["row"].unique().tolist() == ["dummy"]
+
+
 def test_results_show_themselves(encoder, tmp_path):
     result = sm.transfer(None, arrays([0, 1] * 3), "k", folds=2, bootstrap=20, baselines=["dummy"])
     assert "balanced_accuracy" in repr(result)

@@ -144,7 +144,7 @@ def transfer(
     folds: int | str = 5,
     test: Cohort | None = None,
     regression: bool | None = None,
-    baselines: bool | Sequence[str] = True,
+    baselines: bool | str | Sequence[str] = True,
     pooling: str = "mean",
     adaptation: Any = "none",
     bias_correction: bool = False,
@@ -205,7 +205,8 @@ def transfer(
     regressed, classes, truth = task.regression, task.classes, task.truth
     if bias_correction and not regressed:
         raise ValueError(f"{target!r} is made of classes; a bias correction is for a regressed target")
-    chosen = baselines_of(task.cohort) if baselines is True or (baselines is False and encoder is None) else tuple(baselines or ())
+    named = (baselines,) if isinstance(baselines, str) else baselines  # a grid's list of names is one after the other
+    chosen = baselines_of(task.cohort) if named is True or (named is False and encoder is None) else tuple(named or ())
     rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
 
     people = (task.cohort if task.test is None else task.test).table
