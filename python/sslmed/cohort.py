@@ -34,8 +34,9 @@ class Cohort:
                 raise ValueError(f"{name}: a cohort's table needs a column {column!r}, found {list(table.columns)}")
         if len(table) == 0:
             raise ValueError(f"{name}: no recordings")
-        if table["subject"].isna().any():
-            raise ValueError(f"{name}: every recording needs a subject; row {int(table['subject'].isna().argmax())} has none")
+        for column in ("subject", "path"):
+            if (missing := table[column].isna()).any():
+                raise ValueError(f"{name}: every recording needs a {column}; row {int(missing.argmax())} has none")
         table = tables.understood(table.reset_index(drop=True), name)
         self.table = table
         self.name = name

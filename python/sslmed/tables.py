@@ -31,11 +31,17 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return read(path)
         # As texts: a subject "001" is not 1, whoever else is in the table.
-        return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False, dtype={"subject": str, "participant_id": str})
+        types = {"subject": str, "participant_id": str}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Without index_col, rows longer than the header would have their first field taken for a name of the row, and all others moved.
+            return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False, dtype=types, index_col=False)
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise ReadError(f"{path}: is a folder without recordings in BIDS form") from None
+    except pd.errors.ParserWarning:
+        raise FormatError(f"{path}: expected rows as long as the header, found longer ones") from None
     except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: expected a table{'' if path.suffix.lower() == '.parquet' else f' separated by {separator!r}'}, found {error}") from error
 

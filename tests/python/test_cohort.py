@@ -176,6 +176,20 @@ def test_subjects_are_texts(tmp_path):
     assert cohort.table["who"].isna().tolist() == [False, True]
 
 
+def test_tables_as_spreadsheets_write_them(tmp_path):
+    (tmp_path / "a.csv").write_bytes("\ufeffsubject,path\r\n001,a.edf\r\n".encode())
+    assert sm.Cohort.from_table(tmp_path / "a.csv").table["subject"].tolist() == ["001"]
+    (tmp_path / "d.csv").write_text("subject,path\n1,a.edf,\n2,b.edf,\n")
+    assert sm.Cohort.from_table(tmp_path / "d.csv").table["subject"].tolist() == ["1", "2"]
+    for text in ("subject,path\n1,a.edf,3\n2,b.edf,4\n", "subject,path\n1,a.edf\n2,b.edf,4\n"):
+        (tmp_path / "b.csv").write_text(text)  # pandas would take the subjects for names of rows, and the paths for subjects
+        with pytest.raises(sm.FormatError, match=r"b\.csv: expected"):
+            sm.Cohort.from_table(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text("subject,path\n1,\n2,b.edf\n")
+    with pytest.raises(ValueError, match="c: every recording needs a path; row 0 has none"):
+        sm.Cohort.from_table(tmp_path / "c.csv")
+
+
 def test_arrays_that_cannot_be_right_are_refused():
     table = pd.DataFrame({"subject": ["a"]})
     for rate in (0, -1.0, float("nan"), float("inf")):
