@@ -147,9 +147,9 @@ def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np
     return (sums / counts).numpy()
 
 
-def warn_of_failures(cohort: Cohort, loader: C.Loader) -> None:
-    """A FormatWarning where a loader left something out."""
-    if failures := loader.failures:
+def warn_of_failures(cohort: Cohort, failures: Sequence[tuple[int, str]]) -> None:
+    """A FormatWarning where something was left out."""
+    if failures:
         warnings.warn(f"{cohort.name}: {len(failures)} of its samples left out; the first: {failures[0][1]}", FormatWarning, stacklevel=3)
 
 

@@ -113,7 +113,7 @@ class FineTuned:
         source = cohort.source(preprocessing, extra_channels=self.encoder.extra_channels)
         loader = in_order(source, preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.predict(self.task._handle, loader)
-        warn_of_failures(cohort, loader)
+        warn_of_failures(cohort, loader.failures)
         if len(self.classes):
             values = values.double().softmax(1)
         means = recording_means(values, source.recording_of[ids], len(cohort))
@@ -185,7 +185,7 @@ def finetune(
         regression: Kind of target; None: as its values say.
         seed: Of the head, order, windows and dropped paths.
         threads: Loader threads; the result does not depend on them.
-        on_error: "raise", or "skip" unreadable windows.
+        on_error: "raise", or "skip" windows that cannot be read or carry no signal, with a warning.
         checkpoints: Folder for checkpoints; None: none are written.
         callback: Called with each report's rows (:meth:`sslmed.Trainer.fit`); False stops the training.
 
@@ -246,6 +246,7 @@ def finetune(
         trainer.fit(lambda rows: not interrupt.wanted and (callback is None or callback(rows) is not False))
     if interrupt.wanted:
         raise KeyboardInterrupt
+    warn_of_failures(trained, trainer.failures)
     task.eval()
     salt = secrets.token_hex(16)
     seen = frozenset(_fingerprint(s, salt) for s in cohort.table["subject"].unique())

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -349,6 +350,20 @@ def test_recordings_that_nothing_can_be_said_of_are_named(encoder, rng):
         sm.transfer(None, recordings(x, labels), "k", folds=2, bootstrap=20, baselines=["riemann"])
     with pytest.raises(ValueError, match=r"no usable window .*: arrays\[2\]$"):
         sm.transfer(encoder, recordings(x, labels), "k", sm.FineTuning(epochs=1, batch_size=4), folds=2, bootstrap=20, baselines=False)
+
+
+def test_the_recording_at_fault_is_named(rng):
+    """A dead channel of one can be done without; a recording that is dead or too short cannot, and comes later in the cohort."""
+    x = [rng.normal(size=(3, 2000)) for _ in range(6)]
+    x[1][0] = 0
+    for last, what in ((np.zeros((3, 2000)), "none of its 5 windows .*; leave it out"), (rng.normal(size=(3, 300)), "is shorter than the 4 s")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sm.FormatWarning)
+            with pytest.raises(ValueError, match=rf"arrays\[5\]: {what}"):
+                features.classical([recordings([*x[:5], last], [0, 1] * 3)], ["riemann"], on_error="skip")
+    x[2][1] = x[3][2] = 0  # each of the three has two, and together none
+    with pytest.warns(sm.FormatWarning), pytest.raises(ValueError, match="with a signal, and there are none"):
+        features.classical([recordings(x, [0, 1] * 3)], ["riemann"], on_error="skip")
 
 
 def test_a_single_channel(rng):

@@ -54,7 +54,7 @@ class CohortEncoder(ABC):
         source = cohort.source(self.preprocessing, extra_channels=self.extra_channels)
         loader = in_order(source, self.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
         values, ids = C.encode(self._handle, loader, pooling)
-        warn_of_failures(cohort, loader)
+        warn_of_failures(cohort, loader.failures)
         return values, source.recording_of[ids]
 
     @abstractmethod

@@ -79,13 +79,12 @@ def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, wei
     model = probe(protocol, regression, seed=seed)
     if protocol == "knn":
         model.steps[-1][1].set_params(n_neighbors=min(5, len(x)))
-    subjects = len(np.unique(groups))
-    inner = list(GroupKFold(min(4, subjects)).split(x, y, groups)) if subjects >= 4 else []
-    # A fold that takes all subjects of one of two classes away leaves nothing to be learned.
-    inner = inner if regression else [fold for fold in inner if len(np.unique(y[fold[0]])) > 1]
-    if protocol != "linear" or not inner:
-        return model.fit(x, y, **_weighted(model, weights))
     # The strength of regularisation by folds over the training subjects: nested, so that test subjects have no say.
+    inner = list(GroupKFold(4).split(x, y, groups)) if protocol == "linear" and len(np.unique(groups)) >= 4 else []
+    if not regression:  # a fold that takes all subjects of one of two classes away leaves nothing to be learned
+        inner = [fold for fold in inner if len(np.unique(y[fold[0]])) > 1]
+    if not inner:
+        return model.fit(x, y, **_weighted(model, weights))
     grid = {"ridge__alpha": np.logspace(0, 4, 5)} if regression else {"logisticregression__C": np.logspace(-4, 0, 5)}
     search = GridSearchCV(
         model,

@@ -53,8 +53,8 @@ def common_channels(*cohorts: Cohort) -> list[str]:
     return sorted(str(c) for c in set.intersection(*sets))
 
 
-class _SilentError(ValueError):
-    """Channels that carry no signal in some recording."""
+class _SilentError(Exception):
+    """Channels that carry no signal in some recording, which has others."""
 
     def __init__(self, message: str, channels: set[str]) -> None:
         super().__init__(message)
@@ -90,12 +90,13 @@ def classical(cohorts: Sequence[Cohort], names: Collection[str], channels: Seque
         try:
             return [_classical(cohort, names, channels, reference, on_error) for cohort in cohorts]
         except _SilentError as error:
-            if on_error == "raise" or not error.channels < set(channels):
-                raise
-            warnings.warn(str(error), FormatWarning, stacklevel=2)
+            lost = ", ".join(sorted(error.channels))
+            if on_error == "raise":
+                raise ValueError(f"{error}; on_error='skip' does without {lost}, of all recordings") from None
+            warnings.warn(f"{error}; {lost} left out of {', '.join(names)}", FormatWarning, stacklevel=2)
             channels = [c for c in channels if c not in error.channels]
     who = " and ".join(c.name for c in cohorts)
-    raise ValueError(f"{who}: {', '.join(names)} need channels that all recordings share, and there are none; leave these rows out (baselines=)")
+    raise ValueError(f"{who}: {', '.join(names)} need channels that all recordings share, with a signal, and there are none; leave these rows out (baselines=)")
 
 
 def _classical(cohort: Cohort, names: Collection[str], channels: Sequence[str], reference: bool, on_error: str) -> dict[str, Array]:
@@ -126,16 +127,16 @@ def _classical(cohort: Cohort, names: Collection[str], channels: Sequence[str], 
     if failures:
         warnings.warn(f"{cohort.name}: {len(failures)} windows left out of {', '.join(names)}; the first: {failures[0]}", FormatWarning, stacklevel=3)
     if (silent := counts == 0).any():
-        first = int(silent.argmax())
-        path = cohort.table["path"].iloc[first]
-        if not (windows := recording.count(first)):
+        hopeless = silent & (carried.max(axis=1) == 0)
+        first = int((hopeless if hopeless.any() else silent).argmax())
+        path, windows = cohort.table["path"].iloc[first], recording.count(first)
+        if not windows:
             raise ValueError(f"{path}: is shorter than the 4 s of a window; leave it out of the cohort")
+        found = f"{path}: none of its {windows} windows has a signal on all of {', '.join(channels)}"
+        if hopeless.any():
+            raise ValueError(f"{found}; leave it out of the cohort")
         # Where every channel has a signal at times, but never all of them together, the rarest one goes.
-        dead = {channels[int(c)] for seen in carried[silent] for c in np.flatnonzero(seen == seen.min())}
-        remedy = f"on_error='skip' does without {', '.join(sorted(dead))}, of all recordings" if dead < set(channels) else "leave it out of the cohort"
-        if on_error == "skip" and dead < set(channels):
-            remedy = f"{', '.join(sorted(dead))} left out of {', '.join(names)}"
-        raise _SilentError(f"{path}: none of its {windows} windows has a signal on all of {', '.join(channels)}; {remedy}", dead)
+        raise _SilentError(found, {channels[int(c)] for seen in carried[silent] for c in np.flatnonzero(seen == seen.min())})
     means = {name: np.stack([total / n for total, n in zip(sums[name], counts, strict=True)]) for name in names}
     if "riemann" in means:
         samples = round(4.0 * _SFREQ)
