@@ -54,7 +54,7 @@ lint: setup-test
 	$(BIN)/mypy
 	$(BIN)/python tools/check_arrows.py
 	$(BIN)/python tools/make_stubs.py --check
-	tools/compile_cuda.sh
+	PYTHON=$(BIN)/python tools/compile_cuda.sh
 
 ctest:
 	ctest --test-dir $(BUILD) --output-on-failure -j 2

@@ -1,8 +1,13 @@
-"""The masked_mse kernels against the same formula in PyTorch, eager and compiled, with the copy bandwidth that bounds them."""
+"""The masked_mse kernels against the same formula in PyTorch, eager and compiled, with the copy bandwidth that bounds them; and SimCLR's views on the GPU
+against all cores of the processor beside it."""
+
+import os
+import time
 
 import torch
 from common import write
 
+import sslmed as sm
 from sslmed.losses import masked_mse
 
 
@@ -25,6 +30,20 @@ def seconds(call, repeats: int = 20) -> float:
     return sorted(times)[len(times) // 2]
 
 
+def augmented(n: int, size: int) -> dict[str, float]:
+    """SimCLR's changes with those of stains, of pictures that lie where they are changed."""
+    how = sm.Augmentation(area=(0.08, 1.0), hed=0.05, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, jitter=0.8, grey=0.2, blur=0.5)
+    pictures = [torch.randint(0, 256, (256, 256, 3), dtype=torch.uint8) for _ in range(n)]
+    there = [picture.cuda() for picture in pictures]
+    torch.set_num_threads(os.cpu_count() or 1)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        sm.image.augment(pictures, how, size)
+        times.append(time.perf_counter() - start)
+    return {"GPU": n / seconds(lambda: sm.image.augment(there, how, size, device="cuda")), "cores": n / sorted(times)[1], "n cores": float(os.cpu_count() or 1)}
+
+
 def main() -> None:
     body: dict = {"gpu": torch.cuda.get_device_name(), "ratios": {}}
     big = torch.empty(2**30, dtype=torch.uint8, device="cuda")
@@ -45,6 +64,8 @@ def main() -> None:
             f"{dtype}, against torch.compile": fused / ours,
             f"{dtype}, share of copy bandwidth": read / ours / bandwidth,
         }
+    body["views/s"] = views = augmented(256, 224)
+    body["ratios"]["augmentation, against all cores"] = views["GPU"] / views["cores"]
     write("cuda", body)
 
 

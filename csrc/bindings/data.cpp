@@ -244,7 +244,17 @@ void bind_data(py::module_& m) {
            }),
            py::arg("source"), py::arg("recipe"), py::arg("sampler"), py::arg("threads") = 1, py::arg("prefetch") = 2, py::arg("on_error") = "raise",
            py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
-      .def("next", &Loader::next, py::call_guard<py::gil_scoped_release>(), "The next batch, or None after the last.")
+      .def(
+          "next",
+          [](Loader& loader) {
+            auto batch = loader.next();
+            // Nobody has said which device: what was put off is done here.
+            if (batch)
+              for (auto& view : batch->patches)
+                if (view.deferred.pictures.defined()) view = view.to(at::kCPU);
+            return batch;
+          },
+          py::call_guard<py::gil_scoped_release>(), "The next batch, or None after the last.")
       .def_property_readonly("position", &Loader::position)
       .def_property_readonly("failures", [](const Loader& loader) {
         std::vector<std::pair<std::int64_t, std::string>> out;

@@ -1,9 +1,12 @@
 // Sources of pictures, their augmentation and their recipe.
 
+#include <cstring>
+
 #include "bindings/columns.h"
 #include "data/image_source.h"
 #include "data/picture_recipe.h"
 #include "data/slide_source.h"
+#include "ops/augment.h"
 
 namespace sslmed::bindings {
 namespace {
@@ -87,20 +90,51 @@ void bind_picture_source(py::module_& m) {
         const auto source = rgb.to(at::kCPU).contiguous();
         auto out = at::empty({size, size, 3}, at::kByte);
         Philox random({seed, 0, index}, Stream::kPicture, /*many=*/true);
-        const auto place = augment(source.const_data_ptr<std::uint8_t>(), source.size(1), source.size(0), how, frame, random, out.data_ptr<std::uint8_t>());
-        return std::make_tuple(out, place);
+        const auto plan = transforms::plan(source.size(1), source.size(0), how, frame, random);
+        apply(plan, source.const_data_ptr<std::uint8_t>(), source.size(1), source.size(0), out.data_ptr<std::uint8_t>());
+        return std::make_tuple(out, place_of(plan));
       },
       py::arg("rgb"), py::arg("how"), py::arg("size"), py::arg("seed"), py::arg("index"), py::arg("zoom") = 1.0, py::arg("middle") = false);
+  m.attr("AUGMENT_PLAN_BYTES") = sizeof(transforms::AugmentPlan);
+  m.def(
+      "augment_all",
+      [](const std::vector<at::Tensor>& pictures, const Augmentation& how, std::int64_t size, std::uint64_t seed, std::uint64_t first, double zoom, bool middle,
+         const std::string& device) {
+        const transforms::Frame frame{size, zoom, middle};
+        check(frame, how);
+        const py::gil_scoped_release release;
+        const auto n = static_cast<std::int64_t>(pictures.size());
+        std::vector<at::Tensor> bytes;
+        auto sources = at::empty({n, 3}, at::kLong), plans = at::empty({n, sizeof(transforms::AugmentPlan)}, at::kByte);
+        auto* source = sources.data_ptr<std::int64_t>();
+        auto* plan = plans.data_ptr<std::uint8_t>();
+        std::int64_t used = 0;
+        for (std::int64_t i = 0; i < n; ++i, plan += sizeof(transforms::AugmentPlan)) {
+          const auto& rgb = pictures[static_cast<std::size_t>(i)];
+          if (rgb.dim() != 3 || rgb.size(2) != 3 || rgb.scalar_type() != at::kByte || rgb.numel() == 0)
+            throw ValueError("expected pictures [H, W, 3] of uint8");
+          Philox random({seed, 0, first + static_cast<std::uint64_t>(i)}, Stream::kPicture, /*many=*/true);
+          const auto drawn = transforms::plan(rgb.size(1), rgb.size(0), how, frame, random);
+          std::memcpy(plan, &drawn, sizeof drawn);
+          for (const auto value : {used, rgb.size(1), rgb.size(0)}) *source++ = value;
+          bytes.push_back(rgb.reshape({-1}).to(at::Device(device)));
+          used += rgb.numel();
+        }
+        if (n == 0) return at::empty({0, size, size, 3}, at::TensorOptions().dtype(at::kByte).device(at::Device(device)));
+        return ops::augment(at::cat(bytes), sources, plans, size).view({n, size, size, 3});  // one square is the whole
+      },
+      py::arg("pictures"), py::arg("how"), py::arg("size"), py::arg("seed"), py::arg("first"), py::arg("zoom"), py::arg("middle"), py::arg("device"),
+      "uint8 [N, size, size, 3] there.");
   py::class_<PictureRecipe, Recipe, std::shared_ptr<PictureRecipe>>(m, "PictureRecipe")
-      .def(py::init([](std::int64_t patch, const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, double, bool, Augmentation>>& views,
+      .def(py::init([](std::int64_t patch, const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, double, bool, Augmentation, bool>>& views,
                        const std::string& mask, double ratio, bool complementary) {
              PictureRecipeOptions options{patch, {}, mask_of(mask), ratio, complementary};
-             for (const auto& [role, count, size, zoom, middle, augmentation] : views)
-               options.views.push_back({role, count, {size, zoom, middle}, augmentation});
+             for (const auto& [role, count, size, zoom, middle, augmentation, on_device] : views)
+               options.views.push_back({role, count, {size, zoom, middle}, augmentation, on_device});
              return std::make_shared<PictureRecipe>(std::move(options));
            }),
            py::arg("patch"), py::arg("views"), py::arg("mask") = "none", py::arg("ratio") = 0.75, py::arg("complementary") = false,
-           "views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation).");
+           "views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device).");
   py::class_<SlideSource, Source, std::shared_ptr<SlideSource>>(m, "SlideSource")
       .def(py::init(&make_slide_source), py::kw_only(), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"), py::arg("mpp_high"),
            py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})

@@ -7,6 +7,8 @@
 #include <limits>
 #include <map>
 
+#include "ops/augment.h"
+
 namespace sslmed::data {
 namespace {
 
@@ -14,6 +16,33 @@ struct Item {
   std::int64_t slot;
   PatchView* view;
 };
+
+// Each picture once, however many views there are of it.
+DeferredBatch defer(const std::vector<Item>& items, BufferPool& pool) {
+  constexpr auto kPlan = static_cast<std::int64_t>(sizeof(transforms::AugmentPlan));
+  const auto n = static_cast<std::int64_t>(items.size());
+  std::map<const Sample*, std::int64_t> first;
+  std::vector<const Sample*> pictures;
+  std::int64_t bytes = 0;
+  for (const auto& item : items) {
+    const auto* picture = item.view->deferred.picture.get();
+    if (!first.try_emplace(picture, bytes).second) continue;
+    pictures.push_back(picture);
+    bytes += static_cast<std::int64_t>(picture->pixels.size());
+  }
+  DeferredBatch out{pool.empty({bytes}, at::kByte), at::empty({n, 3}, at::kLong), at::empty({n, kPlan}, at::kByte), items.front().view->deferred.patch};
+  auto* to = out.pictures.data_ptr<std::uint8_t>();
+  for (const auto* picture : pictures) to = std::copy(picture->pixels.begin(), picture->pixels.end(), to);
+  auto* source = out.sources.data_ptr<std::int64_t>();
+  auto* plan = out.plans.data_ptr<std::uint8_t>();
+  for (const auto& item : items) {
+    const auto& [picture, changes, patch] = item.view->deferred;
+    for (const auto value : {first.at(picture.get()), picture->shape[1], picture->shape[0]}) *source++ = value;
+    std::memcpy(plan, &changes, sizeof changes);
+    plan += kPlan;
+  }
+  return out;
+}
 
 PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Item>& items, BufferPool& pool) {
   // Equal lengths side by side; the sampler's order among equals, so that the result does not depend on threads.
@@ -31,7 +60,12 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
   }
   const std::int64_t patch = items.front().view->patch;
   const bool bytes = !items.front().view->pixels.empty();
-  batch.values = pool.empty({rows, patch}, bytes ? at::kByte : at::kFloat);
+  const bool deferred = items.front().view->deferred.picture != nullptr;
+  if (deferred) {
+    batch.deferred = defer(items, pool);
+  } else {
+    batch.values = pool.empty({rows, patch}, bytes ? at::kByte : at::kFloat);
+  }
   batch.coords = at::empty({rows, 4}, at::kFloat);
   batch.grid = at::empty({rows, 2}, at::kInt);
   batch.extra = at::empty({rows}, at::kLong);
@@ -39,7 +73,7 @@ PatchBatch pack(const std::string& role, std::int64_t embedding, std::vector<Ite
     batch.keep = at::empty({kept}, at::kLong);
     batch.masked = at::empty({masked}, at::kLong);
   }
-  auto* values = bytes ? nullptr : batch.values.data_ptr<float>();
+  auto* values = bytes || deferred ? nullptr : batch.values.data_ptr<float>();
   auto* pixels = bytes ? batch.values.data_ptr<std::uint8_t>() : nullptr;
   auto* coords = batch.coords.data_ptr<float>();
   auto* grid = batch.grid.data_ptr<int>();
@@ -76,6 +110,10 @@ PatchBatch PatchBatch::to(const at::Device& device, at::ScalarType type) const {
   PatchBatch moved = *this;
   for (auto* tensor : {&moved.values, &moved.coords, &moved.grid, &moved.extra, &moved.keep, &moved.masked})
     if (tensor->defined()) *tensor = tensor->to(device, tensor->is_floating_point() ? type : tensor->scalar_type(), /*non_blocking=*/true);
+  if (deferred.pictures.defined()) {
+    moved.values = ops::augment(deferred.pictures.to(device, at::kByte, /*non_blocking=*/true), deferred.sources, deferred.plans, deferred.patch);
+    moved.deferred = {};
+  }
   return moved;
 }
 

@@ -12,10 +12,19 @@
 
 namespace sslmed::data {
 
+// Pictures whose changes are not made yet (ops/augment.h). Views of one sample share its picture.
+struct DeferredBatch {
+  at::Tensor pictures;  // [bytes] uint8
+  at::Tensor sources;   // [views, 3] int64: first byte, width, height
+  at::Tensor plans;     // [views, sizeof(AugmentPlan)] uint8
+  std::int64_t patch = 0;
+};
+
 struct PatchBatch {
   std::string role;
   std::int64_t embedding = 0;
-  at::Tensor values;                         // [ΣN, P] float32, or uint8 of pictures
+  at::Tensor values;  // [ΣN, P] float32, or uint8 of pictures; undefined while they are deferred
+  DeferredBatch deferred;
   at::Tensor coords;                         // [ΣN, 4] float32: x, y, z in mm, t in s
   at::Tensor grid;                           // [ΣN, 2] int32
   at::Tensor extra;                          // [ΣN] int64
@@ -26,7 +35,7 @@ struct PatchBatch {
   std::int32_t blocks = 1;                   // that each sequence's masked rows consist of, of equal size
   std::vector<std::int64_t> slots;           // [B] the sequence's place in Batch::sample_ids
 
-  // Tensors there, numbers with a fraction as `type`; the same tensors where they are there already.
+  // Tensors there, numbers with a fraction as `type`; the same tensors where they are there already. What was deferred is done, there.
   PatchBatch to(const at::Device& device, at::ScalarType type = at::kFloat) const;
 };
 

@@ -21,6 +21,9 @@ PictureRecipe::PictureRecipe(PictureRecipeOptions options) : options_(std::move(
   for (const auto& view : options_.views) {
     check(view.augmentation);
     check(view.frame, view.augmentation);
+    for (const auto& other : options_.views)
+      if (other.role == view.role && other.on_device != view.on_device)
+        throw ValueError("views of the role '" + view.role + "' are all made on the device, or none");
     if (view.count < 1) throw ValueError("a recipe makes at least one of each view, got " + std::to_string(view.count));
     if (view.frame.size < options_.patch || view.frame.size % options_.patch != 0)
       throw ValueError("a view of " + std::to_string(view.frame.size) + " pixels is not made of patches of " + std::to_string(options_.patch));
@@ -35,27 +38,33 @@ PictureRecipe::PictureRecipe(PictureRecipeOptions options) : options_(std::move(
   if (options_.complementary && is_multiblock(mask)) throw ValueError("complementary masks are for masks of single tokens, not for multi-block ones");
 }
 
-PatchView PictureRecipe::view(const Sample& sample, const PictureView& how, Philox& random) const {
+PatchView PictureRecipe::view(const std::shared_ptr<const Sample>& sample, const PictureView& how, Philox& random) const {
   const std::int64_t size = how.frame.size, p = options_.patch, side = size / p;
-  thread_local std::vector<std::uint8_t> picture;
-  picture.resize(static_cast<std::size_t>(3 * size * size));
-  const auto place = augment(sample.pixels.data(), sample.shape[1], sample.shape[0], how.augmentation, how.frame, random, picture.data());
+  const auto width = sample->shape[1], height = sample->shape[0];
+  const auto plan = transforms::plan(width, height, how.augmentation, how.frame, random);
+  const auto place = place_of(plan);
   PatchView view;
   view.role = how.role;
   view.embedding = kPictures + p;
   view.patch = 3 * p * p;
   view.count = side * side;
-  view.pixels.resize(static_cast<std::size_t>(view.count * view.patch));
-  auto* to = view.pixels.data();
+  if (how.on_device) {
+    view.deferred = {sample, plan, p};
+  } else {
+    thread_local std::vector<std::uint8_t> picture;
+    picture.resize(static_cast<std::size_t>(3 * size * size));
+    apply(plan, sample->pixels.data(), width, height, picture.data());
+    view.pixels.resize(picture.size());
+    transforms::to_squares(picture.data(), size, p, view.pixels.data());
+  }
   const auto n = static_cast<std::size_t>(view.count);
   view.coords.reserve(4 * n);
   view.grid.reserve(2 * n);
   view.extra.assign(n, -1);
-  const auto& space = sample.picture;
+  const auto& space = sample->picture;
   const double unknown = std::numeric_limits<double>::quiet_NaN();
   for (std::int64_t row = 0; row < side; ++row) {
     for (std::int64_t column = 0; column < side; ++column) {
-      for (std::int64_t y = row * p; y < (row + 1) * p; ++y) to = std::copy_n(picture.data() + 3 * (y * size + column * p), 3 * p, to);
       const double u = (static_cast<double>(column) + 0.5) * static_cast<double>(p), v = (static_cast<double>(row) + 0.5) * static_cast<double>(p);
       const double x = place[0] * u + place[1] * v + place[2], y = place[3] * u + place[4] * v + place[5];
       const bool known = space.pixel[0] > 0;
@@ -71,9 +80,10 @@ std::vector<PatchView> PictureRecipe::make(Sample sample, const Draw& draw) cons
   if (sample.shape.size() != 3 || sample.shape[2] != 3 || sample.pixels.size() != static_cast<std::size_t>(3 * sample.shape[0] * sample.shape[1]))
     throw ValueError("this recipe takes pictures [height, width, 3]");
   Philox random(draw, Stream::kPicture, /*many=*/true);
+  const auto picture = std::make_shared<const Sample>(std::move(sample));
   std::vector<PatchView> views;
   for (const auto& how : options_.views)
-    for (std::int64_t i = 0; i < how.count; ++i) views.push_back(view(sample, how, random));
+    for (std::int64_t i = 0; i < how.count; ++i) views.push_back(view(picture, how, random));
   if (options_.mask == MaskMode::kNone) return views;
   auto& masked = views.front();
   masking::Mask mask;

@@ -1,6 +1,7 @@
 #pragma once
 // Makes views of pictures, augmented and cut into square patches, as many and as large as a method asks for, and masks them.
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct PictureView {
   std::int64_t count = 1;  // of each sample, all from one decode
   transforms::Frame frame;
   transforms::Augmentation augmentation;
+  bool on_device = false;  // changes are drawn here, and made where the model is
 };
 
 struct PictureRecipeOptions {
@@ -30,7 +32,7 @@ class PictureRecipe : public Recipe {
   std::vector<PatchView> make(Sample sample, const Draw& draw) const override;
 
  private:
-  PatchView view(const Sample& sample, const PictureView& how, Philox& random) const;
+  PatchView view(const std::shared_ptr<const Sample>& sample, const PictureView& how, Philox& random) const;
 
   PictureRecipeOptions options_;
 };

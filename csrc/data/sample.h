@@ -4,8 +4,11 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "transforms/augment_plan.h"
 
 namespace sslmed::data {
 
@@ -48,16 +51,24 @@ struct GroupRuns {
   std::int32_t n_groups = 0;
 };
 
+// A picture whose changes are made later, where the model is. Views of one sample share it.
+struct Deferred {
+  std::shared_ptr<const Sample> picture;
+  transforms::AugmentPlan plan;
+  std::int64_t patch = 0;  // pixels of a token's sides
+};
+
 // Tokens of one sample under one embedding: `count` patches of `patch` values, with places and an optional mask.
 struct PatchView {
   std::string role = "tokens";
   std::int64_t embedding = 0;  // views are grouped by it; samples of one embedding share a patch size
   std::int64_t count = 0, patch = 0;
   std::vector<float> values;         // [count, patch], or
-  std::vector<std::uint8_t> pixels;  // [count, patch]: bytes stay bytes until they are embedded
-  std::vector<float> coords;         // [count, 4]: x, y, z in mm, t in s
-  std::vector<std::int32_t> grid;    // [count, 2]: row, step
-  std::vector<std::int32_t> extra;   // [count]: row of the learned table, or -1
+  std::vector<std::uint8_t> pixels;  // [count, patch]: bytes stay bytes until they are embedded, or
+  Deferred deferred;
+  std::vector<float> coords;        // [count, 4]: x, y, z in mm, t in s
+  std::vector<std::int32_t> grid;   // [count, 2]: row, step
+  std::vector<std::int32_t> extra;  // [count]: row of the learned table, or -1
   // Rows; both empty without a mask. Ascending, or with several target blocks: block after block, each and the context in its grid's order.
   std::vector<std::int32_t> keep, masked;
   std::int32_t blocks = 1;  // equal parts that `masked` consists of

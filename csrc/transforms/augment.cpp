@@ -51,6 +51,51 @@ Box crop(std::int64_t width, std::int64_t height, const Augmentation& how, const
   return {static_cast<double>(left), static_cast<double>(top), side, side};
 }
 
+// What the result's pixels are multiplied by after a flip or a turn that itself maps by `step`.
+Affine after(const Affine& m, const Affine& step) {
+  return {m[0] * step[0] + m[1] * step[3], m[0] * step[1] + m[1] * step[4], m[0] * step[2] + m[1] * step[5] + m[2],
+          m[3] * step[0] + m[4] * step[3], m[3] * step[1] + m[4] * step[4], m[3] * step[2] + m[4] * step[5] + m[5]};
+}
+
+void draw_moves(const Augmentation& how, Philox& random, AugmentPlan& plan) {
+  if (how.flips) {
+    plan.across = random.below(2) == 1;
+    plan.down = random.below(2) == 1;
+  }
+  if (how.turns) plan.turns = static_cast<std::int32_t>(random.below(4));
+}
+
+void draw_jitter(const Augmentation& how, Philox& random, AugmentPlan& plan) {
+  std::array<int, 4> order{0, 1, 2, 3};
+  for (std::uint32_t i = 3; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+  const auto factor = [&](double spread) { return between(random, std::max(0.0, 1 - spread), 1 + spread); };
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    auto& step = plan.steps[i];
+    if (order[i] == 0 && how.brightness > 0) step = {Colour::kBrightness, factor(how.brightness)};
+    if (order[i] == 1 && how.contrast > 0) step = {Colour::kContrast, factor(how.contrast)};
+    if (order[i] == 2 && how.saturation > 0) step = {Colour::kSaturation, factor(how.saturation)};
+    if (order[i] == 3 && how.hue > 0) step = {Colour::kHue, between(random, -how.hue, how.hue)};
+  }
+}
+
+void draw_colours(const Augmentation& how, Philox& random, AugmentPlan& plan) {
+  plan.macenko = how.macenko > 0;
+  if (plan.macenko) {
+    for (auto& value : plan.macenko_scale) value = between(random, 1 - how.macenko, 1 + how.macenko);
+    for (auto& value : plan.macenko_shift) value = between(random, -how.macenko / 2, how.macenko / 2);
+  }
+  plan.hed = how.hed > 0;
+  if (plan.hed) {
+    for (auto& value : plan.hed_scale) value = between(random, 1 - how.hed, 1 + how.hed);
+    for (auto& value : plan.hed_shift) value = between(random, -how.hed, how.hed);
+  }
+  if (how.brightness > 0 || how.contrast > 0 || how.saturation > 0 || how.hue > 0)
+    if (random.uniform() < how.jitter) draw_jitter(how, random, plan);
+  plan.grey = how.grey > 0 && random.uniform() < how.grey;
+  if (how.blur > 0 && random.uniform() < how.blur) plan.blur = between(random, how.blur_low, how.blur_high);
+  plan.solarise = how.solarise > 0 && random.uniform() < how.solarise;
+}
+
 void cut(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Box& box, std::int64_t size, std::uint8_t* into) {
   const auto side = static_cast<double>(size);
   if (box.width != side || box.height != side) {
@@ -61,67 +106,32 @@ void cut(const std::uint8_t* source, std::int64_t width, std::int64_t height, co
   for (std::int64_t y = 0; y < size; ++y) std::copy_n(source + 3 * ((top + y) * width + left), 3 * size, into + 3 * y * size);
 }
 
-// What the result's pixels are multiplied by after a flip or a turn that itself maps by `step`.
-Affine after(const Affine& m, const Affine& step) {
-  return {m[0] * step[0] + m[1] * step[3], m[0] * step[1] + m[1] * step[4], m[0] * step[2] + m[1] * step[5] + m[2],
-          m[3] * step[0] + m[4] * step[3], m[3] * step[1] + m[4] * step[4], m[3] * step[2] + m[4] * step[5] + m[5]};
-}
-
-void move(std::int64_t size, const Augmentation& how, Philox& random, std::uint8_t* rgb, Affine& place) {
-  const auto side = static_cast<double>(size);
-  if (how.flips) {
-    if (random.below(2) == 1) {
-      flip_horizontally(rgb, size, size);
-      place = after(place, {-1, 0, side, 0, 1, 0});
-    }
-    if (random.below(2) == 1) {
-      flip_vertically(rgb, size, size);
-      place = after(place, {1, 0, 0, 0, -1, side});
-    }
-  }
-  if (!how.turns) return;
-  const auto turns = static_cast<int>(random.below(4));
-  if (turns == 0) return;
+void turn(const AugmentPlan& plan, std::uint8_t* rgb) {
+  const std::int64_t size = plan.size;
+  if (plan.across) flip_horizontally(rgb, size, size);
+  if (plan.down) flip_vertically(rgb, size, size);
+  if (plan.turns == 0) return;
   thread_local std::vector<std::uint8_t> before;
   before.assign(rgb, rgb + 3 * size * size);
-  rotate_quarters(before.data(), size, size, turns, rgb);
-  // A quarter counter-clockwise: what was on the right is on top.
-  for (int i = 0; i < turns; ++i) place = after(place, {0, -1, side, 1, 0, 0});
+  rotate_quarters(before.data(), size, size, plan.turns, rgb);
 }
 
-void jitter(std::int64_t pixels, const Augmentation& how, Philox& random, std::uint8_t* rgb) {
-  std::array<int, 4> order{0, 1, 2, 3};
-  for (std::uint32_t i = 3; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
-  const auto factor = [&](double spread) { return between(random, std::max(0.0, 1 - spread), 1 + spread); };
-  for (const int which : order) {
-    if (which == 0 && how.brightness > 0) adjust_brightness(rgb, pixels, factor(how.brightness));
-    if (which == 1 && how.contrast > 0) adjust_contrast(rgb, pixels, factor(how.contrast));
-    if (which == 2 && how.saturation > 0) adjust_saturation(rgb, pixels, factor(how.saturation));
-    if (which == 3 && how.hue > 0) adjust_hue(rgb, pixels, between(random, -how.hue, how.hue));
-  }
-}
-
-void recolour(std::int64_t size, const Augmentation& how, Philox& random, std::uint8_t* rgb) {
-  const std::int64_t pixels = size * size;
-  if (how.macenko > 0) {
-    StainChange change;
-    for (auto& value : change.scale) value = between(random, 1 - how.macenko, 1 + how.macenko);
-    for (auto& value : change.shift) value = between(random, -how.macenko / 2, how.macenko / 2);
-    change.tissue_only = true;
+void recolour(const AugmentPlan& plan, std::uint8_t* rgb) {
+  const std::int64_t pixels = plan.size * plan.size;
+  if (plan.macenko) {
+    const StainChange change{{plan.macenko_scale[0], plan.macenko_scale[1]}, {plan.macenko_shift[0], plan.macenko_shift[1]}, /*tissue_only=*/true};
     if (const auto own = macenko_fit(rgb, pixels)) macenko_transform(rgb, pixels, *own, *own, change);
   }
-  if (how.hed > 0) {
-    std::array<double, 3> scale{}, shift{};
-    for (auto& value : scale) value = between(random, 1 - how.hed, 1 + how.hed);
-    for (auto& value : shift) value = between(random, -how.hed, how.hed);
-    hed_jitter(rgb, pixels, scale, shift);
+  if (plan.hed) hed_jitter(rgb, pixels, {plan.hed_scale[0], plan.hed_scale[1], plan.hed_scale[2]}, {plan.hed_shift[0], plan.hed_shift[1], plan.hed_shift[2]});
+  for (const auto& [what, by] : plan.steps) {
+    if (what == Colour::kBrightness) adjust_brightness(rgb, pixels, by);
+    if (what == Colour::kContrast) adjust_contrast(rgb, pixels, by);
+    if (what == Colour::kSaturation) adjust_saturation(rgb, pixels, by);
+    if (what == Colour::kHue) adjust_hue(rgb, pixels, by);
   }
-  if (how.brightness > 0 || how.contrast > 0 || how.saturation > 0 || how.hue > 0)
-    if (random.uniform() < how.jitter) jitter(pixels, how, random, rgb);
-  if (how.grey > 0 && random.uniform() < how.grey) to_grey(rgb, pixels);
-  if (how.blur > 0 && random.uniform() < how.blur)
-    gaussian_blur(rgb, size, size, static_cast<int>(size / 10) | 1, between(random, how.blur_low, how.blur_high));  // SimCLR: a tenth of the side
-  if (how.solarise > 0 && random.uniform() < how.solarise) transforms::solarise(rgb, pixels, 128);
+  if (plan.grey) to_grey(rgb, pixels);
+  if (plan.blur > 0) gaussian_blur(rgb, plan.size, plan.size, blur_side(plan.size), plan.blur);
+  if (plan.solarise) solarise(rgb, pixels, kSolariseFrom);
 }
 
 }  // namespace
@@ -149,15 +159,35 @@ void check(const Frame& frame, const Augmentation& how) {
   if (resizes(how) && (frame.zoom != 1 || frame.middle)) throw ValueError("a resized crop draws its size and place: give neither zoom nor middle");
 }
 
-Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random,
-               std::uint8_t* into) {
-  const Box box = crop(width, height, how, frame, random);
-  cut(source, width, height, box, frame.size, into);
-  const auto side = static_cast<double>(frame.size);
-  Affine place{box.width / side, 0, box.x, 0, box.height / side, box.y};
-  move(frame.size, how, random, into, place);
-  recolour(frame.size, how, random, into);
+AugmentPlan plan(std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random) {
+  AugmentPlan plan;
+  plan.box = crop(width, height, how, frame, random);
+  plan.size = frame.size;
+  draw_moves(how, random, plan);
+  draw_colours(how, random, plan);
+  return plan;
+}
+
+Affine place_of(const AugmentPlan& plan) {
+  const auto side = static_cast<double>(plan.size);
+  Affine place{plan.box.width / side, 0, plan.box.x, 0, plan.box.height / side, plan.box.y};
+  if (plan.across) place = after(place, {-1, 0, side, 0, 1, 0});
+  if (plan.down) place = after(place, {1, 0, 0, 0, -1, side});
+  // A quarter counter-clockwise: what was on the right is on top.
+  for (int i = 0; i < plan.turns; ++i) place = after(place, {0, -1, side, 1, 0, 0});
   return place;
+}
+
+void to_squares(const std::uint8_t* rgb, std::int64_t size, std::int64_t patch, std::uint8_t* into) {
+  for (std::int64_t top = 0; top < size; top += patch)
+    for (std::int64_t left = 0; left < size; left += patch)
+      for (std::int64_t y = top; y < top + patch; ++y) into = std::copy_n(rgb + 3 * (y * size + left), 3 * patch, into);
+}
+
+void apply(const AugmentPlan& plan, const std::uint8_t* source, std::int64_t width, std::int64_t height, std::uint8_t* into) {
+  cut(source, width, height, plan.box, plan.size, into);
+  turn(plan, into);
+  recolour(plan, into);
 }
 
 }  // namespace sslmed::transforms

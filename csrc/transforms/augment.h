@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/random.h"
+#include "transforms/augment_plan.h"
 
 namespace sslmed::transforms {
 
@@ -37,8 +38,16 @@ struct Frame {
 // ValueError where a number is out of range, or the frame says where and the augmentation resizes crops.
 void check(const Frame& frame, const Augmentation& augmentation);
 
-// source [height, width, 3] → into [size, size, 3]. ValueError where the picture is smaller than the frame.
-Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random,
-               std::uint8_t* into);
+// What is done to a picture of this size: all that is random of it. ValueError where the picture is smaller than the frame.
+AugmentPlan plan(std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random);
+
+// Where the result's pixels lie in the picture.
+Affine place_of(const AugmentPlan& plan);
+
+// rgb [size, size, 3] → its squares of `patch` pixels, row by row, into [(size / patch)², patch, patch, 3].
+void to_squares(const std::uint8_t* rgb, std::int64_t size, std::int64_t patch, std::uint8_t* into);
+
+// source [height, width, 3] → into [size, size, 3].
+void apply(const AugmentPlan& plan, const std::uint8_t* source, std::int64_t width, std::int64_t height, std::uint8_t* into);
 
 }  // namespace sslmed::transforms

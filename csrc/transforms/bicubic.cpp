@@ -10,20 +10,10 @@
 
 #include "core/error.h"
 #include "core/simd.h"
+#include "transforms/pixel.h"
 
 namespace sslmed::transforms {
 namespace {
-
-// Weights are whole numbers of 2^-22: eight bits of pixel, two for what overshoots, the rest.
-constexpr int kPrecision = 22;
-constexpr double kSupport = 2;  // source pixels, where nothing shrinks
-
-double cubic(double x) {
-  constexpr double a = -0.5;
-  x = std::abs(x);
-  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
-}
 
 struct Taps {
   std::vector<std::int64_t> first;  // of each output pixel
@@ -34,27 +24,20 @@ struct Taps {
 
 Taps taps_of(std::int64_t size, double start, double length, std::int64_t out) {
   Taps taps;
-  const double scale = length / static_cast<double>(out), wide = std::max(scale, 1.0), support = kSupport * wide;
-  taps.most = static_cast<std::int64_t>(std::ceil(support)) * 2 + 1;
+  taps.most = most_taps(length, out);
   taps.weights.resize(static_cast<std::size_t>(out * taps.most));
   std::vector<double> exact(static_cast<std::size_t>(taps.most));
   for (std::int64_t i = 0; i < out; ++i) {
-    const double centre = start + (static_cast<double>(i) + 0.5) * scale;
-    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(centre - support + 0.5));
-    const auto last = std::min(size, static_cast<std::int64_t>(centre + support + 0.5));
+    const auto reach = reach_of(size, start, length, out, i);
     double sum = 0;
-    for (auto s = first; s < last; ++s) sum += exact[static_cast<std::size_t>(s - first)] = cubic((static_cast<double>(s) - centre + 0.5) / wide);
-    for (auto s = first; s < last; ++s) {
-      const double weight = exact[static_cast<std::size_t>(s - first)] / sum * (1 << kPrecision);
-      taps.weights[static_cast<std::size_t>(i * taps.most + s - first)] = static_cast<std::int32_t>(weight + std::copysign(0.5, weight));
-    }
-    taps.first.push_back(first);
-    taps.count.push_back(last - first);
+    for (auto s = reach.first; s < reach.last; ++s) sum += exact[static_cast<std::size_t>(s - reach.first)] = exact_weight(reach, s);
+    for (auto s = reach.first; s < reach.last; ++s)
+      taps.weights[static_cast<std::size_t>(i * taps.most + s - reach.first)] = whole_weight(exact[static_cast<std::size_t>(s - reach.first)], sum);
+    taps.first.push_back(reach.first);
+    taps.count.push_back(reach.last - reach.first);
   }
   return taps;
 }
-
-SSLMED_INLINE std::uint8_t weighted_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
 // Three channels of two rows in a register of AVX2; every fourth value is of no use. They lie as plain numbers in
 // memory: what alignment a vector type has depends on the clone.
@@ -82,7 +65,7 @@ SSLMED_INLINE void pixels_at(const std::uint8_t* const* rows, std::int64_t x, st
 // `wide` is room for the source's pixels that have weights.
 SSLMED_CLONES void colours_of(const std::uint8_t* const* rows, std::int64_t width, const std::int64_t* first, const std::int64_t* counts,
                               const std::int32_t* all, std::int64_t most, std::int64_t n, std::int32_t* wide, std::uint8_t* const* out) {
-  constexpr std::int32_t kHalf = 1 << (kPrecision - 1);
+  constexpr std::int32_t kHalf = 1 << (kBicubicBits - 1);
   const auto begin = first[0], end = first[n - 1] + counts[n - 1];
   for (auto x = begin; x < end; ++x) pixels_at(rows, x, width, wide + kPairedValues * (x - begin));
   for (std::int64_t i = 0; i < n; ++i) {
@@ -94,7 +77,7 @@ SSLMED_CLONES void colours_of(const std::uint8_t* const* rows, std::int64_t widt
       std::memcpy(&values, from + kPairedValues * t, sizeof values);
       sum += weights[t] * values;
     }
-    sum >>= kPrecision;
+    sum >>= kBicubicBits;
     sum = sum < 0 ? Rows{} : sum;
     sum = sum > 255 ? Rows{} + 255 : sum;
     const RowBytes bytes = __builtin_convertvector(sum, RowBytes);
@@ -113,7 +96,7 @@ SSLMED_CLONES void greys_of(const std::uint8_t* source, const std::int64_t* firs
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int32_t* weights = all + i * most;
     const std::uint8_t* from = source + first[i];
-    std::int32_t sum = 1 << (kPrecision - 1);
+    std::int32_t sum = 1 << (kBicubicBits - 1);
     for (std::int64_t t = 0; t < counts[i]; ++t) sum += weights[t] * from[t];
     out[i] = weighted_byte(sum);
   }
@@ -126,7 +109,7 @@ void row_of(const std::uint8_t* source, const Taps& taps, std::int64_t channels,
     const std::uint8_t* from = source + taps.first[static_cast<std::size_t>(i)] * channels;
     const auto count = taps.count[static_cast<std::size_t>(i)];
     for (std::int64_t c = 0; c < channels; ++c) {
-      std::int32_t sum = 1 << (kPrecision - 1);
+      std::int32_t sum = 1 << (kBicubicBits - 1);
       for (std::int64_t t = 0; t < count; ++t) sum += weights[t] * from[t * channels + c];
       out[i * channels + c] = weighted_byte(sum);
     }
@@ -135,7 +118,7 @@ void row_of(const std::uint8_t* source, const Taps& taps, std::int64_t channels,
 
 SSLMED_CLONES void column_of(const std::uint8_t* source, std::int64_t stride, std::int64_t count, const std::int32_t* weights, std::int32_t* sums,
                              std::uint8_t* out) {
-  std::fill(sums, sums + stride, 1 << (kPrecision - 1));
+  std::fill(sums, sums + stride, 1 << (kBicubicBits - 1));
   std::int64_t t = 0;
   for (; t + 4 <= count; t += 4) {
     const std::uint8_t *a = source + t * stride, *b = a + stride, *c = b + stride, *d = c + stride;
@@ -152,13 +135,22 @@ SSLMED_CLONES void column_of(const std::uint8_t* source, std::int64_t stride, st
 
 }  // namespace
 
-void resize_bicubic(const std::uint8_t* source, std::int64_t width, std::int64_t height, std::int64_t channels, const Box& box, std::int64_t out_width,
-                    std::int64_t out_height, std::uint8_t* into) {
-  if (out_width < 1 || out_height < 1 || channels < 1) throw ValueError("a picture has at least one pixel");
+std::int64_t most_taps(double length, std::int64_t out) {
+  const double scale = length / static_cast<double>(out);
+  return static_cast<std::int64_t>(std::ceil(2 * std::max(scale, 1.0))) * 2 + 1;
+}
+
+void check_box(const Box& box, std::int64_t width, std::int64_t height) {
   if (!(box.x >= 0 && box.y >= 0 && box.width > 0 && box.height > 0 && box.x + box.width <= static_cast<double>(width) &&
         box.y + box.height <= static_cast<double>(height)))
     throw ValueError("a box of " + std::to_string(box.width) + " x " + std::to_string(box.height) + " at " + std::to_string(box.x) + ", " +
                      std::to_string(box.y) + " is not within a picture of " + std::to_string(width) + " x " + std::to_string(height));
+}
+
+void resize_bicubic(const std::uint8_t* source, std::int64_t width, std::int64_t height, std::int64_t channels, const Box& box, std::int64_t out_width,
+                    std::int64_t out_height, std::uint8_t* into) {
+  if (out_width < 1 || out_height < 1 || channels < 1) throw ValueError("a picture has at least one pixel");
+  check_box(box, width, height);
   const auto across = taps_of(width, box.x, box.width, out_width), down = taps_of(height, box.y, box.height, out_height);
   const auto first = down.first.front(), last = down.first.back() + down.count.back();
   const auto stride = out_width * channels;

@@ -10,12 +10,11 @@
 
 #include "core/error.h"
 #include "core/simd.h"
+#include "transforms/pixel.h"
 #include "transforms/planes.h"
 
 namespace sslmed::transforms {
 namespace {
-
-SSLMED_INLINE float grey_of(float r, float g, float b) { return static_cast<float>(static_cast<int>(0.2989F * r + 0.587F * g + 0.114F * b)); }
 
 SSLMED_CLONES void blend_with(std::uint8_t* values, std::int64_t n, float factor, float other) {
   for (std::int64_t i = 0; i < n; ++i) values[i] = rounded_byte(factor * static_cast<float>(values[i]) + other);
@@ -49,13 +48,6 @@ SSLMED_CLONES void blend_with_grey(std::uint8_t* rgb, std::int64_t pixels, float
   }
 }
 
-// What a channel lacks of the most, as a share of the range: all of it within a sixth of a turn from the hue `against`, which is opposite to its own,
-// nothing beyond two, and in between what lies between. By magnitudes, since comparisons of floats would not become vector instructions.
-SSLMED_INLINE float lacking(float hue, float against) {
-  const float near = std::abs(std::abs(hue - against) - 3) - 1;  // two sixths less the distance on the circle
-  return 0.5F * (std::abs(near) - std::abs(near - 1) + 1);       // within [0, 1]
-}
-
 SSLMED_CLONES void turn_hue(std::uint8_t* rgb, std::int64_t pixels, float by) {
   PlanesOf<std::uint8_t> bytes;
   Planes planes;
@@ -63,13 +55,8 @@ SSLMED_CLONES void turn_hue(std::uint8_t* rgb, std::int64_t pixels, float by) {
     const auto n = std::min(kBlock, pixels - first);
     part(rgb + 3 * first, n, bytes);
     for (std::int64_t i = 0; i < n; ++i) {
-      const int r = bytes.r[i], g = bytes.g[i], b = bytes.b[i];
-      const int most = std::max(std::max(r, g), b), range = most - std::min(std::min(r, g), b), safe = std::max(range, 1);
-      // In sixths of a turn, from -1 to 5 before it is turned.
-      const int from_g = 2 * safe + b - r, from_b = 4 * safe + r - g, other = most == g ? from_g : from_b, angle = most == r ? g - b : other;
-      float hue = static_cast<float>(angle) / static_cast<float>(safe) + by;
-      hue -= 6 * static_cast<float>(static_cast<int>(hue * (1.0F / 6) + 1) - 1);
-      const auto top = static_cast<float>(most), width = static_cast<float>(range);
+      float top, width;
+      const float hue = turned_hue(bytes.r[i], bytes.g[i], bytes.b[i], by, top, width);
       planes.r[i] = top - width * lacking(hue, 3);
       planes.g[i] = top - width * lacking(hue, 5);
       planes.b[i] = top - width * lacking(hue, 1);
@@ -78,17 +65,9 @@ SSLMED_CLONES void turn_hue(std::uint8_t* rgb, std::int64_t pixels, float by) {
   }
 }
 
-// Sums of a blur are of 16 bits, which fill registers twice as well as floats do and are three times as fast: pixels in 64ths, so that two of them still fit
-// and the taps on both sides, which weigh alike, are added before they are weighed; weights in 32768ths. With up to 39 taps a pixel of noise differs
-// from exact sums by a fifteenth at most, so that one byte in a hundred rounds the other way.
-constexpr int kFraction = 6;
-constexpr int kOne = 1 << 15;
+// Sums of 16 bits fill registers twice as well as floats do and are three times as fast. With up to 39 taps a pixel of noise differs from exact sums by a
+// fifteenth at most, so that one byte in a hundred rounds the other way.
 constexpr std::int64_t kLane = 64;
-
-// Written so that GCC finds the one instruction that does it.
-SSLMED_INLINE std::int16_t weighed(std::int16_t value, std::int16_t weight) {
-  return static_cast<std::int16_t>((((static_cast<int>(value) * static_cast<int>(weight)) >> 14) + 1) >> 1);
-}
 
 // sums[i] = weights[0] · at[i] + Σ weights[t] · (at[i - t · step] + at[i + t · step]); reads and writes up to kLane - 1 places more than n.
 SSLMED_CLONES void weigh(const std::int16_t* at, std::int64_t step, const std::int16_t* weights, std::int64_t reach, std::int64_t n, std::int16_t* sums) {
@@ -105,11 +84,11 @@ SSLMED_CLONES void weigh(const std::int16_t* at, std::int64_t step, const std::i
 }
 
 SSLMED_CLONES void to_bytes(const std::int16_t* from, std::int64_t n, std::uint8_t* into) {
-  for (std::int64_t i = 0; i < n; ++i) into[i] = static_cast<std::uint8_t>((from[i] + (1 << (kFraction - 1))) >> kFraction);
+  for (std::int64_t i = 0; i < n; ++i) into[i] = byte_of_sum(from[i]);
 }
 
 SSLMED_CLONES void from_bytes(const std::uint8_t* from, std::int64_t n, std::int16_t* into) {
-  for (std::int64_t i = 0; i < n; ++i) into[i] = static_cast<std::int16_t>(from[i] << kFraction);
+  for (std::int64_t i = 0; i < n; ++i) into[i] = static_cast<std::int16_t>(from[i] << kBlurFraction);
 }
 
 SSLMED_CLONES void invert_from(std::uint8_t* values, std::int64_t n, std::uint8_t threshold) {
@@ -138,8 +117,6 @@ float checked(double factor, const char* what) {
   return static_cast<float>(std::min(factor, 1e6));
 }
 
-std::int64_t mirrored(std::int64_t i, std::int64_t n) { return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i; }
-
 }  // namespace
 
 void adjust_brightness(std::uint8_t* rgb, std::int64_t pixels, double factor) { blend_with(rgb, 3 * pixels, checked(factor, "brightness"), 0); }
@@ -162,15 +139,11 @@ void solarise(std::uint8_t* rgb, std::int64_t pixels, int threshold) {
   if (threshold <= 255) invert_from(rgb, 3 * pixels, static_cast<std::uint8_t>(std::max(threshold, 0)));
 }
 
-void gaussian_blur(std::uint8_t* rgb, std::int64_t width, std::int64_t height, int side, double sigma) {
+std::vector<std::int16_t> blur_weights(int side, double sigma) {
   if (side < 1 || side % 2 == 0 || !(sigma > 0 && std::isfinite(sigma)))
     throw ValueError("a blur has an odd number of taps and a positive sigma, got " + std::to_string(side) + " and " + std::to_string(sigma));
+  // From the middle outwards, sums rounded and not each: then the middle, which gets what is left, is as right as the others.
   const std::int64_t half = side / 2;
-  if (width <= half || height <= half)
-    throw ValueError("a blur of " + std::to_string(side) + " taps needs sides of more than " + std::to_string(half) + " pixels, got " + std::to_string(width) +
-                     " x " + std::to_string(height));
-  // From the middle outwards, sums rounded and not each: then the middle, which gets what is left, is as right as the others. Taps beyond the last that
-  // weighs something are left out, of a narrow Gaussian most.
   const auto exact = [&](std::int64_t t) { return std::exp(-0.5 * std::pow(static_cast<double>(t) / sigma, 2)); };
   double total = 0, sum = 0;
   for (std::int64_t t = -half; t <= half; ++t) total += exact(t);
@@ -178,13 +151,25 @@ void gaussian_blur(std::uint8_t* rgb, std::int64_t width, std::int64_t height, i
   std::int64_t given = 0, reach = 0;
   for (std::int64_t t = 1; t <= half; ++t) {
     sum += exact(t);
-    const std::int64_t weight = std::llround(kOne * sum / total) - given;
+    const std::int64_t weight = std::llround(kBlurOne * sum / total) - given;
     weights[static_cast<std::size_t>(t)] = static_cast<std::int16_t>(weight);
     given += weight;
     if (weight > 0) reach = t;
   }
+  if (reach == 0) return {0};
+  weights[0] = static_cast<std::int16_t>(kBlurOne - 2 * given);
+  weights.resize(static_cast<std::size_t>(reach) + 1);
+  return weights;
+}
+
+void gaussian_blur(std::uint8_t* rgb, std::int64_t width, std::int64_t height, int side, double sigma) {
+  const std::int64_t half = side / 2;
+  if (width <= half || height <= half)
+    throw ValueError("a blur of " + std::to_string(side) + " taps needs sides of more than " + std::to_string(half) + " pixels, got " + std::to_string(width) +
+                     " x " + std::to_string(height));
+  const auto weights = blur_weights(side, sigma);
+  const auto reach = static_cast<std::int64_t>(weights.size()) - 1;
   if (reach == 0) return;
-  weights[0] = static_cast<std::int16_t>(kOne - 2 * given);
   const std::int64_t stride = 3 * width, margin = 3 * reach;
   // Across first, each row with its margins; then down, over rows with theirs.
   thread_local std::vector<std::int16_t> padded, across;

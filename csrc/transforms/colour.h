@@ -3,6 +3,7 @@
 // The arithmetic is torchvision's of tensors, which cuts fractions off where we round.
 
 #include <cstdint>
+#include <vector>
 
 namespace sslmed::transforms {
 
@@ -16,6 +17,10 @@ void solarise(std::uint8_t* rgb, std::int64_t pixels, int threshold);  // values
 // Gaussian of `side` (odd) taps, edges mirrored without the edge pixel, as torchvision has it. ValueError where a side of the picture is
 // not larger than half of it.
 void gaussian_blur(std::uint8_t* rgb, std::int64_t width, std::int64_t height, int side, double sigma);
+
+// Its taps in 32768ths, from the middle to the last that weighs something, the same on both sides. Where that is the middle there is nothing to do, and
+// nothing in it. ValueError on an even side or a sigma that is not positive.
+std::vector<std::int16_t> blur_weights(int side, double sigma);
 
 void flip_horizontally(std::uint8_t* rgb, std::int64_t width, std::int64_t height);
 void flip_vertically(std::uint8_t* rgb, std::int64_t width, std::int64_t height);

@@ -29,9 +29,9 @@ SSLMED_CLONES void interleave(const double* const* rows, int n, std::int64_t len
 
 SSLMED_CLONES void deinterleave(const Lanes* from, int n, std::int64_t length, double* const* rows) {
   // Time in short blocks, so that a block's lanes stay in the cache while each row is written in one run.
-  constexpr std::int64_t kBlock = 64;
-  for (std::int64_t t0 = 0; t0 < length; t0 += kBlock) {
-    const std::int64_t stop = std::min(length, t0 + kBlock);
+  constexpr std::int64_t kShort = 64;
+  for (std::int64_t t0 = 0; t0 < length; t0 += kShort) {
+    const std::int64_t stop = std::min(length, t0 + kShort);
     for (int c = 0; c < n; ++c) {
       double* row = rows[c];
       for (std::int64_t t = t0; t < stop; ++t) row[t] = from[t][c];

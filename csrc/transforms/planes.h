@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/simd.h"
+#include "transforms/pixel.h"
 
 namespace sslmed::transforms {
 
@@ -14,9 +15,6 @@ struct PlanesOf {
   alignas(64) Value r[kBlock], g[kBlock], b[kBlock];
 };
 using Planes = PlanesOf<float>;
-
-// Of values within ±2^30. Bounds are put to integers: GCC has vector instructions for them, and for those of floats only where they may forget about NaN.
-SSLMED_INLINE std::uint8_t rounded_byte(float value) { return static_cast<std::uint8_t>(std::min(std::max(static_cast<int>(value + 0.5F), 0), 255)); }
 
 template <class Value>
 SSLMED_INLINE void part(const std::uint8_t* rgb, std::int64_t n, PlanesOf<Value>& planes) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/simd.h"
+#include "transforms/density.h"
 #include "transforms/planes.h"
 #include "transforms/symmetric.h"
 
@@ -18,10 +19,6 @@ namespace {
 using Vector = std::array<double, 3>;
 using Table = std::array<double, 256>;
 
-constexpr std::int64_t kFewest = 100;  // pixels of tissue that say something about its stains
-constexpr double kLeastShare = 0.01;   // of all
-constexpr double kTissue = 0.8;        // of the lightness of white
-
 template <class F>
 Table table_of(F&& value) {
   Table table{};
@@ -29,25 +26,19 @@ Table table_of(F&& value) {
   return table;
 }
 
-// Macenko's density; black counts as the darkest grey that is not.
 const Table& density() {
-  static const Table table = table_of([](double v) { return std::max(-std::log(std::max(v, 1.0) / 255), 1e-6); });
+  static const Table table = table_of(macenko_density);
   return table;
 }
 
-// Light behind sRGB's gamma.
 const Table& linear() {
-  static const Table table = table_of([](double v) {
-    const double s = v / 255;
-    return s <= 0.04045 ? s / 12.92 : std::pow((s + 0.055) / 1.055, 2.4);
-  });
+  static const Table table = table_of(linear_light);
   return table;
 }
 
 bool is_tissue(const std::uint8_t* p) {
-  static const double limit = std::pow((100 * kTissue + 16) / 116, 3);
   const auto& light = linear();
-  return 0.212671 * light[p[0]] + 0.715160 * light[p[1]] + 0.072169 * light[p[2]] < limit;
+  return is_tissue_light(light[p[0]], light[p[1]], light[p[2]]);
 }
 
 std::uint8_t to_byte(double value) { return static_cast<std::uint8_t>(std::clamp(value + 0.5, 0.0, 255.0)); }
@@ -56,7 +47,8 @@ std::uint8_t to_byte(double value) { return static_cast<std::uint8_t>(std::clamp
 // instructions.
 SSLMED_INLINE float bounded(float x) {
   const auto bits = std::bit_cast<std::int32_t>(x);
-  return std::bit_cast<float>(std::min(bits & 0x7FFFFFFF, std::bit_cast<std::int32_t>(15.0F)) | (bits & std::numeric_limits<std::int32_t>::min()));
+  return std::bit_cast<float>(std::min(bits & 0x7FFFFFFF, std::bit_cast<std::int32_t>(static_cast<float>(kFarthestDensity))) |
+                              (bits & std::numeric_limits<std::int32_t>::min()));
 }
 
 // exp within 15 of zero in float's precision: 2^n by its bits, the rest by a polynomial, so that the loop over pixels is one of vectors.
@@ -116,26 +108,20 @@ std::array<Vector, 3> inverse(const std::array<Vector, 3>& m) {
   return out;
 }
 
-// Rows that give the densities of two stains by least squares: pinv of the vectors, [2, 3].
-std::array<Vector, 2> unmixing(const std::array<Vector, 2>& v) {
-  const auto dot = [](const Vector& a, const Vector& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; };
-  const double aa = dot(v[0], v[0]), ab = dot(v[0], v[1]), bb = dot(v[1], v[1]), determinant = aa * bb - ab * ab;
+std::array<Vector, 2> unmixing(const std::array<Vector, 2>& vectors) {
   std::array<Vector, 2> out{};
-  for (std::size_t c = 0; c < 3; ++c) {
-    out[0][c] = (bb * v[0][c] - ab * v[1][c]) / determinant;
-    out[1][c] = (aa * v[1][c] - ab * v[0][c]) / determinant;
-  }
+  unmix(vectors, out);
   return out;
 }
 
 // As NumPy has it: linear between the values beside the place.
 double percentile(std::vector<double>& values, double share) {
-  const double place = share * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(place);
+  const auto rank = rank_of(share, static_cast<std::int64_t>(values.size()));
+  const auto low = static_cast<std::size_t>(rank.low);
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(low), values.end());
   if (low + 1 >= values.size()) return values[low];
   const double next = *std::min_element(values.begin() + static_cast<std::ptrdiff_t>(low) + 1, values.end());
-  return values[low] + (place - static_cast<double>(low)) * (next - values[low]);
+  return values[low] + rank.fraction * (next - values[low]);
 }
 
 double lab_curve(double t) { return t > 216.0 / 24389 ? std::cbrt(t) : (24389.0 / 27 * t + 16) / 116; }
@@ -153,19 +139,23 @@ Vector lab_of(const std::uint8_t* p) {
 
 }  // namespace
 
-void hed_jitter(std::uint8_t* rgb, std::int64_t pixels, const std::array<double, 3>& scale, const std::array<double, 3>& shift) {
-  static const Table densities = table_of([](double v) { return -std::log(v / 255 + 1e-6); });
+DensityChange hed_change(const std::array<double, 3>& scale, const std::array<double, 3>& shift) {
   // c = d·M⁻¹, d' = (scale∘c + shift)·M: one matrix and one offset.
   static const auto unmix = inverse(kHed);
-  std::array<Vector, 3> matrix{};
-  Vector offset{};
+  DensityChange change;
   for (std::size_t to = 0; to < 3; ++to) {
     for (std::size_t stain = 0; stain < 3; ++stain) {
-      offset[to] += shift[stain] * kHed[stain][to];
-      for (std::size_t from = 0; from < 3; ++from) matrix[to][from] += unmix[from][stain] * scale[stain] * kHed[stain][to];
+      change.offset[to] += shift[stain] * kHed[stain][to];
+      for (std::size_t from = 0; from < 3; ++from) change.matrix[to][from] += unmix[from][stain] * scale[stain] * kHed[stain][to];
     }
   }
-  affine_density(rgb, pixels, densities, matrix, offset, 1e-6, false);
+  return change;
+}
+
+void hed_jitter(std::uint8_t* rgb, std::int64_t pixels, const std::array<double, 3>& scale, const std::array<double, 3>& shift) {
+  static const Table densities = table_of(hed_density);
+  const auto change = hed_change(scale, shift);
+  affine_density(rgb, pixels, densities, change.matrix, change.offset, kDensityOffset, false);
 }
 
 std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) {
@@ -179,7 +169,7 @@ std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) 
     for (std::size_t c = 0; c < 3; ++c) mean[c] += tissue.back()[c];
   }
   const auto n = static_cast<double>(tissue.size());
-  if (n < kFewest || n < kLeastShare * static_cast<double>(pixels)) return std::nullopt;
+  if (n < kFewestTissue || n < kLeastTissue * static_cast<double>(pixels)) return std::nullopt;
   std::vector<double> covariance(9, 0.0);
   for (auto& value : mean) value /= n;
   for (const auto& d : tissue)
@@ -188,7 +178,7 @@ std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) 
   const auto [values, vectors] = symmetric_eigen(covariance, 3);
   std::array<std::size_t, 3> order{0, 1, 2};
   std::sort(order.begin(), order.end(), [&v = values](std::size_t a, std::size_t b) { return v[a] > v[b]; });
-  if (!(values[order[1]] > 1e-12)) return std::nullopt;
+  if (!(values[order[1]] > kFlat)) return std::nullopt;
   std::array<Vector, 2> plane{};
   for (std::size_t k = 0; k < 2; ++k) {
     for (std::size_t c = 0; c < 3; ++c) plane[k][c] = vectors[3 * c + order[k]];
@@ -202,7 +192,7 @@ std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) 
     for (std::size_t k = 0; k < 2; ++k) p[k] = d[0] * plane[k][0] + d[1] * plane[k][1] + d[2] * plane[k][2];
     angles.push_back(std::atan2(p[1], p[0]));
   }
-  const std::array<double, 2> ends{percentile(angles, 0.01), percentile(angles, 0.99)};
+  const std::array<double, 2> ends{percentile(angles, kFirstEnd), percentile(angles, kLastEnd)};
   Stains stains{};
   for (std::size_t k = 0; k < 2; ++k) {
     double length = 0;
@@ -212,7 +202,7 @@ std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) 
     }
     for (auto& value : stains.vectors[k]) value /= std::sqrt(length);
   }
-  if (ends[1] - ends[0] < 1e-6) return std::nullopt;
+  if (ends[1] - ends[0] < kLeastAngle) return std::nullopt;
   // Haematoxylin takes more of the red light.
   if (stains.vectors[0][0] < stains.vectors[1][0]) std::swap(stains.vectors[0], stains.vectors[1]);
   const auto unmix = unmixing(stains.vectors);
@@ -222,8 +212,8 @@ std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) 
       const auto* p = rgb + 3 * i;
       densities[static_cast<std::size_t>(i)] = od[p[0]] * unmix[k][0] + od[p[1]] * unmix[k][1] + od[p[2]] * unmix[k][2];
     }
-    stains.most[k] = percentile(densities, 0.99);
-    if (!(stains.most[k] > 1e-6)) return std::nullopt;
+    stains.most[k] = percentile(densities, kLastEnd);
+    if (!(stains.most[k] > kLeastDensity)) return std::nullopt;
   }
   return stains;
 }

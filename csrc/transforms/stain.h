@@ -14,6 +14,13 @@ inline constexpr std::array<std::array<double, 3>, 3> kHed{{{0.65, 0.70, 0.29}, 
 // Each stain's density c becomes scale·c + shift (Tellez et al., 2018). Density is -ln(I + 1e-6) of intensities in [0, 1].
 void hed_jitter(std::uint8_t* rgb, std::int64_t pixels, const std::array<double, 3>& scale, const std::array<double, 3>& shift);
 
+// Density d becomes matrix · d + offset.
+struct DensityChange {
+  std::array<std::array<double, 3>, 3> matrix{};
+  std::array<double, 3> offset{};
+};
+DensityChange hed_change(const std::array<double, 3>& scale, const std::array<double, 3>& shift);
+
 // Two stains of a picture (Macenko et al., 2009).
 struct Stains {
   std::array<std::array<double, 3>, 2> vectors;  // unit length, haematoxylin first

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'ImageSource', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['AUGMENT_PLAN_BYTES', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'ImageSource', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -400,9 +400,9 @@ class Augmentation:
     def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, macenko: float, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
         ...
 class PictureRecipe(Recipe):
-    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, float, bool, Augmentation]], mask: str = 'none', ratio: float = 0.75, complementary: bool = False) -> None:
+    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, float, bool, Augmentation, bool]], mask: str = 'none', ratio: float = 0.75, complementary: bool = False) -> None:
         """
-        views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation).
+        views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device).
         """
 class SlideSource(Source):
     def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
@@ -670,6 +670,10 @@ def adjust_saturation(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def augment(rgb: torch.Tensor, how: Augmentation, size: int, seed: int, index: int, zoom: float = 1.0, middle: bool = False) -> tuple[torch.Tensor, typing.Annotated[list[float], "FixedSize(6)"]]:
     ...
+def augment_all(pictures: collections.abc.Sequence[torch.Tensor], how: Augmentation, size: int, seed: int, first: int, zoom: float, middle: bool, device: str) -> torch.Tensor:
+    """
+    uint8 [N, size, size, 3] there.
+    """
 def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
     ...
 def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
@@ -780,6 +784,7 @@ def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: co
     ...
 def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
     ...
+AUGMENT_PLAN_BYTES: int = 224
 BUILD_TYPE: str
 COMPILER: str
 HAS_CUDA: bool

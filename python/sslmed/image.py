@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 
 from sslmed._core import Array, C, tensor
 
-__all__ = ["blur", "brightness", "contrast", "flip", "grey", "hue", "resize", "rotate", "saturation", "solarise"]
+if TYPE_CHECKING:
+    from sslmed.preprocessing import Augmentation
+
+__all__ = ["augment", "blur", "brightness", "contrast", "flip", "grey", "hue", "resize", "rotate", "saturation", "solarise"]
+
+
+def augment(
+    pictures: Sequence[Array], how: Augmentation, size: int, *, seed: int = 0, first: int = 0, zoom: float = 1.0, middle: bool = False, device: str = "cpu"
+) -> torch.Tensor:
+    """Pictures as an augmentation changes them: to look at, or for a loop of one's own. The same draws give the same pictures on every device.
+
+    Args:
+        pictures: [H, W, 3] uint8 each, of any sizes.
+        how: What may change.
+        size: Pixels of the results' sides.
+        seed: Of all draws.
+        first: Number of the first picture's draw; the others follow.
+        zoom: As :class:`sslmed.View` has it,
+        middle: and this.
+        device: Where it is done; "cuda" is worth it for many pictures.
+
+    Returns:
+        [N, size, size, 3] uint8 on the device. On CUDA crops, flips, turns and blur are the CPU's to the bit; colours may differ by one of 255 before the
+        steps that follow, in about one value of ten thousand.
+
+    Raises:
+        ValueError: A picture is smaller than what is cut out of it.
+    """
+    return C.augment_all([tensor(picture) for picture in pictures], how.options(), size, seed, first, zoom, middle, device)
 
 
 def resize(image: Array, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> torch.Tensor:

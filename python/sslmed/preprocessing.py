@@ -106,7 +106,7 @@ class EegPreprocessing:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a picture, in the loader's threads and in this order."""
+    """Random changes of a picture, in this order."""
 
     area: tuple[float, float] = (1.0, 1.0)
     """Random resized crop: its share of the picture's area. With (1, 1) pixels keep their size, and the crop's place alone is random."""
@@ -136,10 +136,13 @@ class Augmentation:
     """Pixels."""
     solarise: float = 0.0
     """How often."""
+    on_device: bool = False
+    """Changes are drawn in the loader's threads and made where the model is: for GPUs whose processor cannot keep up. The same pictures, but for a value in a
+    hundred that rounds the other way where densities or hues change."""
 
     def options(self) -> C.Augmentation:
         """The C++ options; ValueError where a number is out of range."""
-        return C.Augmentation(**asdict(self))
+        return C.Augmentation(**{name: value for name, value in asdict(self).items() if name != "on_device"})
 
 
 _NONE = Augmentation(flips=False, turns=False)
@@ -184,7 +187,7 @@ class _Pictures:
         if views is not None and augmentation is not None:
             raise TypeError("views have their own augmentations")
         chosen = [View(size=self.size, augmentation=augmentation or _NONE)] if views is None else views
-        made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options()) for view in chosen]
+        made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options(), view.augmentation.on_device) for view in chosen]
         return C.PictureRecipe(self.patch, made, mask, 0.75 if ratio is None else ratio, complementary)
 
     def embedding(self) -> dict[str, Any]:

@@ -19,6 +19,14 @@ std::vector<std::uint8_t> ramp(std::int64_t width, std::int64_t height) {
   return rgb;
 }
 
+// Drawn and made; where its pixels lie.
+Affine augment(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Augmentation& how, const Frame& frame, Philox& random,
+               std::uint8_t* into) {
+  const auto drawn = plan(width, height, how, frame, random);
+  apply(drawn, source, width, height, into);
+  return place_of(drawn);
+}
+
 }  // namespace
 
 TEST_CASE("views of several zooms from the middle show one place, each coarser than the last") {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 import sslmed as sm
@@ -47,3 +51,78 @@ def test_augmentations_are_made_of_the_pieces(rng: np.random.Generator) -> None:
         sm.Augmentation(hue=0.6).options()
     with pytest.raises(ValueError, match="no part of 64 x 64"):
         C.augment(picture, sm.Augmentation().options(), 64, 0, 0)
+
+
+ALL = {
+    "area": (0.3, 1.0), "macenko": 0.3, "hed": 0.05, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "jitter": 0.8, "grey": 0.2,
+    "blur": 0.5, "solarise": 0.2,
+}  # fmt: skip
+
+
+def test_pictures_made_on_the_device_are_those_of_the_loader(rng: np.random.Generator, tmp_path: Path) -> None:
+    paths = []
+    for i in range(6):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(rng.integers(0, 256, (40 + 3 * i, 60, 3), dtype=np.uint8)).save(paths[-1])
+    cohort = sm.Cohort(pd.DataFrame({"subject": [f"s{i}" for i in range(6)], "path": paths}), name="made")
+    pre = sm.ImagePreprocessing(size=32, patch=8)
+
+    def batches(on_device: bool, threads: int) -> list[object]:
+        views = [
+            sm.View("large", 2, 32, sm.Augmentation(**ALL, on_device=on_device)),  # type: ignore[arg-type]
+            sm.View("small", 3, 16, sm.Augmentation(area=(0.05, 0.3))),
+        ]
+        return list(sm.Loader(cohort, pre, batch_size=3, recipe=pre.recipe(views=views), threads=threads, seed=4))
+
+    for a, b in zip(batches(False, 1), batches(True, 3), strict=True):
+        for x, y in zip(a.patches, b.patches, strict=True):  # type: ignore[attr-defined]
+            assert (x.role, x.lengths, x.slots) == (y.role, y.lengths, y.slots)
+            for name in ("values", "coords", "grid"):
+                torch.testing.assert_close(getattr(x, name), getattr(y, name), rtol=0, atol=0, equal_nan=True)
+    with pytest.raises(ValueError, match="all made on the device, or none"):
+        pre.recipe(views=[sm.View("a", 1, 32, sm.Augmentation(on_device=True)), sm.View("a", 1, 32)])
+
+
+def test_a_run_learns_the_same_from_pictures_made_on_the_device(rng: np.random.Generator, tmp_path: Path) -> None:
+    paths = []
+    for i in range(8):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(rng.integers(0, 256, (40, 44, 3), dtype=np.uint8)).save(paths[-1])
+    cohort = sm.Cohort(pd.DataFrame({"subject": [f"s{i}" for i in range(8)], "path": paths}), name="made")
+    losses = []
+    for on_device in (False, True):
+        how = sm.Augmentation(**ALL, on_device=on_device)  # type: ignore[arg-type]
+        run = sm.pretrain(
+            cohort, encoder="vit_tiny", depth=1, batch_size=4, epochs=3, preprocessing=sm.ImagePreprocessing(size=32, patch=8),
+            augmentation=how, out=tmp_path / f"run{on_device}", progress=False, tensorboard=False,
+        )  # fmt: skip
+        losses.append(run.history["loss"].to_list())
+    assert losses[0] == losses[1]
+
+
+def test_augmented_pictures_to_look_at(rng: np.random.Generator) -> None:
+    pictures = [rng.integers(0, 256, (40, 50 + i, 3), dtype=np.uint8) for i in range(3)]
+    how = sm.Augmentation(**ALL)  # type: ignore[arg-type]
+    out = sm.image.augment(pictures, how, 24, seed=3)
+    assert out.shape == (3, 24, 24, 3)
+    assert out.dtype == torch.uint8
+    for i, picture in enumerate(pictures):
+        assert torch.equal(out[i], C.augment(torch.from_numpy(picture), how.options(), 24, 3, i)[0])
+        assert torch.equal(out[i], sm.image.augment([picture], how, 24, seed=3, first=i)[0])
+    assert sm.image.augment([], how, 24).shape == (0, 24, 24, 3)
+    with pytest.raises(ValueError, match="no part of 24 x 24"):
+        sm.image.augment([pictures[0][:20]], sm.Augmentation(), 24)
+
+
+def test_what_no_loader_makes_is_refused() -> None:
+    picture, source = torch.zeros(300, dtype=torch.uint8), torch.tensor([[0, 10, 10]])
+    augment = torch.ops.sslmed.augment
+    with pytest.raises(ValueError, match=r"plans \[B, \d+\]"):
+        augment(picture, source, torch.zeros(1, 1, dtype=torch.uint8), 4)
+    with pytest.raises(TypeError, match="uint8"):
+        augment(picture.float(), source, torch.zeros(1, 1, dtype=torch.uint8), 4)
+    # A plan of zeros has no size.
+    with pytest.raises(ValueError, match="not made of patches"):
+        augment(picture, source, torch.zeros(1, C.AUGMENT_PLAN_BYTES, dtype=torch.uint8), 4)
+    with pytest.raises(ValueError, match="not within 300 bytes"):
+        augment(picture, source + 1, torch.zeros(1, C.AUGMENT_PLAN_BYTES, dtype=torch.uint8), 4)

@@ -3,6 +3,8 @@
 #include "ops/masked_mse.h"
 
 #include <ATen/Functions.h>
+#include <ATen/OpMathType.h>
+#include <ATen/TensorOperators.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>

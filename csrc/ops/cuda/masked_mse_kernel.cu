@@ -4,6 +4,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "ops/cuda/launch.h"
 #include "ops/cuda/masked_mse_kernel.h"
 
 namespace sslmed::ops::cuda {
@@ -105,22 +106,18 @@ __global__ void backward_kernel(const T* pred, const T* target, const float* wei
 }
 
 template <class F>
-cudaError_t dispatch(Scalar type, F&& launch) {
+cudaError_t dispatch(Scalar type, F&& launch_as) {
   switch (type) {
     case Scalar::kFloat:
-      launch(float{});
-      break;
+      return launch_as(float{});
     case Scalar::kDouble:
-      launch(double{});
-      break;
+      return launch_as(double{});
     case Scalar::kHalf:
-      launch(__half{});
-      break;
+      return launch_as(__half{});
     case Scalar::kBFloat16:
-      launch(__nv_bfloat16{});
-      break;
+      return launch_as(__nv_bfloat16{});
   }
-  return cudaGetLastError();
+  return cudaSuccess;
 }
 
 }  // namespace
@@ -130,8 +127,8 @@ cudaError_t masked_mse_rows(Scalar type, const void* pred, const void* target, c
   if (rows == 0) return cudaSuccess;
   return dispatch(type, [&](auto tag) {
     using T = decltype(tag);
-    forward_kernel<T>
-        <<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(static_cast<const T*>(pred), static_cast<const T*>(target), weights, row_sums, n, norm);
+    return launch(&forward_kernel<T>, dim3{static_cast<unsigned>(rows), 1, 1}, kThreads, stream, static_cast<const T*>(pred), static_cast<const T*>(target),
+                  weights, row_sums, n, norm);
   });
 }
 
@@ -140,8 +137,8 @@ cudaError_t masked_mse_rows_backward(Scalar type, const void* pred, const void* 
   if (rows == 0) return cudaSuccess;
   return dispatch(type, [&](auto tag) {
     using T = decltype(tag);
-    backward_kernel<T><<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(static_cast<const T*>(pred), static_cast<const T*>(target), weights, scale,
-                                                                             static_cast<T*>(grad_pred), static_cast<T*>(grad_target), n, norm);
+    return launch(&backward_kernel<T>, dim3{static_cast<unsigned>(rows), 1, 1}, kThreads, stream, static_cast<const T*>(pred), static_cast<const T*>(target),
+                  weights, scale, static_cast<T*>(grad_pred), static_cast<T*>(grad_target), n, norm);
   });
 }
 

@@ -1,0 +1,36 @@
+#pragma once
+// One picture's changes, all drawn, as plain bytes: they are carried out where they were drawn or travel with the picture to a GPU.
+
+#include <cstdint>
+
+#include "transforms/bicubic.h"
+
+namespace sslmed::transforms {
+
+enum class Colour : std::int32_t { kNone, kBrightness, kContrast, kSaturation, kHue };
+
+struct ColourStep {
+  Colour what = Colour::kNone;
+  double by = 0;  // a factor, or a part of a turn
+};
+
+// In the order in which they are done.
+struct AugmentPlan {
+  Box box;                            // what is cut out of the picture, and resized to
+  std::int64_t size = 0;              // pixels of the result's sides
+  bool across = false, down = false;  // mirrored: left and right, top and bottom
+  std::int32_t turns = 0;             // quarters, counter-clockwise
+  bool macenko = false, hed = false;
+  double macenko_scale[2] = {1, 1}, macenko_shift[2] = {0, 0};
+  double hed_scale[3] = {1, 1, 1}, hed_shift[3] = {0, 0, 0};
+  ColourStep steps[4];
+  bool grey = false;
+  double blur = 0;  // pixels: its sigma; 0: none
+  bool solarise = false;
+};
+
+// Taps of a blur: SimCLR's, a tenth of the side.
+inline int blur_side(std::int64_t size) { return static_cast<int>(size / 10) | 1; }
+constexpr int kSolariseFrom = 128;
+
+}  // namespace sslmed::transforms
