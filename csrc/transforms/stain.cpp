@@ -6,12 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <utility>
-#include <vector>
 
 #include "core/simd.h"
 #include "transforms/density.h"
+#include "transforms/lab.h"
 #include "transforms/planes.h"
-#include "transforms/symmetric.h"
 
 namespace sslmed::transforms {
 namespace {
@@ -68,6 +67,32 @@ SSLMED_CLONES void from_density(const Planes& od, std::int64_t n, const float* m
   join(light, n, rgb);
 }
 
+// Sums of values and of their squares about `about`. Eight of each side by side: one sum would be added to in turn.
+SSLMED_CLONES std::pair<double, double> moments_of(const double* values, std::int64_t n, double about) {
+  constexpr std::int64_t kSide = 8;
+  double sums[kSide] = {}, squares[kSide] = {};
+  std::int64_t i = 0;
+  for (; i + kSide <= n; i += kSide) {
+    for (std::int64_t k = 0; k < kSide; ++k) {
+      const double value = values[i + k] - about;
+      sums[k] += value;
+      squares[k] += value * value;
+    }
+  }
+  for (; i < n; ++i) {
+    const double value = values[i] - about;
+    sums[0] += value;
+    squares[0] += value * value;
+  }
+  double sum = 0, square = 0;
+  for (std::int64_t k = 0; k < kSide; ++k) sum += sums[k], square += squares[k];
+  return {sum, square};
+}
+
+SSLMED_CLONES void scale_about(double* values, std::int64_t n, double about, double gain, double onto) {
+  for (std::int64_t i = 0; i < n; ++i) values[i] = (values[i] - about) * gain + onto;
+}
+
 // Density → matrix · density + offset → light, in place. `correction` is taken off intensities in [0, 1].
 void affine_density(std::uint8_t* rgb, std::int64_t pixels, const Table& densities, const std::array<Vector, 3>& matrix, const Vector& offset,
                     double correction, bool tissue_only) {
@@ -114,29 +139,6 @@ std::array<Vector, 2> unmixing(const std::array<Vector, 2>& vectors) {
   return out;
 }
 
-// As NumPy has it: linear between the values beside the place.
-double percentile(std::vector<double>& values, double share) {
-  const auto rank = rank_of(share, static_cast<std::int64_t>(values.size()));
-  const auto low = static_cast<std::size_t>(rank.low);
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(low), values.end());
-  if (low + 1 >= values.size()) return values[low];
-  const double next = *std::min_element(values.begin() + static_cast<std::ptrdiff_t>(low) + 1, values.end());
-  return values[low] + rank.fraction * (next - values[low]);
-}
-
-double lab_curve(double t) { return t > 216.0 / 24389 ? std::cbrt(t) : (24389.0 / 27 * t + 16) / 116; }
-double lab_inverse(double f) { return f > 6.0 / 29 ? f * f * f : (116 * f - 16) * 27 / 24389; }
-
-constexpr std::array<Vector, 3> kToXyz{{{0.412453, 0.357580, 0.180423}, {0.212671, 0.715160, 0.072169}, {0.019334, 0.119193, 0.950227}}};
-constexpr Vector kWhite{0.950456, 1.0, 1.088754};
-
-Vector lab_of(const std::uint8_t* p) {
-  const auto& light = linear();
-  Vector f{};
-  for (std::size_t i = 0; i < 3; ++i) f[i] = lab_curve((kToXyz[i][0] * light[p[0]] + kToXyz[i][1] * light[p[1]] + kToXyz[i][2] * light[p[2]]) / kWhite[i]);
-  return {116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])};
-}
-
 }  // namespace
 
 DensityChange hed_change(const std::array<double, 3>& scale, const std::array<double, 3>& shift) {
@@ -158,66 +160,6 @@ void hed_jitter(std::uint8_t* rgb, std::int64_t pixels, const std::array<double,
   affine_density(rgb, pixels, densities, change.matrix, change.offset, kDensityOffset, false);
 }
 
-std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) {
-  const auto& od = density();
-  std::vector<Vector> tissue;
-  Vector mean{};
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    const auto* p = rgb + 3 * i;
-    if (!is_tissue(p)) continue;
-    tissue.push_back({od[p[0]], od[p[1]], od[p[2]]});
-    for (std::size_t c = 0; c < 3; ++c) mean[c] += tissue.back()[c];
-  }
-  const auto n = static_cast<double>(tissue.size());
-  if (n < kFewestTissue || n < kLeastTissue * static_cast<double>(pixels)) return std::nullopt;
-  std::vector<double> covariance(9, 0.0);
-  for (auto& value : mean) value /= n;
-  for (const auto& d : tissue)
-    for (std::size_t i = 0; i < 3; ++i)
-      for (std::size_t j = 0; j < 3; ++j) covariance[3 * i + j] += (d[i] - mean[i]) * (d[j] - mean[j]) / (n - 1);
-  const auto [values, vectors] = symmetric_eigen(covariance, 3);
-  std::array<std::size_t, 3> order{0, 1, 2};
-  std::sort(order.begin(), order.end(), [&v = values](std::size_t a, std::size_t b) { return v[a] > v[b]; });
-  if (!(values[order[1]] > kFlat)) return std::nullopt;
-  std::array<Vector, 2> plane{};
-  for (std::size_t k = 0; k < 2; ++k) {
-    for (std::size_t c = 0; c < 3; ++c) plane[k][c] = vectors[3 * c + order[k]];
-    if (plane[k][0] < 0)
-      for (auto& value : plane[k]) value = -value;
-  }
-  std::vector<double> angles;
-  angles.reserve(tissue.size());
-  for (const auto& d : tissue) {
-    Vector p{};
-    for (std::size_t k = 0; k < 2; ++k) p[k] = d[0] * plane[k][0] + d[1] * plane[k][1] + d[2] * plane[k][2];
-    angles.push_back(std::atan2(p[1], p[0]));
-  }
-  const std::array<double, 2> ends{percentile(angles, kFirstEnd), percentile(angles, kLastEnd)};
-  Stains stains{};
-  for (std::size_t k = 0; k < 2; ++k) {
-    double length = 0;
-    for (std::size_t c = 0; c < 3; ++c) {
-      stains.vectors[k][c] = std::cos(ends[k]) * plane[0][c] + std::sin(ends[k]) * plane[1][c];
-      length += stains.vectors[k][c] * stains.vectors[k][c];
-    }
-    for (auto& value : stains.vectors[k]) value /= std::sqrt(length);
-  }
-  if (ends[1] - ends[0] < kLeastAngle) return std::nullopt;
-  // Haematoxylin takes more of the red light.
-  if (stains.vectors[0][0] < stains.vectors[1][0]) std::swap(stains.vectors[0], stains.vectors[1]);
-  const auto unmix = unmixing(stains.vectors);
-  std::vector<double> densities(static_cast<std::size_t>(pixels));
-  for (std::size_t k = 0; k < 2; ++k) {
-    for (std::int64_t i = 0; i < pixels; ++i) {
-      const auto* p = rgb + 3 * i;
-      densities[static_cast<std::size_t>(i)] = od[p[0]] * unmix[k][0] + od[p[1]] * unmix[k][1] + od[p[2]] * unmix[k][2];
-    }
-    stains.most[k] = percentile(densities, kLastEnd);
-    if (!(stains.most[k] > kLeastDensity)) return std::nullopt;
-  }
-  return stains;
-}
-
 void macenko_transform(std::uint8_t* rgb, std::int64_t pixels, const Stains& source, const Stains& target, const StainChange& change) {
   const auto unmix = unmixing(source.vectors);
   std::array<Vector, 3> matrix{};
@@ -233,32 +175,41 @@ void macenko_transform(std::uint8_t* rgb, std::int64_t pixels, const Stains& sou
 }
 
 LabMoments reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels) {
+  // About the first pixel's colour, so that squares of what is large and alike are not taken off each other.
   LabMoments moments{};
-  std::vector<Vector> values(static_cast<std::size_t>(pixels));
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    values[static_cast<std::size_t>(i)] = lab_of(rgb + 3 * i);
-    for (std::size_t c = 0; c < 3; ++c) moments.mean[c] += values[static_cast<std::size_t>(i)][c] / static_cast<double>(pixels);
+  PlanesOf<double> lab;
+  Vector about{}, squares{};
+  for (std::int64_t first = 0; first < pixels; first += kBlock) {
+    const auto n = std::min(kBlock, pixels - first);
+    to_lab(rgb + 3 * first, n, lab);
+    const std::array<const double*, 3> planes{lab.r, lab.g, lab.b};
+    for (std::size_t c = 0; c < 3; ++c) {
+      if (first == 0) about[c] = planes[c][0];
+      const auto [sum, square] = moments_of(planes[c], n, about[c]);
+      moments.mean[c] += sum;
+      squares[c] += square;
+    }
   }
-  for (const auto& value : values)
-    for (std::size_t c = 0; c < 3; ++c) moments.spread[c] += (value[c] - moments.mean[c]) * (value[c] - moments.mean[c]) / static_cast<double>(pixels);
-  for (auto& value : moments.spread) value = std::sqrt(value);
+  const auto n = static_cast<double>(std::max<std::int64_t>(pixels, 1));
+  for (std::size_t c = 0; c < 3; ++c) {
+    const double offset = moments.mean[c] / n;
+    moments.mean[c] = about[c] + offset;
+    moments.spread[c] = std::sqrt(std::max(squares[c] / n - offset * offset, 0.0));
+  }
   return moments;
 }
 
 void reinhard_transform(std::uint8_t* rgb, std::int64_t pixels, const LabMoments& source, const LabMoments& target) {
-  static const auto to_rgb = inverse(kToXyz);
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    auto lab = lab_of(rgb + 3 * i);
+  PlanesOf<double> lab;
+  for (std::int64_t first = 0; first < pixels; first += kBlock) {
+    const auto n = std::min(kBlock, pixels - first);
+    to_lab(rgb + 3 * first, n, lab);
+    const std::array<double*, 3> planes{lab.r, lab.g, lab.b};
     for (std::size_t c = 0; c < 3; ++c) {
       const double gain = source.spread[c] > 1e-6 ? target.spread[c] / source.spread[c] : 1;
-      lab[c] = (lab[c] - source.mean[c]) * gain + target.mean[c];
+      scale_about(planes[c], n, source.mean[c], gain, target.mean[c]);
     }
-    const double y = (lab[0] + 16) / 116;
-    const Vector xyz{kWhite[0] * lab_inverse(y + lab[1] / 500), kWhite[1] * lab_inverse(y), kWhite[2] * lab_inverse(y - lab[2] / 200)};
-    for (std::size_t c = 0; c < 3; ++c) {
-      const double light = to_rgb[c][0] * xyz[0] + to_rgb[c][1] * xyz[1] + to_rgb[c][2] * xyz[2];
-      rgb[3 * i + static_cast<std::int64_t>(c)] = to_byte(255 * (light <= 0.0031308 ? 12.92 * light : 1.055 * std::pow(light, 1 / 2.4) - 0.055));
-    }
+    from_lab(lab, n, rgb + 3 * first);
   }
 }
 
