@@ -102,6 +102,8 @@ void bind_picture_source(py::module_& m) {
          const std::string& device) {
         const transforms::Frame frame{size, zoom, middle};
         check(frame, how);
+        const at::Device there(device);
+        if (there.is_cuda() && !at::hasCUDA()) throw ValueError("device '" + device + "' is not to be had: torch sees no GPU here");
         const py::gil_scoped_release release;
         const auto n = static_cast<std::int64_t>(pictures.size());
         std::vector<at::Tensor> bytes;
@@ -112,15 +114,15 @@ void bind_picture_source(py::module_& m) {
         for (std::int64_t i = 0; i < n; ++i, plan += sizeof(transforms::AugmentPlan)) {
           const auto& rgb = pictures[static_cast<std::size_t>(i)];
           if (rgb.dim() != 3 || rgb.size(2) != 3 || rgb.scalar_type() != at::kByte || rgb.numel() == 0)
-            throw ValueError("expected pictures [H, W, 3] of uint8");
+            throw ValueError("expected a list of pictures [H, W, 3] of uint8");
           Philox random({seed, 0, first + static_cast<std::uint64_t>(i)}, Stream::kPicture, /*many=*/true);
           const auto drawn = transforms::plan(rgb.size(1), rgb.size(0), how, frame, random);
           std::memcpy(plan, &drawn, sizeof drawn);
           for (const auto value : {used, rgb.size(1), rgb.size(0)}) *source++ = value;
-          bytes.push_back(rgb.reshape({-1}).to(at::Device(device)));
+          bytes.push_back(rgb.reshape({-1}).to(there));
           used += rgb.numel();
         }
-        if (n == 0) return at::empty({0, size, size, 3}, at::TensorOptions().dtype(at::kByte).device(at::Device(device)));
+        if (n == 0) return at::empty({0, size, size, 3}, at::TensorOptions().dtype(at::kByte).device(there));
         return ops::augment(at::cat(bytes), sources, plans, size).view({n, size, size, 3});  // one square is the whole
       },
       py::arg("pictures"), py::arg("how"), py::arg("size"), py::arg("seed"), py::arg("first"), py::arg("zoom"), py::arg("middle"), py::arg("device"),

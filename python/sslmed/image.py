@@ -35,8 +35,10 @@ def augment(
         steps that follow, in about one value of ten thousand.
 
     Raises:
-        ValueError: A picture is smaller than what is cut out of it.
+        ValueError: A picture is smaller than what is cut out of it, or the device is not to be had.
     """
+    if not hasattr(how, "options"):
+        raise TypeError(f"expected an sslmed.Augmentation, got {how!r}")
     return C.augment_all([tensor(picture) for picture in pictures], how.options(), size, seed, first, zoom, middle, device)
 
 

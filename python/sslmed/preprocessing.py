@@ -186,7 +186,10 @@ class _Pictures:
         """How pictures are augmented, cut and masked: one view of ``size`` with this augmentation, or these views."""
         if views is not None and augmentation is not None:
             raise TypeError("views have their own augmentations")
-        chosen = [View(size=self.size, augmentation=augmentation or _NONE)] if views is None else views
+        chosen = [View(size=self.size, augmentation=_NONE if augmentation is None else augmentation)] if views is None else views
+        for view in chosen:
+            if not isinstance(view.augmentation, Augmentation):
+                raise TypeError(f"augmentation: expected an sslmed.Augmentation, got {view.augmentation!r}")
         made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options(), view.augmentation.on_device) for view in chosen]
         return C.PictureRecipe(self.patch, made, mask, 0.75 if ratio is None else ratio, complementary)
 

@@ -175,6 +175,8 @@ def pretrain(
         extra_channels=model.extra_channels,
         drop_last=True,
     )
+    if options.get("augmentation"):  # where it is computed is no part of what a run is, as little as threads are
+        options = options | {"augmentation": {name: value for name, value in options["augmentation"].items() if name != "on_device"}}
     config = {
         "method": chosen.name, "options": options, "encoder": model.config, "extra_channels": list(model.extra_channels),
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,

@@ -89,15 +89,19 @@ def test_a_run_learns_the_same_from_pictures_made_on_the_device(rng: np.random.G
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(rng.integers(0, 256, (40, 44, 3), dtype=np.uint8)).save(paths[-1])
     cohort = sm.Cohort(pd.DataFrame({"subject": [f"s{i}" for i in range(8)], "path": paths}), name="made")
-    losses = []
-    for on_device in (False, True):
-        how = sm.Augmentation(**ALL, on_device=on_device)  # type: ignore[arg-type]
-        run = sm.pretrain(
-            cohort, encoder="vit_tiny", depth=1, batch_size=4, epochs=3, preprocessing=sm.ImagePreprocessing(size=32, patch=8),
-            augmentation=how, out=tmp_path / f"run{on_device}", progress=False, tensorboard=False,
+
+    def pretrained(name: str, *, on_device: bool, resume: bool = False) -> sm.Run:
+        return sm.pretrain(
+            cohort, encoder="vit_tiny", depth=1, batch_size=4, epochs=3, preprocessing=sm.ImagePreprocessing(size=32, patch=8), out=tmp_path / name,
+            augmentation=sm.Augmentation(**ALL, on_device=on_device), resume=resume, checkpoint_every=2, progress=False, tensorboard=False,  # type: ignore[arg-type]
         )  # fmt: skip
-        losses.append(run.history["loss"].to_list())
+
+    losses = [pretrained(f"run{on_device}", on_device=on_device).history["loss"].to_list() for on_device in (False, True)]
     assert losses[0] == losses[1]
+    # Where pictures are made is no part of what a run is.
+    last = max((tmp_path / "runTrue" / "checkpoints").iterdir())
+    last.unlink()
+    assert pretrained("runTrue", on_device=False, resume=True).history["loss"].to_list() == losses[0]
 
 
 def test_augmented_pictures_to_look_at(rng: np.random.Generator) -> None:
@@ -112,6 +116,13 @@ def test_augmented_pictures_to_look_at(rng: np.random.Generator) -> None:
     assert sm.image.augment([], how, 24).shape == (0, 24, 24, 3)
     with pytest.raises(ValueError, match="no part of 24 x 24"):
         sm.image.augment([pictures[0][:20]], sm.Augmentation(), 24)
+    with pytest.raises(ValueError, match="a list of pictures"):
+        sm.image.augment(pictures[0], how, 24)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"expected an sslmed\.Augmentation, got \{'hue': 0\.1\}"):
+        sm.ImagePreprocessing().recipe(augmentation={"hue": 0.1})  # type: ignore[arg-type]
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="'cuda' is not to be had"):
+            sm.image.augment(pictures, how, 24, device="cuda")
 
 
 def test_what_no_loader_makes_is_refused() -> None:
