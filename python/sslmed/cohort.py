@@ -198,7 +198,8 @@ class Cohort:
         return len(self.table)
 
     def __repr__(self) -> str:
-        return f"<Cohort {self.name}: {len(self)} recordings of {self.table['subject'].nunique()} subjects>"
+        kind = "slides" if slides.are_listed(self.table) else {"eeg": "recordings"}.get(self.modality, self.modality)
+        return f"<Cohort {self.name}: {len(self)} {kind} of {self.table['subject'].nunique()} subjects>"
 
     @property
     def in_memory(self) -> bool:

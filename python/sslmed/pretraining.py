@@ -17,7 +17,7 @@ import pandas as pd
 from sslmed import io
 from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
-from sslmed.data import Loader, describe
+from sslmed.data import Loader, describe, warn_of_failures
 from sslmed.distributed import is_first
 from sslmed.methods import Method, resolve
 from sslmed.nn import CohortEncoder, Encoder
@@ -228,6 +228,7 @@ def pretrain(
     trainer.keep_encoder(model)
     if finished and is_first():
         model.save(folder / "encoder.safetensors")
+    warn_of_failures(cohort, trainer.failures)
     return Run(folder, model, history, not finished, tuple(trainer.failures))
 
 

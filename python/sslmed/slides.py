@@ -108,7 +108,7 @@ def tissue_of(row: Mapping[str, Any] | pd.Series[Any]) -> tissue.Tissue:
 
 
 def index(
-    slides: str | os.PathLike[str] | pd.DataFrame,
+    slides: str | os.PathLike[str] | pd.DataFrame | Cohort,
     out: str | os.PathLike[str],
     *,
     subject: str = r"TCGA-\w\w-\w{4}|.+",
@@ -127,8 +127,8 @@ def index(
     add theirs. Whoever adds the last one writes ``out``. Slides that ``out`` has already are not looked at again.
 
     Args:
-        slides: A folder with slides (:data:`SUFFIXES`, also in folders within), or a table (.tsv, .csv, .parquet, DataFrame) with ``path``, ``subject``
-            (the patient) and what is known: ``stain``, ``site``, ``mpp`` where the file does not say it, labels.
+        slides: A folder with slides (:data:`SUFFIXES`, also in folders within), or a table (.tsv, .csv, .parquet, DataFrame, a cohort's) with ``path``,
+            ``subject`` (the patient) and what is known: ``stain``, ``site``, ``mpp`` where the file does not say it, labels.
         out: The index to write, .parquet.
         subject: Of a folder: regular expression whose match, from the start of a file's name without suffix, says who it is of. By default a TCGA
             patient, or else the whole name.
@@ -210,10 +210,12 @@ def index(
     return Cohort.from_table(target, name=name)
 
 
-def _listed(slides: str | os.PathLike[str] | pd.DataFrame, subject: str) -> pd.DataFrame:
+def _listed(slides: str | os.PathLike[str] | pd.DataFrame | Cohort, subject: str) -> pd.DataFrame:
     """The slides with absolute paths and their subjects."""
     from sslmed.cohort import Cohort
 
+    if isinstance(slides, Cohort):
+        slides = slides.table
     if isinstance(slides, pd.DataFrame) or not Path(slides).is_dir():
         table = Cohort.from_table(slides).table
         table["path"] = [os.path.abspath(path) for path in table["path"]]

@@ -42,6 +42,14 @@ def test_an_index_says_where_tissue_is(slide_cohort: sm.Cohort, slide_table: pd.
         assert row["tissue_mm2"] == pytest.approx(whole.area, rel=0.25)
 
 
+def test_a_cohort_that_lists_slides_is_indexed_too(slide_table: pd.DataFrame, slide_cohort: sm.Cohort, tmp_path: Path) -> None:
+    listed = sm.Cohort(slide_table, "listed")
+    assert f"{len(slide_table)} slides of" in repr(listed)
+    made = slides.index(listed, tmp_path / "made.parquet", name="made")
+    assert made is not None
+    pd.testing.assert_frame_equal(made.table, slide_cohort.table)
+
+
 def test_an_index_goes_on_where_it_ended_and_shards_add_up(slide_table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
     real = slides.describe

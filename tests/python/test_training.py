@@ -304,7 +304,8 @@ def test_a_step_without_samples_says_why(tmp_path, rng):
     with pytest.raises(sm.ReadError, match="the first that failed: a mask "):  # what is asked for is at fault, and nobody's files
         sm.pretrain(cohort.subset([6, 7]), out=tmp_path / "b", batch_size=4, on_error="skip", ratio=0.999, **small)
     # Of several batches a step the empty ones do not count.
-    run = sm.pretrain(cohort, out=tmp_path / "c", batch_size=1, accumulate=16, on_error="skip", **small)
+    with pytest.warns(sm.FormatWarning, match="12 of its samples left out"):
+        run = sm.pretrain(cohort, out=tmp_path / "c", batch_size=1, accumulate=16, on_error="skip", **small)
     assert len(run.history) == 4
     assert run.history["samples"].eq(4).all()
 
