@@ -208,3 +208,16 @@ def test_real_radiographs(data_root: Path) -> None:
         assert np.abs(ours - expected).max() <= 2, path
     with pytest.raises(sm.FormatError, match="Git LFS"):
         read(data_root / "2d/odd/git_lfs_pointer.png", SMALL)
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once(table: pd.DataFrame, tmp_path: Path) -> None:
+    broken = table.copy()
+    for i in (2, 7):
+        broken.loc[i, "path"] = str(tmp_path / f"cut{i}.png")
+        Path(broken.loc[i, "path"]).write_bytes(Path(table.loc[1, "path"]).read_bytes()[:400])
+    cohort, encoder = sm.Cohort.from_table(broken, name="cut"), sm.nn.Encoder("vit_tiny", SMALL, depth=1)
+    for baselines in (True, False):
+        with pytest.raises(sm.FormatError, match=r"cut2\.png"):
+            sm.transfer(encoder, cohort, target="label", folds=2, baselines=baselines)
+        with pytest.raises(ValueError, match=r"2 recordings .* leave them out of the cohort: .*cut2\.png, .*cut7\.png"):
+            sm.transfer(encoder, cohort, target="label", folds=2, baselines=baselines, on_error="skip")

@@ -163,35 +163,43 @@ def covariances(cohort: Cohort, channels: Sequence[str] | None = None) -> Array:
     return classical([cohort], ["riemann"], channels)[0]["riemann"]
 
 
-def colour(cohort: Cohort, *, threads: int = 2) -> Array:
+def colour(cohort: Cohort, *, threads: int = 2, on_error: str = "raise") -> Array:
     """[slides or images, 6]: mean and standard deviation of R, G and B.
 
     Of images, in [0, 1], at 224 pixels; of slides, of the optical density over the tissue, at the scale of the index's cells over four.
 
     Raises:
-        ValueError: A slide has no tissue.
-        FormatError, ReadError: A file cannot be read.
+        ValueError: A slide has no tissue; with ``on_error="skip"`` files that cannot be read, all of them by name.
+        FormatError, ReadError: A file cannot be read (``on_error="raise"``).
     """
-    rows = []
+    rows = np.full((len(cohort), 6), np.nan)
     if cohort.modality == "images":
         preprocessing = ImagePreprocessing()
-        loader = in_order(cohort.source(preprocessing), preprocessing, threads=threads, batch_size=16, on_error="raise")
+        loader = in_order(cohort.source(preprocessing), preprocessing, threads=threads, batch_size=16, on_error=on_error)
         while (batch := loader.next()) is not None:
+            if not batch.patches:
+                continue
             light = batch.patches[0].values.view(len(batch), -1, 3).double() / 255  # pixels are in the patches' order
-            rows.append(torch.cat([light.mean(1), light.std(1, correction=0)], dim=1).numpy())
-        return np.concatenate(rows)
-    for _, row in cohort.table.iterrows():
+            images = [batch.sample_ids[slot] for slot in batch.patches[0].slots]
+            rows[images] = torch.cat([light.mean(1), light.std(1, correction=0)], dim=1).numpy()
+        return scorable(rows, cohort)
+    for i, (_, row) in enumerate(cohort.table.iterrows()):
         mask = tissue_of(row).mask
         if not mask.any():
             raise ValueError(f"{row['path']}: no tissue in the index; leave it out of the cohort")
-        picture = open_slide(row["path"], mpp=(row["mpp_x"], row["mpp_y"])).thumbnail((4 * mask.shape[1], 4 * mask.shape[0]))
+        try:
+            picture = open_slide(row["path"], mpp=(row["mpp_x"], row["mpp_y"])).thumbnail((4 * mask.shape[1], 4 * mask.shape[0]))
+        except (FormatError, ReadError):
+            if on_error == "raise":
+                raise
+            continue
         height, width = picture.shape[:2]
         # The grid goes on beyond the slide's edge, the picture does not: each pixel looks up the cell that its middle is in.
         line = ((np.arange(height) + 0.5) * row["height"] / height / row["cell_y"]).astype(int)
         column = ((np.arange(width) + 0.5) * row["width"] / width / row["cell_x"]).astype(int)
         density = -np.log((picture.numpy()[mask.numpy()[line[:, None], column]] + 1.0) / 256)
-        rows.append(np.concatenate([density.mean(0), density.std(0)]))
-    return np.stack(rows)
+        rows[i] = np.concatenate([density.mean(0), density.std(0)])
+    return scorable(rows, cohort)
 
 
 def simple(*cohorts: Cohort, on_error: str = "raise") -> tuple[str, list[Array]] | None:
@@ -200,7 +208,7 @@ def simple(*cohorts: Cohort, on_error: str = "raise") -> tuple[str, list[Array]]
     None where recordings share no channel.
     """
     if all(cohort.modality != "eeg" for cohort in cohorts):
-        return "colour", [colour(cohort) for cohort in cohorts]
+        return "colour", [colour(cohort, on_error=on_error) for cohort in cohorts]
     if not common_channels(*cohorts):
         return None
     return "band power", [found["band power"] for found in classical(cohorts, ["band power"], on_error=on_error)]

@@ -100,7 +100,8 @@ def predict_rows(
             adapt = "none" if name == "handcrafted" else adaptation  # a forest has no use for another scale or covariance
             score(name, probes[name], here[name], None if there is None else there[name], adapt=adapt, corrected=corrected)
     if "colour" in baselines:
-        score("colour", classical, *both(features.colour), adapt=adaptation, corrected=bias_correction)
+        x = both(lambda c: features.colour(c, threads=task.threads, on_error=task.on_error))
+        score("colour", classical, *x, adapt=adaptation, corrected=bias_correction)
     if encoder is None:
         return rows
     if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
