@@ -2,6 +2,7 @@
 // One picture's changes, all drawn, as plain bytes: they are carried out where they were drawn or travel with the picture to a GPU.
 
 #include <cstdint>
+#include <type_traits>
 
 #include "transforms/bicubic.h"
 
@@ -28,6 +29,8 @@ struct AugmentPlan {
   double blur = 0;  // pixels: its sigma; 0: none
   bool solarise = false;
 };
+
+static_assert(std::is_trivially_copyable_v<AugmentPlan>);
 
 // Taps of a blur: SimCLR's, a tenth of the side.
 inline int blur_side(std::int64_t size) { return static_cast<int>(size / 10) | 1; }

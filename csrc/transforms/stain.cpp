@@ -40,8 +40,6 @@ bool is_tissue(const std::uint8_t* p) {
   return is_tissue_light(light[p[0]], light[p[1]], light[p[2]]);
 }
 
-std::uint8_t to_byte(double value) { return static_cast<std::uint8_t>(std::clamp(value + 0.5, 0.0, 255.0)); }
-
 // At most 15 from zero, beyond which light is black or white: numbers of one sign are ordered as their bits are, and bounds of whole numbers are vector
 // instructions.
 SSLMED_INLINE float bounded(float x) {
@@ -69,11 +67,11 @@ SSLMED_CLONES void from_density(const Planes& od, std::int64_t n, const float* m
 
 // Sums of values and of their squares about `about`. Eight of each side by side: one sum would be added to in turn.
 SSLMED_CLONES std::pair<double, double> moments_of(const double* values, std::int64_t n, double about) {
-  constexpr std::int64_t kSide = 8;
-  double sums[kSide] = {}, squares[kSide] = {};
+  constexpr std::int64_t kBeside = 8;
+  double sums[kBeside] = {}, squares[kBeside] = {};
   std::int64_t i = 0;
-  for (; i + kSide <= n; i += kSide) {
-    for (std::int64_t k = 0; k < kSide; ++k) {
+  for (; i + kBeside <= n; i += kBeside) {
+    for (std::int64_t k = 0; k < kBeside; ++k) {
       const double value = values[i + k] - about;
       sums[k] += value;
       squares[k] += value * value;
@@ -85,7 +83,7 @@ SSLMED_CLONES std::pair<double, double> moments_of(const double* values, std::in
     squares[0] += value * value;
   }
   double sum = 0, square = 0;
-  for (std::int64_t k = 0; k < kSide; ++k) sum += sums[k], square += squares[k];
+  for (std::int64_t k = 0; k < kBeside; ++k) sum += sums[k], square += squares[k];
   return {sum, square};
 }
 

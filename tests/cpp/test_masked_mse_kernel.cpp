@@ -45,6 +45,10 @@ TEST_CASE("the kernels' loss and gradients are the CPU's") {
   REQUIRE(cuda::masked_mse_rows_backward(scalar_of(type), pred.const_data_ptr(), target.const_data_ptr(), weights.const_data_ptr<float>(),
                                          scale.const_data_ptr<double>(), own_pred.data_ptr(), own_target.data_ptr(), 6, n, norm, nullptr) == cudaSuccess);
   CHECK(apart(own_pred, grad_pred) <= tolerance);
+  auto alone = at::full_like(pred, 7);
+  REQUIRE(cuda::masked_mse_rows_backward(scalar_of(type), pred.const_data_ptr(), target.const_data_ptr(), weights.const_data_ptr<float>(),
+                                         scale.const_data_ptr<double>(), alone.data_ptr(), nullptr, 6, n, norm, nullptr) == cudaSuccess);
+  CHECK(at::equal(alone, own_pred));
   CHECK((own_target.to(at::kDouble) - grad_target.to(at::kDouble)).abs().max().item<double>() <=
         tolerance * grad_target.to(at::kDouble).abs().max().item<double>() + (type == at::kDouble ? 1e-14 : 1e-6));
 }

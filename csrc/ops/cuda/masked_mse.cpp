@@ -47,13 +47,13 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::T
 }
 
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm,
-                                            bool /*wants_target: the kernel writes it on its way*/) {
+                                            bool wants_target) {
   const c10::cuda::CUDAGuard guard(pred.device());
   const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
   const auto scale = (grad.to(at::kDouble) / w.sum(at::kDouble)).contiguous();
-  auto grad_pred = at::empty_like(p), grad_target = at::empty_like(p);
+  auto grad_pred = at::empty_like(p), grad_target = wants_target ? at::empty_like(p) : at::Tensor();
   C10_CUDA_CHECK(cuda::masked_mse_rows_backward(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), w.const_data_ptr<float>(), scale.const_data_ptr<double>(),
-                                                grad_pred.data_ptr(), grad_target.data_ptr(), p.size(0) * p.size(1), p.size(2), norm,
+                                                grad_pred.data_ptr(), wants_target ? grad_target.data_ptr() : nullptr, p.size(0) * p.size(1), p.size(2), norm,
                                                 c10::cuda::getCurrentCUDAStream()));
   return {grad_pred, grad_target};
 }

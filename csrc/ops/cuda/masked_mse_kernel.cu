@@ -77,12 +77,12 @@ __global__ void backward_kernel(const T* pred, const T* target, const float* wei
   using Acc = typename Accumulate<T>::type;
   const std::int64_t row = blockIdx.x;
   const T *p = pred + row * n, *t = target + row * n;
-  T *gp = grad_pred + row * n, *gt = grad_target + row * n;
+  T *gp = grad_pred + row * n, *gt = grad_target == nullptr ? nullptr : grad_target + row * n;
   const Acc factor = static_cast<Acc>(*scale * 2 / static_cast<double>(n) * static_cast<double>(weights[row]));
   if (weights[row] == 0) {
     for (std::int64_t i = threadIdx.x; i < n; i += kThreads) {
       gp[i] = static_cast<T>(0.0f);
-      gt[i] = static_cast<T>(0.0f);
+      if (gt != nullptr) gt[i] = static_cast<T>(0.0f);
     }
     return;
   }
@@ -96,6 +96,7 @@ __global__ void backward_kernel(const T* pred, const T* target, const float* wei
     sum_g -= g;
     sum_gy -= g * y;
   }
+  if (gt == nullptr) return;  // the same for the whole block
   sum_g = block_sum(sum_g);
   sum_gy = block_sum(sum_gy);
   for (std::int64_t i = threadIdx.x; i < n; i += kThreads) {

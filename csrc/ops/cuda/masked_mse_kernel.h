@@ -12,7 +12,7 @@ enum class Scalar { kFloat, kDouble, kHalf, kBFloat16 };
 // pred, target [rows, n]; weights [rows] float. row_sums [rows] double receives weight * patch MSE.
 cudaError_t masked_mse_rows(Scalar type, const void* pred, const void* target, const float* weights, double* row_sums, std::int64_t rows, std::int64_t n,
                             bool norm, cudaStream_t stream);
-// *scale (double, on the device) is grad / sum(weights). grad_pred and grad_target [rows, n] are written everywhere.
+// *scale (double, on the device) is grad / sum(weights). grad_pred and, where it is not null, grad_target [rows, n] are written everywhere.
 cudaError_t masked_mse_rows_backward(Scalar type, const void* pred, const void* target, const float* weights, const double* scale, void* grad_pred,
                                      void* grad_target, std::int64_t rows, std::int64_t n, bool norm, cudaStream_t stream);
 
