@@ -7,7 +7,6 @@
 
 namespace sslmed::ops {
 
-// Also called by the kernels: whoever comes through the dispatcher is checked too. The rows of the result.
 std::int64_t check_augment(const at::Tensor& pictures, const at::Tensor& sources, const at::Tensor& plans, std::int64_t patch) {
   constexpr auto kPlan = static_cast<std::int64_t>(sizeof(transforms::AugmentPlan));
   TORCH_CHECK_TYPE(pictures.scalar_type() == at::kByte && plans.scalar_type() == at::kByte && sources.scalar_type() == at::kLong,

@@ -11,4 +11,7 @@ namespace sslmed::ops {
 // ValueError where a plan reaches beyond its picture, or its size is no multiple of the patch.
 at::Tensor augment(const at::Tensor& pictures, const at::Tensor& sources, const at::Tensor& plans, std::int64_t patch);
 
+// The rows of the result; for the kernels, so that whoever comes through the dispatcher is checked too.
+std::int64_t check_augment(const at::Tensor& pictures, const at::Tensor& sources, const at::Tensor& plans, std::int64_t patch);
+
 }  // namespace sslmed::ops

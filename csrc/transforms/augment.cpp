@@ -96,13 +96,10 @@ void draw_colours(const Augmentation& how, Philox& random, AugmentPlan& plan) {
   plan.solarise = how.solarise > 0 && random.uniform() < how.solarise;
 }
 
-void cut(const std::uint8_t* source, std::int64_t width, std::int64_t height, const Box& box, std::int64_t size, std::uint8_t* into) {
-  const auto side = static_cast<double>(size);
-  if (box.width != side || box.height != side) {
-    resize_bicubic(source, width, height, 3, box, size, size, into);
-    return;
-  }
-  const auto left = static_cast<std::int64_t>(box.x), top = static_cast<std::int64_t>(box.y);
+void cut(const AugmentPlan& plan, const std::uint8_t* source, std::int64_t width, std::int64_t height, std::uint8_t* into) {
+  const auto size = plan.size;
+  if (resizes(plan)) return resize_bicubic(source, width, height, 3, plan.box, size, size, into);
+  const auto left = static_cast<std::int64_t>(plan.box.x), top = static_cast<std::int64_t>(plan.box.y);
   for (std::int64_t y = 0; y < size; ++y) std::copy_n(source + 3 * ((top + y) * width + left), 3 * size, into + 3 * y * size);
 }
 
@@ -122,7 +119,7 @@ void recolour(const AugmentPlan& plan, std::uint8_t* rgb) {
     const StainChange change{{plan.macenko_scale[0], plan.macenko_scale[1]}, {plan.macenko_shift[0], plan.macenko_shift[1]}, /*tissue_only=*/true};
     if (const auto own = macenko_fit(rgb, pixels)) macenko_transform(rgb, pixels, *own, *own, change);
   }
-  if (plan.hed) hed_jitter(rgb, pixels, {plan.hed_scale[0], plan.hed_scale[1], plan.hed_scale[2]}, {plan.hed_shift[0], plan.hed_shift[1], plan.hed_shift[2]});
+  if (plan.hed) hed_jitter(rgb, pixels, plan.hed_scale, plan.hed_shift);
   for (const auto& [what, by] : plan.steps) {
     if (what == Colour::kBrightness) adjust_brightness(rgb, pixels, by);
     if (what == Colour::kContrast) adjust_contrast(rgb, pixels, by);
@@ -185,7 +182,7 @@ void to_squares(const std::uint8_t* rgb, std::int64_t size, std::int64_t patch, 
 }
 
 void apply(const AugmentPlan& plan, const std::uint8_t* source, std::int64_t width, std::int64_t height, std::uint8_t* into) {
-  cut(source, width, height, plan.box, plan.size, into);
+  cut(plan, source, width, height, into);
   turn(plan, into);
   recolour(plan, into);
 }

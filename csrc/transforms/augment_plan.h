@@ -1,6 +1,7 @@
 #pragma once
 // One picture's changes, all drawn, as plain bytes: they are carried out where they were drawn or travel with the picture to a GPU.
 
+#include <array>
 #include <cstdint>
 #include <type_traits>
 
@@ -23,7 +24,7 @@ struct AugmentPlan {
   std::int32_t turns = 0;             // quarters, counter-clockwise
   bool macenko = false, hed = false;
   double macenko_scale[2] = {1, 1}, macenko_shift[2] = {0, 0};
-  double hed_scale[3] = {1, 1, 1}, hed_shift[3] = {0, 0, 0};
+  std::array<double, 3> hed_scale{1, 1, 1}, hed_shift{0, 0, 0};
   ColourStep steps[4];
   bool grey = false;
   double blur = 0;  // pixels: its sigma; 0: none
@@ -31,6 +32,9 @@ struct AugmentPlan {
 };
 
 static_assert(std::is_trivially_copyable_v<AugmentPlan>);
+
+// Whether pixels change their size; otherwise they are copied.
+inline bool resizes(const AugmentPlan& plan) { return plan.box.width != static_cast<double>(plan.size) || plan.box.height != static_cast<double>(plan.size); }
 
 // Taps of a blur: SimCLR's, a tenth of the side.
 inline int blur_side(std::int64_t size) { return static_cast<int>(size / 10) | 1; }

@@ -2,6 +2,7 @@
 // Optical density of stains: the formulas of stain.h, for the CPU's tables and for kernels.
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/device.h"

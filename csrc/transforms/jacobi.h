@@ -2,6 +2,7 @@
 // Eigenvalues of small symmetric matrices, on the CPU and in kernels.
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/device.h"

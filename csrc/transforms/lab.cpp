@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "core/simd.h"
+#include "transforms/byte_tables.h"
 #include "transforms/density.h"
 
 namespace sslmed::transforms {
@@ -14,9 +15,9 @@ namespace {
 
 // Rows: X, Y and Z of linear R, G and B, each over the white's.
 constexpr double kWhite[3] = {0.950456, 1.0, 1.088754};
-constexpr double kToXyz[3][3] = {{0.412453 / kWhite[0], 0.357580 / kWhite[0], 0.180423 / kWhite[0]},
-                                 {0.212671, 0.715160, 0.072169},
-                                 {0.019334 / kWhite[2], 0.119193 / kWhite[2], 0.950227 / kWhite[2]}};
+constexpr Matrix3 kToXyz{{{0.412453 / kWhite[0], 0.357580 / kWhite[0], 0.180423 / kWhite[0]},
+                          {0.212671, 0.715160, 0.072169},
+                          {0.019334 / kWhite[2], 0.119193 / kWhite[2], 0.950227 / kWhite[2]}}};
 constexpr double kKnee = 6.0 / 29, kKneeCubed = kKnee * kKnee * kKnee, kSlope = 3 * kKnee * kKnee;  // of the inverse curve, below the knee a line
 
 // By sums of magnitudes: GCC has no vector instructions for the choice between two doubles.
@@ -52,26 +53,14 @@ SSLMED_CLONES void curves(PlanesOf<double>& planes, std::int64_t n) {
 }
 
 // Linear light; `m` is the inverse of kToXyz.
-SSLMED_CLONES void inverse_curves(const PlanesOf<double>& lab, std::int64_t n, const double* m, PlanesOf<double>& light) {
+SSLMED_CLONES void inverse_curves(const PlanesOf<double>& lab, std::int64_t n, Matrix3 m, PlanesOf<double>& light) {
   for (std::int64_t i = 0; i < n; ++i) {
     const double f = (lab.r[i] + 16) * (1.0 / 116);
     const double x = inverse_curve(f + lab.g[i] * (1.0 / 500)), y = inverse_curve(f), z = inverse_curve(f - lab.b[i] * (1.0 / 200));
-    light.r[i] = m[0] * x + m[1] * y + m[2] * z;
-    light.g[i] = m[3] * x + m[4] * y + m[5] * z;
-    light.b[i] = m[6] * x + m[7] * y + m[8] * z;
+    light.r[i] = m[0][0] * x + m[0][1] * y + m[0][2] * z;
+    light.g[i] = m[1][0] * x + m[1][1] * y + m[1][2] * z;
+    light.b[i] = m[2][0] * x + m[2][1] * y + m[2][2] * z;
   }
-}
-
-std::array<double, 9> inverse_of_xyz() {
-  std::array<double, 9> out{};
-  const auto minor = [](std::size_t i, std::size_t j) {
-    const std::size_t a = (i + 1) % 3, b = (i + 2) % 3, c = (j + 1) % 3, d = (j + 2) % 3;
-    return kToXyz[a][c] * kToXyz[b][d] - kToXyz[a][d] * kToXyz[b][c];
-  };
-  const double determinant = kToXyz[0][0] * minor(0, 0) + kToXyz[0][1] * minor(0, 1) + kToXyz[0][2] * minor(0, 2);
-  for (std::size_t i = 0; i < 3; ++i)
-    for (std::size_t j = 0; j < 3; ++j) out[3 * j + i] = minor(i, j) / determinant;
-  return out;
 }
 
 // Bytes of linear light. sRGB's gamma is a power; looked up instead: the byte at the start of each of 4,096 steps, of which none holds two of the
@@ -101,11 +90,7 @@ class Gamma {
 }  // namespace
 
 void to_lab(const std::uint8_t* rgb, std::int64_t n, PlanesOf<double>& lab) {
-  static const auto light = [] {
-    std::array<double, 256> out{};
-    for (std::size_t v = 0; v < out.size(); ++v) out[v] = linear_light(static_cast<double>(v));
-    return out;
-  }();
+  const auto& light = light_of_bytes();
   for (std::int64_t i = 0; i < n; ++i) {
     lab.r[i] = light[rgb[3 * i]];
     lab.g[i] = light[rgb[3 * i + 1]];
@@ -115,10 +100,10 @@ void to_lab(const std::uint8_t* rgb, std::int64_t n, PlanesOf<double>& lab) {
 }
 
 void from_lab(const PlanesOf<double>& lab, std::int64_t n, std::uint8_t* rgb) {
-  static const auto inverse = inverse_of_xyz();
+  static const auto from_xyz = inverse(kToXyz);
   static const Gamma gamma;
   PlanesOf<double> light;
-  inverse_curves(lab, n, inverse.data(), light);
+  inverse_curves(lab, n, from_xyz, light);
   for (std::int64_t i = 0; i < n; ++i) {
     rgb[3 * i] = gamma.byte_of(light.r[i]);
     rgb[3 * i + 1] = gamma.byte_of(light.g[i]);

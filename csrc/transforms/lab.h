@@ -7,7 +7,7 @@
 
 namespace sslmed::transforms {
 
-// L*, a* and b* in place of r, g and b; n up to kBlock pixels. Within 1e-12 of the definition.
+// L*, a* and b* in place of r, g and b; n up to kBlock pixels. Within 1e-11 of the definition.
 void to_lab(const std::uint8_t* rgb, std::int64_t n, PlanesOf<double>& lab);
 
 // Rounded; what sRGB has no colour for is cut off channel by channel.

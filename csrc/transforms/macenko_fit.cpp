@@ -5,9 +5,11 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "core/simd.h"
+#include "transforms/byte_tables.h"
 #include "transforms/density.h"
 #include "transforms/planes.h"
 #include "transforms/stain.h"
@@ -16,29 +18,13 @@
 namespace sslmed::transforms {
 namespace {
 
-using Vector = std::array<double, 3>;
-using Table = std::array<double, 256>;
 using Densities = PlanesOf<double>;
 
 constexpr std::int64_t kSide = 8;  // sums side by side: one would be added to in turn
 
-struct Tables {
-  Table density{}, light{};
-  Tables() {
-    for (std::size_t v = 0; v < density.size(); ++v) {
-      density[v] = macenko_density(static_cast<double>(v));
-      light[v] = linear_light(static_cast<double>(v));
-    }
-  }
-};
-const Tables& tables() {
-  static const Tables made;
-  return made;
-}
-
 // Pixels of tissue, one after the other; how many. All are written and only those kept: a branch would be guessed wrongly at every edge.
 std::int64_t tissue_of(const std::uint8_t* rgb, std::int64_t pixels, std::uint8_t* into) {
-  const auto& light = tables().light;
+  const auto& light = light_of_bytes();
   const std::uint8_t* begin = into;
   for (std::int64_t i = 0; i < pixels; ++i) {
     const std::uint8_t r = rgb[3 * i], g = rgb[3 * i + 1], b = rgb[3 * i + 2];
@@ -51,7 +37,7 @@ std::int64_t tissue_of(const std::uint8_t* rgb, std::int64_t pixels, std::uint8_
 }
 
 void look_up(const std::uint8_t* rgb, std::int64_t n, Densities& od) {
-  const auto& density = tables().density;
+  const auto& density = densities_of_bytes();
   for (std::int64_t i = 0; i < n; ++i) {
     od.r[i] = density[rgb[3 * i]];
     od.g[i] = density[rgb[3 * i + 1]];
@@ -157,10 +143,10 @@ class Ranked {
 double between(double low, double next, double fraction) { return low + fraction * (next - low); }
 
 // The directions in which tissue's densities differ most; nothing where it is of one colour.
-std::optional<std::array<Vector, 2>> plane_of(const std::uint8_t* tissue, std::int64_t n) {
+std::optional<std::array<Vector3, 2>> plane_of(const std::uint8_t* tissue, std::int64_t n) {
   Densities od;
   look_up(tissue, 1, od);
-  const Vector about{od.r[0], od.g[0], od.b[0]};
+  const Vector3 about{od.r[0], od.g[0], od.b[0]};
   double sums[9][kSide] = {};
   for (std::int64_t first = 0; first < n; first += kBlock) {
     const auto here = std::min(kBlock, n - first), whole = (here + kSide - 1) / kSide * kSide;
@@ -179,7 +165,7 @@ std::optional<std::array<Vector, 2>> plane_of(const std::uint8_t* tissue, std::i
   std::array<std::size_t, 3> order{0, 1, 2};
   std::sort(order.begin(), order.end(), [&v = values](std::size_t a, std::size_t b) { return v[a] > v[b]; });
   if (!(values[order[1]] > kFlat)) return std::nullopt;
-  std::array<Vector, 2> plane{};
+  std::array<Vector3, 2> plane{};
   for (std::size_t k = 0; k < 2; ++k) {
     for (std::size_t c = 0; c < 3; ++c) plane[k][c] = vectors[3 * c + order[k]];
     if (plane[k][0] < 0)
@@ -222,11 +208,11 @@ std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels) 
   if (ends[1] - ends[0] < kLeastAngle) return std::nullopt;
   // Haematoxylin takes more of the red light.
   if (stains.vectors[0][0] < stains.vectors[1][0]) std::swap(stains.vectors[0], stains.vectors[1]);
-  std::array<Vector, 2> by{};
+  std::array<Vector3, 2> by{};
   unmix(stains.vectors, by);
   for (std::size_t k = 0; k < 2; ++k) {
     double bound = 0;
-    for (const double value : by[k]) bound += std::abs(value) * tables().density[0];
+    for (const double value : by[k]) bound += std::abs(value) * densities_of_bytes()[0];
     Ranked densities(-bound, bound, pixels, values);
     for (std::int64_t first = 0; first < pixels; first += kBlock) {
       const auto here = std::min(kBlock, pixels - first);

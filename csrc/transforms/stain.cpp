@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/simd.h"
+#include "transforms/byte_tables.h"
 #include "transforms/density.h"
 #include "transforms/lab.h"
 #include "transforms/planes.h"
@@ -15,28 +16,8 @@
 namespace sslmed::transforms {
 namespace {
 
-using Vector = std::array<double, 3>;
-using Table = std::array<double, 256>;
-
-template <class F>
-Table table_of(F&& value) {
-  Table table{};
-  for (std::size_t i = 0; i < table.size(); ++i) table[i] = value(static_cast<double>(i));
-  return table;
-}
-
-const Table& density() {
-  static const Table table = table_of(macenko_density);
-  return table;
-}
-
-const Table& linear() {
-  static const Table table = table_of(linear_light);
-  return table;
-}
-
 bool is_tissue(const std::uint8_t* p) {
-  const auto& light = linear();
+  const auto& light = light_of_bytes();
   return is_tissue_light(light[p[0]], light[p[1]], light[p[2]]);
 }
 
@@ -92,8 +73,8 @@ SSLMED_CLONES void scale_about(double* values, std::int64_t n, double about, dou
 }
 
 // Density → matrix · density + offset → light, in place. `correction` is taken off intensities in [0, 1].
-void affine_density(std::uint8_t* rgb, std::int64_t pixels, const Table& densities, const std::array<Vector, 3>& matrix, const Vector& offset,
-                    double correction, bool tissue_only) {
+void affine_density(std::uint8_t* rgb, std::int64_t pixels, const Table& densities, const Matrix3& matrix, const Vector3& offset, double correction,
+                    bool tissue_only) {
   std::array<float, 9> m{};
   std::array<float, 3> o{};
   for (std::size_t i = 0; i < 3; ++i) {
@@ -119,24 +100,6 @@ void affine_density(std::uint8_t* rgb, std::int64_t pixels, const Table& densiti
   }
 }
 
-std::array<Vector, 3> inverse(const std::array<Vector, 3>& m) {
-  std::array<Vector, 3> out{};
-  const auto minor = [&](std::size_t i, std::size_t j) {
-    const std::size_t a = (i + 1) % 3, b = (i + 2) % 3, c = (j + 1) % 3, d = (j + 2) % 3;
-    return m[a][c] * m[b][d] - m[a][d] * m[b][c];
-  };
-  const double determinant = m[0][0] * minor(0, 0) + m[0][1] * minor(0, 1) + m[0][2] * minor(0, 2);
-  for (std::size_t i = 0; i < 3; ++i)
-    for (std::size_t j = 0; j < 3; ++j) out[j][i] = minor(i, j) / determinant;
-  return out;
-}
-
-std::array<Vector, 2> unmixing(const std::array<Vector, 2>& vectors) {
-  std::array<Vector, 2> out{};
-  unmix(vectors, out);
-  return out;
-}
-
 }  // namespace
 
 DensityChange hed_change(const std::array<double, 3>& scale, const std::array<double, 3>& shift) {
@@ -159,24 +122,25 @@ void hed_jitter(std::uint8_t* rgb, std::int64_t pixels, const std::array<double,
 }
 
 void macenko_transform(std::uint8_t* rgb, std::int64_t pixels, const Stains& source, const Stains& target, const StainChange& change) {
-  const auto unmix = unmixing(source.vectors);
-  std::array<Vector, 3> matrix{};
-  Vector offset{};
+  std::array<Vector3, 2> by{};
+  unmix(source.vectors, by);
+  Matrix3 matrix{};
+  Vector3 offset{};
   for (std::size_t to = 0; to < 3; ++to) {
     for (std::size_t k = 0; k < 2; ++k) {
       const double gain = target.most[k] / source.most[k];
       offset[to] += change.shift[k] * gain * target.vectors[k][to];
-      for (std::size_t from = 0; from < 3; ++from) matrix[to][from] += unmix[k][from] * change.scale[k] * gain * target.vectors[k][to];
+      for (std::size_t from = 0; from < 3; ++from) matrix[to][from] += by[k][from] * change.scale[k] * gain * target.vectors[k][to];
     }
   }
-  affine_density(rgb, pixels, density(), matrix, offset, 0, change.tissue_only);
+  affine_density(rgb, pixels, densities_of_bytes(), matrix, offset, 0, change.tissue_only);
 }
 
 LabMoments reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels) {
   // About the first pixel's colour, so that squares of what is large and alike are not taken off each other.
   LabMoments moments{};
   PlanesOf<double> lab;
-  Vector about{}, squares{};
+  Vector3 about{}, squares{};
   for (std::int64_t first = 0; first < pixels; first += kBlock) {
     const auto n = std::min(kBlock, pixels - first);
     to_lab(rgb + 3 * first, n, lab);

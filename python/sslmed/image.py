@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from sslmed._core import Array, C, tensor
-
-if TYPE_CHECKING:
-    from sslmed.preprocessing import Augmentation
+from sslmed.preprocessing import Augmentation
 
 __all__ = ["augment", "blur", "brightness", "contrast", "flip", "grey", "hue", "resize", "rotate", "saturation", "solarise"]
 
@@ -37,7 +34,7 @@ def augment(
     Raises:
         ValueError: A picture is smaller than what is cut out of it, or the device is not to be had.
     """
-    if not hasattr(how, "options"):
+    if not isinstance(how, Augmentation):
         raise TypeError(f"expected an sslmed.Augmentation, got {how!r}")
     return C.augment_all([tensor(picture) for picture in pictures], how.options(), size, seed, first, zoom, middle, device)
 

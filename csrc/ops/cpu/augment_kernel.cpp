@@ -10,8 +10,6 @@
 
 namespace sslmed::ops {
 
-std::int64_t check_augment(const at::Tensor& pictures, const at::Tensor& sources, const at::Tensor& plans, std::int64_t patch);
-
 namespace {
 
 at::Tensor augment_on_cpu(const at::Tensor& pictures, const at::Tensor& sources, const at::Tensor& plans, std::int64_t patch) {

@@ -20,7 +20,7 @@ AugmentJobs augment_jobs(const transforms::AugmentPlan* plans, const std::int64_
     job.height = sources[3 * i + 2];
     const auto size = plan.size, pixels = size * size;
     const auto& box = plan.box;
-    job.resized = box.width != static_cast<double>(size) || box.height != static_cast<double>(size);
+    job.resized = transforms::resizes(plan);
     if (job.resized) {
       job.most_across = transforms::most_taps(box.width, size);
       job.most_down = transforms::most_taps(box.height, size);
@@ -32,8 +32,7 @@ AugmentJobs augment_jobs(const transforms::AugmentPlan* plans, const std::int64_
     job.rgb = take(out.sizes.rgb, 3 * pixels);
     if (plan.macenko) job.keys = take(out.sizes.keys, pixels);
     if (plan.hed) {
-      const auto change =
-          transforms::hed_change({plan.hed_scale[0], plan.hed_scale[1], plan.hed_scale[2]}, {plan.hed_shift[0], plan.hed_shift[1], plan.hed_shift[2]});
+      const auto change = transforms::hed_change(plan.hed_scale, plan.hed_shift);
       for (std::size_t to = 0; to < 3; ++to) {
         job.hed_offset[to] = static_cast<float>(change.offset[to]);
         for (std::size_t from = 0; from < 3; ++from) job.hed_matrix[3 * to + from] = static_cast<float>(change.matrix[to][from]);
