@@ -221,7 +221,11 @@ def _slides(out: Path, subjects: tuple[int, int], seed: int, threads: int) -> _J
 
     public = demo_slides.write_archive(out / "data" / "public", demo_slides.PUBLIC, subjects[0], seed=seed, threads=threads)
     clinic = demo_slides.write_archive(out / "data" / "clinic", demo_slides.CLINIC, subjects[1], seed=seed, threads=threads)
-    settings = {"batch_size": 64, "decoder_depth": 1, "decoder_dim": 64, "preprocessing": SlidePreprocessing(mpp=1.0, size=64, patch=8), "order": "shuffle"}
+    # Chosen on seeds 11 to 13, not on those that anybody is shown. At 1 µm per pixel a nucleus is three pixels wide, and little is learned of it.
+    settings = {
+        "batch_size": 64, "norm_target": False, "decoder_depth": 1, "decoder_dim": 64,
+        "preprocessing": SlidePreprocessing(mpp=0.5, size=64, patch=8), "order": "shuffle",
+    }  # fmt: skip
     note = (
         f"Masked auto-encoder pretrained on pictures drawn from {len(public)} slides of an archive, H&E and IHC, then frozen; linear probes, on the mean "
         f"features of {len(clinic)} slides of another scanner, scale and staining. Chance for the diagnosis is 0.33 balanced accuracy."
@@ -231,7 +235,7 @@ def _slides(out: Path, subjects: tuple[int, int], seed: int, threads: int) -> _J
 
 _MODALITIES: dict[str, tuple[Callable[[Path, tuple[int, int], int, int], _Job], tuple[int, int], int]] = {
     "eeg": (_eeg, (48, 60), 30),
-    "slides": (_slides, (20, 30), 20),
+    "slides": (_slides, (20, 30), 10),
 }
 """Cohorts, and by default how many subjects at the two sites, and epochs."""
 

@@ -28,6 +28,7 @@ __all__ = ["Match", "ShiftReport", "balance", "distance_from", "identity_varianc
 Array = np.ndarray[Any, Any]
 
 _LEFT_OUT = ("handcrafted", "riemann", "shuffled labels")
+_SPLITS = 10
 
 
 @dataclass(repr=False)
@@ -35,8 +36,8 @@ class ShiftReport:
     """What differs between two cohorts."""
 
     table: pd.DataFrame
-    """row, metric, value, low, high (95 % over subjects; a distance has none, because its resampled values lie above it), n_subjects, p (of a test of no
-    difference, where there is one)."""
+    """row, metric, value, low, high (95 % over subjects, of random splits their range; a distance has none, because its resampled values lie above it),
+    n_subjects, p (of a test of no difference, where there is one)."""
     names: tuple[str, str]
     people: pd.DataFrame
     """One row a subject of both cohorts, with a column ``cohort``."""
@@ -83,7 +84,8 @@ def report(
     Numeric columns get the difference in means with Welch's test, the standardised difference (Cohen's d) and the
     Kolmogorov-Smirnov distance; others the total variation distance with a chi-squared test. With an encoder, a linear
     classifier tells the cohorts apart from its features (AUC, subject-level folds; .5 is no visible shift), beside the same
-    on band power (of slides on colour) and on the two halves of a random split, which must be near .5. The subjects' mean features have distances
+    on band power (of slides on colour). Each has a row *random split*: the mean of ten classifiers of people exchanged between the cohorts at random, which
+    must be near .5, and as interval all that they reach. The subjects' mean features have distances
     (squared MMD, CORAL, Fréchet; standardised features) with a test by exchanging subjects between the cohorts. With ``target``, the score of a probe
     trained on ``public`` and tested on ``clinic`` stands beside its score within ``public``.
 
@@ -183,27 +185,35 @@ def _categorical(column: str, a: Any, b: Any) -> list[dict[str, Any]]:
 
 
 def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:
-    """How well a linear classifier tells the cohorts apart, and the halves of a random split over subjects."""
+    """How well a linear classifier tells the cohorts apart, and cohorts of the same people, exchanged at random."""
     # Prefixed: two cohorts may both have a "sub-01", and they are two people.
     groups = np.concatenate([["a:" + s for s in public.table["subject"]], ["b:" + s for s in clinic.table["subject"]]])
     domain = np.concatenate([np.zeros(len(public), int), np.ones(len(clinic), int)])
-    subjects = np.unique(groups)
-    half = np.random.default_rng(seed).permutation(subjects)[: len(subjects) // 2]
-    lines = []
-    for name, y in ((row, domain), (row + ", random split", np.isin(groups, half).astype(int))):
-        k = min(5, *(len(np.unique(groups[y == c])) for c in (0, 1)))
-        if k < 2:
-            raise ValueError(f"{row}: each cohort needs at least two subjects")
-        folds = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(x, y, groups)
-        predicted = evaluate.cross_predict(x, y, groups, folds, "linear", False)[:, 1]
+    subjects, of_row = np.unique(groups, return_inverse=True)
+    sizes = np.bincount([s.startswith("b:") for s in subjects], minlength=2)
+    if min(sizes) < 2:
+        raise ValueError(f"{row}: each cohort needs at least two subjects")
 
-        def auc(index: Array, y: Array = y, predicted: Array = predicted) -> float:
-            return evaluate.auroc(y[index] == 1, predicted[index])
+    def predict(y: Array) -> Array:
+        folds = StratifiedGroupKFold(min(5, *sizes), shuffle=True, random_state=seed).split(x, y, groups)
+        return evaluate.cross_predict(x, y, groups, folds, "linear", False)[:, 1]
 
-        low, high = evaluate.bootstrap(auc, groups, draws=draws, seed=seed)
-        value = auc(np.arange(len(y)))
-        lines.append({"row": name, "metric": "auroc", "value": value, "low": low, "high": high, "n_subjects": len(subjects)})
-    return lines
+    predicted = predict(domain)
+
+    def auc(index: Array) -> float:
+        return evaluate.auroc(domain[index] == 1, predicted[index])
+
+    value = auc(np.arange(len(domain)))
+    low, high = evaluate.bootstrap(auc, groups, draws=draws, seed=seed)
+    rng, exchanged = np.random.default_rng(seed), []
+    for _ in range(_SPLITS):
+        y = rng.permutation(np.repeat((0, 1), sizes))[of_row]
+        exchanged.append(evaluate.auroc(y == 1, predict(y)))
+    line = {"metric": "auroc", "n_subjects": len(subjects)}
+    return [
+        line | {"row": row, "value": value, "low": low, "high": high},
+        line | {"row": row + ", random split", "value": float(np.mean(exchanged)), "low": min(exchanged), "high": max(exchanged)},
+    ]
 
 
 def _feature_shift(x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import ThreadpoolController
 
 from sslmed.adaptation import adapt_with, coral, importance_weights, kind_of, log_vectors, normalise, recentre, remove_identity
 from sslmed.brain_age import BiasCorrection
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+
+_LARGE = 128 << 20  # bytes of features from which on threads of BLAS are left as they are
 
 METRICS = {"classification": ("balanced_accuracy", "auroc", "auprc", "f1", "brier"), "regression": ("mae", "r2", "r")}
 
@@ -84,7 +88,8 @@ def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, wei
     if not regression:  # a fold that takes all subjects of one of two classes away leaves nothing to be learned
         inner = [fold for fold in inner if len(np.unique(y[fold[0]])) > 1]
     if not inner:
-        return model.fit(x, y, **_weighted(model, weights))
+        with _one_thread(x):
+            return model.fit(x, y, **_weighted(model, weights))
     grid = {"ridge__alpha": np.logspace(0, 4, 5)} if regression else {"logisticregression__C": np.logspace(-4, 0, 5)}
     search = GridSearchCV(
         model,
@@ -93,8 +98,13 @@ def _fit(protocol: str, regression: bool, x: Array, y: Array, groups: Array, wei
         scoring="neg_mean_absolute_error" if regression else _balanced_accuracy,
         error_score="raise",
     )
-    with config_context(enable_metadata_routing=False):  # importing skada turns it on for everybody
+    with _one_thread(x), config_context(enable_metadata_routing=False):  # importing skada turns it on for everybody
         return search.fit(x, y, **_weighted(model, weights)).best_estimator_
+
+
+def _one_thread(x: Array) -> AbstractContextManager[Any]:
+    """BLAS by itself: a probe is thousands of products of small matrices, which threads spend waiting for each other, the more so beside other work."""
+    return ThreadpoolController().limit(limits=1, user_api="blas") if x.nbytes < _LARGE else nullcontext()
 
 
 def _weighted(model: Any, weights: Array | None) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from sslmed.io import open_slide
 from sslmed.nn import CohortEncoder
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing
 from sslmed.slides import tissue_of
+from sslmed.transfer.kept import kept
 from sslmed.transforms import electrode_position, standard_name
 
 __all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "colour", "common_channels", "covariances", "encoder_features", "handcrafted", "scorable", "simple"]
@@ -30,13 +31,18 @@ _SFREQ = 100.0  # holds all bands
 
 
 def encoder_features(encoder: CohortEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, on_error: str = "raise") -> Array:
-    """[recordings, D]: the mean of a recording's window features.
+    """[recordings, D]: the mean of a recording's window features. Computed once for the same encoder and files (:mod:`sslmed.transfer.kept`).
 
     Raises:
         ValueError: A recording has no usable window.
     """
-    values, recording = encoder.encode(cohort, pooling=pooling, threads=threads, on_error=on_error)
-    return scorable(recording_means(values, recording, len(cohort)), cohort)
+
+    def make() -> Array:
+        values, recording = encoder.encode(cohort, pooling=pooling, threads=threads, on_error=on_error)
+        return scorable(recording_means(values, recording, len(cohort)), cohort)
+
+    # What is left out is told each time.
+    return make() if on_error == "skip" else kept(encoder, cohort, pooling, make)
 
 
 def scorable(rows: Array, cohort: Cohort) -> Array:

@@ -1,0 +1,88 @@
+"""Features of recordings and slides, kept for the next who asks: every target, protocol and report of a study wants the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+
+from sslmed import index, slides
+from sslmed.cohort import Cohort
+from sslmed.nn import CohortEncoder, Encoder
+from sslmed.preprocessing import described
+
+__all__ = ["LIMIT", "forget", "kept"]
+
+Array = np.ndarray[Any, Any]
+
+LIMIT = 256 << 20
+"""Bytes of all features that are kept; those used last stay."""
+
+# All that a source reads of a table; other columns are labels, which features do not depend on.
+_READ = ("path", "stretches", *index.COLUMNS, *slides.COLUMNS)
+
+_lock = Lock()
+_kept: OrderedDict[bytes, Array] = OrderedDict()
+
+
+def kept(encoder: CohortEncoder, cohort: Cohort, pooling: str, make: Callable[[], Array]) -> Array:
+    """What ``make`` gives, or gave for the same weights, options, files (by path, size and time of change) and rows.
+
+    Encoders written in Python are asked each time: what their features depend on cannot be known.
+    """
+    if type(encoder) is not Encoder or (key := _key(encoder, cohort, pooling)) is None:
+        return make()
+    with _lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key].copy()
+    made = make()
+    with _lock:
+        _kept[key] = made.copy()
+        while sum(x.nbytes for x in _kept.values()) > LIMIT:
+            _kept.popitem(last=False)
+    return made
+
+
+def forget() -> None:
+    """Lets all of them go."""
+    with _lock:
+        _kept.clear()
+
+
+def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
+    """Everything that the features depend on; None where a file cannot be looked at."""
+    digest = hashlib.blake2b(digest_size=32)
+    options = [encoder.config, encoder.extra_channels, described(encoder.preprocessing), pooling]
+    digest.update(json.dumps(options, sort_keys=True).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
+        digest.update(_bytes(value))
+    if cohort._arrays is not None:
+        for values, rate, names in cohort._arrays:
+            digest.update(json.dumps([list(values.shape), rate, list(names)]).encode())
+            digest.update(_bytes(torch.as_tensor(values)))
+        return digest.digest()
+    for column in _READ:
+        if column in cohort.table:
+            for value in cohort.table[column]:
+                digest.update(repr(value).encode() + b"\0")
+    for path in cohort.table["path"]:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
+    return digest.digest()
+
+
+def _bytes(value: torch.Tensor) -> memoryview:
+    """As they lie in memory, of any type."""
+    return value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
