@@ -157,7 +157,7 @@ def main() -> None:
     sm.io.write_slide(folder / "large.tiff", picture.repeat(4, 4, 1), mpp, tile=240)
     large_ones = copies(folder / "large.tiff", folder / "large")
     del picture
-    before = used()
+    before, cache = used(), C.tile_cache()[1]
 
     def compare(cohort: sm.Cohort, name: str, size: int, views: list[sm.View] | None, peers: Peers, samples: int) -> dict[str, Any]:
         preprocessing = sm.SlidePreprocessing(mpp=mpp, size=views[0].size if views else size, region=size, patch=16)
@@ -169,6 +169,8 @@ def main() -> None:
         places = (places * (samples // len(places) + 1))[:samples]
 
         def ours() -> Iterator[Any]:
+            sm.io.set_slide_cache(0)  # the peer's processes begin with nothing cached either
+            sm.io.set_slide_cache(cache)
             recipe = preprocessing.recipe() if views is None else preprocessing.recipe(views=views)
             sampler = C.Sampler(source, "shuffle", BATCH, True, 0)
             loader = C.Loader(source, recipe, sampler, WORKERS, 2, "raise", 0, samples // BATCH)

@@ -62,7 +62,7 @@ std::size_t TileCache::bytes() const {
 }
 
 std::shared_ptr<TileCache> shared_tile_cache() {
-  static const auto cache = std::make_shared<TileCache>(std::size_t{32} << 20);
+  static const auto cache = std::make_shared<TileCache>(std::size_t{128} << 20);
   return cache;
 }
 

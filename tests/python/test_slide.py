@@ -328,7 +328,7 @@ for fast in (True, False):
     print(C.tile_cache()[1])
 """
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(32 << 20), str(16 << 20)]
+    assert done.stdout.split() == [str(128 << 20), str(64 << 20)]
 
 
 def test_the_cache_is_bounded_and_shared(tmp_path, rng):
@@ -341,4 +341,4 @@ def test_the_cache_is_bounded_and_shared(tmp_path, rng):
             assert held <= allowed == size // 2  # the other half is OpenSlide's, through which slides were read
             assert (held > 0) == (size == 1 << 20)
     finally:
-        sm.io.set_slide_cache(32 << 20)
+        sm.io.set_slide_cache(128 << 20)

@@ -80,7 +80,7 @@ def openslide_version() -> str | None:
 
 
 def set_slide_cache(size: int) -> None:
-    """Bytes of decoded tiles that all slides together may hold: 32 MiB unless set.
+    """Bytes of decoded tiles that all slides together may hold: 128 MiB unless set.
 
     Half of them are OpenSlide's, of slides opened from now on, once a region was read that it alone can read.
     """
