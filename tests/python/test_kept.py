@@ -75,6 +75,15 @@ def test_other_weights_options_rows_and_signals_are_encoded(asked):
     assert len(asked) == 8
 
 
+def test_whose_a_recording_is_counts_where_windows_are_aligned_by_subject(asked):
+    aligned = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, align="subject", average_reference=False)
+    a, encoder = arrays(), Encoder("vit_tiny", aligned, depth=1)
+    before = features.encoder_features(encoder, a)
+    after = features.encoder_features(encoder, a.with_columns(subject=["one"] * 6 + ["two"] * 6))
+    assert len(asked) == 2
+    assert not np.allclose(before, after)
+
+
 def test_a_file_that_changes_is_read_again(tmp_path, asked):
     cohort = demo.write_cohort(tmp_path / "a", demo.PUBLIC, 3, seconds=12)
     encoder = Encoder("vit_tiny", PRE, depth=1)

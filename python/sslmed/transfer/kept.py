@@ -25,8 +25,8 @@ Array = np.ndarray[Any, Any]
 LIMIT = 256 << 20
 """Bytes of all features that are kept; those used last stay."""
 
-# All that a source reads of a table; other columns are labels, which features do not depend on.
-_READ = ("path", "stretches", *index.COLUMNS, *slides.COLUMNS)
+# All that a source reads of a table (subjects, because windows may be aligned by them); other columns are labels, which features do not depend on.
+_READ = ("path", "subject", "stretches", *index.COLUMNS, *slides.COLUMNS)
 
 _lock = Lock()
 _kept: OrderedDict[bytes, Array] = OrderedDict()
@@ -65,15 +65,15 @@ def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
         digest.update(_bytes(value))
-    if cohort._arrays is not None:
-        for values, rate, names in cohort._arrays:
-            digest.update(json.dumps([list(values.shape), rate, list(names)]).encode())
-            digest.update(_bytes(torch.as_tensor(values)))
-        return digest.digest()
     for column in _READ:
         if column in cohort.table:
             for value in cohort.table[column]:
                 digest.update(repr(value).encode() + b"\0")
+    if cohort._arrays is not None:
+        for values, rate, names in cohort._arrays:
+            digest.update(json.dumps([list(values.shape), rate, list(names)]).encode())
+            digest.update(_bytes(values))
+        return digest.digest()
     for path in cohort.table["path"]:
         try:
             found = os.stat(path)
