@@ -25,8 +25,12 @@ Array = np.ndarray[Any, Any]
 LIMIT = 256 << 20
 """Bytes of all features that are kept; those used last stay."""
 
-# All that a source reads of a table (subjects, because windows may be aligned by them); other columns are labels, which features do not depend on.
-_READ = ("path", "subject", "stretches", *index.COLUMNS, *slides.COLUMNS)
+# All that a modality's source reads of a table; other columns are labels, which features do not depend on. Of a modality that is not here all count.
+_READ = {
+    "eeg": ["path", "subject", "stretches", *index.COLUMNS],  # windows may be aligned by subject
+    "slides": ["path", *slides.COLUMNS],
+    "images": ["path"],
+}
 
 _lock = Lock()
 _kept: OrderedDict[bytes, Array] = OrderedDict()
@@ -65,10 +69,10 @@ def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
         digest.update(_bytes(value))
-    for column in _READ:
-        if column in cohort.table:
-            for value in cohort.table[column]:
-                digest.update(repr(value).encode() + b"\0")
+    for column in cohort.table.columns.intersection(_READ.get(cohort.modality, cohort.table.columns), sort=True):
+        digest.update(f"{column}\0".encode())
+        for value in cohort.table[column]:
+            digest.update(f"{value!r}\0".encode())
     if cohort._arrays is not None:
         for values, rate, names in cohort._arrays:
             digest.update(json.dumps([list(values.shape), rate, list(names)]).encode())
