@@ -17,9 +17,9 @@ import yaml
 
 from sslmed._core import FormatError, ReadError
 from sslmed.cohort import Cohort
+from sslmed.encoders import Encoder
 from sslmed.finetuning import FineTuning
-from sslmed.nn import Encoder
-from sslmed.preprocessing import Augmentation, default_preprocessing
+from sslmed.modalities import Augmentation, default_preprocessing
 from sslmed.pretraining import pretrain
 from sslmed.transfer import transfer
 
@@ -42,8 +42,7 @@ def run(
 
     A grid has the sections ``public``, ``clinic`` and, if another cohort is to be tested, ``test`` (paths), ``target``, ``pretrain`` (arguments of
     :func:`sslmed.pretrain`, with the method's options), ``transfer`` (arguments of :func:`sslmed.transfer`), ``preprocessing`` (fields of
-    :class:`sslmed.EegPreprocessing` or what else fits the cohort)
-    and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
+    that of the cohort's modality) and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
     pretraining share its folder under ``out/pretrain``; an interrupted one goes on from its newest checkpoint.
 
     Args:
@@ -140,8 +139,7 @@ def _read(grid: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cohort(base: Path, settings: Mapping[str, Any], section: str) -> Cohort:
-    path = base / str(settings[section])
-    return Cohort.from_bids(path) if path.is_dir() else Cohort.from_table(path)
+    return Cohort.open(base / str(settings[section]))
 
 
 def _who(cohort: Cohort) -> list[Any]:

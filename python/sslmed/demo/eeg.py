@@ -1,7 +1,6 @@
-"""The embedded cohorts: two synthetic sites written as real files (EEG here, slides in demo_slides), and the main job run on them.
+"""Two synthetic sites of EEG, written as real EDF+ files. Nothing here is a recording of a person.
 
-Nothing here is a recording of a person. The effects below were fixed before any model was trained on them, and every
-output says SYNTHETIC.
+The effects of group and age were fixed before any model was trained on them.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import pandas as pd
 
 from sslmed import io
 from sslmed.cohort import Cohort
-from sslmed.preprocessing import EegPreprocessing, SlidePreprocessing
+from sslmed.demo.job import STAMP, Job
+from sslmed.modalities.eeg import EegPreprocessing
 from sslmed.transforms import electrode_position
 
-__all__ = ["CLINIC", "EFFECTS", "GROUPS", "PUBLIC", "Site", "run_demo", "write_cohort"]
+__all__ = ["CLINIC", "EFFECTS", "GROUPS", "PUBLIC", "Site", "make", "write_cohort"]
 
 Array = np.ndarray[Any, Any]
-STAMP = "SYNTHETIC: generated data, nothing of any person. The figures show that the tools work, not a clinical finding."
 
 GROUPS = ("control", "back", "widespread", "joint", "neuropathic")
 
@@ -144,10 +143,10 @@ def write_cohort(root: Path, site: Site, subjects: int, *, seconds: int = 60, se
 
     Args:
         root: Folder to make.
-        site: How to record.
-        subjects: How many; groups take turns.
-        seconds: Of each recording.
-        seed: Of everything.
+        site: How the site records, and whom.
+        subjects: Number of subjects; groups take turns.
+        seconds: Length of each recording in s.
+        seed: Seed of all draws.
 
     Raises:
         RuntimeError: sslmed was built without EDFlib, which writes the files.
@@ -189,133 +188,20 @@ def write_cohort(root: Path, site: Site, subjects: int, *, seconds: int = 60, se
     return Cohort.from_bids(root, name=site.name)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A modality's cohorts, and what is done with them."""
-
-    public: Cohort
-    clinic: Cohort
-    settings: dict[str, Any]
-    """Of the pretraining."""
-    pooling: str
-    by: list[str]
-    note: str
-
-
-def _eeg(out: Path, subjects: tuple[int, int], seed: int, threads: int) -> _Job:
+def make(out: Path, subjects: tuple[int, int], seed: int, threads: int) -> Job:
+    """Writes both sites."""
     public = write_cohort(out / "data" / "public", PUBLIC, subjects[0], seed=seed)
     clinic = write_cohort(out / "data" / "clinic", CLINIC, subjects[1], seed=seed)
     settings = {
-        "batch_size": 16, "target": "spectrum", "target_bins": 3, "decoder_depth": 1, "decoder_dim": 64,
-        "preprocessing": EegPreprocessing(sfreq=100.0, low=0.5, high=45.0),
-    }  # fmt: skip
+        "batch_size": 16,
+        "reconstruct": "spectrum",
+        "reconstruct_bins": 3,
+        "decoder_depth": 1,
+        "decoder_dim": 64,
+        "preprocessing": EegPreprocessing(sfreq=100.0, l_freq=0.5, h_freq=45.0),
+    }
     note = (
         f"Masked auto-encoder pretrained on {len(public)} recordings of the public site, then frozen; linear probes, on features "
         f"pooled by six regions of the head, of {len(clinic)} recordings of the clinic in five groups. Chance for the diagnosis is 0.2 balanced accuracy."
     )
-    return _Job(public, clinic, settings, "regions", ["age", "sex", "site"], note)
-
-
-def _slides(out: Path, subjects: tuple[int, int], seed: int, threads: int) -> _Job:
-    from sslmed import demo_slides
-
-    public = demo_slides.write_archive(out / "data" / "public", demo_slides.PUBLIC, subjects[0], seed=seed, threads=threads)
-    clinic = demo_slides.write_archive(out / "data" / "clinic", demo_slides.CLINIC, subjects[1], seed=seed, threads=threads)
-    # Chosen on seeds 11 to 13, not on those that anybody is shown. At 1 µm per pixel a nucleus is three pixels wide, and little is learned of it.
-    settings = {
-        "batch_size": 64, "norm_target": False, "decoder_depth": 1, "decoder_dim": 64,
-        "preprocessing": SlidePreprocessing(mpp=0.5, size=64, patch=8), "order": "shuffle",
-    }  # fmt: skip
-    note = (
-        f"Masked auto-encoder pretrained on pictures drawn from {len(public)} slides of an archive, H&E and IHC, then frozen; linear probes, on the mean "
-        f"features of {len(clinic)} slides of another scanner, scale and staining. Chance for the diagnosis is 0.33 balanced accuracy."
-    )
-    return _Job(public, clinic, settings, "mean", ["age", "sex", "site", "stain"], note)
-
-
-_MODALITIES: dict[str, tuple[Callable[[Path, tuple[int, int], int, int], _Job], tuple[int, int], int]] = {
-    "eeg": (_eeg, (48, 60), 30),
-    "slides": (_slides, (20, 30), 10),
-}
-"""Cohorts, and by default how many subjects at the two sites, and epochs."""
-
-
-def run_demo(
-    out: Path,
-    *,
-    modality: str = "eeg",
-    seed: int = 0,
-    subjects: tuple[int, int] | None = None,
-    epochs: int | None = None,
-    threads: int = 2,
-    progress: bool = True,
-) -> Path:
-    """Writes both cohorts, pretrains, transfers and reports; returns the path of the page.
-
-    Leaves in ``out``: ``data/``, ``run/``, ``transfer.csv``, ``shift.csv`` and ``report.html``.
-
-    Args:
-        out: Folder to make.
-        modality: "eeg" or "slides".
-        seed: Of the cohorts and the run.
-        subjects: Of the public site and of the clinic.
-        epochs: Of the pretraining.
-        threads: Loader threads.
-        progress: Show progress.
-
-    Raises:
-        ValueError: An unknown modality.
-    """
-    from sslmed import shift
-    from sslmed.pretraining import pretrain
-    from sslmed.report import write_report
-    from sslmed.transfer import transfer
-
-    if modality not in _MODALITIES:
-        raise ValueError(f"modality must be one of {', '.join(_MODALITIES)}, got {modality!r}")
-    write, default_subjects, default_epochs = _MODALITIES[modality]
-    subjects = subjects or default_subjects
-
-    def say(text: str) -> None:
-        if progress:
-            from rich.console import Console
-
-            Console().print(text, highlight=False)
-
-    say(f"[bold]{STAMP}[/bold]")
-    say(f"1/4 writing the files of {subjects[0]} + {subjects[1]} subjects")
-    job = write(out, subjects, seed, threads)
-    say("2/4 pretraining on the public site, without labels")
-    run = pretrain(
-        job.public,
-        encoder="vit_tiny",
-        out=out / "run",
-        epochs=default_epochs if epochs is None else epochs,
-        depth=4,
-        seed=seed,
-        threads=threads,
-        progress=progress,
-        resume=(out / "run" / "checkpoints").exists(),
-        **job.settings,
-    )
-    if run.interrupted:
-        raise KeyboardInterrupt
-    say("3/4 transfer to the clinic: diagnosis, then age as positive control")
-    results = {target: transfer(run.encoder, job.clinic, target, pooling=job.pooling, seed=seed, threads=threads) for target in ("diagnosis", "age")}
-    say("4/4 shift between the sites")
-    shifted = shift.report(job.public, job.clinic, run.encoder, by=job.by, target="age", seed=seed, threads=threads)
-
-    transferred = pd.concat([r.table.assign(target=name, data="SYNTHETIC") for name, r in results.items()], ignore_index=True)
-    transferred.to_csv(out / "transfer.csv", index=False)
-    shifted.table.assign(data="SYNTHETIC").to_csv(out / "shift.csv", index=False)
-    sections = [("Pretraining loss (public site)", None, [run.plot().figure])]
-    for target, result in results.items():
-        metric = "balanced_accuracy" if target == "diagnosis" else "mae"
-        sections.append((f"Transfer to the clinic: {target}", result.table, [result.plot(metric=metric).figure]))  # type: ignore[arg-type]
-    sections.append(("Shift from the public site to the clinic", shifted.table, [shifted.plot()]))  # type: ignore[arg-type]
-    page = out / "report.html"
-    write_report(page, f"sslmed demo: {job.public.name} → {job.clinic.name}", sections, notes=[job.note], stamp=STAMP)
-    for name, result in results.items():
-        say(f"\n{name} (SYNTHETIC)\n{result.table.to_string(index=False, float_format='%.3f')}")
-    say(f"\nreport: {page}")
-    return page
+    return Job(public, clinic, settings, "regions", ["age", "sex", "site"], note)

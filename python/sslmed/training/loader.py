@@ -4,73 +4,81 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from sslmed._core import C, FormatWarning
-from sslmed.preprocessing import Augmentation, Preprocessing, default_preprocessing
+from sslmed._core import C, LeftOutWarning
+from sslmed.cohort import Cohort
+from sslmed.modalities.base import Mask, OnError, Preprocessing
+from sslmed.modalities.registry import default_preprocessing
+from sslmed.sources import recipe_of
 
-if TYPE_CHECKING:
-    from sslmed.cohort import Cohort
-
-__all__ = ["Loader", "groups_of"]
+__all__ = ["Loader", "groups_of", "warn_of_failures"]
 
 
 class Loader:
-    """Windows of a cohort's recordings, or pictures of its slides, as packed batches, made by C++ threads and iterable from Python.
+    """The samples of a cohort as packed batches, made by C++ threads and iterable from Python.
 
     The stream is a pure function of (seed, batch number): it does not depend on ``threads``, and ``start`` is its whole state.
 
     Args:
-        cohort: Where the recordings or slides are.
-        preprocessing: Filters, rate, scale, window; or scale and size of pictures. By default the one that fits the cohort.
-        batch_size: Windows (pictures) in a batch.
-        order: "shuffle" (every window once an epoch), "sequential", or a column of the cohort's table: every "subject", "site", "stain" … equally often.
-        mask: "none", "random", "bernoulli" (each token by itself), "time", "channel" or "space"; of pictures one of the first three, or a multi-block one.
-        ratio: Of the tokens masked; by default half of a window's, three quarters of a picture's.
-        block: Steps ("time", "space") or channels ("channel") masked together.
-        radius: mm over the head from a block's centre ("space").
-        complementary: Two views of each window; the second sees what the first one hides.
-        epochs: How often to go through.
-        threads: C++ threads that read, filter, mask and pack.
-        on_error: "raise", or "skip": an unreadable window leaves its place empty and is listed in ``failures``.
-        seed: Of every draw.
-        jitter: Move window starts at random within the stride; pictures: drawn evenly over the tissue, instead of a grid.
-        augmentation: Of pictures.
+        cohort: Where samples come from.
+        preprocessing: Applied to every sample; by default that of the cohort's modality. For a cohort of several modalities one each, by name.
+        batch_size: Number of samples in a batch.
+        order: "shuffle" (every sample once an epoch), "sequential", or a column of the cohort's table, whose values come equally often ("subject", "site").
+        mask: Which tokens are hidden: "none", "random" (an exact number), "bernoulli" (each token by itself), or what else the modality has.
+        ratio: Share of tokens that are hidden; by default the modality's.
+        block: Number of steps ("time", "space") or channels ("channel") hidden together.
+        radius: Distance in mm that a region reaches from its center ("space").
+        complementary: Two views of each sample; the second shows what the first one hides.
+        epochs: Number of passes over the cohort.
+        threads: Number of C++ threads that read, transform, mask and pack.
+        on_error: "raise", or "skip": an unreadable sample leaves its place empty and is listed in ``failures``.
+        seed: Seed of every draw.
+        random: Draw the places of samples at random, for training.
+        augmentation: Random changes of samples, where the modality has any.
         recipe: How samples are cut and masked, instead of the options above: ``preprocessing.recipe(views=[…])``.
-        extra_channels: Names without a known position that the encoder has a learned row for.
+        extra_channels: Channel names without a known position for which the encoder has a learned row.
         drop_last: Leave out an incomplete last batch.
         shrink: Take smaller batches where there are fewer samples than one holds, instead of refusing.
-        targets: Numbers by name, one a recording, that come with its windows (``batch.targets``).
+        targets: Numbers by name, one a row of the cohort, that come with its samples (``batch.targets``).
         start: Number of the first batch, to continue a stream.
-        rank: Gives only this rank's share of each batch,
-        ranks: of so many.
+        rank: Number of this rank, which gets its share of each batch only.
+        ranks: Number of ranks.
 
     Raises:
+        ValueError: A number is out of range, or ``order`` is not a column.
         FormatError, ReadError: While iterating, with ``on_error="raise"``.
+
+    Examples:
+        >>> import numpy as np, pandas as pd, sslmed as sm
+        >>> cohort = sm.Cohort.from_arrays(np.random.randn(4, 2, 800), 100.0, ["Cz", "Pz"], pd.DataFrame({"subject": list("abcd")}))
+        >>> batch = next(iter(sm.Loader(cohort, batch_size=2, mask="random")))
+        >>> len(batch)
+        2
     """
 
     def __init__(
         self,
         cohort: Cohort,
-        preprocessing: Preprocessing | None = None,
+        preprocessing: Preprocessing | Mapping[str, Preprocessing] | None = None,
         *,
         batch_size: int = 64,
         order: str = "shuffle",
-        mask: str = "none",
+        mask: Mask = "none",
         ratio: float | None = None,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
         epochs: int = 1,
         threads: int = 2,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         seed: int = 0,
-        jitter: bool = False,
-        augmentation: Augmentation | None = None,
+        random: bool = False,
+        augmentation: Any = None,
         recipe: C.Recipe | None = None,
         extra_channels: tuple[str, ...] = (),
         drop_last: bool = False,
@@ -81,14 +89,15 @@ class Loader:
         ranks: int = 1,
     ) -> None:
         self.cohort = cohort
-        self.preprocessing = preprocessing or default_preprocessing(cohort.modality)
-        self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, jitter=jitter, targets=targets)
+        self.preprocessing = default_preprocessing(cohort.modality) if preprocessing is None else preprocessing
+        self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, random=random, targets=targets)
         if shrink:
             batch_size = min(batch_size, len(self.source))
         groups = groups_of(cohort, order)
         self.sampler = C.Sampler(self.source, order if groups is None else "groups", batch_size, drop_last, seed, groups)
-        options = {"mask": mask, "ratio": ratio, "block": block, "radius": radius, "complementary": complementary, "augmentation": augmentation}
-        self.recipe = recipe or self.preprocessing.recipe(**options)  # type: ignore[arg-type]
+        self.recipe = recipe or recipe_of(
+            self.preprocessing, mask=mask, ratio=ratio, block=block, radius=radius, complementary=complementary, augmentation=augmentation
+        )
         self.batch_size, self.epochs, self.threads, self.on_error = batch_size, epochs, threads, on_error
         self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
         self._running: C.Loader | None = None
@@ -114,50 +123,28 @@ class Loader:
 
     @property
     def failures(self) -> list[tuple[int, str]]:
-        """(window, message) of what could not be read in the iteration under way (``on_error="skip"``)."""
+        """(sample, message) of what could not be read in the iteration under way (``on_error="skip"``)."""
         return [] if self._running is None else list(self._running.failures)
 
 
 def groups_of(cohort: Cohort, order: str) -> torch.Tensor | None:
-    """[recordings] int32 number of each one's group, where an order is a column of the cohort's table.
+    """[rows] int32 number of each row's group, where an order is a column of the cohort's table.
 
     Raises:
-        ValueError: No such column, or a recording without a value.
+        ValueError: There is no such column, or a row has no value.
     """
     if order in ("shuffle", "sequential"):
         return None
     if order not in cohort.table:
-        raise ValueError(f"order must be 'shuffle', 'sequential' or a column of the cohort's table, got {order!r}")
+        raise ValueError(f"order={order!r} must be 'shuffle', 'sequential' or a column of the cohort's table")
     codes = pd.factorize(cohort.table[order])[0].astype(np.int32)
     if (codes < 0).any():
-        raise ValueError(f"{cohort.name}: recordings are taken by {order!r}, which row {int((codes < 0).argmax())} has not")
+        raise ValueError(f"order={order!r}: row {int((codes < 0).argmax())} of the table of {cohort.name} has no value in that column")
     return torch.from_numpy(codes)
 
 
-def in_order(source: C.Source, preprocessing: Preprocessing, *, threads: int, batch_size: int, on_error: str) -> C.Loader:
-    """A loader that gives every window of a source once, in order."""
-    sampler = C.Sampler(source, "sequential", batch_size, False, 0)
-    return C.Loader(source, preprocessing.recipe(), sampler, threads, 2, on_error, 0, sampler.batches_per_epoch)
-
-
-def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> np.ndarray[Any, Any]:
-    """Rows of windows [m, D] to their mean by recording [n, D]; NaN for a recording without windows."""
-    sums = torch.zeros(n, values.shape[1], dtype=torch.float64).index_add_(0, recording, values.double())
-    counts = torch.bincount(recording, minlength=n).unsqueeze(1)
-    return (sums / counts).numpy()
-
-
 def warn_of_failures(cohort: Cohort, failures: Sequence[tuple[int, str]]) -> None:
-    """A FormatWarning where something was left out."""
+    """A LeftOutWarning where samples could not be read."""
     if failures:
-        warnings.warn(f"{cohort.name}: {len(failures)} of its samples left out; the first: {failures[0][1]}", FormatWarning, stacklevel=3)
-
-
-def describe(source: C.Source) -> dict[str, Any]:
-    """What identifies a source's content, for a checkpoint's configuration."""
-    if isinstance(source, C.ImageSource):
-        return {"images": len(source)}
-    first, last = source.describe(0), source.describe(len(source) - 1)
-    if isinstance(source, C.SlideSource):
-        return {"pictures": len(source), "first": [first.x, first.y], "last": [last.x, last.y]}
-    return {"windows": len(source), "first": first.start, "last": last.start}
+        text = f"{cohort.name}: {len(failures)} of its samples left out; the first: {failures[0][1]}"
+        warnings.warn(text, LeftOutWarning, stacklevel=3)

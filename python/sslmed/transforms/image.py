@@ -1,41 +1,55 @@
-"""What augmentations of pictures are made of, in C++. Pictures are [H, W, 3] uint8, tensors or NumPy arrays; results are new tensors."""
+"""The single steps of image augmentation, in C++. Images are [H, W, 3] uint8 tensors or NumPy arrays; results are new tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
 from sslmed._core import Array, C, tensor
-from sslmed.preprocessing import Augmentation
 
-__all__ = ["augment", "blur", "brightness", "contrast", "flip", "grey", "hue", "resize", "rotate", "saturation", "solarise"]
+__all__ = ["augment", "blur", "brightness", "contrast", "flip", "grayscale", "hue", "resize", "rotate", "saturation", "solarize"]
+
+
+class _Augmentation(Protocol):
+    """:class:`sslmed.Augmentation`, or anything else that gives C++ options."""
+
+    def options(self) -> C.Augmentation: ...
 
 
 def augment(
-    pictures: Sequence[Array], how: Augmentation, size: int, *, seed: int = 0, first: int = 0, zoom: float = 1.0, middle: bool = False, device: str = "cpu"
+    pictures: Sequence[Array],
+    how: _Augmentation,
+    size: int,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    zoom: float = 1.0,
+    middle: bool = False,
+    device: str = "cpu",
 ) -> torch.Tensor:
-    """Pictures as an augmentation changes them: to look at, or for a loop of one's own. The same draws give the same pictures on every device.
+    """Augmented pictures, to look at or for a training loop of your own. The same draws give the same pictures on every device.
 
     Args:
-        pictures: [H, W, 3] uint8 each, of any sizes.
-        how: What may change.
-        size: Pixels of the results' sides.
-        seed: Of all draws.
+        pictures: Images [H, W, 3] uint8 of any sizes.
+        how: The augmentation, :class:`sslmed.Augmentation`.
+        size: Side of the results in pixels.
+        seed: Seed of all draws.
         first: Number of the first picture's draw; the others follow.
-        zoom: As :class:`sslmed.View` has it,
-        middle: and this.
-        device: Where it is done; "cuda" is worth it for many pictures.
+        zoom: As in :class:`sslmed.View`.
+        middle: As in :class:`sslmed.View`.
+        device: Where the work is done; "cuda" is worth it for many pictures.
 
     Returns:
-        [N, size, size, 3] uint8 on the device. On CUDA crops, flips, turns and blur are the CPU's to the bit; colours may differ by one of 255 before the
-        steps that follow, in about one value of ten thousand.
+        [N, size, size, 3] uint8 on the device. On CUDA crops, flips, turns and blur equal the CPU's to the bit; colors may differ by one of 255
+        before the steps that follow, in about one value of ten thousand.
 
     Raises:
-        ValueError: A picture is smaller than what is cut out of it, or the device is not to be had.
+        ValueError: A picture is smaller than the crop, or the device is not available.
     """
-    if not isinstance(how, Augmentation):
-        raise TypeError(f"expected an sslmed.Augmentation, got {how!r}")
+    if not callable(getattr(how, "options", None)):
+        raise TypeError(f"augment: how={how!r} must be an sslmed.Augmentation")
     return C.augment_all([tensor(picture) for picture in pictures], how.options(), size, seed, first, zoom, middle, device)
 
 
@@ -46,12 +60,12 @@ def resize(image: Array, height: int, width: int, box: tuple[float, float, float
 
     Args:
         image: [H, W, C] uint8, any number of channels.
-        height: Of the result.
-        width: Of the result.
-        box: (x, y, width, height) of the part that is taken, in pixels, fractions allowed; by default all.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        box: Part (x, y, width, height) of the image to resample, in pixels, fractions allowed; by default all of it.
 
     Raises:
-        ValueError: The box is not within the picture.
+        ValueError: The box is not within the image.
     """
     return C.resize_bicubic(tensor(image), height, width, box)
 
@@ -62,12 +76,12 @@ def brightness(rgb: Array, factor: float) -> torch.Tensor:
 
 
 def contrast(rgb: Array, factor: float) -> torch.Tensor:
-    """Distances from the picture's mean grey times ``factor``."""
+    """Distances from the picture's mean gray times ``factor``."""
     return C.adjust_contrast(tensor(rgb), factor)
 
 
 def saturation(rgb: Array, factor: float) -> torch.Tensor:
-    """Distances of each pixel from its grey times ``factor``."""
+    """Distances of each pixel from its gray times ``factor``."""
     return C.adjust_saturation(tensor(rgb), factor)
 
 
@@ -76,12 +90,12 @@ def hue(rgb: Array, turn: float) -> torch.Tensor:
     return C.adjust_hue(tensor(rgb), turn)
 
 
-def grey(rgb: Array) -> torch.Tensor:
-    """Grey in all three channels: .2989 R + .587 G + .114 B."""
+def grayscale(rgb: Array) -> torch.Tensor:
+    """Gray in all three channels: .2989 R + .587 G + .114 B."""
     return C.to_grey(tensor(rgb))
 
 
-def solarise(rgb: Array, threshold: int = 128) -> torch.Tensor:
+def solarize(rgb: Array, threshold: int = 128) -> torch.Tensor:
     """Values from ``threshold`` on are inverted."""
     return C.solarise(tensor(rgb), threshold)
 

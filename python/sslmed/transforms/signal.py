@@ -1,5 +1,7 @@
-"""Signal transforms in C++: what the loader's threads apply, as functions on [channels, samples] tensors or
-NumPy arrays. Results are new tensors, of which autograd knows nothing."""
+"""Signal transforms in C++: what the loader's threads apply, as functions on [channels, samples] tensors or NumPy arrays.
+
+Results are new tensors without gradients.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +22,20 @@ __all__ = [
 ]
 
 
-def bandpass(x: Array, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
+def bandpass(x: Array, sfreq: float, l_freq: float, h_freq: float, order: int = 4) -> torch.Tensor:
     """Zero-phase Butterworth filter, as ``scipy.signal.sosfiltfilt`` of ``butter(order, …, output="sos")``.
 
     Args:
         x: [C, T] float32 or float64.
-        sfreq: Hz.
-        low: Lower edge in Hz; 0 for a low-pass.
-        high: Upper edge in Hz; 0 for a high-pass.
-        order: Of the prototype.
+        sfreq: Sampling rate in Hz.
+        l_freq: Lower edge in Hz; 0 for a low-pass filter.
+        h_freq: Upper edge in Hz; 0 for a high-pass filter.
+        order: Order of the prototype.
 
     Raises:
         ValueError: Edges out of order or beyond sfreq/2, or too few samples for the filter's padding.
     """
-    return C.bandpass(tensor(x), sfreq, low, high, order)
+    return C.bandpass(tensor(x), sfreq, l_freq, h_freq, order)
 
 
 def notch(x: Array, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
@@ -67,7 +69,7 @@ def robust_scale(x: Array, clip: float = 15.0, good: torch.Tensor | None = None)
 
 
 def electrode_position(name: str) -> tuple[float, float, float] | None:
-    """(x right, y front, z up) in mm on a 95 mm sphere of a 10-05 electrode, or None for a name that it does not have."""
+    """(x right, y front, z up) in mm on a 95 mm sphere of a 10-05 electrode, or None for an unknown name."""
     position = C.electrode_position(name)
     return None if position is None else (position[0], position[1], position[2])
 

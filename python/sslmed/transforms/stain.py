@@ -1,5 +1,7 @@
-"""Colours of stained tissue: jitter in optical density, Macenko's and Reinhard's normalisation. Pictures are [H, W, 3] uint8, tensors or NumPy arrays;
-results are new tensors."""
+"""Colors of stained tissue: jitter in optical density, Macenko's and Reinhard's normalization.
+
+Images are [H, W, 3] uint8 tensors or NumPy arrays; results are new tensors.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import torch
 
 from sslmed._core import Array, C, tensor
 
-__all__ = ["LabMoments", "Stains", "hed_jitter", "macenko_augment", "macenko_fit", "macenko_normalise", "reinhard_fit", "reinhard_normalise"]
+__all__ = ["LabMoments", "Stains", "hed_jitter", "macenko_augment", "macenko_fit", "macenko_normalize", "reinhard_fit", "reinhard_normalize"]
 
 Stains = C.Stains
 LabMoments = C.LabMoments
@@ -29,13 +31,13 @@ def macenko_fit(rgb: Array) -> Stains | None:
     """The two stains of a picture (Macenko et al., 2009): of pixels darker than L* = 80 the first and 99th percentile of directions in optical density.
 
     Returns:
-        Their colours and 99th percentiles of density, haematoxylin first; None where the picture has too little tissue (fewer than 100 such pixels,
-        or 1 %) or tissue of one colour.
+        Their colors and 99th percentiles of density, haematoxylin first; None where the picture has too little tissue (fewer than 100 such pixels,
+        or 1 %) or tissue of one color.
     """
     return C.macenko_fit(tensor(rgb))
 
 
-def macenko_normalise(rgb: Array, target: Stains, source: Stains | None = None) -> torch.Tensor:
+def macenko_normalize(rgb: Array, target: Stains, source: Stains | None = None) -> torch.Tensor:
     """A picture drawn with the stains of another. Without tissue it passes as it is.
 
     Args:
@@ -63,6 +65,6 @@ def reinhard_fit(rgb: Array) -> LabMoments:
     return C.reinhard_fit(tensor(rgb))
 
 
-def reinhard_normalise(rgb: Array, target: LabMoments, source: LabMoments | None = None) -> torch.Tensor:
-    """A picture with the means and spreads of another's colours (Reinhard et al., 2001). A picture of one colour takes the target's mean."""
+def reinhard_normalize(rgb: Array, target: LabMoments, source: LabMoments | None = None) -> torch.Tensor:
+    """A picture with the means and spreads of another's colors (Reinhard et al., 2001). A picture of one color takes the target's mean."""
     return C.reinhard_transform(tensor(rgb), source or C.reinhard_fit(tensor(rgb)), target)

@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from sslmed._core import Array, C, FormatError, tensor
-from sslmed.io import Slide
+
+if TYPE_CHECKING:
+    from sslmed.io import Slide
 
 __all__ = ["Tissue", "find", "mask"]
 
@@ -35,7 +37,7 @@ def mask(
 ) -> torch.Tensor:
     """Which pixels of a picture show tissue.
 
-    Saturation and luminance know no stain, so the brown of IHC counts as eosin does. Ink is told by colours that stains do not have; lenses that look at
+    Saturation and luminance know no stain, so the brown of IHC counts as eosin does. Ink is told by colors that stains do not have; lenses that look at
     ink lying on the glass are out of focus on it, and so is the rest of a pen's mark. The limits were set on a few dozen pictures.
 
     Args:
@@ -139,8 +141,8 @@ def _polygons(inside: npt.NDArray[np.bool_]) -> Iterable[tuple[_Ring, list[_Ring
     # Directed edges with the inside on the right (y downwards): outer rings turn one way, holes the other.
     step: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for dy, dx, (ax, ay), (bx, by) in ((-1, 0, (0, 0), (1, 0)), (0, 1, (1, 0), (1, 1)), (1, 0, (1, 1), (0, 1)), (0, -1, (0, 1), (0, 0))):
-        neighbour = np.roll(padded, (-dy, -dx), (0, 1))
-        for y, x in np.argwhere(padded & ~neighbour).tolist():
+        neighbor = np.roll(padded, (-dy, -dx), (0, 1))
+        for y, x in np.argwhere(padded & ~neighbor).tolist():
             step.setdefault((x - 1 + ax, y - 1 + ay), []).append((x - 1 + bx, y - 1 + by))
     rings = []
     while step:

@@ -1,32 +1,31 @@
-"""Large cohorts: what their files' headers say, kept in one table, so that a million recordings open without touching one."""
+"""The index of recordings: what their files' headers say, kept in one table, so that a million recordings open without touching one."""
 
 from __future__ import annotations
 
 import json
+import os
 import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from sslmed import tables
 from sslmed._core import C, FormatWarning
 
-__all__ = ["COLUMNS", "channels", "describe", "is_indexed", "montages", "source"]
+__all__ = ["COLUMNS", "channels", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
 
 COLUMNS = {
-    "sfreq": "Hz of the recording's EEG channels",
-    "n_samples": "stored samples of each channel",
-    "channels": "JSON list of their names",
+    "sfreq": "sampling rate in Hz of the recording's EEG channels",
+    "n_samples": "number of stored samples of each channel",
+    "channels": "JSON list of the channels' names",
 }
-"""What an index has beside ``path`` and ``subject``; ``stretches``, JSON of [first, last) samples, where recordings have gaps."""
+"""Columns of an index beside ``path`` and ``subject``. Where recordings have gaps there is also ``stretches``, JSON of [first, last) samples."""
 
 
 def is_indexed(table: pd.DataFrame) -> bool:
-    """Whether a cohort's table says what its files hold."""
+    """Whether a cohort's table is an index of recordings."""
     return set(COLUMNS) <= set(table.columns)
 
 
@@ -37,7 +36,7 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
         FormatError, ReadError: A recording cannot be opened.
 
     Warns:
-        FormatWarning: What was salvaged.
+        FormatWarning: A file was salvaged.
     """
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(C.recording_info, table["path"].astype(str)))
@@ -55,39 +54,28 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
     return table.assign(**columns)
 
 
+def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
+    """Writes an index with absolute paths, as Parquet (.parquet) or as text separated by tabs."""
+    path = Path(out)
+    table = table.assign(path=[os.path.abspath(p) for p in table["path"]])
+    if path.suffix.lower() == ".parquet":
+        table.to_parquet(path, index=False, row_group_size=max(1, len(table)))
+    else:
+        table.to_csv(path, sep="\t", index=False)
+
+
 def channels(table: pd.DataFrame) -> list[tuple[list[str], float]]:
     """(names, Hz) of every recording in an index."""
-    codes, montages = _montages(table)
+    codes, montages = codes_and_montages(table)
     return [montages[code] for code in codes]
 
 
 def montages(table: pd.DataFrame) -> list[tuple[list[str], float]]:
     """(names, Hz) of every montage in an index, each once."""
-    return _montages(table)[1]
+    return codes_and_montages(table)[1]
 
 
-def source(table: pd.DataFrame, name: str, options: C.EegOptions, extra_channels: Sequence[str], targets: dict[str, list[float]] | None = None) -> C.EegSource:
-    """Windows of an index's recordings. No file is opened: one that is not as described is a FormatError when it is read.
-
-    Raises:
-        ValueError: A column that does not fit.
-    """
-    for column in COLUMNS:
-        if table[column].isna().any():
-            raise ValueError(f"{name}: every recording of an index needs {column}; row {int(table[column].isna().argmax())} has none")
-    montage_codes, found = _montages(table)
-    gappy = {}
-    if "stretches" in table:
-        rows = np.flatnonzero(table["stretches"].notna())
-        gappy = {int(i): [tuple(s) for s in json.loads(str(table["stretches"].iloc[i]))] for i in rows}
-    return C.EegSource.indexed(
-        origins=tables.origins(table), montage_codes=torch.from_numpy(montage_codes), montages=[(rate, names) for names, rate in found],
-        samples=torch.from_numpy(table["n_samples"].to_numpy(np.int64, copy=True)),
-        gappy=gappy, options=options, extra_channels=list(extra_channels), targets=targets or {},
-    )  # fmt: skip
-
-
-def _montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[tuple[list[str], float]]]:
+def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[tuple[list[str], float]]]:
     """[recordings] int64 codes, and the montage of each code."""
     name_codes, names = pd.factorize(table["channels"])
     rate_codes, rates = pd.factorize(table["sfreq"])
