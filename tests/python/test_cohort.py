@@ -19,8 +19,8 @@ def test_bids(tiny_clinic):
     assert len(tiny_clinic) == 15
     assert {"path", "subject", "task", "age", "sex", "site", "diagnosis"} <= set(tiny_clinic.table)
     assert set(tiny_clinic.table["sex"]) <= {"F", "M"}
-    assert tiny_clinic.channels()[0][1] == 256
-    assert tiny_clinic.unknown_channels() == []
+    assert sm.modalities.eeg.channels(tiny_clinic)[0][1] == 256
+    assert sm.modalities.eeg.unknown_channels(tiny_clinic) == []
 
 
 def test_bids_refusals(tmp_path):
@@ -66,7 +66,7 @@ def test_table(tmp_path, tiny_site):
 def test_npz(tmp_path):
     np.savez(tmp_path / "a.npz", data=np.zeros((2, 300)), sfreq=250, channels=["Fp1", "Cz"], subject="s1")
     cohort = sm.Cohort.from_npz([tmp_path / "a.npz"])
-    assert cohort.channels() == [(["Fp1", "Cz"], 250.0)]
+    assert sm.modalities.eeg.channels(cohort) == [(["Fp1", "Cz"], 250.0)]
     assert cohort.table["subject"][0] == "s1"
     np.savez(tmp_path / "b.npz", data=np.zeros((2, 300)))
     with pytest.raises(sm.FormatError, match="sfreq"):
@@ -202,7 +202,7 @@ def test_arrays_that_cannot_be_right_are_refused():
         sm.Cohort.from_arrays(np.full((1, 1, 9), 2e-5), 100, ["Cz"], table)
     for rate in (100, np.int64(100), np.float32(100), [100], np.array([100])):
         cohort = sm.Cohort.from_arrays(torch.ones(1, 1, 9, dtype=torch.int16), rate, ["Cz"], table)
-        assert cohort.channels() == [(["Cz"], 100.0)]
+        assert sm.modalities.eeg.channels(cohort) == [(["Cz"], 100.0)]
     frozen = np.ones((1, 1, 9), np.float32)
     frozen.flags.writeable = False
     with warnings.catch_warnings():
@@ -236,7 +236,7 @@ def test_mne_objects_in_and_out(tiny_site):
     mne = pytest.importorskip("mne")
     raws = [sm.io.open_edf(path).to_mne() for path in tiny_site.table["path"]]
     cohort = sm.Cohort.from_mne(raws, tiny_site.table[["subject", "age"]])
-    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
     for i in (0, 5, 11):
         assert (cohort.source(pre).sample(i)[0] - tiny_site.source(pre).sample(i)[0]).abs().max() < 1e-3
     raws[0].info["bads"] = raws[0].ch_names[:2]

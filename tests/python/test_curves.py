@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 import sslmed as sm
-from sslmed.nn import Encoder
+from sslmed.encoders import Encoder
 from sslmed.transfer import evaluate
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45, average_reference=False)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45, average_reference=False)
 
 
 def cohort(n=40, name="s", seed=0, size=25.0, share=0.5):

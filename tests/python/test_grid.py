@@ -35,7 +35,7 @@ def test_all_combinations_once_and_again_nothing(people, tmp_path, monkeypatch):
     one = runs[(runs["seed"] == 1) & (runs["pretrain.method"] == "mae") & (runs["transfer.protocol"] == "knn")].iloc[0]
     known = GRID | {name: grid._who(cohort) for name, cohort in people.items()}
     cell = next(c for c in grid.cells(known) if c["seed"] == 1 and c["pretrain"]["method"] == "mae" and c["transfer"]["protocol"] == "knn")
-    encoder = sm.nn.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
+    encoder = sm.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
     alone = sm.transfer(encoder, people["clinic"], "diagnosis", "knn", folds=3, bootstrap=10, baselines=False, seed=1)
     assert one["value"] == alone.table.iloc[0]["value"]
     monkeypatch.setattr(grid, "transfer", lambda *a, **k: pytest.fail("a run was done twice"))

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import sslmed as sm
-from sslmed import demo
-from sslmed.nn import Encoder
+from sslmed.demo import eeg as demo
+from sslmed.encoders import Encoder
 from sslmed.transfer import features, kept
 
-PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_other_weights_options_rows_and_signals_are_encoded(asked):
 
 
 def test_whose_a_recording_is_counts_where_windows_are_aligned_by_subject(asked):
-    aligned = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, align="subject", average_reference=False)
+    aligned = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, align="subject", average_reference=False)
     a, encoder = arrays(), Encoder("vit_tiny", aligned, depth=1)
     before = features.encoder_features(encoder, a)
     after = features.encoder_features(encoder, a.with_columns(subject=["one"] * 6 + ["two"] * 6))

@@ -7,11 +7,11 @@ import pytest
 from sklearn import metrics
 
 import sslmed as sm
+from sslmed.encoders import Encoder
 from sslmed.labels import is_regression
-from sslmed.nn import Encoder
 from sslmed.transfer import BASELINES, evaluate, features
 
-PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +117,13 @@ def test_a_fold_predicts_subjects_it_never_saw():
 
 
 def test_encode_does_not_depend_on_batches_or_threads(encoder, tiny_site):
-    a, recording = encoder.encode(tiny_site, batch_size=3, threads=1)
-    b, _ = encoder.encode(tiny_site, batch_size=64, threads=8)
+    a, recording = sm.encode(encoder, tiny_site, batch_size=3, threads=1)
+    b, _ = sm.encode(encoder, tiny_site, batch_size=64, threads=8)
     assert (a - b).abs().max() < 1e-5
     assert recording.tolist() == sorted(recording.tolist())
-    assert not (encoder.encode(tiny_site, pooling="cls")[0] - a).abs().max() < 1e-3
-    assert encoder.randomised().state_dict()["norm.weight"].shape == encoder.state_dict()["norm.weight"].shape
-    assert not encoder.randomised().state_dict()["blocks.0.attn.qkv.weight"].equal(encoder.state_dict()["blocks.0.attn.qkv.weight"])
+    assert not (sm.encode(encoder, tiny_site, pooling="cls")[0] - a).abs().max() < 1e-3
+    assert encoder.randomized().state_dict()["norm.weight"].shape == encoder.state_dict()["norm.weight"].shape
+    assert not encoder.randomized().state_dict()["blocks.0.attn.qkv.weight"].equal(encoder.state_dict()["blocks.0.attn.qkv.weight"])
 
 
 def test_plot_and_save(encoder, tiny_clinic, tmp_path):
@@ -146,13 +146,13 @@ def test_regions_keep_what_a_mean_over_the_head_loses(tmp_path):
         side = [0, 2] if y[i] == "left" else [1, 3]
         x[i, side] += 60 * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, size=(2, 1)))
     cohort = sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y}))
-    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, average_reference=False), depth=1)
-    assert encoder.encode(cohort, pooling="regions")[0].shape[1] == 6 * encoder.dim
+    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1)
+    assert sm.encode(encoder, cohort, pooling="regions")[0].shape[1] == 6 * encoder.dim
     scores = {p: sm.transfer(encoder, cohort, "y", pooling=p, bootstrap=20).table.set_index(["row", "metric"])["value"] for p in ("mean", "regions")}
     assert scores["regions"]["pretrained encoder", "auroc"] > 0.85
     assert scores["regions"]["pretrained encoder", "auroc"] > scores["mean"]["pretrained encoder", "auroc"] + 0.1
     with pytest.raises(ValueError, match="pooling must be"):
-        encoder.encode(cohort, pooling="x")
+        sm.encode(encoder, cohort, pooling="x")
 
 
 def waves(n=16, seconds=20, seed=0, effect=30.0):
@@ -171,7 +171,7 @@ def test_covariances_equal_a_shrunk_sample_covariance():
     cohort = waves(4)
     ours = features.covariances(cohort)
     assert features.common_channels(cohort) == ["F3", "F4", "P3", "P4"]
-    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0.5, high=48, scale="none", clip=0))
+    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0.5, h_freq=48, scale="none", clip=0))
     for r in range(4):
         x = np.concatenate(
             [w - w.mean(1, keepdims=True) for w in (source.sample(i)[0].double().numpy() for i in np.flatnonzero(source.recording_of == r))], axis=1
@@ -210,14 +210,14 @@ def test_handcrafted_features_are_what_they_are_called():
     assert (peak[:3] >= 9).all()
     assert entropy[3] > entropy[:3].max() or share[3].max() < 0.9
     # Hjorth: a sine's mobility is its angular frequency a sample; its activity is its variance.
-    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0.5, high=48, scale="none", clip=0))
+    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0.5, h_freq=48, scale="none", clip=0))
     windows = [source.sample(i)[0].double().numpy() for i in range(len(source))]
     assert np.allclose(activity, np.mean([np.log10(w.var(1)) for w in windows], 0), atol=1e-6)
     assert np.allclose(mobility, np.mean([np.sqrt(np.diff(w).var(1) / w.var(1)) for w in windows], 0), atol=1e-6)
 
 
 def test_shuffled_labels_are_dealt_within_training_and_scored_at_chance():
-    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, average_reference=False), depth=1)
+    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1)
     plain = waves(40, effect=0.0)
     x = np.stack([v.numpy() for v, _, _ in plain._arrays])
     x[1::2] += 50 * np.sin(2 * np.pi * 10 * np.arange(x.shape[2]) / 100)

@@ -38,7 +38,7 @@ def test_an_index_says_where_tissue_is(slide_cohort: sm.Cohort, slide_table: pd.
         # The disc and the bar, and what a median and closing at 8 µm and cells of 32 µm make of edges on so small a slide.
         expected = (np.pi * 0.07 + 0.12 * 0.9) * (900 * row["mpp_x"] / 1000) ** 2
         assert row["tissue_mm2"] == pytest.approx(expected, rel=0.3)
-        whole = sm.tissue.find(sm.io.open_slide(row["path"]))
+        whole = sm.transforms.tissue.find(sm.io.open_slide(row["path"]))
         assert row["tissue_mm2"] == pytest.approx(whole.area, rel=0.25)
 
 

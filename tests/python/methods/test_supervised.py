@@ -4,17 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_finetuning import PRE, batch_of, cohort
+from cohorts import PRE, batch_of, cohort
 from torch import nn as tnn
 
 import sslmed as sm
-from sslmed.nn import Encoder, Supervised
+from sslmed.encoders import Encoder
+from sslmed.methods import Supervised
 
 
 def grouped(**extra):
     """Groups of one cohort; in group "b" the classes are hard to tell apart."""
     easy, hard = cohort(16), cohort(16, seed=2, name="h")
-    x = np.concatenate([np.stack([v.numpy() for v, _, _ in easy._arrays]), np.random.default_rng(0).normal(size=(16, 3, 1200)) * 10])
+    x = np.concatenate([np.stack([v.numpy() for v, _, _ in easy.arrays]), np.random.default_rng(0).normal(size=(16, 3, 1200)) * 10])
     table = pd.concat([easy.table.assign(group="a"), hard.table.assign(group="b")], ignore_index=True)
     return sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz", "O2"], table, name="grouped")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from slide_files import scene
 
 import sslmed as sm
-from sslmed import image
+from sslmed.transforms import image
 
 pytestmark = pytest.mark.oracle
 
@@ -82,10 +82,10 @@ def test_blur_is_torchvisions(side, sigma, rgb):
 def test_grey_and_solarise(rgb):
     reference = torchvision_functional()
     channels = rgb.permute(2, 0, 1)
-    assert torch.equal(image.grey(rgb), reference.rgb_to_grayscale(channels, 3).permute(1, 2, 0))
+    assert torch.equal(image.grayscale(rgb), reference.rgb_to_grayscale(channels, 3).permute(1, 2, 0))
     for threshold in (0, 1, 128, 255):
-        assert torch.equal(image.solarise(rgb, threshold), reference.solarize(channels, threshold).permute(1, 2, 0))
-    assert torch.equal(image.solarise(rgb, 256), rgb)
+        assert torch.equal(image.solarize(rgb, threshold), reference.solarize(channels, threshold).permute(1, 2, 0))
+    assert torch.equal(image.solarize(rgb, 256), rgb)
 
 
 def test_flips_and_quarter_turns(rgb):
@@ -103,8 +103,8 @@ def test_what_is_refused(rgb):
         lambda: image.blur(rgb, 4, 1.0),
         lambda: image.blur(rgb, 3, 0.0),
         lambda: image.blur(rgb[:5], 23, 1.0),
-        lambda: image.grey(rgb.float()),
-        lambda: image.grey(rgb[..., :2]),
+        lambda: image.grayscale(rgb.float()),
+        lambda: image.grayscale(rgb[..., :2]),
         lambda: image.resize(rgb, 0, 5),
     ):
         with pytest.raises(ValueError):
@@ -116,11 +116,11 @@ def test_arrays_are_taken_as_tensors_are(rng):
     rgb = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
     frozen = rgb.copy()
     frozen.flags.writeable = False
-    stains = sm.stain.macenko_fit(frozen)
+    stains = sm.transforms.stain.macenko_fit(frozen)
     functions = [
-        sm.image.grey, sm.image.flip, lambda x: sm.image.resize(x, 8, 9), lambda x: sm.image.hue(x, 0.1), sm.tissue.mask,
-        lambda x: sm.stain.macenko_normalise(x, stains), lambda x: sm.stain.hed_jitter(x, (1, 1, 1), (0.1, 0, 0)),
-        lambda x: sm.stain.reinhard_normalise(x, sm.stain.reinhard_fit(rgb)),
+        sm.transforms.image.grayscale, sm.transforms.image.flip, lambda x: sm.transforms.image.resize(x, 8, 9), lambda x: sm.transforms.image.hue(x, 0.1), sm.transforms.tissue.mask,
+        lambda x: sm.transforms.stain.macenko_normalize(x, stains), lambda x: sm.transforms.stain.hed_jitter(x, (1, 1, 1), (0.1, 0, 0)),
+        lambda x: sm.transforms.stain.reinhard_normalize(x, sm.transforms.stain.reinhard_fit(rgb)),
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")

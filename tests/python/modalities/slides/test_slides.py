@@ -14,11 +14,11 @@ import pytest
 import torch
 from scipy import stats
 from slide_files import blob
+from sslmed.demo_slides import CLINIC, PUBLIC, write_archive
 
 import sslmed as sm
 from sslmed import slides
 from sslmed._core import C
-from sslmed.demo_slides import CLINIC, PUBLIC, write_archive
 from sslmed.transfer import PICTURE_BASELINES
 
 SMALL = sm.SlidePreprocessing(mpp=1.0, size=32, patch=8)
@@ -26,7 +26,7 @@ SMALL = sm.SlidePreprocessing(mpp=1.0, size=32, patch=8)
 
 def test_pictures_are_what_the_slide_has_at_their_place(slide_cohort: sm.Cohort) -> None:
     for jitter in (False, True):
-        source = slide_cohort.source(SMALL, jitter=jitter)
+        source = slide_cohort.source(SMALL, random=jitter)
         recording = source.recording_of
         for i in range(0, len(source), max(1, len(source) // 20)):
             picture, (x, y), mpp = source.sample(i, seed=3)
@@ -44,7 +44,7 @@ def test_pictures_are_what_the_slide_has_at_their_place(slide_cohort: sm.Cohort)
 def test_random_pictures_are_even_over_the_tissue(slide_cohort: sm.Cohort) -> None:
     one = slide_cohort.subset([0])
     row = one.table.iloc[0]
-    source = one.source(sm.SlidePreprocessing(mpp=1.0, size=8, patch=8), jitter=True)
+    source = one.source(sm.SlidePreprocessing(mpp=1.0, size=8, patch=8), random=True)
     cells = slides.tissue_of(row)
     middles = []
     for epoch in range(max(1, 6000 // len(source)) + 1):
@@ -66,7 +66,7 @@ def test_random_pictures_are_even_over_the_tissue(slide_cohort: sm.Cohort) -> No
 
 
 def test_strata_come_equally_often(slide_cohort: sm.Cohort) -> None:
-    loader = sm.Loader(slide_cohort, SMALL, batch_size=8, order="stain", jitter=True, epochs=2)
+    loader = sm.Loader(slide_cohort, SMALL, batch_size=8, order="stain", random=True, epochs=2)
     slide = loader.source.recording_of
     stain = np.concatenate([slide_cohort.table["stain"].to_numpy()[slide[batch.sample_ids].numpy()] for batch in loader])
     counts = pd.Series(stain).value_counts()
@@ -78,10 +78,10 @@ def test_strata_come_equally_often(slide_cohort: sm.Cohort) -> None:
 
 
 def test_a_stream_of_pictures_is_one_for_any_threads_and_goes_on_anywhere(slide_cohort: sm.Cohort) -> None:
-    how = sm.Augmentation(area=(0.5, 1.0), hed=0.05, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.02, grey=0.2, blur=0.5, solarise=0.2)
+    how = sm.Augmentation(scale=(0.5, 1.0), hed=0.05, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.02, p_grayscale=0.2, p_blur=0.5, p_solarize=0.2)
 
     def stream(threads: int, start: int = 0) -> list[torch.Tensor]:
-        loader = sm.Loader(slide_cohort, SMALL, batch_size=16, mask="random", jitter=True, augmentation=how, threads=threads, epochs=2, seed=5, start=start)
+        loader = sm.Loader(slide_cohort, SMALL, batch_size=16, mask="random", random=True, augmentation=how, threads=threads, epochs=2, seed=5, start=start)
         return [torch.cat([b.patches[0].values.flatten(), b.patches[0].masked]) for b in loader]
 
     one, four = stream(1), stream(4)
@@ -124,7 +124,7 @@ def test_slides_that_are_opened_again_are_what_they_are_now(slide_cohort: sm.Coh
 
 
 def test_scales_are_even_in_their_logarithm(slide_cohort: sm.Cohort) -> None:
-    source = slide_cohort.source(sm.SlidePreprocessing(mpp=0.5, mpp_high=2.0, size=8, patch=8), jitter=True)
+    source = slide_cohort.source(sm.SlidePreprocessing(mpp=0.5, mpp_high=2.0, size=8, patch=8), random=True)
     found = np.array([source.sample(i, seed=2)[2] for i in range(600)])
     assert found.min() >= 0.5
     assert found.max() <= 2.0
@@ -155,7 +155,7 @@ def test_what_is_not_as_the_index_says_is_refused(slide_cohort: sm.Cohort, tmp_p
 
 
 def test_bytes_are_seen_as_standardised_pictures(rng: np.random.Generator) -> None:
-    encoder = sm.nn.Encoder("vit_tiny", SMALL, depth=2).double()
+    encoder = sm.Encoder("vit_tiny", SMALL, depth=2).double()
     picture = torch.from_numpy(rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8))
     patches = picture.view(2, 4, 8, 4, 8, 3).transpose(2, 3).reshape(32, 192)
     tokens, pooled, lengths = encoder.forward_tokens(patches, [16, 16])
@@ -167,9 +167,9 @@ def test_bytes_are_seen_as_standardised_pictures(rng: np.random.Generator) -> No
 
 
 def test_several_views_come_from_one_picture(slide_cohort: sm.Cohort) -> None:
-    crops = [sm.View("global", 2, 64, sm.Augmentation(area=(0.4, 1.0))), sm.View("local", 3, 32, sm.Augmentation(area=(0.05, 0.4)))]
+    crops = [sm.View("global", 2, 64, sm.Augmentation(scale=(0.4, 1.0))), sm.View("local", 3, 32, sm.Augmentation(scale=(0.05, 0.4)))]
     preprocessing = sm.SlidePreprocessing(mpp=1.0, size=64, patch=8, region=96)
-    loader = sm.Loader(slide_cohort, preprocessing, batch_size=4, jitter=True, recipe=preprocessing.recipe(views=crops))
+    loader = sm.Loader(slide_cohort, preprocessing, batch_size=4, random=True, recipe=preprocessing.recipe(views=crops))
     batch = next(iter(loader))
     views = {view.role: view for view in batch.patches}
     assert views["global"].lengths == [64] * 8
@@ -180,13 +180,13 @@ def test_several_views_come_from_one_picture(slide_cohort: sm.Cohort) -> None:
         places = torch.cat([v.coords.view(len(v.slots), -1, 4)[torch.tensor(v.slots) == slot][..., :2].reshape(-1, 2) for v in views.values()])
         assert (places.amax(0) - places.amin(0)).max() < 0.096
     concentric = [sm.View("near", 1, 32, middle=True), sm.View("far", 1, 32, zoom=3, middle=True), sm.View("any", 1, 32, zoom=1.5)]
-    batch = next(iter(sm.Loader(slide_cohort, preprocessing, batch_size=4, jitter=True, recipe=preprocessing.recipe(views=concentric))))
+    batch = next(iter(sm.Loader(slide_cohort, preprocessing, batch_size=4, random=True, recipe=preprocessing.recipe(views=concentric))))
     near, far, somewhere = (next(v for v in batch.patches if v.role == role).coords.view(4, 16, 4)[..., :2] for role in ("near", "far", "any"))
     assert (near.mean(1) - far.mean(1)).abs().max() <= 0.0011  # mm: a pixel
     torch.testing.assert_close(far.amax(1) - far.amin(1), 3 * (near.amax(1) - near.amin(1)))
     assert (somewhere.mean(1) - near.mean(1)).abs().max() > 0.0011
     with pytest.raises(ValueError, match="neither zoom nor middle"):
-        preprocessing.recipe(views=[sm.View(zoom=2, augmentation=sm.Augmentation(area=(0.2, 1.0)))])
+        preprocessing.recipe(views=[sm.View(zoom=2, augmentation=sm.Augmentation(scale=(0.2, 1.0)))])
     with pytest.raises(TypeError, match="views have"):
         preprocessing.recipe(views=crops, augmentation=sm.Augmentation())
 
@@ -235,17 +235,17 @@ def test_methods_learn_from_slides_and_go_on(slide_cohort: sm.Cohort, tmp_path: 
         assert torch.equal(value, again.encoder.state_dict()[name]), name
     if method == "mae":
         assert whole.history["loss"].iloc[-5:].mean() < 0.95 * whole.history["loss"].iloc[:5].mean()
-        loaded = sm.nn.Encoder.load(tmp_path / "a" / "encoder.safetensors")
+        loaded = sm.Encoder.load(tmp_path / "a" / "encoder.safetensors")
         assert loaded.preprocessing == preprocessing
-        features, of = loaded.encode(slide_cohort)
+        features, of = sm.encode(loaded, slide_cohort)
         assert features.shape == (len(of), 192)
         assert of.unique().tolist() == list(range(6))
         with pytest.raises(ValueError, match="regions of the head"):
-            loaded.encode(slide_cohort, pooling="regions")
+            sm.encode(loaded, slide_cohort, pooling="regions")
 
 
 def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -> None:
-    encoder = sm.nn.Encoder("vit_tiny", SMALL, depth=1)
+    encoder = sm.Encoder("vit_tiny", SMALL, depth=1)
     halves = []
     for k in "ab":  # files of its own for each half: one of two subjects is refused
         paths = [shutil.copy(path, tmp_path / f"{k}{Path(path).name}") for path in slide_cohort.table["path"]]
@@ -280,9 +280,9 @@ def test_the_embedded_archives_are_as_they_were_made(tmp_path: Path) -> None:
 
 def test_a_hundred_thousand_slides_open_at_once(slide_cohort: sm.Cohort) -> None:
     many = sm.Cohort.from_table(pd.concat([slide_cohort.table] * 1000, ignore_index=True))
-    source = many.source(SMALL, jitter=True)
+    source = many.source(SMALL, random=True)
     sampler = C.Sampler(source, "shuffle", 16, True, 0)
-    assert len(source) == pytest.approx(1000 * len(slide_cohort.source(SMALL, jitter=True)))
+    assert len(source) == pytest.approx(1000 * len(slide_cohort.source(SMALL, random=True)))
     assert len(set(sampler.batch(5))) == 16
     assert source.sample(len(source) - 1)[0].shape == (32, 32, 3)
 
@@ -304,7 +304,7 @@ def test_samples_of_another_kind_are_refused_by_a_recipe(slide_cohort: sm.Cohort
         loader = C.Loader(source, recipe, C.Sampler(source, "sequential", 2, False, 0), end=1)
         with pytest.raises(ValueError, match=expected):
             loader.next()
-    dense = sm.nn.MaskedAutoencoder(sm.nn.create("vit_tiny", 8, 32, 3, depth=1), decoder_dim=32, decoder_depth=1, decoder_heads=2)
+    dense = sm.methods.MaskedAutoencoder(sm.nn.create("vit_tiny", 8, 32, 3, depth=1), sm.methods.Mae(decoder_dim=32, decoder_depth=1, decoder_heads=2))
     with pytest.raises(ValueError, match="no recipe"):
         sm.Trainer(dense, sm.Loader(slide_cohort, SMALL, batch_size=8)).fit()
 

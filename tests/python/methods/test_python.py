@@ -10,11 +10,12 @@ from typing import ClassVar
 
 import pytest
 import torch
-from test_finetuning import PRE, cohort
+from cohorts import PRE, cohort
 from torch import nn as tnn
 
 import sslmed as sm
-from sslmed.nn import Encoder, Loss, PythonEncoder, PythonObjective
+from sslmed.encoders import Encoder, PythonEncoder
+from sslmed.methods import Loss, PythonObjective
 
 QUIET = {"progress": False, "tensorboard": False}
 
@@ -32,10 +33,8 @@ class Restore(PythonObjective):
     def loss(self, batch, step):
         view = batch.patches[0]
         self.modes.append(self.training)
-        out = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)
-        tokens, pooled = (out, None) if torch.is_tensor(out) else out[:2]
-        if isinstance(self.encoder, Encoder):
-            tokens = torch.cat([part[1:] for part in tokens.split([n + 1 for n in view.lengths])])
+        tokens, pooled, lengths = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)
+        tokens = torch.cat([part[len(part) - n :] for part, n in zip(tokens.split(lengths), view.lengths, strict=True)])
         self.seen += len(view.lengths)
         error = (self.head(tokens) - view.values.to(tokens.dtype)).square().mean()
         return Loss(error, features=pooled, parts={"error": error})
@@ -52,7 +51,7 @@ class Conv(PythonEncoder):
         self.conv = tnn.Conv1d(1, 16, 9, padding=4)
         self.norm = tnn.LayerNorm(16)
 
-    def forward_tokens(self, values, lengths, coords, extra):
+    def encode_tokens(self, values, lengths, coords, extra):
         return self.norm(self.conv(values.unsqueeze(1)).relu().mean(2))
 
 
@@ -81,7 +80,7 @@ def test_trains_as_plain_pytorch_does(make):
     matrices = [p for p in twin.parameters() if p.dim() > 1 and p.numel() != p.shape[-1]]
     vectors = [p for p in twin.parameters() if not any(p is m for m in matrices)]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}], betas=(0.9, 0.95))
-    step = sm.nn.Step
+    step = sm.methods.Step
     for row, batch in zip(rows, loader(), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = row["lr"]
@@ -146,12 +145,12 @@ def test_pretrain_and_transfer_with_an_encoder_in_python(tmp_path):
     fresh = Conv()
     fresh.load_weights(tmp_path / "run" / "encoder.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), run.encoder.parameters(), strict=True))
-    features, recording = run.encoder.encode(people)
+    features, recording = sm.encode(run.encoder, people)
     assert features.shape == (len(recording), 16)
     source = people.source(PRE)
     rows = torch.stack([source.sample(i)[0] for i in range(3)]).reshape(3 * 3 * 4, -1)
     with torch.no_grad():
-        plain = run.encoder.forward_tokens(rows, [12] * 3, None, None).view(3, 12, 16).mean(1)
+        plain = run.encoder.forward_tokens(rows, [12] * 3).pooled
     assert torch.allclose(features[:3], plain, atol=1e-6)
     # Two rhythms are easy; what counts is that every protocol goes through.
     table = sm.transfer(run.encoder, people, "y", baselines=("dummy", "random encoder"), bootstrap=50).table
@@ -166,7 +165,7 @@ def test_pretrain_and_transfer_with_an_encoder_in_python(tmp_path):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     people, encoder = cohort(4, 6), Conv()
-    with pytest.raises(TypeError, match=r"mae takes an encoder of ours.*Conv"):
+    with pytest.raises(TypeError, match=r"method='mae' needs an sslmed.Encoder.*Conv"):
         sm.pretrain(people, "mae", encoder, tmp_path / "a", **QUIET)
     with pytest.raises(ValueError, match="drop_path to 0"):
         sm.finetune(encoder, people, "y", sm.FineTuning(drop_path=0.1))
@@ -174,11 +173,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
         sm.finetune(encoder, people, "y", "lora")
     encoder.save(tmp_path / "c.safetensors")
     with pytest.raises(sm.FormatError, match=r"c\.safetensors: expected preprocessing"):
-        Conv(sm.EegPreprocessing(sfreq=100, window=2, patch=0.25, high=45)).load_weights(tmp_path / "c.safetensors")
+        Conv(sm.EegPreprocessing(sfreq=100, window=2, patch=0.25, h_freq=45)).load_weights(tmp_path / "c.safetensors")
     with pytest.raises(sm.FormatError, match=r"c\.safetensors"):
         Encoder.load(tmp_path / "c.safetensors")
 
-    with pytest.raises(TypeError, match="forward_tokens"):
+    with pytest.raises(TypeError, match="encode_tokens"):
         type("Nothing", (PythonEncoder,), {})(16)
     with pytest.raises(TypeError, match="loss"):
         PythonObjective(encoder)
@@ -188,8 +187,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
             super().__init__()
             self.scale = tnn.Parameter(torch.ones(16))
 
-    with pytest.raises(TypeError, match=r"override randomised"):
-        Bare().randomised()
+    with pytest.raises(TypeError, match=r"override randomized"):
+        Bare().randomized()
 
 
 @pytest.mark.parametrize(
@@ -217,11 +216,11 @@ def test_a_loss_that_is_none(answer, error, match):
 )
 def test_features_that_are_none(answer, error, match):
     class Odd(Conv):
-        def forward_tokens(self, *tokens):
-            return answer(super().forward_tokens(*tokens))
+        def encode_tokens(self, *tokens):
+            return answer(super().encode_tokens(*tokens))
 
     with pytest.raises(error, match=match):
-        Odd().encode(cohort(4, 6))
+        sm.encode(Odd(), cohort(4, 6))
 
 
 def test_groups_by_name_and_collapse():
@@ -266,7 +265,7 @@ def test_a_step_that_is_kept_and_nothing_that_holds_itself():
 
 
 def test_the_example_of_the_docs_runs(tmp_path, monkeypatch):
-    page = (Path(__file__).parents[2] / "docs" / "adding.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "adding.md").read_text()
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace('"vit_small", "runs/denoise"', 'ours(), "run", epochs=8, batch_size=4, **QUIET')
     monkeypatch.chdir(tmp_path)
     names = {"sm": sm, "torch": torch, "dataclass": dataclass, "ClassVar": ClassVar, "cohort": cohort(8, 8), "ours": ours, "QUIET": QUIET}

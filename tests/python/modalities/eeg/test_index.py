@@ -12,7 +12,7 @@ from edf_files import Edf, Signal
 
 import sslmed as sm
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
 
 def stream(cohort, order="shuffle"):
@@ -25,8 +25,8 @@ def test_an_index_gives_the_same_batches(tiny_site, tmp_path, name, order):
     tiny_site.index(tmp_path / name)
     again = sm.Cohort.from_table(tmp_path / name)
     assert list(again.table["subject"]) == list(tiny_site.table["subject"])
-    assert again.channels() == tiny_site.channels()
-    assert again.unknown_channels() == tiny_site.unknown_channels()
+    assert sm.modalities.eeg.channels(again) == sm.modalities.eeg.channels(tiny_site)
+    assert sm.modalities.eeg.unknown_channels(again) == sm.modalities.eeg.unknown_channels(tiny_site)
     for (ids, values), (expected_ids, expected) in zip(stream(again, order), stream(tiny_site, order), strict=True):
         assert ids == expected_ids
         assert torch.equal(values, expected)
@@ -42,8 +42,8 @@ def test_gaps_subsets_and_the_rest_of_the_library(tmp_path):
     assert indexed.table["n_samples"].tolist() == [1200] * 6
     part = indexed.subset([3, 1])
     assert [s for s, _ in stream(part, "sequential")] == [s for s, _ in stream(cohort.subset([3, 1]), "sequential")]
-    encoder = sm.nn.Encoder("vit_tiny", PRE, depth=1)
-    assert torch.equal(encoder.encode(indexed)[0], encoder.encode(cohort)[0])
+    encoder = sm.Encoder("vit_tiny", PRE, depth=1)
+    assert torch.equal(sm.encode(encoder, indexed)[0], sm.encode(encoder, cohort)[0])
 
 
 def test_no_file_is_touched_before_it_is_read(tiny_site, tmp_path):

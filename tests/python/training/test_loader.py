@@ -9,10 +9,10 @@ import torch
 from scipy import signal
 
 import sslmed as sm
-from sslmed import demo
 from sslmed._core import C
+from sslmed.demo import eeg as demo
 
-PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 SINGLE = replace(PRE, average_reference=False)  # a single channel is its own average
 
 
@@ -35,7 +35,7 @@ def flat(batch):
 def test_stream_does_not_depend_on_threads(tiny_site, mask, order):
     streams = []
     for threads in (1, 2, 8):
-        loader = sm.Loader(tiny_site, PRE, batch_size=5, mask=mask, order=order, threads=threads, epochs=2, seed=4, jitter=True)
+        loader = sm.Loader(tiny_site, PRE, batch_size=5, mask=mask, order=order, threads=threads, epochs=2, seed=4, random=True)
         streams.append([flat(b) for b in loader])
     assert len(streams[0]) == len(loader)
     for other in streams[1:]:
@@ -44,7 +44,7 @@ def test_stream_does_not_depend_on_threads(tiny_site, mask, order):
 
 def test_state_is_one_integer(tiny_site):
     def make(start=0):
-        return sm.Loader(tiny_site, PRE, batch_size=4, mask="random", threads=3, epochs=3, seed=1, jitter=True, start=start)
+        return sm.Loader(tiny_site, PRE, batch_size=4, mask="random", threads=3, epochs=3, seed=1, random=True, start=start)
 
     whole = [flat(b) for b in make()]
     half = make()
@@ -76,7 +76,7 @@ def test_subject_order_is_balanced(tiny_site):
 
 def test_a_window_is_what_scipy_makes_of_it(tiny_site):
     """Filter, resample, re-reference and scale of the loader's threads, with the same steps in SciPy."""
-    pre = sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=1, high=40, notch=50, scale="robust", clip=5)
+    pre = sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=1, h_freq=40, notch=50, scale="robust", clip=5)
     source = tiny_site.source(pre)
     values, positions = source.sample(1)
     edf = sm.io.open_edf(tiny_site.table["path"][0])
@@ -172,7 +172,7 @@ def test_gaps_never_enter_a_window(tmp_path):
     x = np.random.default_rng(0).integers(-1000, 1000, 1200)
     Edf([Signal("Cz", per_record=100, samples=x)], n_records=12, kind="EDF+D", onsets=[*range(6), *range(20, 26)]).write(tmp_path / "d.edf")
     cohort = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / "d.edf")], "subject": ["a"]}))
-    source = cohort.source(replace(SINGLE, high=40))
+    source = cohort.source(replace(SINGLE, h_freq=40))
     assert len(source) == 2
     assert [source.describe(i).start for i in range(2)] == [0.0, 20.0]
     assert all(source.sample(i)[0].isfinite().all() for i in range(2))
@@ -180,7 +180,7 @@ def test_gaps_never_enter_a_window(tmp_path):
 
 def test_unknown_channels_are_named(rng):
     cohort = array_cohort(rng.normal(size=(1, 3, 800)), ("Fp1", "X1", "X2"))
-    assert cohort.unknown_channels() == ["X1", "X2"]
+    assert sm.modalities.eeg.unknown_channels(cohort) == ["X1", "X2"]
     with pytest.warns(sm.FormatWarning) as caught:
         source = cohort.source(SINGLE)
     assert len(caught) == 2

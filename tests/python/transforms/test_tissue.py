@@ -31,23 +31,23 @@ STAINS = {"eosin": (220, 150, 190), "haematoxylin": (120, 90, 170), "DAB": (150,
 @pytest.mark.parametrize("stain", STAINS)
 def test_every_stain_is_tissue(stain, method, rng):
     image, disc = picture(rng, STAINS[stain])
-    found = sm.tissue.mask(image, method).numpy()
+    found = sm.transforms.tissue.mask(image, method).numpy()
     assert (found & disc).sum() / (found | disc).sum() > 0.9
 
 
 @pytest.mark.parametrize("ink", [(30, 170, 130), (40, 90, 220), (210, 20, 40), (20, 20, 25)])
 def test_ink_is_not(ink, rng):
     image, _ = picture(rng, ink)
-    assert sm.tissue.mask(image).float().mean() < 0.01
-    assert sm.tissue.mask(image, pen=False).float().mean() > 0.2
+    assert sm.transforms.tissue.mask(image).float().mean() < 0.01
+    assert sm.transforms.tissue.mask(image, pen=False).float().mean() > 0.2
 
 
 def test_what_is_out_of_focus_is_not(rng):
     y, x = np.mgrid[:256, :256]
     soft = 1 / (1 + np.exp((np.hypot(x - 128, y - 128) - 70) / 6))
     image = torch.from_numpy((244 - soft[..., None] * np.array([20, 90, 50])).round().astype(np.uint8))
-    assert sm.tissue.mask(image).float().mean() < 0.01
-    assert sm.tissue.mask(image, sharpness=0).float().mean() > 0.2
+    assert sm.transforms.tissue.mask(image).float().mean() < 0.01
+    assert sm.transforms.tissue.mask(image, sharpness=0).float().mean() > 0.2
 
 
 def test_pieces_and_holes(rng):
@@ -59,11 +59,11 @@ def test_pieces_and_holes(rng):
     image[180:184, 180:184] = tissue[180:184, 180:184]  # a crumb
     options = {"median": 1, "close": 1, "sharpness": 0.0}
     rgb = torch.from_numpy(image.round().astype(np.uint8))
-    found = sm.tissue.mask(rgb, **options).numpy()
+    found = sm.transforms.tissue.mask(rgb, **options).numpy()
     assert found[60:64, 60:64].all()
     assert not found[82:108, 82:108].any()
     assert not found[180:184, 180:184].any()
-    raw = sm.tissue.mask(rgb, least=1, hole=1, **options).numpy()
+    raw = sm.transforms.tissue.mask(rgb, least=1, hole=1, **options).numpy()
     assert raw[180:184, 180:184].all()
     assert not raw[61:63, 61:63].any()
 
@@ -72,7 +72,7 @@ def test_blank_glass_has_none(rng):
     for spread in (0, 1, 3):
         image = torch.from_numpy(grained((243, 242, 243), (100, 130), rng, spread).round().astype(np.uint8))
         for method in ("otsu", "clam", "luminance"):
-            assert not sm.tissue.mask(image, method).any()
+            assert not sm.transforms.tissue.mask(image, method).any()
 
 
 def test_parts_equal_their_definitions(rng):
@@ -88,13 +88,13 @@ def test_parts_equal_their_definitions(rng):
         histogram = np.bincount(values.ravel(), minlength=256)
         best = max(range(255), key=lambda t: _between(histogram, t))
         want = values > np.clip(best, 8, 20)
-        got = sm.tissue.mask(torch.from_numpy(rgb), median=side, close=1, **plain).numpy()
+        got = sm.transforms.tissue.mask(torch.from_numpy(rgb), median=side, close=1, **plain).numpy()
         assert np.array_equal(got, want)
     for close in (2, 3, 4, 5):
         values = ndimage.median_filter(saturation, 3, mode="reflect") > 8
         wide = np.pad(values, 10)
         want = ndimage.binary_closing(wide, np.ones((close, close)))[10:-10, 10:-10]
-        got = sm.tissue.mask(torch.from_numpy(rgb), "clam", median=3, close=close, **plain).numpy()
+        got = sm.transforms.tissue.mask(torch.from_numpy(rgb), "clam", median=3, close=close, **plain).numpy()
         assert np.array_equal(got[5:-5, 5:-5], want[5:-5, 5:-5])
 
 
@@ -111,7 +111,7 @@ def test_real_pictures(data_root):
     folder = data_root / "pathology"
     share = {}
     for path in [*(folder / "histolab_tiles").glob("*.png"), folder / "ihc_colon.png", *(folder / "tcga_lgg_patches").glob("*.png")]:
-        share[path.name] = float(sm.tissue.mask(sm.io.read_image(path)[..., :3]).float().mean())
+        share[path.name] = float(sm.transforms.tissue.mask(sm.io.read_image(path)[..., :3]).float().mean())
     for name in ("almost-white-1", "almost-white-ihc", "no-tissue", "no-tissue2", "no-tissue-green-pen", "no-tissue-red-pen"):
         assert share[f"{name}.png"] < 0.01, name
     assert 0.6 < share["ihc_colon.png"] < 0.8
@@ -120,7 +120,7 @@ def test_real_pictures(data_root):
         assert share[f"{name}.png"] > low, name
     assert min(value for name, value in share.items() if name.startswith("TCGA")) > 0.95
     slide = sm.io.open_slide(folder / "wsi/CMU-1-Small-Region.svs")
-    found = sm.tissue.find(slide, 4.0)
+    found = sm.transforms.tissue.find(slide, 4.0)
     assert found.mask.shape == (370, 277)
     assert 0.1 < found.area < 1.6  # of 1.64 mm²
 
@@ -134,13 +134,13 @@ def slide(tmp_path):
 def test_outlines_survive_geojson_exactly(slide, tmp_path, rng):
     for density in (0.02, 0.3, 0.5, 0.7, 0.98):
         inside = torch.from_numpy(rng.random((30, 40)) < density)
-        tissue = sm.tissue.Tissue(inside, (16.0, 16.0), slide.mpp)
+        tissue = sm.transforms.tissue.Tissue(inside, (16.0, 16.0), slide.mpp)
         path = tmp_path / "t.geojson"
         collection = tissue.to_geojson(path)
-        again = sm.tissue.Tissue.from_geojson(path, slide, 8.0)
+        again = sm.transforms.tissue.Tissue.from_geojson(path, slide, 8.0)
         assert again.pixel == (16.0, 16.0)
         assert torch.equal(again.mask, inside)
-        assert torch.equal(sm.tissue.Tissue.from_geojson(collection, slide, 8.0).mask, inside)
+        assert torch.equal(sm.transforms.tissue.Tissue.from_geojson(collection, slide, 8.0).mask, inside)
         area = 0.0
         for feature in collection["features"]:
             for k, ring in enumerate(feature["geometry"]["coordinates"]):
@@ -154,20 +154,20 @@ def test_polygons_of_others(slide, tmp_path):
     triangle = [[0, 0], [640, 0], [0, 480], [0, 0]]
     square = [[[100, 100], [200, 100], [200, 200], [100, 200], [100, 100]]]
     multi = {"type": "MultiPolygon", "coordinates": [[triangle], square]}
-    found = sm.tissue.Tissue.from_geojson({"type": "Feature", "geometry": multi, "properties": {}}, slide, 1.0)
+    found = sm.transforms.tissue.Tissue.from_geojson({"type": "Feature", "geometry": multi, "properties": {}}, slide, 1.0)
     assert float(found.mask.float().mean()) == pytest.approx(0.5, abs=0.01)
     for content, message in (("{", "expected JSON"), ("[]", "GeoJSON object"), ('{"type": "Point", "coordinates": [1, 2]}', "expected polygons"),
                              (json.dumps({"type": "Polygon", "coordinates": [triangle[:3]]}), "expected rings")):  # fmt: skip
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(sm.FormatError, match=rf"bad\.json: .*{message}"):
-            sm.tissue.Tissue.from_geojson(tmp_path / "bad.json", slide)
+            sm.transforms.tissue.Tissue.from_geojson(tmp_path / "bad.json", slide)
 
 
 def test_what_is_refused(tmp_path, rng):
     image, _ = picture(rng, STAINS["eosin"])
     for wrong, options in ((image.float(), {}), (image[..., 0], {}), (image, {"method": "sobel"}), (image, {"median": 0}), (image, {"sharpness": -1.0})):
         with pytest.raises(ValueError):
-            sm.tissue.mask(wrong, **options)
+            sm.transforms.tissue.mask(wrong, **options)
     unknown = sm.io.open_slide(write_slide(tmp_path / "u.tiff", [Level(image.numpy())]))
     with pytest.raises(ValueError, match=r"u\.tiff: its scale is not known"):
-        sm.tissue.find(unknown)
+        sm.transforms.tissue.find(unknown)

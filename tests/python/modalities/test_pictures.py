@@ -18,7 +18,7 @@ from sslmed._core import C
 def test_resized_crops_are_torchvisions(rng: np.random.Generator) -> None:
     transforms = pytest.importorskip("torchvision.transforms")
     picture = torch.from_numpy(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
-    how = sm.Augmentation(area=(0.1, 0.9), aspect=(0.6, 1.5), flips=False, turns=False).options()
+    how = sm.Augmentation(scale=(0.1, 0.9), ratio=(0.6, 1.5), p_flip=0.0, p_turn=0.0).options()
     seed = int(rng.integers(2**31))
     torch.manual_seed(seed)
     ours, theirs = [], []
@@ -28,7 +28,7 @@ def test_resized_crops_are_torchvisions(rng: np.random.Generator) -> None:
         top, left, h, w = transforms.RandomResizedCrop.get_params(picture.permute(2, 0, 1), (0.1, 0.9), (0.6, 1.5))
         theirs.append((left, top, w, h))
         if i < 5:
-            assert torch.equal(crop, sm.image.resize(picture, 16, 16, ours[-1]))
+            assert torch.equal(crop, sm.transforms.image.resize(picture, 16, 16, ours[-1]))
     for a, b in zip(np.array(ours).T, np.array(theirs).T, strict=True):
         assert stats.ks_2samp(a, b).pvalue > 1e-5
 
@@ -37,16 +37,16 @@ def test_augmentations_are_made_of_the_pieces(rng: np.random.Generator) -> None:
     picture = torch.from_numpy(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
 
     def one(**options: object) -> torch.Tensor:
-        return C.augment(picture, sm.Augmentation(flips=False, turns=False, **options).options(), 32, 1, int(rng.integers(2**31)))[0]  # type: ignore[arg-type]
+        return C.augment(picture, sm.Augmentation(p_flip=0.0, p_turn=0.0, **options).options(), 32, 1, int(rng.integers(2**31)))[0]  # type: ignore[arg-type]
 
     assert torch.equal(one(), picture)
-    assert torch.equal(one(grey=1.0), sm.image.grey(picture))
-    assert torch.equal(one(solarise=1.0), sm.image.solarise(picture))
-    assert torch.equal(one(brightness=0.5, jitter=0.0), picture)
-    assert torch.equal(one(macenko=0.4), picture) == (sm.stain.macenko_fit(picture) is None)
-    assert torch.equal(one(blur=1.0, blur_sigma=(0.7, 0.7)), sm.image.blur(picture, 3, 0.7))
-    turned = C.augment(picture, sm.Augmentation(flips=False, turns=True).options(), 32, 1, 7)[0]
-    assert any(torch.equal(turned, sm.image.rotate(picture, k)) for k in range(4))
+    assert torch.equal(one(p_grayscale=1.0), sm.transforms.image.grayscale(picture))
+    assert torch.equal(one(p_solarize=1.0), sm.transforms.image.solarize(picture))
+    assert torch.equal(one(brightness=0.5, p_jitter=0.0), picture)
+    assert torch.equal(one(macenko=0.4), picture) == (sm.transforms.stain.macenko_fit(picture) is None)
+    assert torch.equal(one(p_blur=1.0, blur_sigma=(0.7, 0.7)), sm.transforms.image.blur(picture, 3, 0.7))
+    turned = C.augment(picture, sm.Augmentation(p_flip=0.0, p_turn=0.75).options(), 32, 1, 7)[0]
+    assert any(torch.equal(turned, sm.transforms.image.rotate(picture, k)) for k in range(4))
     with pytest.raises(ValueError, match="hue"):
         sm.Augmentation(hue=0.6).options()
     with pytest.raises(ValueError, match="no part of 64 x 64"):
@@ -70,7 +70,7 @@ def test_pictures_made_on_the_device_are_those_of_the_loader(rng: np.random.Gene
     def batches(on_device: bool, threads: int) -> list[object]:
         views = [
             sm.View("large", 2, 32, sm.Augmentation(**ALL, on_device=on_device)),  # type: ignore[arg-type]
-            sm.View("small", 3, 16, sm.Augmentation(area=(0.05, 0.3))),
+            sm.View("small", 3, 16, sm.Augmentation(scale=(0.05, 0.3))),
         ]
         return list(sm.Loader(cohort, pre, batch_size=3, recipe=pre.recipe(views=views), threads=threads, seed=4))
 
@@ -107,22 +107,22 @@ def test_a_run_learns_the_same_from_pictures_made_on_the_device(rng: np.random.G
 def test_augmented_pictures_to_look_at(rng: np.random.Generator) -> None:
     pictures = [rng.integers(0, 256, (40, 50 + i, 3), dtype=np.uint8) for i in range(3)]
     how = sm.Augmentation(**ALL)  # type: ignore[arg-type]
-    out = sm.image.augment(pictures, how, 24, seed=3)
+    out = sm.transforms.image.augment(pictures, how, 24, seed=3)
     assert out.shape == (3, 24, 24, 3)
     assert out.dtype == torch.uint8
     for i, picture in enumerate(pictures):
         assert torch.equal(out[i], C.augment(torch.from_numpy(picture), how.options(), 24, 3, i)[0])
-        assert torch.equal(out[i], sm.image.augment([picture], how, 24, seed=3, first=i)[0])
-    assert sm.image.augment([], how, 24).shape == (0, 24, 24, 3)
+        assert torch.equal(out[i], sm.transforms.image.augment([picture], how, 24, seed=3, first=i)[0])
+    assert sm.transforms.image.augment([], how, 24).shape == (0, 24, 24, 3)
     with pytest.raises(ValueError, match="no part of 24 x 24"):
-        sm.image.augment([pictures[0][:20]], sm.Augmentation(), 24)
+        sm.transforms.image.augment([pictures[0][:20]], sm.Augmentation(), 24)
     with pytest.raises(ValueError, match="a list of pictures"):
-        sm.image.augment(pictures[0], how, 24)  # type: ignore[arg-type]
+        sm.transforms.image.augment(pictures[0], how, 24)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"expected an sslmed\.Augmentation, got \{'hue': 0\.1\}"):
         sm.ImagePreprocessing().recipe(augmentation={"hue": 0.1})  # type: ignore[arg-type]
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="'cuda' is not to be had"):
-            sm.image.augment(pictures, how, 24, device="cuda")
+            sm.transforms.image.augment(pictures, how, 24, device="cuda")
 
 
 def test_what_no_loader_makes_is_refused() -> None:

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 import sslmed as sm
-from sslmed.nn import Encoder, MaskedAutoencoder
+from sslmed.encoders import Encoder
+from sslmed.methods import MaskedAutoencoder
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 SMALL = {
     "encoder": "vit_tiny",
     "depth": 1,
@@ -62,7 +63,7 @@ def test_same_curve_for_any_number_of_loader_threads(tiny_site, tmp_path):
 
 SCRIPT = """
 import sys, sslmed as sm
-pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 sm.pretrain(sm.Cohort.from_bids(sys.argv[1]), encoder="vit_tiny", out=sys.argv[2], depth=1, batch_size=4, epochs=4, preprocessing=pre,
             progress=False, tensorboard=False, checkpoint_every=3, resume=sys.argv[3] == "resume", ema_decay=0.9, accumulate=2)
 """
@@ -176,7 +177,7 @@ def test_callback_can_stop_and_its_errors_come_through(tiny_site, tmp_path):
 def test_the_interpreter_is_free_while_training(tiny_site, tmp_path):
     """Share of the time in which the loop itself holds the lock: what its callbacks take."""
     loader = sm.Loader(tiny_site, PRE, batch_size=8, drop_last=True)
-    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=4), decoder_dim=64, decoder_depth=1, decoder_heads=2)
+    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=4), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2))
     held = []
     trainer = sm.Trainer(objective, loader, epochs=20, lr=1e-4)
 
@@ -209,7 +210,7 @@ def test_accumulation_equals_a_large_batch(tiny_site):
     results = []
     for batch, accumulate in ((8, 1), (4, 2)):
         loader = sm.Loader(tiny_site, PRE, batch_size=batch, order="sequential", drop_last=True)
-        objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1), decoder_dim=64, decoder_depth=1, decoder_heads=2)
+        objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2))
         sm.Trainer(objective, loader, epochs=2, accumulate=accumulate, lr=1e-3).fit()
         results.append(objective.state_dict())
     assert max(float((results[0][k] - results[1][k]).abs().max()) for k in results[0]) < 2e-4
@@ -220,7 +221,7 @@ def test_one_step_equals_torch(tiny_site):
     loader = sm.Loader(tiny_site, PRE, batch_size=8, mask="random", ratio=0.75, seed=2, drop_last=True, order="sequential")
 
     def model():
-        return MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1, seed=7), decoder_dim=64, decoder_depth=1, decoder_heads=2, ratio=0.75)
+        return MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1, seed=7), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2, ratio=0.75))
 
     ours, theirs = model(), model()
     assert same(ours.state_dict(), theirs.state_dict())
@@ -298,7 +299,7 @@ def test_a_step_without_samples_says_why(tmp_path, rng):
     x = rng.normal(size=(8, 2, 1000))
     x[:6] = 0
     cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz"], pd.DataFrame({"subject": list("abcdefgh")}))
-    small = {"encoder": Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, high=45), depth=1), "epochs": 4, "progress": False, "tensorboard": False}
+    small = {"encoder": Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, h_freq=45), depth=1), "epochs": 4, "progress": False, "tensorboard": False}
     with pytest.raises(sm.ReadError, match=r"no sample of step \d+ could be read; the first that failed: arrays\[[0-5]\]: expected a signal"):
         sm.pretrain(cohort, out=tmp_path / "a", batch_size=1, on_error="skip", **small)
     with pytest.raises(sm.ReadError, match="the first that failed: a mask "):  # what is asked for is at fault, and nobody's files

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import sslmed as sm
-from sslmed.nn import Encoder, MaskedAutoencoder
+from sslmed.encoders import Encoder
+from sslmed.methods import MaskedAutoencoder
 
 pytestmark = pytest.mark.skipif(not os.environ.get("SSLMED_SOAK"), reason="takes minutes; make soak sets SSLMED_SOAK")
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
 
 def machine_seconds():
@@ -26,10 +27,10 @@ def machine_seconds():
 
 
 def test_ten_thousand_steps_keep_memory_and_rate(tiny_site, tmp_path):
-    loader = sm.Loader(tiny_site, PRE, batch_size=8, mask="random", jitter=True, drop_last=True)
+    loader = sm.Loader(tiny_site, PRE, batch_size=8, mask="random", random=True, drop_last=True)
     steps = 10_000
     epochs = -(-steps // loader.sampler.batches_per_epoch)
-    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=2), decoder_dim=64, decoder_depth=1, decoder_heads=2)
+    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=2), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2))
     trainer = sm.Trainer(objective, loader, epochs=epochs, lr=1e-4, checkpoints=tmp_path, checkpoint_every=1000, ema_decay=0.99)
     process, memory, seconds, machine = psutil.Process(), [], [], []
 

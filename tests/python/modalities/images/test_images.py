@@ -122,10 +122,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, cohort: sm.Cohort) -> None
 
 
 def test_a_stream_of_images_is_one_for_any_threads_and_goes_on_anywhere(cohort: sm.Cohort) -> None:
-    how = sm.Augmentation(area=(0.3, 1.0), brightness=0.2)
+    how = sm.Augmentation(scale=(0.3, 1.0), brightness=0.2)
 
     def stream(**options: Any) -> list[torch.Tensor]:
-        loader = sm.Loader(cohort, SMALL, batch_size=4, order="site", jitter=True, augmentation=how, epochs=2, seed=3, **options)
+        loader = sm.Loader(cohort, SMALL, batch_size=4, order="site", random=True, augmentation=how, epochs=2, seed=3, **options)
         return [batch.patches[0].values for batch in loader]
 
     one, four = stream(threads=1), stream(threads=4)
@@ -145,9 +145,9 @@ def test_methods_learn_from_images_and_transfer(cohort: sm.Cohort, table: pd.Dat
     assert train("b", callback=lambda rows: rows[-1]["step"] < 5).interrupted
     for name, value in train("b", resume=True).encoder.state_dict().items():
         assert torch.equal(value, run.encoder.state_dict()[name]), name
-    loaded = sm.nn.Encoder.load(tmp_path / "a" / "encoder.safetensors")
+    loaded = sm.Encoder.load(tmp_path / "a" / "encoder.safetensors")
     assert loaded.preprocessing == SMALL
-    features, of = loaded.encode(cohort)
+    features, of = sm.encode(loaded, cohort)
     assert features.shape == (12, 192)
     assert of.tolist() == list(range(12))
     result = sm.transfer(loaded, cohort, "label", folds=2, bootstrap=20)
@@ -155,7 +155,7 @@ def test_methods_learn_from_images_and_transfer(cohort: sm.Cohort, table: pd.Dat
     # Bright and dark: the mean colour tells them apart.
     scores = result.table.query("metric == 'balanced_accuracy'").set_index("row")["value"]
     assert scores["colour"] == 1
-    how = sm.FineTuning(epochs=2, batch_size=4, augmentation=sm.Augmentation(area=(0.5, 1.0), flips=False, turns=False))
+    how = sm.FineTuning(epochs=2, batch_size=4, augmentation=sm.Augmentation(scale=(0.5, 1.0), p_flip=0.0, p_turn=0.0))
     plain = sm.finetune(loaded, cohort, "label", sm.FineTuning(epochs=2, batch_size=4))
     tuned = sm.finetune(loaded, cohort, "label", how)
     assert any(not torch.equal(a, b) for a, b in zip(tuned.task.state_dict().values(), plain.task.state_dict().values(), strict=True))
@@ -215,7 +215,7 @@ def test_all_images_that_cannot_be_read_are_named_at_once(table: pd.DataFrame, t
     for i in (2, 7):
         broken.loc[i, "path"] = str(tmp_path / f"cut{i}.png")
         Path(broken.loc[i, "path"]).write_bytes(Path(table.loc[1, "path"]).read_bytes()[:400])
-    cohort, encoder = sm.Cohort.from_table(broken, name="cut"), sm.nn.Encoder("vit_tiny", SMALL, depth=1)
+    cohort, encoder = sm.Cohort.from_table(broken, name="cut"), sm.Encoder("vit_tiny", SMALL, depth=1)
     for baselines in (True, False):
         with pytest.raises(sm.FormatError, match=r"cut2\.png"):
             sm.transfer(encoder, cohort, target="label", folds=2, baselines=baselines)

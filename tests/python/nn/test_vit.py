@@ -9,9 +9,11 @@ import torch
 from torch import nn as tnn
 
 import sslmed as sm
-from sslmed.nn import Encoder, MaskedAutoencoder, create
+from sslmed.encoders import Encoder
+from sslmed.methods import MaskedAutoencoder
+from sslmed.nn import create
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -95,7 +97,7 @@ def vit_mae():
 def test_mae_equals_transformers(vit_mae, dtype):
     theirs = copy.deepcopy(vit_mae).to(dtype).eval()
     encoder = create("vit_tiny", 8, 32, 3, positions="sincos", dim=48, depth=3, heads=4)
-    ours = MaskedAutoencoder(encoder, decoder_dim=32, decoder_depth=2, decoder_heads=2).to(dtype)
+    ours = MaskedAutoencoder(encoder, sm.methods.Mae(decoder_dim=32, decoder_depth=2, decoder_heads=2)).to(dtype)
     weights = from_vit_mae(theirs, 3, 2)
     ours.load_state_dict(weights)
     images, noise = torch.randn(5, 3, 32, 32, dtype=dtype), torch.rand(5, 16)
@@ -126,7 +128,7 @@ def test_mae_equals_golden_values():
     """What transformers gave when tests/golden/make_vit_mae.py ran; needs no reference package."""
     golden = sm.io.load_safetensors(GOLDEN / "vit_mae.safetensors")
     encoder = create("vit_tiny", 4, 16, 1, positions="sincos", dim=16, depth=2, heads=2)
-    mae = MaskedAutoencoder(encoder, decoder_dim=16, decoder_depth=1, decoder_heads=2)
+    mae = MaskedAutoencoder(encoder, sm.methods.Mae(decoder_dim=16, decoder_depth=1, decoder_heads=2))
     mae.load_state_dict({k.removeprefix("weights."): v for k, v in golden.items() if k.startswith("weights.")})
     loss, pred, _ = mae(golden["images"], golden["keep"], golden["masked"])
     assert abs((loss - golden["loss"]).item()) <= 1e-5
@@ -225,7 +227,7 @@ class PlainEncoder(tnn.Module):
 
 
 def eeg_encoder(dtype=torch.float64, **kwargs):
-    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=40)
+    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=40)
     encoder = Encoder("vit_tiny", pre, extra_channels=("X1", "X2"), dim=48, depth=3, heads=4, **kwargs)
     with torch.no_grad():
         for p in encoder.parameters():
@@ -280,7 +282,7 @@ def test_channel_order_does_not_matter():
 
 def test_mae_on_packed_tokens_equals_one_at_a_time():
     encoder = eeg_encoder()
-    mae = MaskedAutoencoder(encoder, decoder_dim=32, decoder_depth=2, decoder_heads=2).double()
+    mae = MaskedAutoencoder(encoder, sm.methods.Mae(decoder_dim=32, decoder_depth=2, decoder_heads=2)).double()
     lengths, parts, keeps, maskeds = [8, 12, 12], [], [], []
     for n in lengths:
         parts.append(tokens(n))
@@ -301,8 +303,8 @@ def test_mae_on_packed_tokens_equals_one_at_a_time():
 
 @pytest.mark.parametrize(("bins", "outputs"), [(1, 26), (4, 6)])
 def test_spectral_target_equals_its_definition(bins, outputs):
-    options = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2, "target": "spectrum", "norm_target": False}
-    mae = MaskedAutoencoder(eeg_encoder(), target_bins=bins, **options).double()
+    options = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2, "reconstruct": "spectrum", "norm_target": False}
+    mae = MaskedAutoencoder(eeg_encoder(), sm.methods.Mae(reconstruct_bins=bins, **options)).double()
     values, coords, extra = tokens(10)
     m = sm.masking.random(10, 0.5, 1, 0)
     loss, pred, _ = mae.forward_tokens(values, [10], m.keep[0], m.masked[0], [5], coords, extra)
@@ -313,11 +315,11 @@ def test_spectral_target_equals_its_definition(bins, outputs):
     assert pred.shape == (5, outputs)
     assert abs((loss - (pred - target).square().mean()).item()) <= 1e-10
     with pytest.raises(ValueError):
-        MaskedAutoencoder(eeg_encoder(), target="x")
-    with pytest.raises(ValueError, match="target_bins"):
-        MaskedAutoencoder(eeg_encoder(), target="spectrum", target_bins=26)
+        MaskedAutoencoder(eeg_encoder(), sm.methods.Mae(reconstruct="x"))
+    with pytest.raises(ValueError, match="_bins"):
+        MaskedAutoencoder(eeg_encoder(), sm.methods.Mae(reconstruct="spectrum", reconstruct_bins=26))
     with pytest.raises(ValueError):
-        MaskedAutoencoder(create("vit_tiny", 8, 16, 1, dim=24, depth=1, heads=2), target="spectrum")
+        MaskedAutoencoder(create("vit_tiny", 8, 16, 1, dim=24, depth=1, heads=2), sm.methods.Mae(reconstruct="spectrum"))
 
 
 def test_mirror_behaves_like_a_module(tmp_path):

@@ -15,7 +15,7 @@ import torch
 
 import sslmed as sm
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 SMALL = {"encoder": "vit_tiny", "depth": 1, "batch_size": 4, "epochs": 4, "preprocessing": PRE, "progress": False, "tensorboard": False, "checkpoint_every": 3}
 
 
@@ -68,7 +68,7 @@ def test_sigterm_anywhere_saves_and_the_run_goes_on(site, tmp_path):
 
 FULL = """
 import resource, sys, sslmed as sm
-pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 def full(rows):
     if rows[-1]["step"] >= 6 and len(sys.argv) > 3:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)

@@ -12,9 +12,10 @@ import torch
 import sslmed as sm
 from sslmed._core import C
 from sslmed.distributed import is_first, ranks, under_torchrun
-from sslmed.nn import Encoder, MaskedAutoencoder, PythonObjective, Supervised
+from sslmed.encoders import Encoder
+from sslmed.methods import MaskedAutoencoder, PythonObjective, Supervised
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
 
 class Contrast(PythonObjective):
@@ -35,7 +36,7 @@ def group_robust(encoder):
 
 
 def masked(encoder):
-    return MaskedAutoencoder(encoder, decoder_dim=64, decoder_depth=1, decoder_heads=2, seed=3)
+    return MaskedAutoencoder(encoder, sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2), seed=3)
 
 
 def train(cohort, *, batch=5, fp64=True, accumulate=1, epochs=2, lr=1e-3, make=masked):
@@ -143,14 +144,14 @@ def refused(folder, cohort):
         pretrain(folder / "a", cohort, seed=ranks().rank)
     except ValueError as error:
         (folder / f"seed-{ranks().rank}").write_text(str(error))
-    raw = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, low=0, high=0, scale="none", clip=0, average_reference=False)
+    raw = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, l_freq=0, h_freq=0, scale="none", clip=0, average_reference=False)
     values = torch.randn(8, 4, 200)
     values[7] *= 1e30
     import pandas as pd
 
     arrays = sm.Cohort.from_arrays(values, 100, ["Fz", "Cz", "Pz", "Oz"], pd.DataFrame({"subject": list("abcdefgh")}))
     loader = sm.Loader(arrays, raw, batch_size=8, order="sequential", drop_last=True)
-    objective = MaskedAutoencoder(Encoder("vit_tiny", raw, depth=1), decoder_dim=64, decoder_depth=1, decoder_heads=2, norm_target=False)
+    objective = MaskedAutoencoder(Encoder("vit_tiny", raw, depth=1), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2, norm_target=False))
     try:
         sm.Trainer(objective, loader, epochs=2).fit()
     except sm.NonFiniteError as error:
@@ -161,7 +162,7 @@ def part_way(folder, cohort):
     """Goes on to the step named in FOLDER/until, whatever the number of ranks."""
     until = int((folder / "until").read_text())
     loader = sm.Loader(cohort, PRE, batch_size=5, seed=1, drop_last=False, epochs=4)
-    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1, seed=3), decoder_dim=64, decoder_depth=1, decoder_heads=2, seed=3)
+    objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1, seed=3), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2), seed=3)
     trainer = sm.Trainer(objective, loader, epochs=4, lr=1e-3, fp64=True, checkpoints=folder / "c", checkpoint_every=1)
     found = sorted((folder / "c").glob("step-*"))
     if found and is_first():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import sslmed as sm
-from sslmed import stain
+from sslmed.transforms import stain
 
 HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
@@ -88,14 +88,14 @@ def test_macenko_finds_the_stains_that_are_there(rng):
     assert np.abs(np.array(found.most) - most).max() < 1e-9
 
 
-def test_macenko_normalises_as_published(rng):
+def test_macenko_normalizes_as_published(rng):
     image, target = tissue_picture(rng), tissue_picture(rng)
     _, amounts, most = macenko(image.numpy())
     he, _, other = macenko(target.numpy())
     want = 255 * np.exp(-(amounts / most * other) @ he).reshape(image.shape)
-    assert close(stain.macenko_normalise(image, stain.macenko_fit(target)), want)
+    assert close(stain.macenko_normalize(image, stain.macenko_fit(target)), want)
     # Twice is once: the picture has the target's stains by then.
-    once = stain.macenko_normalise(image, stain.macenko_fit(target), stain.macenko_fit(image))
+    once = stain.macenko_normalize(image, stain.macenko_fit(target), stain.macenko_fit(image))
     assert close(once, want)
 
 
@@ -113,11 +113,11 @@ def test_pictures_without_tissue_pass(value, rng):
     blank = torch.full((64, 64, 3), value, dtype=torch.uint8)
     target = stain.macenko_fit(tissue_picture(rng))
     assert stain.macenko_fit(blank) is None
-    assert torch.equal(stain.macenko_normalise(blank, target), blank)
+    assert torch.equal(stain.macenko_normalize(blank, target), blank)
     assert torch.equal(stain.macenko_augment(blank, (0.8, 1.2), (0.1, -0.1)), blank)
     noise = torch.from_numpy(rng.integers(238, 250, (64, 64, 3), dtype=np.uint8))
     noise[:4, :5] = 90  # fewer pixels than say anything
-    assert torch.equal(stain.macenko_normalise(noise, target), noise)
+    assert torch.equal(stain.macenko_normalize(noise, target), noise)
 
 
 def test_reinhard_moves_means_and_spreads(rng):
@@ -127,9 +127,9 @@ def test_reinhard_moves_means_and_spreads(rng):
     assert np.abs(np.array(found.mean) - b.mean((0, 1))).max() < 1e-9
     assert np.abs(np.array(found.spread) - b.std((0, 1))).max() < 1e-9
     want = from_lab((a - a.mean((0, 1))) / a.std((0, 1)) * b.std((0, 1)) + b.mean((0, 1)))
-    assert close(stain.reinhard_normalise(image, found), want)
+    assert close(stain.reinhard_normalize(image, found), want)
     flat = torch.full((8, 8, 3), 200, dtype=torch.uint8)
-    got = stain.reinhard_normalise(flat, found)
+    got = stain.reinhard_normalize(flat, found)
     assert (got == got[0, 0]).all()
     assert close(got, from_lab(np.broadcast_to(b.mean((0, 1)), (8, 8, 3))))
 
@@ -141,7 +141,7 @@ def test_real_tissue(data_root):
     target = stain.macenko_fit(sm.io.read_image(sorted((folder / "tcga_lgg_patches").glob("*.png"))[0])[..., :3])
     for name, image in read.items():
         found = stain.macenko_fit(image)
-        result = stain.macenko_normalise(image, target)
+        result = stain.macenko_normalize(image, target)
         if name.startswith(("no-tissue.", "no-tissue2", "almost-white")):
             assert found is None or not name.startswith("almost"), name
             continue
