@@ -99,7 +99,7 @@ def _stop(*_: object) -> None:
 def demo(
     out: _Out = Path("demo"),
     seed: _Seed = 0,
-    modality: Annotated[str, typer.Option(help="Which kind of data; there are demos of some modalities.")] = "eeg",
+    modality: Annotated[str | None, typer.Option(help="Kind of data; by default the first that has a demo.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the pretraining.")] = None,
     subjects: Annotated[tuple[int, int] | None, typer.Option(help="Subjects of the public site and of the clinic.")] = None,
     threads: _Threads = 2,
@@ -296,9 +296,7 @@ def info() -> None:
         "torch": f"{torch.__version__} (built for {C.TORCH_VERSION})",
         "build": f"{C.BUILD_TYPE}, {C.COMPILER}",
         "CUDA kernels": "yes" if C.HAS_CUDA else "no",
-        "EDFlib": "yes" if C.HAS_EDFLIB else "no: EDF files can be read, not written",
-        "PNG and JPEG": "yes" if C.have_images() else "no: images cannot be read, and slides are read through OpenSlide alone",
-        "OpenSlide": io.openslide_version() or "none: slides cannot be read (pip install openslide-bin)",
+        **io.capabilities(),
         "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
     }

@@ -155,11 +155,11 @@ def test_values_that_are_not_used_do_not_count():
 
 
 def test_what_is_not_understood_is_missing_and_told():
-    with pytest.warns(sm.FormatWarning, match="2 of 4 values of 'age' are no numbers and count as missing, such as '20-25'"):
+    with pytest.warns(sm.ValueWarning, match="2 of 4 values of 'age' are no numbers and count as missing, such as '20-25'"):
         cohort = people(4, age=["20-25", "30", None, "25-30"])
     assert cohort.table["age"].tolist()[1] == 30
     assert cohort.table["age"].isna().sum() == 3
-    with pytest.warns(sm.FormatWarning, match="3 of 4 values of 'sex' are neither F nor M .* such as '1.0'"):
+    with pytest.warns(sm.ValueWarning, match="3 of 4 values of 'sex' are neither F nor M .* such as '1.0'"):
         cohort = people(4, sex=[1, 2, 1, None])
     assert cohort.table["sex"].isna().all()
     with warnings.catch_warnings():
@@ -198,7 +198,7 @@ def test_arrays_that_cannot_be_right_are_refused():
     for values in (np.full((1, 1, 9), "a"), np.ones((1, 1, 9), complex), np.full((1, 1, 9), None)):
         with pytest.raises(ValueError, match="recording 0 must be real numbers"):
             sm.Cohort.from_arrays(values, 100, ["Cz"], table)
-    with pytest.warns(sm.FormatWarning, match="multiplied by 1e6"):
+    with pytest.warns(sm.ValueWarning, match="multiply signals in V by 1e6"):
         sm.Cohort.from_arrays(np.full((1, 1, 9), 2e-5), 100, ["Cz"], table)
     for rate in (100, np.int64(100), np.float32(100), [100], np.array([100])):
         cohort = sm.Cohort.from_arrays(torch.ones(1, 1, 9, dtype=torch.int16), rate, ["Cz"], table)

@@ -42,7 +42,7 @@ def test_more_shots_more_is_learned(encoder):
 def test_shots_are_nested_and_tested_on_people_they_did_not_see(encoder, monkeypatch):
     plain, calls = cohort(), []
     doubled = sm.Cohort.from_arrays(
-        np.concatenate([np.stack([v.numpy() for v, _, _ in plain._arrays])] * 2), 100, ["Fp1", "Cz", "O2"], pd.concat([plain.table] * 2)
+        np.concatenate([np.stack([v.numpy() for v, _, _ in plain.arrays])] * 2), 100, ["Fp1", "Cz", "O2"], pd.concat([plain.table] * 2)
     )
 
     def watched(x, y, groups, x_test, classes, *rest):

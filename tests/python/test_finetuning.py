@@ -363,5 +363,5 @@ def test_fewer_windows_than_a_batch():
     assert all(torch.equal(a, b) for a, b in zip(fitted.task.parameters(), whole.task.parameters(), strict=True))
     values = [np.zeros((3, 400)) if i == 0 else np.random.default_rng(i).normal(size=(3, 400)) for i in range(6)]
     part = sm.Cohort.from_arrays(values, 100, ["Fp1", "Cz", "O2"], few.table.drop(columns="path"))
-    with pytest.warns(sm.FormatWarning, match="of its samples left out"):
+    with pytest.warns(sm.LeftOutWarning, match="of its samples left out"):
         sm.finetune(encoder, part, "y", sm.FineTuning(epochs=1, batch_size=12), on_error="skip")

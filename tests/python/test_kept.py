@@ -22,13 +22,13 @@ def nothing_kept():
 def asked(monkeypatch):
     """Names of the cohorts that were encoded."""
     names = []
-    encode = Encoder.encode
+    encode = features.encode
 
-    def counted(self, cohort, **options):
+    def counted(encoder, cohort, **options):
         names.append(cohort.name)
-        return encode(self, cohort, **options)
+        return encode(encoder, cohort, **options)
 
-    monkeypatch.setattr(Encoder, "encode", counted)
+    monkeypatch.setattr(features, "encode", counted)
     return names
 
 
@@ -70,7 +70,7 @@ def test_other_weights_options_rows_and_signals_are_encoded(asked):
     assert len(asked) == 7
     features.encoder_features(encoder, a.with_columns(age=0.0, site="elsewhere"))  # no more than labels
     assert len(asked) == 7
-    a._arrays[3][0][0, :400] += 1
+    a.arrays[3].signal[0, :400] += 1
     assert not np.array_equal(features.encoder_features(encoder, a)[3], after[3])
     assert len(asked) == 8
 

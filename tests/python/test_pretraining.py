@@ -285,14 +285,14 @@ def test_pretrain_refuses(tiny_site, tmp_path, kwargs):
 
 def test_a_probe_watches_the_run_without_touching_it(tiny_site, tiny_clinic, tmp_path):
     plain = sm.pretrain(tiny_site, out=tmp_path / "a", **SMALL)
-    watched = sm.pretrain(tiny_site, out=tmp_path / "b", probe=(tiny_clinic, "age"), **(SMALL | {"tensorboard": True}))
+    watched = sm.pretrain(tiny_site, out=tmp_path / "b", probe=sm.evaluation.KnnProbe(tiny_clinic, "age"), **(SMALL | {"tensorboard": True}))
     assert (watched.history["loss"] == plain.history["loss"]).all()
     per_epoch = len(watched.history) // 2
     assert list(watched.history.index[watched.history["knn"].notna()]) == [per_epoch - 1, 2 * per_epoch - 1]
     last = sm.transfer(watched.encoder, tiny_clinic, "age", "knn", baselines=False, bootstrap=10).table["value"].iloc[0]
     assert watched.history["knn"].iloc[-1] == last
     with pytest.raises(ValueError, match="probe_every"):
-        sm.pretrain(tiny_site, out=tmp_path / "c", probe=(tiny_clinic, "age"), probe_every=0, **SMALL)
+        sm.pretrain(tiny_site, out=tmp_path / "c", probe=sm.evaluation.KnnProbe(tiny_clinic, "age"), probe_every=0, **SMALL)
 
 
 def test_a_step_without_samples_says_why(tmp_path, rng):
@@ -305,7 +305,7 @@ def test_a_step_without_samples_says_why(tmp_path, rng):
     with pytest.raises(sm.ReadError, match="the first that failed: a mask "):  # what is asked for is at fault, and nobody's files
         sm.pretrain(cohort.subset([6, 7]), out=tmp_path / "b", batch_size=4, on_error="skip", ratio=0.999, **small)
     # Of several batches a step the empty ones do not count.
-    with pytest.warns(sm.FormatWarning, match="12 of its samples left out"):
+    with pytest.warns(sm.LeftOutWarning, match="12 of its samples left out"):
         run = sm.pretrain(cohort, out=tmp_path / "c", batch_size=1, accumulate=16, on_error="skip", **small)
     assert len(run.history) == 4
     assert run.history["samples"].eq(4).all()

@@ -26,7 +26,7 @@ DEMOS: dict[str, tuple[Callable[[Path, tuple[int, int], int, int], Job], tuple[i
 def run_demo(
     out: Path,
     *,
-    modality: str = "eeg",
+    modality: str | None = None,
     seed: int = 0,
     subjects: tuple[int, int] | None = None,
     epochs: int | None = None,
@@ -39,7 +39,7 @@ def run_demo(
 
     Args:
         out: Folder to make.
-        modality: Name of a modality that has a demo.
+        modality: Name of a modality that has a demo; None: the first of :data:`DEMOS`.
         seed: Seed of the cohorts and the run.
         subjects: Number of subjects of the public site and of the clinic.
         epochs: Number of epochs of the pretraining.
@@ -49,6 +49,7 @@ def run_demo(
     Raises:
         ValueError: The modality is unknown.
     """
+    modality = modality or next(iter(DEMOS))
     if modality not in DEMOS:
         raise ValueError(f"demo: modality={modality!r}, expected one of {', '.join(DEMOS)}")
     write, default_subjects, default_epochs = DEMOS[modality]

@@ -320,7 +320,7 @@ def test_run_resumes_bit_for_bit_and_keeps_the_average(tiny_site, tmp_path):
 def test_options_are_checked(tiny_site, tmp_path):
     with pytest.raises(TypeError, match="'ratio' is neither a field of PretrainConfig nor an option of the method 'ijepa'"):
         sm.pretrain(tiny_site, out=tmp_path / "r", ratio=0.5, **SMALL)
-    with pytest.raises(ValueError, match="method='.*' is unknown"):
+    with pytest.raises(ValueError, match="method='nope' is unknown"):
         sm.pretrain(tiny_site, out=tmp_path / "r", **(SMALL | {"method": "nope"}))
     with pytest.raises(ValueError, match="multiblock"):
         sm.pretrain(tiny_site, out=tmp_path / "r", mask="random", **SMALL)

@@ -160,7 +160,7 @@ def test_damaged_files_are_skipped_and_named(site, tmp_path):
         if not done:
             done.append(shrink(victim))
 
-    with pytest.warns(sm.FormatWarning, match="of its samples left out; the first: .*" + victim.name):
+    with pytest.warns(sm.LeftOutWarning, match="of its samples left out; the first: .*" + victim.name):
         run = sm.pretrain(cohort, out=tmp_path / "skip", callback=callback, on_error="skip", **SMALL)
     assert not run.interrupted
     assert run.failures

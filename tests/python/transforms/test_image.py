@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from slide_files import scene
 
-import sslmed as sm
-from sslmed.transforms import image
+from sslmed.transforms import image, stain, tissue
 
 pytestmark = pytest.mark.oracle
 
@@ -116,11 +115,11 @@ def test_arrays_are_taken_as_tensors_are(rng):
     rgb = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
     frozen = rgb.copy()
     frozen.flags.writeable = False
-    stains = sm.transforms.stain.macenko_fit(frozen)
+    stains = stain.macenko_fit(frozen)
     functions = [
-        sm.transforms.image.grayscale, sm.transforms.image.flip, lambda x: sm.transforms.image.resize(x, 8, 9), lambda x: sm.transforms.image.hue(x, 0.1), sm.transforms.tissue.mask,
-        lambda x: sm.transforms.stain.macenko_normalize(x, stains), lambda x: sm.transforms.stain.hed_jitter(x, (1, 1, 1), (0.1, 0, 0)),
-        lambda x: sm.transforms.stain.reinhard_normalize(x, sm.transforms.stain.reinhard_fit(rgb)),
+        image.grayscale, image.flip, lambda x: image.resize(x, 8, 9), lambda x: image.hue(x, 0.1), tissue.mask,
+        lambda x: stain.macenko_normalize(x, stains), lambda x: stain.hed_jitter(x, (1, 1, 1), (0.1, 0, 0)),
+        lambda x: stain.reinhard_normalize(x, stain.reinhard_fit(rgb)),
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")

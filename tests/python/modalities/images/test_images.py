@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 import sslmed as sm
-from sslmed import images
-from sslmed.transfer import PICTURE_BASELINES
+from sslmed.modalities import images
+
+PICTURE_BASELINES = ("dummy", "color", "random encoder", "shuffled labels")
 
 SMALL = sm.ImagePreprocessing(size=32, patch=8)
 
@@ -45,7 +46,7 @@ def cohort(table: pd.DataFrame) -> sm.Cohort:
 
 
 def read(path: Path | str, preprocessing: sm.ImagePreprocessing, *, random: bool = False) -> torch.Tensor:
-    return images.source(sm.Cohort(pd.DataFrame({"path": [str(path)], "subject": ["p"]}), "one").table, preprocessing, random=random).sample(0)
+    return images.source(sm.Cohort(pd.DataFrame({"path": [str(path)], "subject": ["p"]}), "one"), preprocessing, random=random).sample(0)
 
 
 def drafted(path: Path, least: int) -> Image.Image:

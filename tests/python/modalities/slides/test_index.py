@@ -12,6 +12,11 @@ from slide_files import blob
 
 import sslmed as sm
 from sslmed import slides
+from sslmed.modalities.slides import index as slide_index
+
+
+def indexed(table: pd.DataFrame, out: Path, **options: Any) -> sm.Cohort | None:
+    return sm.Cohort.from_table(table).index(out, **options)
 
 
 def test_a_written_slide_reads_back_elsewhere_too(tmp_path: Path) -> None:
@@ -45,60 +50,60 @@ def test_an_index_says_where_tissue_is(slide_cohort: sm.Cohort, slide_table: pd.
 def test_a_cohort_that_lists_slides_is_indexed_too(slide_table: pd.DataFrame, slide_cohort: sm.Cohort, tmp_path: Path) -> None:
     listed = sm.Cohort(slide_table, "listed")
     assert f"{len(slide_table)} slides of" in repr(listed)
-    made = slides.index(listed, tmp_path / "made.parquet", name="made")
+    made = listed.index(tmp_path / "made.parquet")
     assert made is not None
     pd.testing.assert_frame_equal(made.table, slide_cohort.table)
 
 
 def test_an_index_goes_on_where_it_ended_and_shards_add_up(slide_table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
-    real = slides.describe
+    real = slide_index.describe
 
     def counting(path: str, *args: object, **kwargs: object) -> dict[str, object]:
         looked_at.append(str(path))
         return real(path, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(slides, "describe", counting)
-    monkeypatch.setattr(slides, "_PART", 1)
+    monkeypatch.setattr(slide_index, "describe", counting)
+    monkeypatch.setattr(slide_index, "_PART", 1)
     out = tmp_path / "index.parquet"
     broken = pd.concat([slide_table, slide_table.iloc[:1].assign(path=str(tmp_path / "no.tif"))])
     with pytest.raises((sm.ReadError, sm.FormatError), match=r"no\.tif"):
-        slides.index(broken, out, threads=1)
+        indexed(broken, out, threads=1)
     assert not out.exists()
     assert len(looked_at) == 7
-    with pytest.warns(sm.FormatWarning, match=r"left out.*no\.tif"):
-        found = slides.index(broken, out, on_error="skip")
+    with pytest.warns(sm.LeftOutWarning, match=r"left out.*no\.tif"):
+        found = indexed(broken, out, on_error="skip")
     assert found is not None
     assert len(found) == 6
     assert len(looked_at) == 8  # the broken one alone was tried again
     assert not out.with_name("index.parquet.parts").exists()
-    assert slides.index(slide_table, out) is not None
+    assert indexed(slide_table, out) is not None
     assert len(looked_at) == 8
     with pytest.raises(ValueError, match="those options"):
-        slides.index(slide_table, out, mpp=4.0)
+        indexed(slide_table, out, mpp=4.0)
 
     sharded = tmp_path / "sharded.parquet"
-    assert slides.index(slide_table, sharded, shard=(1, 2)) is None
-    both = slides.index(slide_table, sharded, shard=(0, 2))
+    assert indexed(slide_table, sharded, shard=(1, 2)) is None
+    both = indexed(slide_table, sharded, shard=(0, 2))
     assert both is not None
     pd.testing.assert_frame_equal(both.table, found.table)
     with pytest.raises(ValueError, match="shard"):
-        slides.index(slide_table, sharded, shard=(2, 2))
+        indexed(slide_table, sharded, shard=(2, 2))
 
 
 def test_a_shard_that_ends_last_finds_all_done(slide_table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "index.parquet"
-    real = slides.describe
+    real = slide_index.describe
 
     def slow(path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if path == slide_table["path"].iloc[-1]:  # of this shard the last: meanwhile somebody does everything
-            monkeypatch.setattr(slides, "describe", real)
-            assert slides.index(slide_table, out) is not None
+            monkeypatch.setattr(slide_index, "describe", real)
+            assert indexed(slide_table, out) is not None
             assert not out.with_name("index.parquet.parts").exists()
         return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(slides, "describe", slow)
-    found = slides.index(slide_table, out, shard=(1, 2), threads=1)
+    monkeypatch.setattr(slide_index, "describe", slow)
+    found = indexed(slide_table, out, shard=(1, 2), threads=1)
     assert found is not None
     assert len(found) == 6
     assert not out.with_name("index.parquet.parts").exists()
@@ -106,19 +111,18 @@ def test_a_shard_that_ends_last_finds_all_done(slide_table: pd.DataFrame, tmp_pa
 
 def test_a_folder_names_its_patients(slide_table: pd.DataFrame, tmp_path: Path) -> None:
     folder = Path(slide_table["path"][0]).parent
-    assert slides.are_slides(folder)
-    found = slides.index(folder, tmp_path / "a.parquet")
+    found = sm.Cohort.open(folder).index(tmp_path / "a.parquet")
     assert found is not None
     assert sorted(found.table["subject"].unique()) == ["TCGA-AA-0000", "TCGA-AA-0001", "TCGA-AA-0002"]
     with pytest.raises(sm.FormatError, match="starts with"):
-        slides.index(folder, tmp_path / "b.parquet", subject="XX")
+        sm.Cohort.from_folder(folder, subject="XX")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(sm.FormatError, match="found none"):
-        slides.index(tmp_path / "nothing", tmp_path / "c.parquet")
+        sm.Cohort.from_folder(tmp_path / "nothing")
 
 
 def test_a_scale_may_come_from_the_table(slide_table: pd.DataFrame, tmp_path: Path) -> None:
-    found = slides.index(slide_table.assign(mpp=[0.25, None, None, None, None, None]), tmp_path / "a.parquet")
+    found = indexed(slide_table.assign(mpp=[0.25, None, None, None, None, None]), tmp_path / "a.parquet")
     assert found is not None
     assert found.table["mpp_x"].tolist()[:2] == [0.25, pytest.approx(0.5)]
     assert "mpp" not in found.table
