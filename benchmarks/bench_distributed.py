@@ -19,7 +19,8 @@ def job(root: str, out: str, threads: int) -> None:
 
     import sslmed as sm
     from sslmed.distributed import is_first, under_torchrun
-    from sslmed.nn import Encoder, MaskedAutoencoder
+    from sslmed.encoders import Encoder
+    from sslmed.methods import MaskedAutoencoder
 
     torch.set_num_threads(threads)
     preprocessing = sm.EegPreprocessing(sfreq=100, l_freq=0.5, h_freq=45)

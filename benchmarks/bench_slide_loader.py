@@ -116,7 +116,8 @@ def streamed(paths: list[str], size: int, mpp: float) -> Iterator[Any]:
 def copies(slide: Path, folder: Path) -> sm.Cohort:
     folder.mkdir()
     paths = [shutil.copy(slide, folder / f"{i}{slide.suffix}") for i in range(COPIES)]
-    cohort = sm.slides.index(pd.DataFrame({"path": [str(p) for p in paths], "subject": [str(i) for i in range(COPIES)]}), folder / "index.parquet")
+    listed = sm.Cohort.from_table(pd.DataFrame({"path": [str(p) for p in paths], "subject": [str(i) for i in range(COPIES)]}))
+    cohort = listed.index(folder / "index.parquet")
     assert cohort is not None
     return cohort
 
