@@ -265,12 +265,14 @@ def index(
 
     people = _cohort(cohort) if subject is None else Cohort.from_folder(cohort, subject=subject)
     options: dict[str, Any] = {name: _value(name, text, None) for name, text in _extra(context.args).items()}
-    if part := _shard(shard):
+    known = registry.get(str(people.table["modality"].iloc[0])).index_options
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"--{unknown[0].replace('_', '-')} is no option of this command, and none of the modality's index ({', '.join(known)})")
+    if (part := _shard(shard)) and (shard or "shard" in known):
         options["shard"] = part
-    try:
-        indexed = people.index(out, threads=threads, **options)
-    except TypeError as error:
-        raise ValueError(f"index: {error}") from None
+    if "progress" in known:
+        options["progress"] = True
+    indexed = people.index(out, threads=threads, **options)
     if indexed is None:
         typer.echo(f"{out}: other shards are not done yet")
         return

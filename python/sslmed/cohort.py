@@ -352,8 +352,12 @@ class Cohort:
         kinds = self._listed()
         if len(kinds) != 1:
             raise ValueError(f"{self.name}: index: expected rows of one modality, found {' and '.join(kinds) or 'none'}")
+        modality = registry.get(kinds[0])
         given = options if threads is None else options | {"threads": threads}
-        table = registry.get(kinds[0]).index(self, out, **given)
+        if unknown := [name for name in given if name not in modality.index_options]:
+            known = ", ".join(modality.index_options)
+            raise TypeError(f"{self.name}: index: {', '.join(unknown)} is no option for modality {kinds[0]!r}, expected {known}")
+        table = modality.index(self, out, **given)
         return None if table is None else Cohort(table, self.name)
 
     def split(self, fraction: float = 0.2, *, stratify: str | None = None, seed: int = 0) -> tuple[Cohort, Cohort]:

@@ -95,6 +95,8 @@ class Modality(ABC):
     """Endings of file names, in lower case, by which a folder's or a table's files are recognized."""
     bids: ClassVar[tuple[str, ...]] = ()
     """Endings of file names in a BIDS folder, in lower case."""
+    index_options: ClassVar[tuple[str, ...]] = ("threads",)
+    """Options of :meth:`index`."""
     readers: ClassVar[Mapping[str, Callable[..., tuple[pd.DataFrame, list[Any]]]]] = {}
     """Functions that make a table and an array a row of data in memory, by the name of the constructor of :class:`sslmed.Cohort`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from sslmed.modalities.slides.baselines import color
 from sslmed.modalities.slides.index import COLUMNS, SUFFIXES, describe, is_indexed, tissue_of, write
 from sslmed.modalities.slides.preprocessing import SlidePreprocessing
 from sslmed.modalities.slides.source import source
+from sslmed.transforms import tissue
 
 __all__ = ["COLUMNS", "SLIDES", "SUFFIXES", "SlidePreprocessing", "Slides", "color", "describe", "is_indexed", "source", "tissue_of"]
 
@@ -28,9 +30,10 @@ class Slides(Modality):
     samples = "pictures"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (*SUFFIXES, ".dcm")
+    index_options = ("threads", "shard", "on_error", "progress", "mpp", "cell", *list(inspect.signature(tissue.mask).parameters)[1:])
 
     def recognizes(self, table: pd.DataFrame) -> bool:
-        """By an index's columns, or the ending of the first path, unless a file of that ending is known to be a recording."""
+        """By an index's columns, or the ending of the first path."""
         return is_indexed(table) or Path(str(table["path"].iloc[0])).suffix.lower() in self.files
 
     def refuse(self, table: pd.DataFrame, name: str) -> None:
