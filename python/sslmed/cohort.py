@@ -428,7 +428,7 @@ def _files(root: Path) -> list[tuple[Path, str]]:
 
 
 def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The table with a column ``modality``: checked where there is one, recognized otherwise."""
+    """The table with a column ``modality``: checked where there is one, recognized where it is missing."""
     if "modality" not in table:
         found = registry.recognize(table)
         if found is None:
@@ -437,4 +437,7 @@ def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:
     for value in table["modality"].dropna().unique():
         if value not in registry.names():
             raise ValueError(f"{name}: column 'modality' has the value {str(value)!r}, expected one of {', '.join(registry.names())}; rename the column")
-    return table
+    missing = table["modality"].isna()
+    if not missing.any() or (found := registry.recognize(table[missing])) is None:
+        return table
+    return table.assign(modality=table["modality"].astype(object).where(~missing, found))

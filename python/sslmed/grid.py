@@ -172,7 +172,11 @@ def _encoder(folder: Path, cell: Mapping[str, Any], public: Cohort, threads: int
     out = folder / "pretrain" / str(cell["pretrain_id"])
     if not (out / "encoder.safetensors").exists():
         resume = any((out / "checkpoints").glob("step-*.safetensors"))
-        preprocessing = replace(default_preprocessing(public.modality), **cell["preprocessing"])
+        default = default_preprocessing(public.modality)
+        known = [field.name for field in fields(default)]
+        if unknown := [str(name) for name in cell["preprocessing"] if name not in known]:
+            raise FormatError(f"expected fields of {type(default).__name__} ({', '.join(known)}), found {', '.join(unknown)}")
+        preprocessing = replace(default, **cell["preprocessing"])
         options = _made(cell["pretrain"])
         run = pretrain(public, out=out, preprocessing=preprocessing, seed=cell["seed"], threads=threads, resume=resume, progress=False, **options)
         if run.interrupted:

@@ -57,7 +57,7 @@ def test_table(tmp_path, tiny_site):
     with pytest.raises(sm.ReadError):
         sm.Cohort.from_table(tmp_path / "none.tsv")
     (tmp_path / "empty.tsv").write_text("path\tsubject\n")
-    with pytest.raises(ValueError, match="no recordings"):
+    with pytest.raises(ValueError, match="the table has no rows"):
         sm.Cohort.from_table(tmp_path / "empty.tsv")
     with pytest.raises(ValueError, match="needs a subject"):
         sm.Cohort.from_table(pd.DataFrame({"path": ["a"], "subject": [None]}))
@@ -186,7 +186,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path):
         with pytest.raises(sm.FormatError, match=r"b\.csv: expected"):
             sm.Cohort.from_table(tmp_path / "b.csv")
     (tmp_path / "c.csv").write_text("subject,path\n1,\n2,b.edf\n")
-    with pytest.raises(ValueError, match="c: every recording needs a path; row 0 has none"):
+    with pytest.raises(ValueError, match="c: every row needs a path; row 0 has none"):
         sm.Cohort.from_table(tmp_path / "c.csv")
 
 
@@ -227,7 +227,7 @@ def test_subsets_keep_their_arrays():
     cohort = people(age=range(12))
     part = cohort.query("age >= 6")
     assert len(part) == 6
-    assert part._arrays[0][0] is cohort._arrays[6][0]
+    assert part.arrays[0][0] is cohort.arrays[6][0]
     assert len(cohort.with_columns(z=1).table["z"]) == 12
     assert "12 recordings of 6 subjects" in repr(cohort)
 
@@ -240,7 +240,7 @@ def test_mne_objects_in_and_out(tiny_site):
     for i in (0, 5, 11):
         assert (cohort.source(pre).sample(i)[0] - tiny_site.source(pre).sample(i)[0]).abs().max() < 1e-3
     raws[0].info["bads"] = raws[0].ch_names[:2]
-    assert cohort.from_mne(raws[:1], tiny_site.table[:1]).channels()[0][0] == raws[0].ch_names[2:]
+    assert sm.modalities.eeg.channels(cohort.from_mne(raws[:1], tiny_site.table[:1]))[0][0] == raws[0].ch_names[2:]
     stim = mne.io.RawArray(np.zeros((1, 100)), mne.create_info(["STI"], 100, "stim"), verbose="error")
     with pytest.raises(ValueError, match="recording 0 has no good EEG channel; it has stim"):
         sm.Cohort.from_mne([stim], tiny_site.table[:1])

@@ -11,7 +11,7 @@ from sslmed import grid
 
 GRID = {
     "target": "diagnosis",
-    "preprocessing": {"sfreq": 100, "window": 2, "patch": 0.5, "high": 45},
+    "preprocessing": {"sfreq": 100, "window": 2, "patch": 0.5, "h_freq": 45},
     "pretrain": {"method": ["mae", "ijepa"], "encoder": "vit_tiny", "depth": 1, "epochs": 1, "batch_size": 4, "tensorboard": False},
     "transfer": {"protocol": ["linear", "knn"], "baselines": False, "folds": 3, "bootstrap": 10},
     "seed": [0, 1],

@@ -54,8 +54,8 @@ def test_augmentations_are_made_of_the_pieces(rng: np.random.Generator) -> None:
 
 
 ALL = {
-    "area": (0.3, 1.0), "macenko": 0.3, "hed": 0.05, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "jitter": 0.8, "grey": 0.2,
-    "blur": 0.5, "solarise": 0.2,
+    "scale": (0.3, 1.0), "macenko": 0.3, "hed": 0.05, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "p_jitter": 0.8, "p_grayscale": 0.2,
+    "p_blur": 0.5, "p_solarize": 0.2,
 }  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_augmented_pictures_to_look_at(rng: np.random.Generator) -> None:
         sm.transforms.image.augment([pictures[0][:20]], sm.Augmentation(), 24)
     with pytest.raises(ValueError, match="a list of pictures"):
         sm.transforms.image.augment(pictures[0], how, 24)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"expected an sslmed\.Augmentation, got \{'hue': 0\.1\}"):
+    with pytest.raises(TypeError, match=r"augmentation=\{'hue': 0\.1\} must be an sslmed\.Augmentation"):
         sm.ImagePreprocessing().recipe(augmentation={"hue": 0.1})  # type: ignore[arg-type]
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="'cuda' is not to be had"):
