@@ -86,8 +86,9 @@ fuzz: setup-test
 
 # All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer. With -j the parts
 # run side by side.
-SANITIZED_1 := slides slide_index augment images training python index faults transforms safetensors
-SANITIZED_2 := edf edf_real slide read_image image tissue stain data masking losses nn cohort
+SANITIZED_1 := modalities test_pretraining methods/test_python training/test_faults transforms/test_signal io/test_safetensors
+SANITIZED_2 := io/test_edf io/test_edf_real io/test_slide io/test_read_image transforms/test_image transforms/test_tissue transforms/test_stain \
+	training/test_loader test_masking test_losses nn test_cohort
 SANITIZER := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build-asan: setup-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
@@ -100,7 +101,7 @@ sanitize-cpp: build-asan
 
 sanitize-1 sanitize-2: sanitize-%: build-test build-asan
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" $(SANITIZER) OMP_NUM_THREADS=1 \
-	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(SANITIZED_$*:%=tests/python/test_%.py) \
+	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(foreach name,$(SANITIZED_$*),$(wildcard tests/python/$(name).py) $(if $(findstring test_,$(name)),,tests/python/$(name))) \
 	-k 'not kill and not sigterm and not full_disk and not interpreter_is_free'
 
 tsan: setup-test

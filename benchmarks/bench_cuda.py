@@ -32,16 +32,20 @@ def seconds(call, repeats: int = 20) -> float:
 
 def augmented(n: int, size: int) -> dict[str, float]:
     """SimCLR's changes with those of stains, of pictures that lie where they are changed."""
-    how = sm.Augmentation(area=(0.08, 1.0), hed=0.05, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, jitter=0.8, grey=0.2, blur=0.5)
+    how = sm.Augmentation(scale=(0.08, 1.0), hed=0.05, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, p_jitter=0.8, p_grayscale=0.2, p_blur=0.5)
     pictures = [torch.randint(0, 256, (256, 256, 3), dtype=torch.uint8) for _ in range(n)]
     there = [picture.cuda() for picture in pictures]
     torch.set_num_threads(os.cpu_count() or 1)
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        sm.image.augment(pictures, how, size)
+        sm.transforms.image.augment(pictures, how, size)
         times.append(time.perf_counter() - start)
-    return {"GPU": n / seconds(lambda: sm.image.augment(there, how, size, device="cuda")), "cores": n / sorted(times)[1], "n cores": float(os.cpu_count() or 1)}
+    return {
+        "GPU": n / seconds(lambda: sm.transforms.image.augment(there, how, size, device="cuda")),
+        "cores": n / sorted(times)[1],
+        "n cores": float(os.cpu_count() or 1),
+    }
 
 
 def main() -> None:

@@ -19,13 +19,14 @@ def job(root: str, out: str, threads: int) -> None:
 
     import sslmed as sm
     from sslmed.distributed import is_first, under_torchrun
-    from sslmed.nn import Encoder, MaskedAutoencoder
+    from sslmed.encoders import Encoder
+    from sslmed.methods import MaskedAutoencoder
 
     torch.set_num_threads(threads)
-    preprocessing = sm.EegPreprocessing(sfreq=100, low=0.5, high=45)
+    preprocessing = sm.EegPreprocessing(sfreq=100, l_freq=0.5, h_freq=45)
     with under_torchrun():
-        loader = sm.Loader(sm.Cohort.from_bids(root), preprocessing, batch_size=32, threads=threads, jitter=True, drop_last=True)
-        objective = MaskedAutoencoder(Encoder("vit_small", preprocessing, depth=6), decoder_dim=128, decoder_depth=1, decoder_heads=4)
+        loader = sm.Loader(sm.Cohort.from_bids(root), preprocessing, batch_size=32, threads=threads, random=True, drop_last=True)
+        objective = MaskedAutoencoder(Encoder("vit_small", preprocessing, depth=6), sm.methods.Mae(decoder_dim=128, decoder_depth=1, decoder_heads=4))
         epochs = -(-(STEPS + WARM) // loader.sampler.batches_per_epoch)
         seconds: list[float] = []
 
@@ -38,7 +39,7 @@ def job(root: str, out: str, threads: int) -> None:
 
 
 def main() -> None:
-    from sslmed import demo
+    from sslmed.demo import eeg as demo
 
     cores = os.cpu_count() or 2
     with tempfile.TemporaryDirectory() as folder:

@@ -14,8 +14,9 @@ from common import paired, write
 from torch import nn
 
 import sslmed as sm
-from sslmed import demo
-from sslmed.nn import Encoder, Supervised
+from sslmed.demo import eeg as demo
+from sslmed.encoders import Encoder
+from sslmed.methods import Supervised
 
 BATCH, CHANNELS, STEPS = 32, 19, 4
 
@@ -92,7 +93,7 @@ def main() -> None:
         assert ours_size == sum(p.numel() for p in network.parameters()), (ours_size, sum(p.numel() for p in network.parameters()))
 
         def ours() -> int:
-            loader = sm.Loader(people, PRE, batch_size=BATCH, threads=2, jitter=True, drop_last=True, targets=labels)
+            loader = sm.Loader(people, PRE, batch_size=BATCH, threads=2, random=True, drop_last=True, targets=labels)
             trainer = sm.Trainer(task, loader, epochs=1, lr=1e-3, clip_norm=1.0)
             trainer.fit()
             return trainer.total_steps * BATCH

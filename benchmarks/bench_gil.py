@@ -7,19 +7,20 @@ from pathlib import Path
 from common import write
 
 import sslmed as sm
-from sslmed import demo
-from sslmed.nn import Encoder, MaskedAutoencoder
+from sslmed.demo import eeg as demo
+from sslmed.encoders import Encoder
+from sslmed.methods import MaskedAutoencoder
 from sslmed.training import Reporter
 
 
 def main() -> None:
-    preprocessing = sm.EegPreprocessing(sfreq=100, low=0.5, high=45)
+    preprocessing = sm.EegPreprocessing(sfreq=100, l_freq=0.5, h_freq=45)
     with tempfile.TemporaryDirectory() as folder:
         cohort = demo.write_cohort(Path(folder) / "site", demo.PUBLIC, 12, seconds=62)
         shares = []
         for seed in range(5):
-            objective = MaskedAutoencoder(Encoder("vit_tiny", preprocessing, depth=4), decoder_dim=96, decoder_depth=2, decoder_heads=3)
-            loader = sm.Loader(cohort, preprocessing, batch_size=8, mask="random", seed=seed, jitter=True)
+            objective = MaskedAutoencoder(Encoder("vit_tiny", preprocessing, depth=4), sm.methods.Mae(decoder_dim=96, decoder_depth=2, decoder_heads=3))
+            loader = sm.Loader(cohort, preprocessing, batch_size=8, mask="random", seed=seed, random=True)
             trainer = sm.Trainer(objective, loader, epochs=6)
             with Reporter(Path(folder), trainer, progress=True, tensorboard=True, callback=None) as reporter:
                 start = time.perf_counter()

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 import sslmed as sm
 from sslmed._core import C
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "python"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "python" / "support"))
 import conftest  # noqa: F401  makes torchvision importable beside a torch that it was not built for
 from torchvision import transforms
 
@@ -73,10 +73,10 @@ def main() -> None:
         for i, path in enumerate(paths):
             radiograph(i % 16).save(path)
         cohort = sm.Cohort(pd.DataFrame({"path": paths, "subject": range(FILES)}), "files")
-        how = sm.Augmentation(area=(0.2, 1.0), flips=False, turns=False)
+        how = sm.Augmentation(scale=(0.2, 1.0), p_flip=0.0, p_turn=0.0)
 
         def ours(cohort: sm.Cohort = cohort, how: sm.Augmentation = how) -> Iterator[Any]:
-            loader = sm.Loader(cohort, sm.ImagePreprocessing(size=SIZE), batch_size=BATCH, threads=WORKERS, jitter=True, augmentation=how, epochs=2)
+            loader = sm.Loader(cohort, sm.ImagePreprocessing(size=SIZE), batch_size=BATCH, threads=WORKERS, random=True, augmentation=how, epochs=2)
             return iter(loader)
 
         def peer(draft: bool, paths: list[str] = paths) -> Callable[[], Iterator[Any]]:

@@ -45,7 +45,7 @@ def measure(path: str) -> None:
     from sslmed._core import C
 
     small = Path(path).with_name("warm.parquet")
-    preprocessing = sm.EegPreprocessing(sfreq=100, high=45)
+    preprocessing = sm.EegPreprocessing(sfreq=100, h_freq=45)
     sm.Cohort.from_table(small).source(preprocessing)  # imports, and what allocators keep
     gc.collect()
     before = resident()

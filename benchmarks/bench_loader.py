@@ -16,10 +16,10 @@ from common import paired, write
 from scipy import signal
 
 import sslmed as sm
-from sslmed import demo
+from sslmed.demo import eeg as demo
 
 warnings.simplefilter("ignore")
-PRE = sm.EegPreprocessing(sfreq=200, window=4, patch=1, low=0.5, high=75)
+PRE = sm.EegPreprocessing(sfreq=200, window=4, patch=1, l_freq=0.5, h_freq=75)
 
 
 def stub_torchaudio() -> None:
@@ -78,7 +78,7 @@ def theirs(dataset: Transformed, workers: int) -> int:
 
 
 def ours(cohort: sm.Cohort, threads: int) -> int:
-    return sum(len(batch) for batch in sm.Loader(cohort, PRE, batch_size=32, mask="random", threads=threads, jitter=True))
+    return sum(len(batch) for batch in sm.Loader(cohort, PRE, batch_size=32, mask="random", threads=threads, random=True))
 
 
 def resident(process: int) -> int:

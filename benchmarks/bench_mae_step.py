@@ -9,7 +9,8 @@ from common import paired, write
 from torch import nn
 
 import sslmed as sm
-from sslmed.nn import MaskedAutoencoder, create
+from sslmed.methods import MaskedAutoencoder
+from sslmed.nn import create
 
 BATCH, PATCH, IMAGE = 16, 16, 224
 
@@ -61,7 +62,7 @@ def main() -> None:
     body: dict[str, dict] = {"ratios": {}}
     images = torch.randn(BATCH, 3, IMAGE, IMAGE)
     mask = sm.masking.random(196, 0.75, BATCH, 0)
-    ours = MaskedAutoencoder(create("vit_tiny", PATCH, IMAGE, 3, positions="sincos"), decoder_dim=192, decoder_depth=4, decoder_heads=6)
+    ours = MaskedAutoencoder(create("vit_tiny", PATCH, IMAGE, 3, positions="sincos"), sm.methods.Mae(decoder_dim=192, decoder_depth=4, decoder_heads=6))
     eager = EagerMae()
     compiled_model = copy.deepcopy(eager)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in eager.parameters())

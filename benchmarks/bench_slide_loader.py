@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 import sslmed as sm
 from sslmed._core import C
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "python"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "python" / "support"))
 import conftest  # noqa: F401  makes torchvision importable beside a torch that it was not built for
 from torchvision import transforms
 
@@ -50,7 +50,7 @@ except ImportError:
 
 COPIES, BATCH, WORKERS = 20, 64, 2
 Peers = dict[str, list[Callable[[Any], Any]] | None]  # by name, the views of each; None: wsistream
-SIMCLR = sm.Augmentation(area=(0.2, 1.0), turns=False, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, jitter=0.8, grey=0.2, blur=0.5)
+SIMCLR = sm.Augmentation(scale=(0.2, 1.0), p_turn=0.0, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, p_jitter=0.8, p_grayscale=0.2, p_blur=0.5)
 
 
 def torchvision_of(size: int, area: tuple[float, float], blur: float) -> Callable[[Any], Any]:
@@ -116,7 +116,8 @@ def streamed(paths: list[str], size: int, mpp: float) -> Iterator[Any]:
 def copies(slide: Path, folder: Path) -> sm.Cohort:
     folder.mkdir()
     paths = [shutil.copy(slide, folder / f"{i}{slide.suffix}") for i in range(COPIES)]
-    cohort = sm.slides.index(pd.DataFrame({"path": [str(p) for p in paths], "subject": [str(i) for i in range(COPIES)]}), folder / "index.parquet")
+    listed = sm.Cohort.from_table(pd.DataFrame({"path": [str(p) for p in paths], "subject": [str(i) for i in range(COPIES)]}))
+    cohort = listed.index(folder / "index.parquet")
     assert cohort is not None
     return cohort
 
@@ -161,7 +162,7 @@ def main() -> None:
 
     def compare(cohort: sm.Cohort, name: str, size: int, views: list[sm.View] | None, peers: Peers, samples: int) -> dict[str, Any]:
         preprocessing = sm.SlidePreprocessing(mpp=mpp, size=views[0].size if views else size, region=size, patch=16)
-        source = cohort.source(preprocessing, jitter=True)
+        source = cohort.source(preprocessing, random=True)
         places = []
         for i in torch.randperm(len(source), generator=torch.Generator().manual_seed(0)).tolist():
             info = source.describe(i)
@@ -220,9 +221,9 @@ def main() -> None:
     many.attrs = {}
     many.to_parquet(folder / "many.parquet", index=False)
     start = time.perf_counter()
-    large = sm.Cohort.from_table(folder / "many.parquet").source(sm.SlidePreprocessing(mpp=mpp), jitter=True)
+    large = sm.Cohort.from_table(folder / "many.parquet").source(sm.SlidePreprocessing(mpp=mpp), random=True)
     opened = time.perf_counter() - start
-    small = cohort.source(sm.SlidePreprocessing(mpp=mpp), jitter=True)
+    small = cohort.source(sm.SlidePreprocessing(mpp=mpp), random=True)
 
     def draw(source: Any) -> float:
         sampler = C.Sampler(source, "shuffle", BATCH, True, 0)

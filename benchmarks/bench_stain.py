@@ -67,15 +67,15 @@ def main() -> None:
     cv2.setNumThreads(1)
     rgb, other = tissue(512, 1), tissue(512, 2)
     picture, target = torch.from_numpy(rgb), torch.from_numpy(other)
-    lab, fitted = sm.stain.reinhard_fit(target), sm.stain.macenko_fit(target)
+    lab, fitted = sm.transforms.stain.reinhard_fit(target), sm.transforms.stain.macenko_fit(target)
     assert fitted is not None
     mean, spread = np.array(lab.mean, np.float32), np.array(lab.spread, np.float32)
     vectors, amounts = stains(other)
     most, scale = np.percentile(amounts, 99, axis=1), np.array([1.05, 0.95, 1.0])
     jobs: dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]] = {
-        "Reinhard": (lambda: sm.stain.reinhard_normalise(picture, lab), "OpenCV, float32", lambda: reinhard(rgb, mean, spread)),
-        "Macenko": (lambda: sm.stain.macenko_normalise(picture, fitted), "NumPy", lambda: macenko(rgb, vectors, most)),
-        "HED": (lambda: sm.stain.hed_jitter(picture, scale.tolist(), [0, 0, 0]), "scikit-image", lambda: hed(rgb, scale)),
+        "Reinhard": (lambda: sm.transforms.stain.reinhard_normalize(picture, lab), "OpenCV, float32", lambda: reinhard(rgb, mean, spread)),
+        "Macenko": (lambda: sm.transforms.stain.macenko_normalize(picture, fitted), "NumPy", lambda: macenko(rgb, vectors, most)),
+        "HED": (lambda: sm.transforms.stain.hed_jitter(picture, scale.tolist(), [0, 0, 0]), "scikit-image", lambda: hed(rgb, scale)),
     }
     body: dict[str, Any] = {"ratios": {}}
     for name, (ours, whose, theirs) in jobs.items():

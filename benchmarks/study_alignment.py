@@ -11,7 +11,7 @@ from study_eegmat import cohorts
 from study_pretraining import PRE
 
 import sslmed as sm
-from sslmed.nn import Encoder
+from sslmed.encoders import Encoder
 
 
 def main() -> None:

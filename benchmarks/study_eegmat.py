@@ -19,10 +19,10 @@ from common import RESULTS, data_root, write
 from study_pretraining import PRE, spectrum_r2
 
 import sslmed as sm
-from sslmed.nn import Encoder
+from sslmed.encoders import Encoder
 
 STEPS, BATCH = 4500, 16
-OPTIONS = {"mae": {"target": "spectrum", "target_bins": 3, "decoder_depth": 1, "decoder_dim": 64}, "ijepa": {}}
+OPTIONS = {"mae": {"target": "spectrum", "reconstruct_bins": 3, "decoder_depth": 1, "decoder_dim": 64}, "ijepa": {}}
 
 
 def cohorts(root: Path) -> tuple[sm.Cohort, sm.Cohort]:

@@ -20,8 +20,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 import sslmed as sm
-from sslmed import demo
-from sslmed.nn import Encoder
+from sslmed.demo import eeg as demo
+from sslmed.encoders import Encoder
 from sslmed.transfer import evaluate, features
 
 PRE = {"sfreq": 100.0, "low": 0.5, "high": 45.0}
@@ -71,7 +71,7 @@ def ceiling(folder: str, seed: int) -> None:
 
 def spectrum_r2(encoder: Encoder, cohort: sm.Cohort) -> tuple[float, float]:
     """How much of a window's log spectrum ridge regression reads from its features, over left-out recordings; their effective rank. No labels."""
-    x, recording = encoder.encode(cohort)
+    x, recording = sm.encode(encoder, cohort)
     y = np.log(power(cohort, "zscore")[0].mean(axis=(1, 2))[:, 1:45] + 1e-4)
     x = (x - x.mean(0)).double()
     share = torch.linalg.svdvals(x).square()
@@ -94,7 +94,7 @@ def train(folder: str, seed: int, epochs: int, bins: int) -> None:
     describe("random", seed, Encoder("vit_tiny", preprocessing, depth=4, seed=seed), public, clinic)
     start = time.perf_counter()
     run = sm.pretrain(
-        public, encoder="vit_tiny", out=Path(folder) / f"run{seed}", depth=4, epochs=epochs, batch_size=16, target="spectrum", target_bins=bins,
+        public, encoder="vit_tiny", out=Path(folder) / f"run{seed}", depth=4, epochs=epochs, batch_size=16, reconstruct="spectrum", reconstruct_bins=bins,
         decoder_depth=1, decoder_dim=64, preprocessing=preprocessing, seed=seed, progress=False, tensorboard=False,
     )  # fmt: skip
     print(f"seed {seed}  {len(run.history)} steps in {time.perf_counter() - start:.0f} s, last loss {run.history['loss'].tail(50).mean():.3f}")

@@ -15,7 +15,7 @@ import numpy as np
 from common import write
 
 import sslmed as sm
-from sslmed import demo
+from sslmed.demo import eeg as demo
 
 POOLINGS = ("mean", "regions")
 
@@ -35,8 +35,8 @@ def study(folder: Path, seed: int) -> dict[str, object]:
     nobody = nobody.with_columns(diagnosis=[demo.CLINIC.groups[i % len(demo.CLINIC.groups)] for i in range(len(nobody))])
     shuffled = clinic.with_columns(diagnosis=np.random.default_rng(seed).permutation(clinic.table["diagnosis"].to_numpy()))
     run = sm.pretrain(
-        public, encoder="vit_tiny", out=folder / "run", depth=4, epochs=30, batch_size=16, target="spectrum", target_bins=3, decoder_depth=1,
-        decoder_dim=64, preprocessing=sm.EegPreprocessing(sfreq=100.0, low=0.5, high=45.0), seed=seed, progress=False, tensorboard=False,
+        public, encoder="vit_tiny", out=folder / "run", depth=4, epochs=30, batch_size=16, reconstruct="spectrum", reconstruct_bins=3, decoder_depth=1,
+        decoder_dim=64, preprocessing=sm.EegPreprocessing(sfreq=100.0, l_freq=0.5, h_freq=45.0), seed=seed, progress=False, tensorboard=False,
     )  # fmt: skip
     out: dict[str, object] = {"steps": len(run.history), "loss": float(run.history["loss"].tail(50).mean())}
     for pooling in POOLINGS:

@@ -9,83 +9,167 @@ The main line::
     run = sm.pretrain(public, method="mae", encoder="vit_small", out="runs/eeg-mae")
     result = sm.transfer(run.encoder, clinic, target="diagnosis", protocol="linear")
     report = sm.shift.report(public, clinic, encoder=run.encoder, by=["age", "sex", "site"])
+
+Modules are loaded when they are first used, so ``import sslmed`` takes no longer than torch does.
 """
 
+import importlib
+import sys
+import types
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
 
-from sslmed import (
-    adaptation,
-    brain_age,
-    distributed,
-    grid,
-    image,
-    images,
-    io,
-    losses,
-    masking,
-    methods,
-    nn,
-    presets,
-    shift,
-    slides,
-    stain,
-    stats,
-    tissue,
-    transforms,
+from sslmed._core import (
+    ChannelWarning,
+    CollapseError,
+    DistributedError,
+    FormatError,
+    FormatWarning,
+    LeftOutWarning,
+    NonFiniteError,
+    ReadError,
+    SslmedWarning,
+    ValueWarning,
 )
-from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
-from sslmed.cohort import Cohort
-from sslmed.data import Loader
-from sslmed.finetuning import FineTuned, FineTuning, finetune
-from sslmed.preprocessing import Augmentation, EegPreprocessing, ImagePreprocessing, SlidePreprocessing, View
-from sslmed.pretraining import Run, pretrain
-from sslmed.training import Trainer
-from sslmed.transfer import TransferResult, transfer
-from sslmed.transfer.curves import few_shot, transfer_matrix
+
+if TYPE_CHECKING:
+    from sslmed import (
+        adaptation,
+        brain_age,
+        distributed,
+        evaluation,
+        grid,
+        io,
+        losses,
+        masking,
+        methods,
+        modalities,
+        nn,
+        presets,
+        shift,
+        stats,
+        training,
+        transforms,
+    )
+    from sslmed.cohort import Cohort
+    from sslmed.encoders import CohortEncoder, Encoder, PythonEncoder
+    from sslmed.finetuning import FineTuned, FineTuning, finetune
+    from sslmed.methods import PythonObjective
+    from sslmed.modalities import Augmentation, View, slides
+    from sslmed.modalities.eeg import EegPreprocessing
+    from sslmed.modalities.images import ImagePreprocessing
+    from sslmed.modalities.slides import SlidePreprocessing
+    from sslmed.pretraining import PretrainConfig, Run, pretrain
+    from sslmed.training import Loader, Trainer, encode
+    from sslmed.transfer import TransferResult, transfer
+    from sslmed.transfer.curves import few_shot, transfer_matrix
 
 __version__ = _version("sslmed")
 
+_HOMES = {
+    "Augmentation": "modalities",
+    "Cohort": "cohort",
+    "CohortEncoder": "encoders",
+    "EegPreprocessing": "modalities.eeg",
+    "Encoder": "encoders",
+    "FineTuned": "finetuning",
+    "FineTuning": "finetuning",
+    "ImagePreprocessing": "modalities.images",
+    "Loader": "training",
+    "PretrainConfig": "pretraining",
+    "PythonEncoder": "encoders",
+    "PythonObjective": "methods",
+    "Run": "pretraining",
+    "SlidePreprocessing": "modalities.slides",
+    "Trainer": "training",
+    "TransferResult": "transfer",
+    "View": "modalities",
+    "encode": "training",
+    "few_shot": "transfer.curves",
+    "finetune": "finetuning",
+    "pretrain": "pretraining",
+    "slides": "modalities",
+    "transfer": "transfer",
+    "transfer_matrix": "transfer.curves",
+}
+"""Modules of names that are not modules of their own."""
+
 __all__ = [
     "Augmentation",
+    "ChannelWarning",
     "Cohort",
+    "CohortEncoder",
     "CollapseError",
     "DistributedError",
     "EegPreprocessing",
+    "Encoder",
     "FineTuned",
     "FineTuning",
     "FormatError",
     "FormatWarning",
     "ImagePreprocessing",
+    "LeftOutWarning",
     "Loader",
     "NonFiniteError",
+    "PretrainConfig",
+    "PythonEncoder",
+    "PythonObjective",
     "ReadError",
     "Run",
     "SlidePreprocessing",
+    "SslmedWarning",
     "Trainer",
     "TransferResult",
+    "ValueWarning",
     "View",
     "__version__",
     "adaptation",
     "brain_age",
     "distributed",
+    "encode",
+    "evaluation",
     "few_shot",
     "finetune",
     "grid",
-    "image",
-    "images",
     "io",
     "losses",
     "masking",
     "methods",
+    "modalities",
     "nn",
     "presets",
     "pretrain",
     "shift",
     "slides",
-    "stain",
     "stats",
-    "tissue",
+    "training",
     "transfer",
     "transfer_matrix",
     "transforms",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a name's module when the name is first used (PEP 562)."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"sslmed.{_HOMES[name]}"), name)
+    elif name in __all__:
+        value = importlib.import_module(f"sslmed.{name}")
+    else:
+        raise AttributeError(f"module 'sslmed' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(types.ModuleType):
+    """Keeps ``sslmed.transfer`` the function when the package of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.transfer if name == "transfer" and isinstance(value, types.ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 Array: TypeAlias = Union[torch.Tensor, "np.ndarray[Any, Any]"]
-"""What functions of pictures and signals take."""
+"""A tensor or a NumPy array, as functions on images and signals take it."""
 
 _BUILT_FOR = "sslmed's compiled core was built for torch {built}, and torch {running} is running: {remedy}."
 _REMEDY = "install the matching torch, or build sslmed again with 'pip install --no-build-isolation --no-deps .'"
@@ -41,6 +41,22 @@ else:
     ReadError = _module.ReadError
 
 
+class SslmedWarning(UserWarning):
+    """Base of the warnings that Python code of sslmed gives. The core gives :class:`FormatWarning`."""
+
+
+class LeftOutWarning(SslmedWarning):
+    """Samples, channels or files were left out; the message counts and names them."""
+
+
+class ValueWarning(SslmedWarning):
+    """Values of a table or of a signal were not understood, or look wrong."""
+
+
+class ChannelWarning(SslmedWarning):
+    """Channel names have no known position."""
+
+
 def tensor(array: Array) -> torch.Tensor:
     """A NumPy array as a tensor; tensors as they are."""
     if not isinstance(array, np.ndarray):
@@ -48,4 +64,19 @@ def tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy(order="C"))
 
 
-__all__ = ["Array", "C", "CollapseError", "DistributedError", "FormatError", "FormatWarning", "NonFiniteError", "ReadError", "check_torch", "tensor"]
+__all__ = [
+    "Array",
+    "C",
+    "ChannelWarning",
+    "CollapseError",
+    "DistributedError",
+    "FormatError",
+    "FormatWarning",
+    "LeftOutWarning",
+    "NonFiniteError",
+    "ReadError",
+    "SslmedWarning",
+    "ValueWarning",
+    "check_torch",
+    "tensor",
+]

@@ -5,24 +5,78 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from sslmed.cohort import Cohort
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 _Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
-_Seed = Annotated[int, typer.Option(help="Of every random draw.")]
-_OnError = Annotated[str, typer.Option(help="raise, or skip windows that cannot be read or carry no signal.")]
+_Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+_OnError = Annotated[str, typer.Option(help="raise, or skip samples that cannot be read or carry no signal.")]
 _Threads = Annotated[int, typer.Option(help="Loader threads; the result does not depend on them.")]
 
 
-def _cohort(path: Path, name: str | None = None):  # type: ignore[no-untyped-def]
+_FIELDS = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Of commands that take fields of dataclasses as options: ``--name value``."""
+
+
+def _cohort(path: Path) -> Cohort:
     from sslmed.cohort import Cohort
 
-    return Cohort.from_bids(path, name=name) if path.is_dir() else Cohort.from_table(path, name=name)
+    return Cohort.open(path)
+
+
+def _extra(arguments: list[str]) -> dict[str, str]:
+    """Options that a command does not list: texts by name."""
+    out, rest = {}, list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--") or len(name) < 3:
+            raise ValueError(f"unexpected argument {name}")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ValueError(f"{name} needs a value")
+            value = rest.pop(0)
+        out[name[2:].replace("-", "_")] = value
+    return out
+
+
+def _value(option: str, text: str, default: Any) -> Any:
+    """A text as what the default of its field is: a flag, a number, a text, or several separated by commas."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(default, (int, float, str)):
+            return type(default)(text)
+        if isinstance(default, (tuple, list)):
+            return tuple(_value(option, part, default[0]) for part in text.split(","))
+    except (KeyError, ValueError):
+        raise ValueError(f"--{option.replace('_', '-')} {text}: expected {type(default).__name__}, such as {default}") from None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def _chosen(texts: dict[str, str], *places: Any) -> list[dict[str, Any]]:
+    """The options of each dataclass out of texts by name; an option that none has is refused."""
+    known = [{field.name: field.default for field in fields(place)} for place in places]
+    for name in texts:
+        if not any(name in names for names in known):
+            where = " and ".join(f"{place.__name__} ({', '.join(names)})" for place, names in zip(places, known, strict=True))
+            raise ValueError(f"--{name.replace('_', '-')} is no option of this command, and no field of {where}")
+    out: list[dict[str, Any]] = []
+    for names in known:
+        out.append({name: _value(name, text, names[name]) for name, text in texts.items() if name in names and not any(name in done for done in out)})
+    return out
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:
@@ -45,9 +99,9 @@ def _stop(*_: object) -> None:
 def demo(
     out: _Out = Path("demo"),
     seed: _Seed = 0,
-    modality: Annotated[str, typer.Option(help="eeg or slides.")] = "eeg",
-    epochs: Annotated[int | None, typer.Option(help="Of the pretraining.")] = None,
-    subjects: Annotated[tuple[int, int] | None, typer.Option(help="Of the public site and of the clinic.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Kind of data; by default the first that has a demo.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the pretraining.")] = None,
+    subjects: Annotated[tuple[int, int] | None, typer.Option(help="Subjects of the public site and of the clinic.")] = None,
     threads: _Threads = 2,
 ) -> None:
     """Write two SYNTHETIC cohorts, pretrain, transfer, report the shift: report.html, transfer.csv, shift.csv."""
@@ -56,29 +110,21 @@ def demo(
     run_demo(out, modality=modality, seed=seed, epochs=epochs, subjects=subjects, threads=threads)
 
 
-@app.command()
+@app.command(context_settings=_FIELDS)
 def pretrain(
-    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, a table with path and subject, or an index of slides.")],
+    context: typer.Context,
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, another folder with files, a table with path and subject, or an index.")],
     out: _Out,
-    method: Annotated[str, typer.Option(help="mae or ijepa.")] = "mae",
-    encoder: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base or vit_large.")] = "vit_small",
-    epochs: Annotated[int, typer.Option()] = 10,
-    batch_size: Annotated[int, typer.Option()] = 64,
+    method: Annotated[str, typer.Option(help="mae, ijepa, or another registered method.")] = "mae",
+    encoder: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base, vit_large, or an encoder.safetensors to go on with.")] = "vit_small",
+    epochs: Annotated[int, typer.Option(help="Passes over the cohort.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 64,
     seed: _Seed = 0,
     threads: _Threads = 2,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps; 0: each epoch.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints; 0: each epoch.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    mask: Annotated[str | None, typer.Option(help="mae: random, time or channel; ijepa: multiblock or multiblock_exact.")] = None,
-    ratio: Annotated[float | None, typer.Option(help="Of the tokens masked (mae).")] = None,
-    target: Annotated[str | None, typer.Option(help="What is restored: signal or spectrum (mae).")] = None,
-    target_bins: Annotated[int | None, typer.Option(help="Coefficients averaged to one band of the spectrum (mae).")] = None,
-    sfreq: Annotated[float | None, typer.Option(help="Hz after resampling (EEG; 200).")] = None,
-    window: Annotated[float | None, typer.Option(help="Seconds (EEG; 4).")] = None,
-    mpp: Annotated[float | None, typer.Option(help="µm per pixel (slides; .5).")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels of a picture's sides (slides; 224).")] = None,
-    patch: Annotated[int | None, typer.Option(help="Pixels of a token's sides (slides; 16).")] = None,
-    order: Annotated[str, typer.Option(help="shuffle, or a column whose values come equally often: subject, site, stain …")] = "shuffle",
+    order: Annotated[str, typer.Option(help="shuffle, or a column whose values come equally often: subject, site …")] = "shuffle",
     depth: Annotated[int, typer.Option(help="Encoder blocks; 0: the encoder's own.")] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -86,31 +132,38 @@ def pretrain(
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard scalars.")] = True,
     timeout: Annotated[float, typer.Option(help="Seconds after which a rank that does not answer is given up.")] = 600.0,
 ) -> None:
-    """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors. Under torchrun, on all its processes."""
+    """Pretrain an encoder: history.csv, checkpoints/ and encoder.safetensors. Under torchrun, on all its processes.
+
+    Fields of the method and of the preprocessing are options too: --mask time --ratio 0.6 --window 2 --h-freq 45.
+    """
+    from sslmed import methods
     from sslmed.distributed import is_first, under_torchrun
-    from sslmed.methods import resolve
-    from sslmed.preprocessing import default_preprocessing
+    from sslmed.modalities import registry
+    from sslmed.pretraining import PretrainConfig
     from sslmed.pretraining import pretrain as run_pretrain
 
-    given = {"mask": mask, "ratio": ratio, "target": target, "target_bins": target_bins}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    try:
-        resolve(method, options)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-    recordings = _cohort(cohort)
-    preprocessing = default_preprocessing(recordings.modality)
-    asked = {"sfreq": sfreq, "window": window, "mpp": mpp, "size": size, "patch": patch}
-    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if foreign := [name for name in changes if not hasattr(preprocessing, name) or (name == "patch" and recordings.modality == "eeg")]:
-        raise ValueError(f"--{foreign[0]} is not for a cohort of {recordings.modality}")
+    people = _cohort(cohort)
+    kind = registry.get(people.modality).preprocessing
+    options, changes, settings = _chosen(_extra(context.args), methods.get(method), kind, PretrainConfig)
     signal.signal(signal.SIGTERM, _stop)
     with under_torchrun(device, timeout) as own_device:
-        run = run_pretrain(
-            recordings, method, encoder, out, epochs=epochs, batch_size=batch_size, seed=seed, threads=threads,
-            checkpoint_every=checkpoint_every, resume=resume, lr=lr, depth=depth or None, bf16=bf16, device=own_device, on_error=on_error,
-            tensorboard=tensorboard, preprocessing=replace(preprocessing, **changes), order=order, **options,
-        )  # fmt: skip
+        config = PretrainConfig(
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            threads=threads,
+            checkpoint_every=checkpoint_every,
+            lr=lr,
+            depth=depth or None,
+            bf16=bf16,
+            device=own_device,
+            on_error=on_error,  # type: ignore[arg-type]
+            tensorboard=tensorboard,
+            preprocessing=kind(**changes),
+            order=order,
+            **settings,
+        )
+        run = run_pretrain(people, method, encoder, out, config=config, resume=resume, **options)
         first = is_first()
     if run.interrupted:
         if first:
@@ -118,8 +171,8 @@ def pretrain(
         raise typer.Exit(130)
     if not first:
         return
-    for window_id, message in run.failures:
-        typer.echo(f"skipped window {window_id}: {message}", err=True)
+    for sample, message in run.failures:
+        typer.echo(f"skipped sample {sample}: {message}", err=True)
     typer.echo(f"{run.out / 'encoder.safetensors'}: loss {run.history['loss'].iloc[-1]:.4f} after {len(run.history)} steps")
 
 
@@ -130,7 +183,7 @@ def transfer(
     target: Annotated[str, typer.Option(help="Column to predict.")],
     out: _Out,
     protocol: Annotated[str, typer.Option(help="linear, knn, finetune, lora or attentive.")] = "linear",
-    pooling: Annotated[str, typer.Option(help="mean, cls or regions.")] = "mean",
+    pooling: Annotated[str, typer.Option(help="mean, cls, or what else the modality has.")] = "mean",
     folds: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
     test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
     regression: Annotated[bool | None, typer.Option("--regression/--classes", help="What the target is, instead of by its values.")] = None,
@@ -139,7 +192,7 @@ def transfer(
     on_error: _OnError = "raise",
 ) -> None:
     """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
-    from sslmed.nn import Encoder
+    from sslmed.encoders import Encoder
     from sslmed.transfer import transfer as run_transfer
 
     if folds != "loso" and not folds.isdigit():
@@ -182,7 +235,7 @@ def shift(
 ) -> None:
     """Report how two cohorts differ: shift.csv and shift.html."""
     from sslmed import shift as shift_module
-    from sslmed.nn import Encoder
+    from sslmed.encoders import Encoder
 
     report = shift_module.report(
         _cohort(public), _cohort(clinic), None if encoder is None else Encoder.load(encoder),
@@ -194,34 +247,38 @@ def shift(
     typer.echo(report.table.to_string(index=False, float_format="%.3f"))
 
 
-@app.command()
+@app.command(context_settings=_FIELDS)
 def index(
-    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, a folder with slides, or a table with path, subject and what else is known.")],
-    out: Annotated[Path, typer.Option("--out", help="The index: .parquet (of recordings also .tsv).")],
+    context: typer.Context,
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, another folder with files, or a table with path, subject and what else is known.")],
+    out: Annotated[Path, typer.Option("--out", help="The index to write, .parquet.")],
     threads: Annotated[int, typer.Option(help="Files at a time.")] = 8,
-    subject: Annotated[str, typer.Option(help="Folder of slides: regular expression for the start of a name that says whose it is.")] = r"TCGA-\w\w-\w{4}|.+",
-    mpp: Annotated[float, typer.Option(help="Slides: µm per pixel at which tissue is looked for.")] = 8.0,
-    cell: Annotated[float, typer.Option(help="Slides: µm of a cell of the tissue's grid.")] = 32.0,
-    method: Annotated[str, typer.Option(help="Slides: otsu, clam or luminance.")] = "otsu",
-    shard: Annotated[str | None, typer.Option(help="Slides: k/n, only this part; by default that of the SLURM array job, if it is one.")] = None,
-    on_error: Annotated[str, typer.Option(help="Slides: raise, or skip those that cannot be read.")] = "raise",
+    subject: Annotated[str | None, typer.Option(help="Folder: regular expression for the start of a file's name that says whose it is.")] = None,
+    shard: Annotated[str | None, typer.Option(help="k/n: only this part; by default that of the SLURM array job, if it is one.")] = None,
 ) -> None:
-    """Keep what the files' headers say, and where slides have tissue, in a table that opens at once; the other commands take it as a cohort.
+    """Keep what the files hold in a table that opens at once; the other commands take it as a cohort.
 
-    Of slides it goes on where it was stopped, and shards may run anywhere.
+    Options of the modality's index are options too, for slides: --mpp 8 --cell 32 --method otsu --on-error skip.
     """
-    from sslmed import slides
+    from sslmed.cohort import Cohort
+    from sslmed.modalities import registry
 
-    if not slides.are_slides(cohort):
-        indexed = _cohort(cohort).index(out, threads=threads)
-        typer.echo(f"{out}: {len(indexed)} recordings of {indexed.table['subject'].nunique()} subjects, {len(indexed.montages())} montages")
-        return
-    part = _shard(shard) or (0, 1)
-    found = slides.index(cohort, out, subject=subject, mpp=mpp, cell=cell, method=method, shard=part, threads=threads, on_error=on_error, progress=True)
-    if found is None:
+    people = _cohort(cohort) if subject is None else Cohort.from_folder(cohort, subject=subject)
+    options: dict[str, Any] = {name: _value(name, text, None) for name, text in _extra(context.args).items()}
+    known = registry.get(str(people.table["modality"].iloc[0])).index_options
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"--{unknown[0].replace('_', '-')} is no option of this command, and none of the modality's index ({', '.join(known)})")
+    if (part := _shard(shard)) and (shard or "shard" in known):
+        options["shard"] = part
+    if "progress" in known:
+        options["progress"] = True
+    indexed = people.index(out, threads=threads, **options)
+    if indexed is None:
         typer.echo(f"{out}: other shards are not done yet")
-    else:
-        typer.echo(f"{out}: {len(found)} slides of {found.table['subject'].nunique()} subjects, {found.table['tissue_mm2'].sum():.2f} mm² of tissue")
+        return
+    modality = registry.get(indexed.modality)
+    held = modality.summary(indexed.table)
+    typer.echo(f"{out}: {len(indexed)} {modality.rows} of {indexed.table['subject'].nunique()} subjects{', ' if held else ''}{held}")
 
 
 @app.command()
@@ -241,9 +298,7 @@ def info() -> None:
         "torch": f"{torch.__version__} (built for {C.TORCH_VERSION})",
         "build": f"{C.BUILD_TYPE}, {C.COMPILER}",
         "CUDA kernels": "yes" if C.HAS_CUDA else "no",
-        "EDFlib": "yes" if C.HAS_EDFLIB else "no: EDF files can be read, not written",
-        "PNG and JPEG": "yes" if C.have_images() else "no: images cannot be read, and slides are read through OpenSlide alone",
-        "OpenSlide": io.openslide_version() or "none: slides cannot be read (pip install openslide-bin)",
+        **io.capabilities(),
         "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
     }

@@ -1,4 +1,4 @@
-"""Cohorts: recordings, and what is known of the people they come from."""
+"""Cohorts: recordings or images, and what is known of the people they come from."""
 
 from __future__ import annotations
 
@@ -12,87 +12,110 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import arrays, images, index, slides, tables
-from sslmed._core import C, FormatError, ReadError
+from sslmed import bids, sources, tables
+from sslmed._core import C, FormatError
 from sslmed.leakage import refuse_overlap, refuse_shared_files
-from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing, Preprocessing, SlidePreprocessing
+from sslmed.modalities import registry
+from sslmed.modalities.base import Array, Preprocessing
 
 __all__ = ["Cohort"]
 
 _Path = str | os.PathLike[str]
 
+_SUBJECT = r"TCGA-\w\w-\w{4}|.+"
+
 
 class Cohort:
-    """Recordings with one row of ``table`` each: ``path``, ``subject``, and whatever is known (age, sex, site, diagnosis …).
+    """Files or arrays with one row of ``table`` each: ``path``, ``subject``, ``modality``, and whatever is known (age, sex, site, diagnosis …).
 
-    Use :meth:`from_bids`, :meth:`from_table`, :meth:`from_mne`, :meth:`from_npz` or :meth:`from_arrays`.
+    Use :meth:`open`, :meth:`from_bids`, :meth:`from_folder`, :meth:`from_table`, :meth:`from_arrays`, :meth:`from_mne` or :meth:`from_npz`.
+
+    Args:
+        table: One row a file or array, with at least ``path`` and ``subject``. A column ``modality`` names a registered modality
+            (:func:`sslmed.modalities.names`); by default the table's files are recognized.
+        name: Name of the cohort.
+        arrays: For each row what its modality keeps in memory, or None for a row that is a file; None: all rows are files.
+
+    Raises:
+        ValueError: A column is missing or has missing values, there is no row, or a modality is unknown.
     """
 
-    def __init__(self, table: pd.DataFrame, name: str, arrays: Sequence[tuple[torch.Tensor, float, list[str]]] | None = None) -> None:
+    def __init__(self, table: pd.DataFrame, name: str, arrays: Sequence[Any] | None = None) -> None:
         for column in ("path", "subject"):
             if column not in table:
                 raise ValueError(f"{name}: a cohort's table needs a column {column!r}, found {list(table.columns)}")
         if len(table) == 0:
-            raise ValueError(f"{name}: no recordings")
+            raise ValueError(f"{name}: the table has no rows")
         for column in ("subject", "path"):
             if (missing := table[column].isna()).any():
-                raise ValueError(f"{name}: every recording needs a {column}; row {int(missing.argmax())} has none")
+                raise ValueError(f"{name}: every row needs a {column}; row {int(missing.argmax())} has none")
+        if arrays is not None and len(arrays) != len(table):
+            raise ValueError(f"{name}: arrays has {len(arrays)} entries, expected one for each of the table's {len(table)} rows")
         table = tables.understood(table.reset_index(drop=True), name)
-        self.table = table
+        self.table = _with_modality(table, name)
         self.name = name
-        self._arrays = None if arrays is None else list(arrays)
-        self._channels: list[tuple[list[str], float]] | None = None
+        self.arrays = None if arrays is None or all(a is None for a in arrays) else list(arrays)
+        """For each row what its modality keeps in memory, or None for a row that is a file; None: all rows are files."""
+        self.cache: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, path: _Path, *, name: str | None = None) -> Cohort:
+        """The cohort that a path names: a BIDS folder, another folder with files, or a table.
+
+        Args:
+            path: As for :meth:`from_bids`, :meth:`from_folder` or :meth:`from_table`.
+            name: Name of the cohort; by default the folder's or the table's.
+        """
+        if not Path(path).is_dir():
+            return cls.from_table(path, name=name)
+        endings = [ending for kind in registry.names() for ending in registry.get(kind).bids]
+        return cls.from_bids(path, name=name) if bids.is_bids(path, endings) or not _files(Path(path)) else cls.from_folder(path, name=name)
 
     @classmethod
     def from_bids(cls, root: _Path, *, name: str | None = None, task: str | None = None) -> Cohort:
-        """EEG of a BIDS folder: every ``*_eeg.edf`` or ``*_eeg.bdf``, joined with ``participants.tsv``.
+        """The files of a BIDS folder that a registered modality knows, joined with ``participants.tsv``.
 
         Args:
             root: The folder that holds participants.tsv.
-            name: Of the cohort; the folder's name by default.
-            task: Only this task.
+            name: Name of the cohort; by default the folder's.
+            task: Only files of this task.
 
         Raises:
-            FormatError: No recordings, or a subject that participants.tsv does not have.
-            ReadError: No such folder.
+            FormatError: There are no such files, or a subject that participants.tsv does not have.
+            ReadError: The folder does not exist.
         """
-        root = Path(root)
-        if not root.is_dir():
-            raise ReadError(f"{root}: no such folder")
-        files = sorted(p for p in root.rglob("*_eeg.*") if p.suffix.lower() in (".edf", ".bdf"))
+        endings = {kind: registry.get(kind).bids for kind in registry.names()}
+        return cls(bids.read(root, endings, task), name or Path(root).resolve().name)
+
+    @classmethod
+    def from_folder(cls, root: _Path, *, subject: str = _SUBJECT, name: str | None = None) -> Cohort:
+        """The files of a folder, and of folders within, whose endings a registered modality knows.
+
+        Args:
+            root: The folder.
+            subject: Regular expression whose match, from the start of a file's name without its ending, says whose the file is. By default a TCGA
+                patient, or else the whole name.
+            name: Name of the cohort; by default the folder's.
+
+        Raises:
+            FormatError: There are no such files, or a name does not match.
+        """
         rows = []
-        for path in files:
-            entities = dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", path.stem))
-            if "sub" not in entities:
-                raise FormatError(f"{path}: expected a BIDS name that starts with sub-…, found {path.name!r}")
-            if task is None or entities.get("task") == task:
-                row = {"path": str(path), "subject": "sub-" + entities["sub"]}
-                row |= {key: entities[short] for key, short in (("session", "ses"), ("task", "task"), ("run", "run")) if short in entities}
-                rows.append(row)
+        for path, modality in _files(Path(root)):
+            match = re.match(subject, path.stem)
+            if match is None:
+                raise FormatError(f"{path}: expected a name that starts with {subject!r}, found {path.stem!r}")
+            rows.append({"path": os.path.abspath(path), "subject": match[0], "modality": modality})
         if not rows:
-            raise FormatError(f"{root}: expected *_eeg.edf or *_eeg.bdf files{f' of task {task}' if task else ''}, found none")
-        table = pd.DataFrame(rows)
-        people = root / "participants.tsv"
-        if people.exists():
-            participants = tables.read_table(people, "\t")
-            if "participant_id" not in participants:
-                raise FormatError(f"{people}: expected a column participant_id, found {list(participants.columns)}")
-            if participants["participant_id"].duplicated().any():
-                raise FormatError(f"{people}: expected one row a participant, found some twice")
-            unknown = sorted(set(table["subject"]) - set(participants["participant_id"].astype(str)))
-            if unknown:
-                raise FormatError(f"{people}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
-            extra = [c for c in participants.columns if c not in table.columns]
-            table = table.merge(participants[extra], left_on="subject", right_on="participant_id", how="left")
-            table = table.drop(columns="participant_id")
-        return cls(table, name or root.resolve().name)
+            known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
+            raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
+        return cls(pd.DataFrame(rows), name or Path(root).resolve().name)
 
     @classmethod
     def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None) -> Cohort:
-        """Recordings listed in a table (.tsv, .csv, .parquet or DataFrame) with at least ``path`` and ``subject``.
+        """Files listed in a table (.tsv, .csv, .parquet or DataFrame) with at least ``path`` and ``subject``.
 
-        Relative paths count from the table's folder (a DataFrame's: from the working directory). An index (:meth:`index`)
-        opens without touching the recordings.
+        Relative paths count from the table's folder (a DataFrame's: from the working directory). An index (:meth:`index`) opens without touching the files.
         """
         if isinstance(table, pd.DataFrame):
             return cls(table, name or "cohort")
@@ -119,45 +142,32 @@ class Cohort:
 
         Args:
             values: [R, C, T], or R arrays [C, T], in µV.
-            sfreq: Hz; one for all, or one a recording.
-            ch_names: One list for all, or one a recording.
+            sfreq: Sampling rate in Hz; one for all, or one a recording.
+            ch_names: Channel names; one list for all, or one a recording.
             table: R rows with at least ``subject``.
-            name: Of the cohort.
+            name: Name of the cohort.
 
         Raises:
-            ValueError: Counts do not match, or what is no number or no rate.
+            ValueError: Counts do not match, values are not numbers, or a rate is not positive.
 
         Warns:
-            FormatWarning: Signals so small that they are in V.
+            ValueWarning: Signals are so small that they are probably in V.
         """
-        found = arrays.recordings(values, sfreq, ch_names, len(table), name)
-        table = table.reset_index(drop=True).copy()
-        if "path" not in table:
-            table["path"] = [f"{name}[{i}]" for i in range(len(found))]
-        return cls(table, name, found)
+        return cls._read("arrays", values, sfreq, ch_names, table, name=name)
 
     @classmethod
     def from_mne(cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne") -> Cohort:
-        """MNE's Raw objects: their EEG channels that are not marked bad, in µV, as they are (filtered or not).
+        """MNE's Raw objects: their channels that are not marked bad, in µV, as they are (filtered or not).
 
         Args:
-            raws: R of them; only read.
+            raws: R objects, which are only read.
             table: R rows with at least ``subject``.
-            name: Of the cohort.
+            name: Name of the cohort.
 
         Raises:
-            ValueError: Counts do not match, or a Raw without a good EEG channel.
+            ValueError: Counts do not match, or a Raw has no good channel.
         """
-        values, rates, names = [], [], []
-        for i, raw in enumerate(raws):
-            kinds = raw.get_channel_types()
-            good = [c for c, kind in zip(raw.ch_names, kinds, strict=True) if kind == "eeg" and c not in raw.info["bads"]]
-            if not good:
-                raise ValueError(f"{name}: recording {i} has no good EEG channel; it has {', '.join(sorted(set(kinds)))}")
-            values.append(raw.get_data(picks=good) * 1e6)
-            rates.append(float(raw.info["sfreq"]))
-            names.append(good)
-        return cls.from_arrays(values, rates, names, table, name=name)
+        return cls._read("mne", raws, table, name=name)
 
     @classmethod
     def from_npz(
@@ -170,189 +180,199 @@ class Cohort:
         columns: Sequence[str] = ("subject",),
         name: str = "npz",
     ) -> Cohort:
-        """One recording a .npz file: ``data`` [C, T] in µV, ``sfreq`` and ``ch_names`` by their keys, and scalar ``columns``.
+        """One recording a .npz file.
+
+        Args:
+            paths: The files.
+            data: Key of the signal [C, T] in µV.
+            sfreq: Key of the sampling rate in Hz.
+            ch_names: Key of the channel names.
+            columns: Keys of scalars that become columns of the table.
+            name: Name of the cohort.
 
         Raises:
             FormatError: A key is missing, or the file needs pickle.
         """
-        values, rates, names, rows = [], [], [], []
-        for path in map(Path, paths):
-            try:
-                with np.load(path, allow_pickle=False) as archive:
-                    missing = [k for k in (data, sfreq, ch_names, *columns) if k not in archive]
-                    if missing:
-                        raise FormatError(f"{path}: expected the keys {', '.join(missing)}, found {', '.join(archive.files)}")
-                    values.append(archive[data])
-                    rates.append(float(archive[sfreq]))
-                    names.append([str(c) for c in archive[ch_names]])
-                    rows.append({"path": str(path)} | {c: str(archive[c]) for c in columns})
-            except FileNotFoundError:
-                raise ReadError(f"{path}: no such file") from None
-            except (ValueError, OSError) as error:
-                if isinstance(error, FormatError):
-                    raise
-                raise FormatError(f"{path}: expected a .npz of plain arrays, found {error}") from error
-        return cls.from_arrays(values, rates, names, pd.DataFrame(rows), name=name)
+        return cls._read("npz", paths, data=data, sfreq=sfreq, ch_names=ch_names, columns=columns, name=name)
+
+    @classmethod
+    def _read(cls, reader: str, *args: Any, name: str, **options: Any) -> Cohort:
+        """A cohort in memory, made by the modality that has this reader."""
+        modality = registry.reader(reader)
+        table, arrays = modality.readers[reader](*args, name=name, **options)
+        return cls(table.assign(modality=modality.name), name, arrays)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __repr__(self) -> str:
-        kind = "slides" if slides.are_listed(self.table) else {"eeg": "recordings"}.get(self.modality, self.modality)
-        return f"<Cohort {self.name}: {len(self)} {kind} of {self.table['subject'].nunique()} subjects>"
+        kinds = self._listed()
+        rows = registry.get(kinds[0]).rows if len(kinds) == 1 else "rows"
+        several = f" ({', '.join(kinds)})" if len(kinds) > 1 else ""
+        return f"<Cohort {self.name}: {len(self)} {rows}{several} of {self.table['subject'].nunique()} subjects>"
 
     @property
     def in_memory(self) -> bool:
-        """Whether the recordings are arrays, and ``path`` names no files."""
-        return self._arrays is not None
+        """Whether all rows are arrays, and ``path`` names no files."""
+        return self.arrays is not None and all(a is not None for a in self.arrays)
+
+    def _listed(self) -> list[str]:
+        return [str(m) for m in self.table["modality"].dropna().unique()]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities of the rows, in the order of their first rows.
+
+        Raises:
+            ValueError: A row's file is of no modality, or cannot be used yet (slides without an index).
+        """
+        if (unknown := self.table["modality"].isna()).any():
+            path = self.table["path"].iloc[int(unknown.argmax())]
+            raise ValueError(f"{self.name}: {path}: no modality recognizes this file; add a column modality with one of {', '.join(registry.names())}")
+        found = self._listed()
+        for name in found:
+            registry.get(name).refuse(self.table if len(found) == 1 else self.part(name).table, self.name)
+        return tuple(found)
 
     @property
     def modality(self) -> str:
-        """ "slides" of an index of slides (:func:`sslmed.slides.index`), "images" where the first file is a PNG or JPEG, otherwise "eeg".
+        """The one modality of all rows.
 
         Raises:
-            ValueError: Slides without an index.
+            ValueError: The rows have several, or one that cannot be used yet.
         """
-        if self._arrays is not None:
-            return "eeg"
-        if slides.are_listed(self.table):
-            raise ValueError(f"{self.name}: slides are indexed first: sslmed.slides.index(table, 'index.parquet'), or `sslmed index` (docs/slides.md)")
-        return "slides" if slides.is_indexed(self.table) else "images" if images.are_images(self.table) else "eeg"
+        found = self.modalities
+        if len(found) > 1:
+            raise ValueError(f"{self.name}: has rows of several modalities, {' and '.join(found)}; take one with cohort.part(name)")
+        return found[0]
+
+    def part(self, modality: str) -> Cohort:
+        """The rows of one modality.
+
+        Raises:
+            ValueError: There is none.
+        """
+        mask = (self.table["modality"] == modality).to_numpy()
+        if not mask.any():
+            raise ValueError(f"{self.name}: part: modality={modality!r}, expected one of {', '.join(self._listed())}")
+        if mask.all():
+            return self
+        found = self.subset(mask)
+        # Columns of other modalities' indices are empty here.
+        found.table = found.table.dropna(axis="columns", how="all")
+        return found
 
     @property
     def subjects(self) -> pd.DataFrame:
-        """One row a subject: the first recording's."""
+        """One row a subject: the first row that is theirs."""
         return self.table.drop_duplicates("subject").reset_index(drop=True)
 
     def subset(self, rows: Any) -> Cohort:
-        """The recordings at these positions, or where this mask is true."""
+        """The rows at these positions, or where this mask is true."""
         index = np.arange(len(self))[np.asarray(rows)]
-        arrays = None if self._arrays is None else [self._arrays[i] for i in index]
+        arrays = None if self.arrays is None else [self.arrays[i] for i in index]
         return Cohort(self.table.iloc[index], self.name, arrays)
 
     def query(self, expression: str) -> Cohort:
-        """The recordings for which a pandas expression holds: ``cohort.query("age > 60 and sex == 'F'")``."""
+        """The rows for which a pandas expression holds: ``cohort.query("age > 60 and sex == 'F'")``."""
         return self.subset(self.table.index.isin(self.table.query(expression).index))
 
     def with_columns(self, **columns: Any) -> Cohort:
-        """The same recordings with more columns."""
-        return Cohort(self.table.assign(**columns), self.name, self._arrays)
+        """The same rows with more columns."""
+        return Cohort(self.table.assign(**columns), self.name, self.arrays)
 
     def joined(self, other: Cohort, *, name: str | None = None) -> Cohort:
-        """These recordings and then those of another cohort; columns that one of them lacks are missing there.
+        """These rows and then those of another cohort, of any modality, in files or in memory.
 
-        Raises:
-            ValueError: One cohort is in memory and the other in files.
+        Columns that one cohort lacks are missing in its rows.
         """
-        if (self._arrays is None) != (other._arrays is None):
-            raise ValueError(f"{self.name} and {other.name}: one is in memory and the other in files; they cannot be joined")
-        arrays = None if self._arrays is None or other._arrays is None else self._arrays + other._arrays
-        return Cohort(pd.concat([self.table, other.table], ignore_index=True), name or f"{self.name} and {other.name}", arrays)
-
-    def channels(self) -> list[tuple[list[str], float]]:
-        """(EEG channel names, Hz) of each recording; reads the headers once."""
-        if self._channels is None:
-            if self._arrays is not None:
-                self._channels = [(names, rate) for _, rate, names in self._arrays]
-            elif index.is_indexed(self.table):
-                self._channels = index.channels(self.table)
-            else:
-                self._channels = [C.recording_info(path)[:2] for path in self.table["path"]]
-        return self._channels
-
-    def montages(self) -> list[tuple[list[str], float]]:
-        """(EEG channel names, Hz) that occur, from an index each once."""
-        return index.montages(self.table) if self._arrays is None and index.is_indexed(self.table) else self.channels()
-
-    def unknown_channels(self) -> list[str]:
-        """Channel names without a position in the 10-05 system, sorted."""
-        return sorted({c for names, _ in self.montages() for c in names if C.standard_name(c) is None})
+        arrays = None
+        if self.arrays is not None or other.arrays is not None:
+            arrays = [*(self.arrays or [None] * len(self)), *(other.arrays or [None] * len(other))]
+        both = [self.table, other.table]
+        if self._listed() != other._listed():
+            both = [table.astype({"modality": object}) for table in both]
+        return Cohort(pd.concat(both, ignore_index=True), name or f"{self.name} and {other.name}", arrays)
 
     def source(
         self,
-        preprocessing: Preprocessing,
+        preprocessing: Preprocessing | Mapping[str, Preprocessing],
         *,
         extra_channels: Sequence[str] = (),
         stride: float = 0.0,
-        jitter: bool = False,
+        random: bool = False,
         targets: Mapping[str, Sequence[float]] | None = None,
-    ) -> C.EegSource | C.SlideSource | C.ImageSource:
-        """Windows of all recordings, pictures of all slides, or all images, as a C++ source.
+    ) -> C.Source:
+        """The samples of all rows, as a C++ source.
 
         Args:
-            preprocessing: Applied to every window.
-            extra_channels: Names without a known position that the encoder has a learned row for.
-            stride: s between windows, µm between pictures of slides; 0: the window's length, the picture's side.
-            jitter: Move window starts at random within the stride; draw pictures of slides evenly over the tissue instead of from a grid; leave images
-                whole, to be cropped at random.
-            targets: Numbers by name, one a recording, that its samples carry.
+            preprocessing: Applied to every sample; for a cohort of several modalities one each, by name.
+            extra_channels: Channel names without a known position for which the encoder has a learned row.
+            stride: Distance between samples in the modality's unit (s, µm); 0: they adjoin.
+            random: Draw the places of samples at random, for training.
+            targets: Numbers by name, one a row, that samples carry.
 
         Raises:
-            FormatError, ReadError: A recording cannot be opened or has no usable channel.
-            ValueError: No recording holds a window, no slide has tissue, or the cohort is of another modality.
+            FormatError, ReadError: A file cannot be opened.
+            ValueError: There are no samples, or the preprocessing is for another modality.
 
         Warns:
-            FormatWarning: Salvaged files, and channels that are left out.
+            FormatWarning: Files were salvaged, or channels are left out.
         """
-        columns = {name: [float(v) for v in values] for name, values in (targets or {}).items()}
-        if preprocessing.modality != self.modality:
-            raise ValueError(f"{self.name}: a preprocessing of {preprocessing.modality} for a cohort of {self.modality}")
-        if isinstance(preprocessing, SlidePreprocessing):
-            return slides.source(self.table, self.name, preprocessing, stride=stride, random=jitter, targets=columns)
-        if isinstance(preprocessing, ImagePreprocessing):
-            return images.source(self.table, preprocessing, random=jitter, targets=columns)
-        assert isinstance(preprocessing, EegPreprocessing)
-        if self._arrays is None and index.is_indexed(self.table):
-            source = index.source(self.table, self.name, preprocessing.options(stride=stride, jitter=jitter), extra_channels, columns)
-            tables.trim()
-            return source
-        specs = []
-        for i, (path, subject, site) in enumerate(self.table[["path", "subject", "site"]].itertuples(index=False)):
-            if self._arrays is None:
-                specs.append(C.RecordingSpec(str(path), subject=str(subject), site=str(site)))
-            else:
-                values, rate, names = self._arrays[i]
-                specs.append(C.RecordingSpec(str(path), values, rate, names, str(subject), str(site)))
-        return C.EegSource(specs, preprocessing.options(stride=stride, jitter=jitter), list(extra_channels), columns)
+        options = {"extra_channels": extra_channels, "stride": stride, "random": random}
+        if not isinstance(preprocessing, Mapping):
+            if preprocessing.modality != self.modality:
+                raise ValueError(f"{self.name}: preprocessing of modality {preprocessing.modality!r}, but the cohort is of {self.modality!r}")
+            return registry.get(self.modality).source(self, preprocessing, targets=targets, **options)  # type: ignore[arg-type]
+        if missing := [name for name in self.modalities if name not in preprocessing]:
+            raise ValueError(f"{self.name}: preprocessing has no entry for modality {', '.join(missing)}")
+        parts, order = [], np.zeros((len(self), 2), np.int64)
+        for number, name in enumerate(self.modalities):
+            rows = np.flatnonzero((self.table["modality"] == name).to_numpy())
+            order[rows, 0], order[rows, 1] = number, np.arange(len(rows))
+            own = {column: [values[int(i)] for i in rows] for column, values in (targets or {}).items()}
+            parts.append(registry.get(name).source(self.part(name), preprocessing[name], targets=own, **options))  # type: ignore[arg-type]
+        return sources.joined(parts, torch.from_numpy(order))
 
-    def index(self, out: _Path | None = None, *, threads: int = 8) -> Cohort:
-        """The same cohort with what its files' headers say in its table: it then opens without touching a file.
+    def index(self, out: _Path | None = None, *, threads: int | None = None, **options: Any) -> Cohort | None:
+        """The same cohort with what its files hold in its table: it then opens without touching a file.
 
         Args:
-            out: Where to write it (.parquet, or .tsv), for :meth:`from_table`.
-            threads: That read headers.
+            out: File to write the index to, for :meth:`from_table`.
+            threads: Number of files that are read at a time; by default the modality's.
+            **options: Options of the modality's index.
+
+        Returns:
+            The indexed cohort; None where another process has still to do its part.
 
         Raises:
-            FormatError, ReadError: A recording cannot be opened.
-            ValueError: The recordings are in memory.
+            FormatError, ReadError: A file cannot be read.
+            ValueError: The rows are in memory, or the modality needs no index.
         """
-        if self._arrays is not None:
-            raise ValueError(f"{self.name}: recordings in memory have no files to index")
-        if self.modality != "eeg":
-            raise ValueError(f"{self.name}: a cohort of {self.modality} opens at once as it is")
-        indexed = Cohort(index.describe(self.table, threads), self.name)
-        if out is not None:
-            path = Path(out)
-            table = indexed.table.assign(path=[os.path.abspath(p) for p in indexed.table["path"]])
-            if path.suffix.lower() == ".parquet":
-                table.to_parquet(path, index=False, row_group_size=max(1, len(table)))
-            else:
-                table.to_csv(path, sep="\t", index=False)
-        return indexed
+        kinds = self._listed()
+        if len(kinds) != 1:
+            raise ValueError(f"{self.name}: index: expected rows of one modality, found {' and '.join(kinds) or 'none'}")
+        modality = registry.get(kinds[0])
+        given = options if threads is None else options | {"threads": threads}
+        if unknown := [name for name in given if name not in modality.index_options]:
+            known = ", ".join(modality.index_options)
+            raise TypeError(f"{self.name}: index: {', '.join(unknown)} is no option for modality {kinds[0]!r}, expected {known}")
+        table = modality.index(self, out, **given)
+        return None if table is None else Cohort(table, self.name)
 
     def split(self, fraction: float = 0.2, *, stratify: str | None = None, seed: int = 0) -> tuple[Cohort, Cohort]:
         """Two cohorts without a shared subject; the second has ``fraction`` of the subjects, rounded up.
 
         Args:
-            fraction: Of all subjects.
-            stratify: A column whose values both sides are to have alike, by each subject's first one; who has none is left out.
-            seed: Of the draw.
+            fraction: Share of subjects in the second cohort.
+            stratify: Column whose values both sides get in the same shares, by each subject's first one; subjects without a value are left out.
+            seed: Seed of the draw.
 
         Raises:
-            ValueError: A fraction out of range, a value that one subject alone has, or a file that is listed for two subjects.
+            ValueError: The fraction is out of range, only one subject has a value, or a file is listed for two subjects.
         """
         if not 0 < fraction < 1:
-            raise ValueError(f"fraction must be within (0, 1), got {fraction}")
+            raise ValueError(f"split: fraction={fraction!r} must be within (0, 1)")
         from sklearn.model_selection import train_test_split
 
         refuse_shared_files(self)
@@ -364,11 +384,16 @@ class Cohort:
         refuse_overlap(train, test)
         return self.subset(self.table["subject"].isin(train)), self.subset(self.table["subject"].isin(test))
 
-    def folds(self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def folds(self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0) -> Iterator[tuple[Array, Array]]:
         """(train, test) row positions with every subject on one side only; "loso" leaves one subject out at a time.
 
+        Args:
+            k: Number of folds, or "loso".
+            stratify: Column whose values folds get in the same shares.
+            seed: Seed of the draw.
+
         Raises:
-            ValueError: Fewer subjects than folds, of a class too; or a file that is listed for two subjects.
+            ValueError: There are fewer subjects than folds, or of one value of ``stratify``; or a file is listed for two subjects.
         """
         from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
@@ -394,3 +419,25 @@ class Cohort:
         for train, test in splitter.split(rows, y, groups):
             refuse_overlap(groups[train], groups[test])
             yield train, test
+
+
+def _files(root: Path) -> list[tuple[Path, str]]:
+    """The files in a folder that a modality knows by their endings, and the modality, sorted by path."""
+    known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
+    return [(path, known[path.suffix.lower()]) for path in sorted(root.rglob("*")) if path.suffix.lower() in known and path.is_file()]
+
+
+def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with a column ``modality``: checked where there is one, recognized where it is missing."""
+    if "modality" not in table:
+        found = registry.recognize(table)
+        if found is None:
+            return table.assign(modality=pd.Series([None] * len(table), dtype=object))
+        return table.assign(modality=pd.Categorical.from_codes(np.zeros(len(table), np.int8), pd.Index([found])))  # a byte a row
+    for value in table["modality"].dropna().unique():
+        if value not in registry.names():
+            raise ValueError(f"{name}: column 'modality' has the value {str(value)!r}, expected one of {', '.join(registry.names())}; rename the column")
+    missing = table["modality"].isna()
+    if not missing.any() or (found := registry.recognize(table[missing])) is None:
+        return table
+    return table.assign(modality=table["modality"].astype(object).where(~missing, found))

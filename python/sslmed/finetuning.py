@@ -18,13 +18,15 @@ import pandas as pd
 from sslmed import io
 from sslmed._core import C, FormatError
 from sslmed.cohort import Cohort
-from sslmed.data import Loader, in_order, recording_means, warn_of_failures
+from sslmed.encoders import CohortEncoder, Encoder, PythonEncoder, resolve
 from sslmed.labels import class_names, is_regression, labelled
 from sslmed.leakage import refuse_overlap
-from sslmed.nn import CohortEncoder, Encoder, PythonEncoder, Supervised
-from sslmed.nn.encoder import refuse_other
-from sslmed.preprocessing import Augmentation, described, preprocessing_from
-from sslmed.training import Interrupt, Trainer
+from sslmed.methods import Supervised
+from sslmed.modalities import Augmentation, described, preprocessing_from
+from sslmed.modalities.base import OnError
+from sslmed.sources import in_order
+from sslmed.training import Interrupt, Loader, Trainer, recording_means
+from sslmed.training.loader import warn_of_failures
 
 __all__ = ["PROTOCOLS", "FineTuned", "FineTuning", "finetune"]
 
@@ -92,7 +94,7 @@ class FineTuned:
         classes = f": {', '.join(map(str, self.classes))}" if len(self.classes) else ", regressed"
         return f"<FineTuned {self.target}{classes}; {self.encoder!r}>"
 
-    def predict(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: str = "raise") -> Array:
+    def predict(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: OnError = "raise") -> Array:
         """What the network says of each recording, windows averaged.
 
         Args:
@@ -170,7 +172,7 @@ def finetune(
     regression: bool | None = None,
     seed: int = 0,
     threads: int = 2,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     checkpoints: str | os.PathLike[str] | None = None,
     callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
 ) -> FineTuned:
@@ -196,7 +198,7 @@ def finetune(
         KeyboardInterrupt: Ctrl-C.
     """
     cohort, y = labelled(cohort, target)
-    refuse_other(encoder, cohort)
+    encoder = resolve(encoder, cohort)
     options = named(options)
     regression = is_regression(y, regression)
     if not 0 <= options.warmup <= 1:
@@ -233,7 +235,7 @@ def finetune(
     task = Supervised(model, augmentation=options.augmentation, **settings)
 
     batches = Loader(
-        trained, model.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
+        trained, model.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, on_error=on_error, seed=seed, random=True,
         extra_channels=model.extra_channels, drop_last=True, shrink=True, targets=targets,
     )  # fmt: skip
     steps = options.epochs * batches.sampler.batches_per_epoch

@@ -17,9 +17,9 @@ import yaml
 
 from sslmed._core import FormatError, ReadError
 from sslmed.cohort import Cohort
+from sslmed.encoders import Encoder
 from sslmed.finetuning import FineTuning
-from sslmed.nn import Encoder
-from sslmed.preprocessing import Augmentation, default_preprocessing
+from sslmed.modalities import Augmentation, default_preprocessing
 from sslmed.pretraining import pretrain
 from sslmed.transfer import transfer
 
@@ -42,8 +42,7 @@ def run(
 
     A grid has the sections ``public``, ``clinic`` and, if another cohort is to be tested, ``test`` (paths), ``target``, ``pretrain`` (arguments of
     :func:`sslmed.pretrain`, with the method's options), ``transfer`` (arguments of :func:`sslmed.transfer`), ``preprocessing`` (fields of
-    :class:`sslmed.EegPreprocessing` or what else fits the cohort)
-    and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
+    that of the cohort's modality) and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
     pretraining share its folder under ``out/pretrain``; an interrupted one goes on from its newest checkpoint.
 
     Args:
@@ -140,8 +139,7 @@ def _read(grid: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cohort(base: Path, settings: Mapping[str, Any], section: str) -> Cohort:
-    path = base / str(settings[section])
-    return Cohort.from_bids(path) if path.is_dir() else Cohort.from_table(path)
+    return Cohort.open(base / str(settings[section]))
 
 
 def _who(cohort: Cohort) -> list[Any]:
@@ -174,7 +172,11 @@ def _encoder(folder: Path, cell: Mapping[str, Any], public: Cohort, threads: int
     out = folder / "pretrain" / str(cell["pretrain_id"])
     if not (out / "encoder.safetensors").exists():
         resume = any((out / "checkpoints").glob("step-*.safetensors"))
-        preprocessing = replace(default_preprocessing(public.modality), **cell["preprocessing"])
+        default = default_preprocessing(public.modality)
+        known = [field.name for field in fields(default)]
+        if unknown := [str(name) for name in cell["preprocessing"] if name not in known]:
+            raise FormatError(f"expected fields of {type(default).__name__} ({', '.join(known)}), found {', '.join(unknown)}")
+        preprocessing = replace(default, **cell["preprocessing"])
         options = _made(cell["pretrain"])
         run = pretrain(public, out=out, preprocessing=preprocessing, seed=cell["seed"], threads=threads, resume=resume, progress=False, **options)
         if run.interrupted:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sslmed.finetuning import FineTuning
 from sslmed.methods import Mae
-from sslmed.preprocessing import EegPreprocessing
+from sslmed.modalities.eeg import EegPreprocessing
 
 __all__ = ["cbramod", "labram", "labram_finetuning", "reve"]
 
@@ -25,8 +25,8 @@ def labram(mains: float = 50.0) -> dict[str, Any]:
     Args:
         mains: Hz of the power line, notched out.
     """
-    preprocessing = EegPreprocessing(sfreq=200, window=16, patch=1, low=0.1, high=75, notch=mains, average_reference=False, scale="none", unit=100, clip=0)
-    return {"method": Mae(mask="random", ratio=0.5, complementary=True, target="spectrum"), "preprocessing": preprocessing}
+    preprocessing = EegPreprocessing(sfreq=200, window=16, patch=1, l_freq=0.1, h_freq=75, notch=mains, average_reference=False, scale="none", unit=100, clip=0)
+    return {"method": Mae(mask="random", ratio=0.5, complementary=True, reconstruct="spectrum"), "preprocessing": preprocessing}
 
 
 def labram_finetuning() -> FineTuning:
@@ -41,7 +41,7 @@ def cbramod() -> dict[str, Any]:
     channels of its montage (ours come from electrode positions, so any montage goes). Filters are our default.
     """
     preprocessing = EegPreprocessing(sfreq=200, window=30, patch=1, average_reference=False, scale="none", unit=100, clip=0)
-    method = Mae(mask="bernoulli", ratio=0.5, target="signal", norm_target=False)
+    method = Mae(mask="bernoulli", ratio=0.5, reconstruct="signal", norm_target=False)
     return {"method": method, "preprocessing": preprocessing, "lr": 5e-4, "min_lr": 1e-5, "weight_decay": 0.05, "clip_norm": 1.0}
 
 

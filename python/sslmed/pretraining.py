@@ -3,28 +3,118 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import math
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
-from sslmed import io
+from sslmed import io, methods
 from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
-from sslmed.data import Loader, describe, warn_of_failures
 from sslmed.distributed import is_first
-from sslmed.methods import Method, resolve
-from sslmed.nn import CohortEncoder, Encoder
-from sslmed.preprocessing import Preprocessing, default_preprocessing, described
-from sslmed.training import COLUMNS, Interrupt, Reporter, Trainer
+from sslmed.encoders import CohortEncoder, resolve
+from sslmed.modalities import registry
+from sslmed.modalities.base import OnError, Preprocessing
+from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
+from sslmed.training.loader import warn_of_failures
 
-__all__ = ["Run", "pretrain"]
+__all__ = ["PretrainConfig", "Probe", "Run", "pretrain"]
+
+_Callback = Callable[[list[dict[str, float]]], bool | None]
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of :func:`pretrain` that do not depend on the method.
+
+    Examples:
+        >>> import sslmed as sm
+        >>> config = sm.PretrainConfig(epochs=50, lr=5e-4, order="subject")
+    """
+
+    epochs: int = 10
+    """Number of passes over all samples; of slides over as many pictures as cover the tissue once."""
+    batch_size: int = 64
+    """Number of samples in a batch, of all ranks together."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    min_lr: float = 0.0
+    """Learning rate at the end, reached by half a cosine."""
+    warmup: float = 0.1
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: float | None = None
+    """Weight decay of matrices at the start; by default the method's."""
+    final_weight_decay: float | None = None
+    """Weight decay at the end, reached by half a cosine; by default the method's, or none where ``weight_decay`` is given."""
+    clip_norm: float = 1.0
+    """Global norm to which gradients are clipped; 0: not clipped."""
+    ema_decay: float = 0.0
+    """Decay of an average of the encoder's weights, which is then what is saved; 0: none."""
+    accumulate: int = 1
+    """Number of batches in a step."""
+    bf16: bool = False
+    """Autocast to bfloat16."""
+    device: str = "cpu"
+    """"cpu", "cuda" or "cuda:1"."""
+    preprocessing: Preprocessing | None = None
+    """What happens to samples before the encoder sees them; by default that of the cohort's modality."""
+    order: str = "shuffle"
+    """"shuffle", or a column of the cohort's table, whose values come equally often: "subject", "site" …"""
+    depth: int | None = None
+    """Number of blocks of an encoder that is given by name, instead of the name's."""
+    seed: int = 0
+    """Seed of weights, order, samples and masks."""
+    threads: int = 2
+    """Number of loader threads; the result does not depend on them."""
+    on_error: OnError = "raise"
+    """"raise", or "skip" samples that cannot be read."""
+    checkpoint_every: int = 0
+    """Number of steps between checkpoints; 0: at the end of each epoch."""
+    keep_last: int = 3
+    """Number of checkpoints to keep."""
+    tensorboard: bool = True
+    """Write TensorBoard scalars."""
+    probe_every: int = 1
+    """Number of epochs between calls of the probe."""
+
+    def __post_init__(self) -> None:
+        """Checks what no later stage checks."""
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"PretrainConfig: warmup={self.warmup!r} is a share of all steps, expected a number within [0, 1]")
+        if self.accumulate < 1:
+            raise ValueError(f"PretrainConfig: accumulate={self.accumulate!r} must be at least 1")
+        if self.probe_every < 1:
+            raise ValueError(f"PretrainConfig: probe_every={self.probe_every!r} must be at least 1")
+        if self.on_error not in ("raise", "skip"):
+            raise ValueError(f"PretrainConfig: on_error={self.on_error!r} must be 'raise' or 'skip'")
+
+
+class Probe(Protocol):
+    """Scores of an encoder while it trains, for example :class:`sslmed.evaluation.KnnProbe`."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that it adds to the history."""
+        ...
+
+    def describe(self) -> Any:
+        """Plain values that tell it from another probe."""
+        ...
+
+    def check(self, encoder: CohortEncoder) -> None:
+        """Raises before training where the encoder cannot be scored."""
+        ...
+
+    def __call__(self, encoder: CohortEncoder) -> Mapping[str, float]:
+        """The scores by column."""
+        ...
 
 
 @dataclass(repr=False)
@@ -32,20 +122,23 @@ class Run:
     """What a pretraining run left."""
 
     out: Path
+    """Folder with the results."""
     encoder: CohortEncoder
+    """The pretrained encoder."""
     history: pd.DataFrame
     """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples, and every ten steps how far features vary over the samples
     of the batch relative to their size (feature_std), and in how many directions (effective_rank, at most the batch size)."""
     interrupted: bool = False
-    """Stopped by Ctrl-C after a checkpoint; call again with ``resume=True``."""
+    """Whether Ctrl-C stopped the run after a checkpoint; call again with ``resume=True``."""
     failures: tuple[tuple[int, str], ...] = ()
+    """(sample, message) of what could not be read."""
 
     def __repr__(self) -> str:
         loss = f", loss {self.history['loss'].iloc[-1]:.4g}" if len(self.history) else ""
         return f"<Run {self.out}: {len(self.history)} steps{loss}{', interrupted' if self.interrupted else ''}; {self.encoder!r}>"
 
     def plot(self, ax: Any = None) -> Any:
-        """The loss over steps; returns the matplotlib axes."""
+        """Plots the loss over steps; returns the matplotlib axes."""
         from sslmed.plots import plot_history
 
         return plot_history(self.history, ax)
@@ -53,178 +146,64 @@ class Run:
 
 def pretrain(
     cohort: Cohort,
-    method: str | Method = "mae",
-    encoder: str | CohortEncoder = "vit_small",
+    method: Literal["mae", "ijepa"] | str | methods.Method = "mae",
+    encoder: str | os.PathLike[str] | CohortEncoder = "vit_small",
     out: str | os.PathLike[str] = "runs/pretrain",
     *,
-    epochs: int = 10,
-    batch_size: int = 64,
-    lr: float = 1e-3,
-    min_lr: float = 0.0,
-    warmup: float = 0.1,
-    weight_decay: float | None = None,
-    final_weight_decay: float | None = None,
-    clip_norm: float = 1.0,
-    ema_decay: float = 0.0,
-    accumulate: int = 1,
-    bf16: bool = False,
-    device: str = "cpu",
-    preprocessing: Preprocessing | None = None,
-    order: str = "shuffle",
-    depth: int | None = None,
-    seed: int = 0,
-    threads: int = 2,
-    on_error: str = "raise",
-    checkpoint_every: int = 0,
-    keep_last: int = 3,
+    config: PretrainConfig | None = None,
     resume: bool = False,
     progress: bool = True,
-    tensorboard: bool = True,
-    callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
-    probe: tuple[Cohort, str] | None = None,
-    probe_every: int = 1,
+    callback: _Callback | None = None,
+    probe: Probe | None = None,
     **options: Any,
 ) -> Run:
-    """Pretrains an encoder on a cohort's signals or slides, without labels.
+    """Pretrains an encoder on a cohort, without labels.
 
-    Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``.
-    Ctrl-C saves and returns a run that says ``interrupted``. Where torch.distributed is initialised (:mod:`sslmed.distributed`),
-    all ranks train together, and the first one writes.
+    Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``. Ctrl-C saves and returns a run that
+    says ``interrupted``. Where torch.distributed is initialized (:mod:`sslmed.distributed`), all ranks train together, and the first one writes.
 
     Args:
-        cohort: The recordings or slides.
-        method: "mae" or "ijepa", or an object of :mod:`sslmed.methods` with its options.
-        encoder: A size ("vit_tiny", "vit_small", "vit_base", "vit_large"), or an encoder to go on with.
+        cohort: What to train on.
+        method: Name of a method (:func:`sslmed.methods.names`), or its options, such as :class:`sslmed.methods.Mae`.
+        encoder: Name of an architecture (:func:`sslmed.nn.list_models`), an encoder to go on with, or the path of one.
         out: Folder for the results.
-        epochs: Passes over all windows; of slides over as many pictures as cover the tissue once.
-        batch_size: Windows (pictures) in a batch, of all ranks together.
-        lr: Peak learning rate.
-        min_lr: Where half a cosine brings it.
-        warmup: Part of all steps in which it rises.
-        weight_decay: Of matrices; by default the method's.
-        final_weight_decay: Reached by half a cosine at the end.
-        clip_norm: Gradients are clipped to this global norm; 0: not.
-        ema_decay: Average the encoder's weights; the average is what is saved.
-        accumulate: Batches a step.
-        bf16: Autocast.
-        device: "cpu", "cuda" or "cuda:1".
-        preprocessing: Window, rate, filters, scale; or scale and size of pictures.
-        order: "shuffle", or a column of the cohort's table: every "subject", "site", "stain" … equally often.
-        depth: Encoder blocks, instead of the size's.
-        seed: Of weights, order, windows and masks.
-        threads: Loader threads; the result does not depend on them.
-        on_error: "raise", or "skip" unreadable windows.
-        checkpoint_every: Steps; 0: each epoch.
-        keep_last: Checkpoints to keep.
+        config: Settings of the run.
         resume: Go on from the newest sound checkpoint in ``out``.
         progress: Show a progress bar.
-        tensorboard: Write scalars.
-        callback: Also called with each report's rows; False stops the run.
-        probe: A labelled cohort and a column of it: while training, nearest neighbours on the encoder's features predict it, by folds over subjects. Column
-            ``knn`` of the history: balanced accuracy, or mean absolute error. To watch, not to choose by: who picks a run by it has used the labels.
-        probe_every: Epochs between probes.
-        **options: Of the method, where it is given by name: the fields of :class:`sslmed.methods.Mae` or :class:`sslmed.methods.IJepa`.
+        callback: Called with each report's rows; False stops the run.
+        probe: Scores the encoder while it trains; its columns are added to the history.
+        **options: Fields of :class:`PretrainConfig`, which replace those of ``config``, and of the method where it is given by name.
 
     Raises:
-        TypeError: An option that the method does not have.
+        TypeError: An option is neither a setting of the run nor one of the method.
         ValueError: An argument is out of range, or ``out`` already holds a run and ``resume`` is False.
-        FormatError, ReadError: A recording cannot be read.
+        FormatError, ReadError: A file cannot be read.
         NonFiniteError: The loss or a gradient was not finite.
         CollapseError: The encoder gives every sample nearly the same features.
         DistributedError: Another rank is lost.
+
+    Examples:
+        >>> import sslmed as sm
+        >>> run = sm.pretrain(sm.Cohort.open("public-eeg"), "mae", "vit_small", "runs/eeg", epochs=50, mask="time")  # doctest: +SKIP
+
+    See Also:
+        :func:`sslmed.transfer`: What the encoder is worth on a labelled cohort.
     """
-    chosen, options = resolve(method, options)
-    if not 0 <= warmup <= 1:
-        raise ValueError(f"warmup is a part of all steps, within [0, 1], got {warmup}")
+    config, chosen, method_options = _split(method, config or PretrainConfig(), options)
     folder = Path(out)
-    checkpoints = folder / "checkpoints"
-    # Of several ranks only the first looks at the folder: the others get its state, and need not share its disk.
-    found = sorted(checkpoints.glob("step-*.safetensors")) if is_first() else []
-    if found and not resume:
-        raise ValueError(f"{folder}: already holds a run; pass resume=True (--resume) to go on, or choose another folder")
-    if resume and is_first() and not found and checkpoints.exists() and any(checkpoints.iterdir()):
-        raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
-    if isinstance(encoder, str):
-        preprocessing = preprocessing or default_preprocessing(cohort.modality)
-        extra = cohort.unknown_channels() if preprocessing.modality == "eeg" else []
-        if extra:
-            warnings.warn(
-                f"{cohort.name}: {len(extra)} channel names have no known position and get learned ones: {', '.join(extra[:8])}",
-                FormatWarning,
-                stacklevel=2,
-            )
-        model: CohortEncoder = Encoder(encoder, preprocessing, extra_channels=extra, seed=seed, depth=depth, class_token=chosen.class_token)
-    else:
-        model = encoder
-        if preprocessing is not None and preprocessing != model.preprocessing:
-            raise ValueError("the encoder has its own preprocessing; leave preprocessing out")
-        preprocessing = model.preprocessing
-    objective = chosen.objective(model, seed)
-    if weight_decay is None:
-        weight_decay, default = chosen.weight_decay
-        final_weight_decay = default if final_weight_decay is None else final_weight_decay
-    loader = Loader(
-        cohort,
-        preprocessing,
-        batch_size=batch_size,
-        order=order,
-        threads=threads,
-        on_error=on_error,
-        seed=seed,
-        jitter=True,
-        extra_channels=model.extra_channels,
-        drop_last=True,
-    )
-    if options.get("augmentation"):  # where it is computed is no part of what a run is, as little as threads are
-        options = options | {"augmentation": {name: value for name, value in options["augmentation"].items() if name != "on_device"}}
-    config = {
-        "method": chosen.name, "options": options, "encoder": model.config, "extra_channels": list(model.extra_channels),
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,
-        "final_weight_decay": final_weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay, "accumulate": accumulate,
-        "bf16": bf16, "order": order, "seed": seed, "preprocessing": described(preprocessing), "data": describe(loader.source),
-    }  # fmt: skip
+    found = _checkpoints(folder, resume)
+    model = resolve(encoder, cohort, preprocessing=config.preprocessing, seed=config.seed, depth=config.depth, class_token=chosen.class_token)
     if probe is not None:
-        config["probe"] = [probe[0].name, probe[1], probe_every]
-    steps = epochs * (loader.sampler.batches_per_epoch // accumulate)
-    trainer = Trainer(
-        objective,
-        loader,
-        epochs=epochs,
-        accumulate=accumulate,
-        lr=lr,
-        min_lr=min_lr,
-        warmup_steps=math.ceil(warmup * steps),
-        weight_decay=weight_decay,
-        final_weight_decay=final_weight_decay,
-        clip_norm=clip_norm,
-        ema_decay=ema_decay,
-        bf16=bf16,
-        device=device,
-        checkpoints=checkpoints,
-        checkpoint_every=checkpoint_every,
-        keep_last=keep_last,
-        config=json.dumps(config, sort_keys=True),
-    )
+        probe.check(model)
+    objective = chosen.objective(model, config.seed)
+    config = _with_decay(config, chosen)
+    loader = _loader(cohort, model, config)
+    description = _description(chosen, method_options, model, config, loader, probe)
+    trainer = _trainer(objective, loader, config, folder, description)
     if resume and found:
-        _resume_newest(trainer, found, config)
-    if is_first():
-        folder.mkdir(parents=True, exist_ok=True)
-        every = probe_every * (loader.sampler.batches_per_epoch // accumulate)
-        watch = None if probe is None else _Probe(trainer, model, *probe, every=every, threads=threads, on_error=on_error)
-        columns = [*COLUMNS, "knn"] if watch else COLUMNS
-        with Reporter(folder, trainer, progress, tensorboard, callback, columns) as reporter, Interrupt() as interrupt:
-            finished = trainer.fit(lambda new: reporter(watch(new) if watch else new) and not interrupt.wanted)
-        history = pd.read_csv(folder / "history.csv")
-    else:
-        rows: list[dict[str, float]] = []
-
-        def collect(new: list[dict[str, float]]) -> bool:
-            rows.extend(new)
-            return (callback is None or callback(new) is not False) and not interrupt.wanted
-
-        with Interrupt() as interrupt:
-            finished = trainer.fit(collect)
-        history = pd.DataFrame(rows, columns=COLUMNS)
+        _resume_newest(trainer, found, description)
+    watch = None if probe is None or not is_first() else _Watch(trainer, model, probe, config.probe_every * _steps_per_epoch(loader, config))
+    history, finished = _fit(trainer, folder, config, progress=progress, callback=callback, watch=watch)
     trainer.keep_encoder(model)
     if finished and is_first():
         model.save(folder / "encoder.safetensors")
@@ -232,32 +211,152 @@ def pretrain(
     return Run(folder, model, history, not finished, tuple(trainer.failures))
 
 
-class _Probe:
-    """Adds to the loop's reports what nearest neighbours make of the encoder's features."""
+def _split(method: str | methods.Method, config: PretrainConfig, options: Mapping[str, Any]) -> tuple[PretrainConfig, methods.Method, dict[str, Any]]:
+    """The run's settings, the method, and the method's options as plain values."""
+    settings = [field.name for field in fields(PretrainConfig)]
+    known = settings + (methods.options_of(method) if isinstance(method, str) else [])
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            what = f"method {method!r}" if isinstance(method, str) else f"method given as an object ({type(method).__name__}), which has its options already"
+            raise TypeError(f"pretrain: {name!r} is neither a field of PretrainConfig nor an option of the {what}; {hint}")
+    config = replace(config, **{name: value for name, value in options.items() if name in settings})
+    chosen, described = methods.resolve(method, {name: value for name, value in options.items() if name not in settings})
+    return config, chosen, described
 
-    def __init__(self, trainer: Trainer, model: CohortEncoder, cohort: Cohort, target: str, *, every: int, threads: int, on_error: str) -> None:
-        from sslmed.transfer import plan, transfer
 
-        plan(model, cohort, target)  # what cannot be is told now, and not after the first epoch
-        if every < 1:
-            raise ValueError("probe_every must be at least 1")
-        self._trainer, self._twin, self._cohort, self._target = trainer, copy.deepcopy(model), cohort, target
-        self._every, self._threads, self._on_error, self._transfer = every, threads, on_error, transfer
+def _checkpoints(folder: Path, resume: bool) -> list[Path]:
+    """The run's checkpoints. Of several ranks only the first looks: the others get its state, and need not share its disk."""
+    if not is_first():
+        return []
+    checkpoints = folder / "checkpoints"
+    found = sorted(checkpoints.glob("step-*.safetensors"))
+    if found and not resume:
+        raise ValueError(f"{folder}: already holds a run; pass resume=True (--resume) to go on, or choose another folder")
+    if resume and not found and checkpoints.exists() and any(checkpoints.iterdir()):
+        raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
+    return found
+
+
+def _with_decay(config: PretrainConfig, method: methods.Method) -> PretrainConfig:
+    """The settings with the method's weight decay where none is given."""
+    if config.weight_decay is not None:
+        return config
+    start, end = method.weight_decay
+    return replace(config, weight_decay=start, final_weight_decay=end if config.final_weight_decay is None else config.final_weight_decay)
+
+
+def _loader(cohort: Cohort, model: CohortEncoder, config: PretrainConfig) -> Loader:
+    return Loader(
+        cohort,
+        model.preprocessing,
+        batch_size=config.batch_size,
+        order=config.order,
+        threads=config.threads,
+        on_error=config.on_error,
+        seed=config.seed,
+        random=True,
+        extra_channels=model.extra_channels,
+        drop_last=True,
+    )
+
+
+def _steps_per_epoch(loader: Loader, config: PretrainConfig) -> int:
+    return loader.sampler.batches_per_epoch // config.accumulate
+
+
+# Settings that do not change what a run computes, or that are described otherwise.
+_NOT_DESCRIBED = ("preprocessing", "depth", "threads", "on_error", "device", "checkpoint_every", "keep_last", "tensorboard", "probe_every")
+
+
+def _description(
+    method: methods.Method, options: Mapping[str, Any], model: CohortEncoder, config: PretrainConfig, loader: Loader, probe: Probe | None
+) -> dict[str, Any]:
+    """Everything that tells this run from another, as plain values: a resumed run must have the same."""
+    modality = registry.get(model.preprocessing.modality)
+    settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in _NOT_DESCRIBED}
+    out = {
+        "method": method.name,
+        "options": {name: _without_device(value) for name, value in options.items()},
+        "encoder": model.config,
+        "extra_channels": list(model.extra_channels),
+        "preprocessing": registry.described(model.preprocessing),
+        "data": modality.describe(loader.source),
+    } | settings
+    if probe is not None:
+        out["probe"] = [probe.describe(), config.probe_every]
+    return out
+
+
+def _without_device(value: Any) -> Any:
+    """Where an augmentation is computed is no part of what a run is, as little as the number of threads."""
+    return {name: part for name, part in value.items() if name != "on_device"} if isinstance(value, dict) else value
+
+
+def _trainer(objective: Any, loader: Loader, config: PretrainConfig, folder: Path, description: Mapping[str, Any]) -> Trainer:
+    assert config.weight_decay is not None
+    return Trainer(
+        objective,
+        loader,
+        epochs=config.epochs,
+        accumulate=config.accumulate,
+        lr=config.lr,
+        min_lr=config.min_lr,
+        warmup_steps=math.ceil(config.warmup * (config.epochs * _steps_per_epoch(loader, config))),
+        weight_decay=config.weight_decay,
+        final_weight_decay=config.final_weight_decay,
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+        bf16=config.bf16,
+        device=config.device,
+        checkpoints=folder / "checkpoints",
+        checkpoint_every=config.checkpoint_every,
+        keep_last=config.keep_last,
+        config=json.dumps(description, sort_keys=True),
+    )
+
+
+def _fit(
+    trainer: Trainer, folder: Path, config: PretrainConfig, *, progress: bool, callback: _Callback | None, watch: _Watch | None
+) -> tuple[pd.DataFrame, bool]:
+    """Trains; returns the history, and whether all steps were done. The first rank also writes and shows it."""
+    if is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        columns = [*COLUMNS, *(watch.probe.columns if watch else ())]
+        with Reporter(folder, trainer, progress, config.tensorboard, callback, columns) as reporter, Interrupt() as interrupt:
+            finished = trainer.fit(lambda new: reporter(watch(new) if watch else new) and not interrupt.wanted)
+        return pd.read_csv(folder / "history.csv"), finished
+    rows: list[dict[str, float]] = []
+
+    def collect(new: list[dict[str, float]]) -> bool:
+        rows.extend(new)
+        return (callback is None or callback(new) is not False) and not interrupt.wanted
+
+    with Interrupt() as interrupt:
+        finished = trainer.fit(collect)
+    return pd.DataFrame(rows, columns=COLUMNS), finished
+
+
+class _Watch:
+    """Adds a probe's scores to the loop's reports."""
+
+    def __init__(self, trainer: Trainer, model: CohortEncoder, probe: Probe, every: int) -> None:
+        self.probe = probe
+        self._trainer, self._twin, self._every = trainer, copy.deepcopy(model), every
 
     def __call__(self, rows: list[dict[str, float]]) -> list[dict[str, float]]:
         for row in rows:
-            row["knn"] = math.nan
+            row.update(dict.fromkeys(self.probe.columns, math.nan))
         due = [row for row in rows if (row["step"] + 1) % self._every == 0]
         if due:
             self._trainer.keep_encoder(self._twin)
-            options: dict[str, Any] = {"bootstrap": 10, "threads": self._threads, "on_error": self._on_error}
-            result = self._transfer(self._twin, self._cohort, self._target, "knn", baselines=False, **options)
-            due[-1]["knn"] = float(result.table["value"].iloc[0])
+            due[-1].update(self.probe(self._twin))
         return rows
 
 
-def _resume_newest(trainer: Trainer, found: list[Path], config: dict[str, Any]) -> None:
-    """The newest checkpoint that is sound; a damaged one is passed over with a warning."""
+def _resume_newest(trainer: Trainer, found: list[Path], description: Mapping[str, Any]) -> None:
+    """Resumes from the newest checkpoint that is sound; a damaged one is passed over with a warning."""
     for path in reversed(found):
         try:
             trainer.resume(path)
@@ -266,14 +365,14 @@ def _resume_newest(trainer: Trainer, found: list[Path], config: dict[str, Any]) 
             warnings.warn(f"checkpoint passed over: {error}", FormatWarning, stacklevel=3)
         except ValueError:
             theirs = json.loads(io.load_metadata(path, "sslmed-checkpoint-1")["config"])
-            if changed := _differences(theirs, json.loads(json.dumps(config))):
+            if changed := _differences(theirs, json.loads(json.dumps(description))):
                 raise ValueError(f"{path}: was written by a run of another configuration: {'; '.join(changed)}") from None
             raise
     raise FormatError(f"{found[0].parent}: expected a sound checkpoint, found {len(found)} damaged ones")
 
 
 def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
-    """What two configurations have otherwise, by name."""
+    """Where two configurations differ, by name."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         keys = sorted(theirs.keys() | ours.keys())
         return [line for key in keys for line in _differences(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from sslmed._core import C, FormatError, FormatWarning, ReadError
+from sslmed._core import C, FormatError, ReadError, ValueWarning
 
 __all__ = ["origins", "read", "read_table", "texts", "trim", "understood"]
 
@@ -21,11 +21,11 @@ _MISSING = ["n/a", "N/A", "NA", "nan", "NaN", ""]
 
 
 def read_table(path: Path, separator: str) -> pd.DataFrame:
-    """A table of any of the kinds that cohorts come in: Parquet by its name, else text with this separator.
+    """A table in a file: Parquet by its ending, otherwise text with this separator.
 
     Raises:
-        FormatError: It is none.
-        ReadError: No such file, or a folder.
+        FormatError: The file is not such a table.
+        ReadError: There is no such file, or it is a folder.
     """
     try:
         if path.suffix.lower() == ".parquet":
@@ -55,7 +55,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def trim() -> None:
-    """Gives back what large temporary columns took."""
+    """Gives memory of large temporary columns back to the system."""
     pa.default_memory_pool().release_unused()
     C.trim_memory()
 
@@ -72,7 +72,7 @@ def understood(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """A copy with subjects as texts, a site for everybody, sex as F or M, and age as a number.
 
     Warns:
-        FormatWarning: Values of sex or age that are not understood, and are missing from then on.
+        ValueWarning: Values of sex or age are not understood, and count as missing.
     """
     out = table.assign(subject=table["subject"].astype(str))
     if "site" not in out:
@@ -80,16 +80,16 @@ def understood(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if "sex" in out:
         letters = {value: str(value).strip().upper()[:1] for value in out["sex"].unique()}
         known = out["sex"].map({value: letter if letter in ("F", "M") else np.nan for value, letter in letters.items()})
-        out["sex"] = _told(name, out["sex"], known, "neither F nor M")
+        out["sex"] = _warned(name, out["sex"], known, "neither F nor M")
     if "age" in out:
-        out["age"] = _told(name, out["age"], pd.to_numeric(out["age"], errors="coerce"), "no numbers")
+        out["age"] = _warned(name, out["age"], pd.to_numeric(out["age"], errors="coerce"), "no numbers")
     return out
 
 
-def _told(name: str, column: pd.Series[Any], known: pd.Series[Any], what: str) -> pd.Series[Any]:
+def _warned(name: str, column: pd.Series[Any], known: pd.Series[Any], what: str) -> pd.Series[Any]:
     if (lost := column.notna() & known.isna()).any():
         count = f"{int(lost.sum())} of {len(column)} values of {column.name!r}"
-        warnings.warn(f"{name}: {count} are {what} and count as missing, such as {str(column[lost].iloc[0])!r}", FormatWarning, stacklevel=5)
+        warnings.warn(f"{name}: {count} are {what} and count as missing, such as {str(column[lost].iloc[0])!r}", ValueWarning, stacklevel=5)
     return known
 
 

@@ -28,7 +28,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def tiny_site(tmp_path_factory):
     """A small synthetic cohort as real EDF+ files."""
-    from sslmed import demo
+    from sslmed.demo import eeg as demo
 
     root = tmp_path_factory.mktemp("site")
     return demo.write_cohort(root / "public", demo.PUBLIC, 6, seconds=16, seed=3)
@@ -36,7 +36,7 @@ def tiny_site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_clinic(tmp_path_factory):
-    from sslmed import demo
+    from sslmed.demo import eeg as demo
 
     root = tmp_path_factory.mktemp("site")
     return demo.write_cohort(root / "clinic", demo.CLINIC, 15, seconds=16, seed=3)
@@ -62,9 +62,9 @@ def slide_table(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def slide_cohort(slide_table, tmp_path_factory):
-    from sslmed import slides
+    import sslmed as sm
 
-    return slides.index(slide_table, tmp_path_factory.mktemp("index") / "index.parquet", name="six")
+    return sm.Cohort.from_table(slide_table, name="six").index(tmp_path_factory.mktemp("index") / "index.parquet")
 
 
 def _make_torchvision_importable() -> None:

@@ -235,8 +235,8 @@ def test_alignment_undoes_a_mixture_that_hides_the_classes():
     people = sm.Cohort.from_arrays(np.stack(recordings), 100, ["Fp1", "Cz", "O2", "Pz"], pd.DataFrame({"subject": range(40), "y": labels}), name="p")
     found = {}
     for align in ("none", "subject"):
-        preprocessing = sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0, high=0, average_reference=False, scale="none", clip=0, align=align)
-        encoder = sm.nn.Encoder("vit_tiny", preprocessing, depth=1, seed=0)
+        preprocessing = sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0, h_freq=0, average_reference=False, scale="none", clip=0, align=align)
+        encoder = sm.Encoder("vit_tiny", preprocessing, depth=1, seed=0)
         found[align] = sm.transfer(encoder, people, "y", baselines=False, bootstrap=20).table["value"].iloc[0]
     print(found)
     assert found["subject"] >= found["none"] + 0.1

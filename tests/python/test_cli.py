@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_training import site_root
+from cohorts import site_root
 
 import sslmed as sm
-from sslmed.transfer import BASELINES
+
+BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
 
 
 def run(*args, **kwargs):
@@ -100,7 +101,7 @@ def test_demo_writes_what_it_promises(tmp_path):
 
 
 def test_the_cohort_depends_on_the_seed_alone(tmp_path):
-    from sslmed import demo
+    from sslmed.demo import eeg as demo
 
     a = demo.write_cohort(tmp_path / "a", demo.CLINIC, 2, seconds=5, seed=1)
     b = demo.write_cohort(tmp_path / "b", demo.CLINIC, 3, seconds=5, seed=1)

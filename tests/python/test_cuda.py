@@ -36,7 +36,7 @@ def test_masked_mse_refuses_an_empty_mask():
 
 
 def test_training_on_the_gpu_follows_the_cpu(tiny_site, tmp_path):
-    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
     runs = [
         sm.pretrain(
             tiny_site, encoder="vit_tiny", depth=2, batch_size=4, epochs=2, preprocessing=pre, out=tmp_path / d, device=d, progress=False, tensorboard=False
@@ -48,10 +48,10 @@ def test_training_on_the_gpu_follows_the_cpu(tiny_site, tmp_path):
 
 def test_augmentation(rng):
     pictures = [rng.integers(0, 256, (60 + 7 * i, 80, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1) for i in range(12)]
-    geometry = sm.Augmentation(area=(0.1, 1.0), blur=0.5, solarise=0.3)
-    assert torch.equal(sm.image.augment(pictures, geometry, 64), sm.image.augment(pictures, geometry, 64, device="cuda").cpu())
+    geometry = sm.Augmentation(scale=(0.1, 1.0), p_blur=0.5, p_solarize=0.3)
+    assert torch.equal(sm.transforms.image.augment(pictures, geometry, 64), sm.transforms.image.augment(pictures, geometry, 64, device="cuda").cpu())
     for options in ({"brightness": 0.5}, {"contrast": 0.5}, {"saturation": 0.5}, {"hue": 0.5}, {"grey": 0.5}, {"hed": 0.1}, {"macenko": 0.4}):
         how = sm.Augmentation(**options)
-        apart = (sm.image.augment(pictures, how, 64).int() - sm.image.augment(pictures, how, 64, device="cuda").cpu().int()).abs()
+        apart = (sm.transforms.image.augment(pictures, how, 64).int() - sm.transforms.image.augment(pictures, how, 64, device="cuda").cpu().int()).abs()
         assert apart.max() <= 1
         assert (apart > 0).float().mean() < 0.01

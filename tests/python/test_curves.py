@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 import sslmed as sm
-from sslmed.nn import Encoder
+from sslmed.encoders import Encoder
 from sslmed.transfer import evaluate
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45, average_reference=False)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45, average_reference=False)
 
 
 def cohort(n=40, name="s", seed=0, size=25.0, share=0.5):
@@ -42,7 +42,7 @@ def test_more_shots_more_is_learned(encoder):
 def test_shots_are_nested_and_tested_on_people_they_did_not_see(encoder, monkeypatch):
     plain, calls = cohort(), []
     doubled = sm.Cohort.from_arrays(
-        np.concatenate([np.stack([v.numpy() for v, _, _ in plain._arrays])] * 2), 100, ["Fp1", "Cz", "O2"], pd.concat([plain.table] * 2)
+        np.concatenate([np.stack([v.numpy() for v, _, _ in plain.arrays])] * 2), 100, ["Fp1", "Cz", "O2"], pd.concat([plain.table] * 2)
     )
 
     def watched(x, y, groups, x_test, classes, *rest):

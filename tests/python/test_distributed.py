@@ -14,7 +14,7 @@ from distributed_job import CASES
 
 import sslmed as sm
 
-JOB = Path(__file__).parent / "distributed_job.py"
+JOB = Path(__file__).parent / "support" / "distributed_job.py"
 
 
 def launch(name, folder, cohort, processes=2, restarts=0, **environment):
@@ -75,7 +75,7 @@ def test_gathers_keep_gradients_and_batch_norm_sees_all_ranks(tiny_site, tmp_pat
 
 
 def test_the_shares_of_a_batch_are_the_batch(tiny_site):
-    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+    pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
     def stream(rank, ranks):
         return [b.sample_ids for b in sm.Loader(tiny_site, pre, batch_size=5, epochs=2, seed=4, rank=rank, ranks=ranks)]

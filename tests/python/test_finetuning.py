@@ -12,9 +12,10 @@ from torch import nn as tnn
 
 import sslmed as sm
 from sslmed import finetuning
-from sslmed.nn import Encoder, Supervised
+from sslmed.encoders import Encoder
+from sslmed.methods import Supervised
 
-PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -238,8 +239,8 @@ def test_adapters_start_as_no_change_and_equal_their_definition():
     people = cohort()
     encoder = Encoder("vit_tiny", PRE, depth=2, seed=4)
     adapted = encoder.with_adapters(4, 8.0)
-    before, _ = encoder.encode(people)
-    assert torch.equal(before, adapted.encode(people)[0])
+    before, _ = sm.encode(encoder, people)
+    assert torch.equal(before, sm.encode(adapted, people)[0])
     task = Supervised(adapted, classes=2, tuned="adapters")
     trained = {n for n, p in task.named_parameters() if p.requires_grad}
     assert trained == {n for n, _ in task.named_parameters() if "lora_" in n or n.startswith("head")}
@@ -262,7 +263,7 @@ def test_a_saved_adapted_encoder_comes_back(tmp_path):
         adapted.get_parameter("blocks.0.attn.qkv.lora_b").normal_()
     adapted.save(tmp_path / "e.safetensors")
     again = Encoder.load(tmp_path / "e.safetensors")
-    assert torch.equal(again.encode(cohort())[0], adapted.encode(cohort())[0])
+    assert torch.equal(again.encode(cohort())[0], sm.encode(adapted, cohort())[0])
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "lora", "attentive"])
@@ -362,5 +363,5 @@ def test_fewer_windows_than_a_batch():
     assert all(torch.equal(a, b) for a, b in zip(fitted.task.parameters(), whole.task.parameters(), strict=True))
     values = [np.zeros((3, 400)) if i == 0 else np.random.default_rng(i).normal(size=(3, 400)) for i in range(6)]
     part = sm.Cohort.from_arrays(values, 100, ["Fp1", "Cz", "O2"], few.table.drop(columns="path"))
-    with pytest.warns(sm.FormatWarning, match="of its samples left out"):
+    with pytest.warns(sm.LeftOutWarning, match="of its samples left out"):
         sm.finetune(encoder, part, "y", sm.FineTuning(epochs=1, batch_size=12), on_error="skip")

@@ -11,7 +11,7 @@ from sslmed import grid
 
 GRID = {
     "target": "diagnosis",
-    "preprocessing": {"sfreq": 100, "window": 2, "patch": 0.5, "high": 45},
+    "preprocessing": {"sfreq": 100, "window": 2, "patch": 0.5, "h_freq": 45},
     "pretrain": {"method": ["mae", "ijepa"], "encoder": "vit_tiny", "depth": 1, "epochs": 1, "batch_size": 4, "tensorboard": False},
     "transfer": {"protocol": ["linear", "knn"], "baselines": False, "folds": 3, "bootstrap": 10},
     "seed": [0, 1],
@@ -35,7 +35,7 @@ def test_all_combinations_once_and_again_nothing(people, tmp_path, monkeypatch):
     one = runs[(runs["seed"] == 1) & (runs["pretrain.method"] == "mae") & (runs["transfer.protocol"] == "knn")].iloc[0]
     known = GRID | {name: grid._who(cohort) for name, cohort in people.items()}
     cell = next(c for c in grid.cells(known) if c["seed"] == 1 and c["pretrain"]["method"] == "mae" and c["transfer"]["protocol"] == "knn")
-    encoder = sm.nn.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
+    encoder = sm.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
     alone = sm.transfer(encoder, people["clinic"], "diagnosis", "knn", folds=3, bootstrap=10, baselines=False, seed=1)
     assert one["value"] == alone.table.iloc[0]["value"]
     monkeypatch.setattr(grid, "transfer", lambda *a, **k: pytest.fail("a run was done twice"))

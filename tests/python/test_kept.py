@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import sslmed as sm
-from sslmed import demo
-from sslmed.nn import Encoder
+from sslmed.demo import eeg as demo
+from sslmed.encoders import Encoder
 from sslmed.transfer import features, kept
 
-PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +22,13 @@ def nothing_kept():
 def asked(monkeypatch):
     """Names of the cohorts that were encoded."""
     names = []
-    encode = Encoder.encode
+    encode = features.encode
 
-    def counted(self, cohort, **options):
+    def counted(encoder, cohort, **options):
         names.append(cohort.name)
-        return encode(self, cohort, **options)
+        return encode(encoder, cohort, **options)
 
-    monkeypatch.setattr(Encoder, "encode", counted)
+    monkeypatch.setattr(features, "encode", counted)
     return names
 
 
@@ -70,13 +70,13 @@ def test_other_weights_options_rows_and_signals_are_encoded(asked):
     assert len(asked) == 7
     features.encoder_features(encoder, a.with_columns(age=0.0, site="elsewhere"))  # no more than labels
     assert len(asked) == 7
-    a._arrays[3][0][0, :400] += 1
+    a.arrays[3].signal[0, :400] += 1
     assert not np.array_equal(features.encoder_features(encoder, a)[3], after[3])
     assert len(asked) == 8
 
 
 def test_whose_a_recording_is_counts_where_windows_are_aligned_by_subject(asked):
-    aligned = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, align="subject", average_reference=False)
+    aligned = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, align="subject", average_reference=False)
     a, encoder = arrays(), Encoder("vit_tiny", aligned, depth=1)
     before = features.encoder_features(encoder, a)
     after = features.encoder_features(encoder, a.with_columns(subject=["one"] * 6 + ["two"] * 6))

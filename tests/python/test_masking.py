@@ -84,7 +84,7 @@ HEAD = ["Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8"
 def space_batch(**options):
     table = pd.DataFrame({"subject": [f"s{i}" for i in range(8)]})
     cohort = sm.Cohort.from_arrays(np.random.default_rng(0).normal(size=(8, 20, 1600)), 100, HEAD, table)
-    pre = sm.EegPreprocessing(sfreq=100, window=16, patch=1, high=45)
+    pre = sm.EegPreprocessing(sfreq=100, window=16, patch=1, h_freq=45)
     return next(iter(sm.Loader(cohort, pre, batch_size=8, order="sequential", seed=4, **options))).patches[0]
 
 
@@ -158,6 +158,6 @@ def test_methods_take_these_masks(tiny_site, tmp_path):
     for i, options in enumerate(({"mask": "space", "ratio": 0.55, "block": 3}, {"complementary": True, "ratio": 0.4})):
         run = sm.pretrain(
             tiny_site, "mae", "vit_tiny", tmp_path / str(i), depth=1, epochs=1, batch_size=4, progress=False, tensorboard=False,
-            preprocessing=sm.EegPreprocessing(sfreq=100, window=4, patch=0.5, high=45), **options,
+            preprocessing=sm.EegPreprocessing(sfreq=100, window=4, patch=0.5, h_freq=45), **options,
         )  # fmt: skip
         assert np.isfinite(run.history["loss"]).all()

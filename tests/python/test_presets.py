@@ -39,9 +39,9 @@ def test_patches_overlap_as_unfolded_windows(tmp_path):
     assert torch.equal(view.values, windows.unfold(2, 200, 180).reshape(-1, 200))
     assert view.lengths == [5 * 11] * 4
     torch.testing.assert_close(view.coords[:11, 3], torch.arange(11) * 0.9 + 0.5)
-    encoder = sm.nn.Encoder("vit_tiny", pre, depth=1)
+    encoder = sm.Encoder("vit_tiny", pre, depth=1)
     encoder.save(tmp_path / "e.safetensors")
-    assert sm.nn.Encoder.load(tmp_path / "e.safetensors").preprocessing.overlap == 0.1
+    assert sm.Encoder.load(tmp_path / "e.safetensors").preprocessing.overlap == 0.1
     with pytest.raises(ValueError, match="overlap by fewer"):
         sm.EegPreprocessing(sfreq=200, patch=0.5, overlap=0.5).recipe()
 

@@ -5,10 +5,10 @@ from scipy import stats
 from sklearn.covariance import ledoit_wolf
 
 import sslmed as sm
-from sslmed.nn import Encoder
+from sslmed.encoders import Encoder
 from sslmed.transfer import features
 
-PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
 
 def cohort(name, n, age, female, gain=1.0, seed=0):

@@ -7,11 +7,14 @@ import pytest
 from sklearn import metrics
 
 import sslmed as sm
+from sslmed.encoders import Encoder
 from sslmed.labels import is_regression
-from sslmed.nn import Encoder
-from sslmed.transfer import BASELINES, evaluate, features
+from sslmed.modalities.eeg import baselines
+from sslmed.transfer import evaluate, features
 
-PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45)
+BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
+
+PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +88,9 @@ def test_band_power_is_in_the_right_band():
     t = np.arange(2000) / 100
     x = np.stack([np.sin(2 * np.pi * f * t) * 10 for f in (2.5, 6, 10, 20)])[None] + np.random.default_rng(0).normal(size=(1, 4, 2000)) * 0.01
     cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Fp2", "O1", "O2"], pd.DataFrame({"subject": ["a"]}))
-    power = features.band_power(cohort).reshape(4, len(features.BANDS))
+    power = baselines.band_power(cohort).reshape(4, len(baselines.BANDS))
     # Average reference spreads each sine to all channels with a third of its amplitude; its own channel keeps most.
-    assert features.common_channels(cohort) == ["Fp1", "Fp2", "O1", "O2"]
+    assert sm.modalities.eeg.common_channels(cohort) == ["Fp1", "Fp2", "O1", "O2"]
     assert [int(np.argmax(power[:, band])) for band in range(4)] == [0, 1, 2, 3]
 
 
@@ -117,13 +120,13 @@ def test_a_fold_predicts_subjects_it_never_saw():
 
 
 def test_encode_does_not_depend_on_batches_or_threads(encoder, tiny_site):
-    a, recording = encoder.encode(tiny_site, batch_size=3, threads=1)
-    b, _ = encoder.encode(tiny_site, batch_size=64, threads=8)
+    a, recording = sm.encode(encoder, tiny_site, batch_size=3, threads=1)
+    b, _ = sm.encode(encoder, tiny_site, batch_size=64, threads=8)
     assert (a - b).abs().max() < 1e-5
     assert recording.tolist() == sorted(recording.tolist())
-    assert not (encoder.encode(tiny_site, pooling="cls")[0] - a).abs().max() < 1e-3
-    assert encoder.randomised().state_dict()["norm.weight"].shape == encoder.state_dict()["norm.weight"].shape
-    assert not encoder.randomised().state_dict()["blocks.0.attn.qkv.weight"].equal(encoder.state_dict()["blocks.0.attn.qkv.weight"])
+    assert not (sm.encode(encoder, tiny_site, pooling="cls")[0] - a).abs().max() < 1e-3
+    assert encoder.randomized().state_dict()["norm.weight"].shape == encoder.state_dict()["norm.weight"].shape
+    assert not encoder.randomized().state_dict()["blocks.0.attn.qkv.weight"].equal(encoder.state_dict()["blocks.0.attn.qkv.weight"])
 
 
 def test_plot_and_save(encoder, tiny_clinic, tmp_path):
@@ -146,13 +149,13 @@ def test_regions_keep_what_a_mean_over_the_head_loses(tmp_path):
         side = [0, 2] if y[i] == "left" else [1, 3]
         x[i, side] += 60 * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, size=(2, 1)))
     cohort = sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y}))
-    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, average_reference=False), depth=1)
-    assert encoder.encode(cohort, pooling="regions")[0].shape[1] == 6 * encoder.dim
+    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1)
+    assert sm.encode(encoder, cohort, pooling="regions")[0].shape[1] == 6 * encoder.dim
     scores = {p: sm.transfer(encoder, cohort, "y", pooling=p, bootstrap=20).table.set_index(["row", "metric"])["value"] for p in ("mean", "regions")}
     assert scores["regions"]["pretrained encoder", "auroc"] > 0.85
     assert scores["regions"]["pretrained encoder", "auroc"] > scores["mean"]["pretrained encoder", "auroc"] + 0.1
     with pytest.raises(ValueError, match="pooling must be"):
-        encoder.encode(cohort, pooling="x")
+        sm.encode(encoder, cohort, pooling="x")
 
 
 def waves(n=16, seconds=20, seed=0, effect=30.0):
@@ -169,9 +172,9 @@ def waves(n=16, seconds=20, seed=0, effect=30.0):
 
 def test_covariances_equal_a_shrunk_sample_covariance():
     cohort = waves(4)
-    ours = features.covariances(cohort)
-    assert features.common_channels(cohort) == ["F3", "F4", "P3", "P4"]
-    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0.5, high=48, scale="none", clip=0))
+    ours = baselines.covariances(cohort)
+    assert sm.modalities.eeg.common_channels(cohort) == ["F3", "F4", "P3", "P4"]
+    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0.5, h_freq=48, scale="none", clip=0))
     for r in range(4):
         x = np.concatenate(
             [w - w.mean(1, keepdims=True) for w in (source.sample(i)[0].double().numpy() for i in np.flatnonzero(source.recording_of == r))], axis=1
@@ -195,29 +198,29 @@ def test_recentred_covariances_have_the_identity_as_their_mean():
 
     from sslmed.adaptation import recentre
 
-    assert np.allclose(mean_riemann(recentre(features.covariances(waves(8)))), np.eye(4), atol=1e-6)
+    assert np.allclose(mean_riemann(recentre(baselines.covariances(waves(8)))), np.eye(4), atol=1e-6)
 
 
 def test_handcrafted_features_are_what_they_are_called():
     t = np.arange(2000) / 100
     x = np.stack([np.sin(2 * np.pi * f * t) * 10 for f in (9, 10, 12)] + [np.random.default_rng(0).normal(size=2000)])[None]
     cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Fp2", "O1", "O2"], pd.DataFrame({"subject": ["a"]}))
-    f = features.handcrafted(cohort).reshape(4, 15)
+    f = baselines.handcrafted(cohort).reshape(4, 15)
     power, share, entropy, peak, activity, mobility = f[:, :5], f[:, 5:10], f[:, 10], f[:, 11], f[:, 12], f[:, 13]
-    assert np.array_equal(power.ravel(), features.band_power(cohort).ravel())
+    assert np.array_equal(power.ravel(), baselines.band_power(cohort).ravel())
     assert np.allclose(share.sum(1), 1)
     assert (share[:3].argmax(1) == 2).all()
     assert (peak[:3] >= 9).all()
     assert entropy[3] > entropy[:3].max() or share[3].max() < 0.9
     # Hjorth: a sine's mobility is its angular frequency a sample; its activity is its variance.
-    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, low=0.5, high=48, scale="none", clip=0))
+    source = cohort.source(sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0.5, h_freq=48, scale="none", clip=0))
     windows = [source.sample(i)[0].double().numpy() for i in range(len(source))]
     assert np.allclose(activity, np.mean([np.log10(w.var(1)) for w in windows], 0), atol=1e-6)
     assert np.allclose(mobility, np.mean([np.sqrt(np.diff(w).var(1) / w.var(1)) for w in windows], 0), atol=1e-6)
 
 
 def test_shuffled_labels_are_dealt_within_training_and_scored_at_chance():
-    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, high=45, average_reference=False), depth=1)
+    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1)
     plain = waves(40, effect=0.0)
     x = np.stack([v.numpy() for v, _, _ in plain._arrays])
     x[1::2] += 50 * np.sin(2 * np.pi * 10 * np.arange(x.shape[2]) / 100)
@@ -321,7 +324,7 @@ def test_recordings_with_dead_channels_and_windows(encoder, rng):
     options = {"folds": 2, "bootstrap": 20, "baselines": ["band power", "riemann", "shuffled labels"]}
     with pytest.raises(sm.FormatError, match=r"arrays\[5\]"):
         sm.transfer(encoder, cohort, "k", **options)
-    with pytest.warns(sm.FormatWarning) as caught:
+    with pytest.warns(sm.LeftOutWarning) as caught:
         result = sm.transfer(encoder, cohort, "k", on_error="skip", **options)
     told = [str(w.message) for w in caught]
     assert any("Cz left out of band power, riemann" in text for text in told)
@@ -334,16 +337,16 @@ def test_recordings_with_dead_channels_and_windows(encoder, rng):
     assert there["band power"].shape == (8, 2 * 5)
     np.testing.assert_allclose(here["band power"], there["band power"][:2], rtol=1e-12)
     with pytest.raises(ValueError, match=r"arrays\[0\]: none of its 5 windows has a signal on all of Cz, Fp1, O2; on_error='skip' does without Cz"):
-        features.band_power(recordings(x[3:4], [0]))
+        baselines.band_power(recordings(x[3:4], [0]))
 
 
 def test_recordings_that_nothing_can_be_said_of_are_named(encoder, rng):
     x = [rng.normal(size=(3, 2000)) for _ in range(6)]
     labels = [0, 1] * 3
     x[2] = x[2] * 0
-    with pytest.warns(sm.FormatWarning), pytest.raises(ValueError, match=r"1 recordings have no usable window .*: arrays\[2\]$"):
+    with pytest.warns(sm.LeftOutWarning), pytest.raises(ValueError, match=r"1 recordings have no usable window .*: arrays\[2\]$"):
         sm.transfer(encoder, recordings(x, labels), "k", folds=2, bootstrap=20, baselines=False, on_error="skip")
-    with pytest.warns(sm.FormatWarning), pytest.raises(ValueError, match=r"arrays\[2\]: none of its 5 windows"):
+    with pytest.warns(sm.LeftOutWarning), pytest.raises(ValueError, match=r"arrays\[2\]: none of its 5 windows"):
         sm.transfer(None, recordings(x, labels), "k", folds=2, bootstrap=20, baselines=["riemann"], on_error="skip")
     x[2] = rng.normal(size=(3, 300))
     with pytest.raises(ValueError, match=r"arrays\[2\]: is shorter than the 4 s of a window"):
@@ -358,11 +361,11 @@ def test_the_recording_at_fault_is_named(rng):
     x[1][0] = 0
     for last, what in ((np.zeros((3, 2000)), "none of its 5 windows .*; leave it out"), (rng.normal(size=(3, 300)), "is shorter than the 4 s")):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", sm.FormatWarning)
+            warnings.simplefilter("ignore", sm.LeftOutWarning)
             with pytest.raises(ValueError, match=rf"arrays\[5\]: {what}"):
                 features.classical([recordings([*x[:5], last], [0, 1] * 3)], ["riemann"], on_error="skip")
     x[2][1] = x[3][2] = 0  # each of the three has two, and together none
-    with pytest.warns(sm.FormatWarning), pytest.raises(ValueError, match="with a signal, and there are none"):
+    with pytest.warns(sm.LeftOutWarning), pytest.raises(ValueError, match="with a signal, and there are none"):
         features.classical([recordings(x, [0, 1] * 3)], ["riemann"], on_error="skip")
 
 
@@ -373,7 +376,7 @@ def test_a_single_channel(rng):
     alone = Encoder("vit_tiny", replace(PRE, average_reference=False), depth=1)
     result = sm.transfer(alone, cohort, "k", folds=2, bootstrap=20, baselines=["band power", "handcrafted"])
     assert result.predictions.notna().all().all()
-    assert features.band_power(cohort).min() > -6  # a signal, not what an average of one leaves of it
+    assert baselines.band_power(cohort).min() > -6  # a signal, not what an average of one leaves of it
 
 
 def test_a_regressed_target_needs_numbers_on_both_sides():

@@ -1,5 +1,6 @@
 """Files: EDF and BDF recordings, slides, images, safetensors."""
 
+from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
 from sslmed.io.slide_writer import write_slide
@@ -8,6 +9,7 @@ from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
 __all__ = [
     "EdfFile",
     "Slide",
+    "capabilities",
     "load_metadata",
     "load_safetensors",
     "open_edf",

@@ -1,16 +1,29 @@
-"""Vision transformers over dense inputs and packed tokens, and what else layers are made of."""
+"""Vision transformers over dense inputs and packed tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from sslmed._core import C
 from sslmed.nn.mirror import Mirror
 
-__all__ = ["BatchNorm", "VisionTransformer", "create"]
+__all__ = ["MODELS", "Features", "VisionTransformer", "create", "list_models"]
+
+MODELS = ("vit_tiny", "vit_small", "vit_base", "vit_large")
+
+
+class Features(NamedTuple):
+    """What an encoder makes of packed tokens."""
+
+    tokens: torch.Tensor
+    """[Σ(1+N), D] features of every token, the class token (if there is one) first in each sequence."""
+    pooled: torch.Tensor
+    """[B, D] mean over each sequence's patch tokens."""
+    lengths: list[int]
+    """Number of tokens of each sequence, the class token included."""
 
 
 class VisionTransformer(Mirror):
@@ -18,7 +31,7 @@ class VisionTransformer(Mirror):
 
     @property
     def dim(self) -> int:
-        """Width of the features."""
+        """Width D of the features."""
         return int(self._handle.dim)
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
@@ -37,59 +50,28 @@ class VisionTransformer(Mirror):
         lengths: Sequence[int],
         coords: torch.Tensor | None = None,
         extra: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-        """Packed tokens of several sequences, without padding.
+    ) -> Features:
+        """Features of packed tokens of several sequences, without padding.
 
         Args:
             values: [ΣN, P] patches.
-            lengths: Tokens of each sequence.
+            lengths: Number of tokens of each sequence.
             coords: [ΣN, 4] x, y, z in mm and t in s, for encoders with electrode positions.
-            extra: [ΣN] int64 rows of the learned channel table, or -1.
-
-        Returns:
-            Tokens [Σ(1+N), D] with the class token first in each sequence, the mean over each sequence's patch tokens
-            [B, D], and the lengths 1+N.
+            extra: [ΣN] int64 rows of the learned table of extra channels, or -1.
         """
-        out: tuple[torch.Tensor, torch.Tensor, list[int]] = self._handle.forward_tokens(values, coords, extra, list(lengths))
-        return out
+        return Features(*self._handle.forward_tokens(values, coords, extra, list(lengths)))
 
 
-class BatchNorm(Mirror):
-    """Batch normalisation over the samples of all ranks, with torch's parameter and buffer names.
-
-    Args:
-        channels: C of the inputs [B, C, spatial…].
-        eps: Added to the variance.
-        momentum: Of the running statistics.
-
-    Source: Ioffe and Szegedy, arXiv 1502.03167.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        def build() -> C.BatchNorm:
-            return C.BatchNorm(channels, eps, momentum)
-
-        super().__init__(build(), build)
-
-    def forward(self, x: torch.Tensor, comm: C.Comm | None = None) -> torch.Tensor:
-        """[B, C, …] to [B, C, …].
-
-        Args:
-            x: Ranks may hold different numbers of samples.
-            comm: The ranks (:func:`sslmed.distributed.ranks`) over whose samples statistics are taken in training; None: this process's.
-
-        Raises:
-            ValueError: Another number of channels, or fewer than two values a channel in training.
-        """
-        out: torch.Tensor = self._handle.forward(x, comm)
-        return out
+def list_models() -> list[str]:
+    """Names that :func:`create` and ``encoder=`` take."""
+    return list(MODELS)
 
 
 def create(
     name: str,
-    patch_size: int | Sequence[int],
-    img_size: int | Sequence[int],
-    in_chans: int,
+    patch_size: int | Sequence[int] = 16,
+    img_size: int | Sequence[int] = 224,
+    in_chans: int = 3,
     num_classes: int = 0,
     *,
     positions: Literal["learned", "sincos"] = "learned",
@@ -102,21 +84,23 @@ def create(
     """A vision transformer over dense inputs of any rank.
 
     Args:
-        name: "vit_tiny", "vit_small", "vit_base" or "vit_large".
-        patch_size: One entry an axis; an int means a square in 2-D.
-        img_size: As patch_size, a multiple of it.
-        in_chans: Input channels.
-        num_classes: Size of the linear head on the class token; 0: none.
-        positions: "learned" as timm has them, or "sincos", fixed as MAE has them.
-        seed: Of the initial weights.
+        name: One of :func:`list_models`.
+        patch_size: Size of a patch along each axis; one number means a square in 2-D.
+        img_size: Size of the input along each axis, a multiple of ``patch_size``.
+        in_chans: Number of input channels.
+        num_classes: Size of the linear head on the class token; 0: no head.
+        positions: "learned" positions as timm has them, or fixed "sincos" ones as MAE has them.
+        seed: Seed of the initial weights.
         dim: Width, instead of the name's.
-        depth: Blocks, instead of the name's.
-        heads: Attention heads, instead of the name's.
-        class_token: Put one in front of the patches; I-JEPA's encoders have none.
+        depth: Number of blocks, instead of the name's.
+        heads: Number of attention heads, instead of the name's.
+        class_token: Put a class token in front of the patches; I-JEPA's encoders have none.
 
     Raises:
-        ValueError: An unknown name, or sizes that do not fit.
+        ValueError: The name is unknown, or sizes do not fit.
     """
+    if name not in MODELS:
+        raise ValueError(f"create: name={name!r} is unknown, expected one of {', '.join(MODELS)}")
     patch = [patch_size] * 2 if isinstance(patch_size, int) else list(patch_size)
     image = [img_size] * len(patch) if isinstance(img_size, int) else list(img_size)
 

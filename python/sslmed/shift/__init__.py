@@ -14,8 +14,7 @@ from scipy import stats
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sslmed.cohort import Cohort
-from sslmed.nn import CohortEncoder
-from sslmed.nn.encoder import refuse_other
+from sslmed.encoders import CohortEncoder, resolve
 from sslmed.shift.distance import coral_distance, distance_from, frechet_distance, mmd
 from sslmed.shift.identity import identity_variance
 from sslmed.shift.labels import label_shift
@@ -107,7 +106,7 @@ def report(
         UserWarning: A subject's name is in both cohorts. Tests and intervals are those of different people.
     """
     if encoder is not None:
-        refuse_other(encoder, public, clinic)  # before the work on people
+        encoder = resolve(encoder, public, clinic)  # before the work on people
     names = (public.name, clinic.name) if public.name != clinic.name else (f"{public.name} (a)", f"{clinic.name} (b)")
     if both := sorted(set(public.table["subject"]) & set(clinic.table["subject"])):
         warnings.warn(f"{len(both)} subjects are in both cohorts by name, such as {both[0]!r}: they are taken for different people", UserWarning, stacklevel=2)

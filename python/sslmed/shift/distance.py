@@ -11,8 +11,7 @@ from sklearn.covariance import LedoitWolf
 
 from sslmed.adaptation import feature_pair
 from sslmed.cohort import Cohort
-from sslmed.nn import CohortEncoder
-from sslmed.nn.encoder import refuse_other
+from sslmed.encoders import CohortEncoder, resolve
 from sslmed.transfer import features
 
 __all__ = ["coral_distance", "distance_from", "frechet_distance", "mmd"]
@@ -81,7 +80,7 @@ def distance_from(
         ValueError: Fewer than two subjects in the reference, or without an encoder no channel in common.
     """
     if encoder is not None:
-        refuse_other(encoder, reference, cohort)
+        encoder = resolve(encoder, reference, cohort)
     if encoder is None:
         simple = features.simple(reference, cohort, on_error=on_error)
         if simple is None:

@@ -13,15 +13,14 @@ import pandas as pd
 from sslmed import stats
 from sslmed.adaptation import kind_of
 from sslmed.cohort import Cohort
+from sslmed.encoders import CohortEncoder, resolve
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import class_names, is_regression, labelled
 from sslmed.leakage import refuse_overlap, refuse_shared_files
-from sslmed.nn import CohortEncoder
-from sslmed.nn.encoder import refuse_other
 from sslmed.transfer import evaluate
-from sslmed.transfer.rows import BASELINES, PICTURE_BASELINES, Task, baselines_of, predict_rows
+from sslmed.transfer.rows import Task, baselines_of, predict_rows
 
-__all__ = ["BASELINES", "PICTURE_BASELINES", "TransferResult", "transfer"]
+__all__ = ["TransferResult", "transfer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -249,7 +248,7 @@ def plan(
     """What :func:`transfer` is to predict of whom, looked at before any work is done; raises what it raises."""
     cohort, y = labelled(cohort, target)
     if encoder is not None:
-        refuse_other(encoder, cohort, *([] if test is None else [test]))
+        resolve(encoder, cohort, *([] if test is None else [test]))
     regression = is_regression(y, regression)
     y = y if regression else class_names(y)
     classes = np.unique(y)

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sslmed.cohort import Cohort
+from sslmed.encoders import CohortEncoder, resolve
 from sslmed.labels import class_names, is_regression, labelled
 from sslmed.leakage import refuse_shared_files
-from sslmed.nn import CohortEncoder
-from sslmed.nn.encoder import refuse_other
 from sslmed.transfer import evaluate, features, transfer
 
 __all__ = ["few_shot", "transfer_matrix"]
@@ -58,7 +57,7 @@ def few_shot(
             for two subjects.
     """
     cohort, y = labelled(cohort, target)
-    refuse_other(encoder, cohort)
+    encoder = resolve(encoder, cohort)
     refuse_shared_files(cohort)
     if is_regression(y):
         raise ValueError(f"{target!r} is regressed; few shots are counted in subjects of a class")
@@ -73,7 +72,7 @@ def few_shot(
         raise ValueError(f"shots must be within 1 and {smallest - 1}: the rarest class has {smallest} subjects, and some are to be tested; got {list(shots)}")
     simple = features.simple(cohort, on_error=on_error)
     rows = {simple[0]: simple[1][0]} if simple else {}
-    for name, model in (("random encoder", encoder.randomised()), ("pretrained encoder", encoder)):
+    for name, model in (("random encoder", encoder.randomized()), ("pretrained encoder", encoder)):
         rows[name] = features.encoder_features(model, cohort, pooling=pooling, threads=threads, on_error=on_error)
     lines = []
     for repeat in range(repeats):

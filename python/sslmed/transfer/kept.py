@@ -1,8 +1,9 @@
-"""Features of recordings and slides, kept for the next who asks: every target, protocol and report of a study wants the same ones."""
+"""Features of cohorts, kept for the next who asks: every target, protocol and report of a study wants the same ones."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections import OrderedDict
@@ -13,10 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sslmed import index, slides
 from sslmed.cohort import Cohort
-from sslmed.nn import CohortEncoder, Encoder
-from sslmed.preprocessing import described
+from sslmed.encoders import CohortEncoder, Encoder
+from sslmed.modalities import described, registry
 
 __all__ = ["LIMIT", "forget", "kept"]
 
@@ -24,13 +24,6 @@ Array = np.ndarray[Any, Any]
 
 LIMIT = 256 << 20
 """Bytes of all features that are kept; those used last stay."""
-
-# All that a modality's source reads of a table; other columns are labels, which features do not depend on. Of a modality that is not here all count.
-_READ = {
-    "eeg": ["path", "subject", "stretches", *index.COLUMNS],  # windows may be aligned by subject
-    "slides": ["path", *slides.COLUMNS],
-    "images": ["path"],
-}
 
 _lock = Lock()
 _kept: OrderedDict[bytes, Array] = OrderedDict()
@@ -69,22 +62,33 @@ def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
         digest.update(_bytes(value))
-    for column in cohort.table.columns.intersection(_READ.get(cohort.modality, cohort.table.columns), sort=True):
+    # Other columns are labels, which features do not depend on.
+    for column in cohort.table.columns.intersection(registry.get(cohort.modality).columns(cohort.table), sort=True):
         digest.update(f"{column}\0".encode())
         for value in cohort.table[column]:
             digest.update(f"{value!r}\0".encode())
-    if cohort._arrays is not None:
-        for values, rate, names in cohort._arrays:
-            digest.update(json.dumps([list(values.shape), rate, list(names)]).encode())
-            digest.update(_bytes(values))
-        return digest.digest()
-    for path in cohort.table["path"]:
+    for path, array in zip(cohort.table["path"], cohort.arrays or itertools.repeat(None), strict=False):
+        if array is not None:
+            _digest_array(digest, array)
+            continue
         try:
             found = os.stat(path)
         except OSError:
             return None
         digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
     return digest.digest()
+
+
+def _digest_array(digest: Any, array: Any) -> None:
+    """Of what a modality keeps in memory of a row: tensors by shape and content, in tuples of plain values."""
+    for part in array if isinstance(array, (tuple, list)) else (array,):
+        if isinstance(part, np.ndarray):
+            part = torch.from_numpy(np.ascontiguousarray(part))
+        if isinstance(part, torch.Tensor):
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            digest.update(_bytes(part))
+        else:
+            digest.update(f"{part!r}\0".encode())
 
 
 def _bytes(value: torch.Tensor) -> memoryview:

@@ -9,24 +9,19 @@ from typing import Any
 import numpy as np
 
 from sslmed.cohort import Cohort
+from sslmed.encoders import CohortEncoder
 from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
-from sslmed.nn import CohortEncoder
+from sslmed.modalities import registry
 from sslmed.transfer import evaluate, features
 
-__all__ = ["BASELINES", "PICTURE_BASELINES", "Task", "baselines_of", "predict_rows"]
+__all__ = ["Task", "baselines_of", "predict_rows"]
 
 Array = np.ndarray[Any, Any]
 
-BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
-"""What an encoder of EEG is scored beside."""
-
-PICTURE_BASELINES = ("dummy", "colour", "random encoder", "shuffled labels")
-"""What an encoder of slides or images is scored beside."""
-
 
 def baselines_of(cohort: Cohort) -> tuple[str, ...]:
-    """Those of the cohort's modality."""
-    return BASELINES if cohort.modality == "eeg" else PICTURE_BASELINES
+    """What an encoder of the cohort's modality is scored beside."""
+    return ("dummy", *registry.get(cohort.modality).baselines, "random encoder", "shuffled labels")
 
 
 @dataclass(frozen=True)
@@ -91,23 +86,21 @@ def predict_rows(
 
     if "dummy" in baselines:
         score("dummy", "dummy", *both(lambda c: np.zeros((len(c), 1))))
-    if wanted := [name for name in features.CLASSICAL if name in baselines]:
-        here, *others = features.classical([task.cohort] if task.test is None else [task.cohort, task.test], wanted, on_error=task.on_error)
+    kinds = registry.get(task.cohort.modality).baselines
+    if wanted := [name for name in kinds if name in baselines]:
+        cohorts = [task.cohort] if task.test is None else [task.cohort, task.test]
+        here, *others = features.classical(cohorts, wanted, threads=task.threads, on_error=task.on_error)
         there = others[0] if others else None
-        probes = {"band power": classical, "handcrafted": "forest", "riemann": "linear"}
         for name in wanted:
-            corrected = bias_correction and name == "band power"
-            adapt = "none" if name == "handcrafted" else adaptation  # a forest has no use for another scale or covariance
-            score(name, probes[name], here[name], None if there is None else there[name], adapt=adapt, corrected=corrected)
-    if "colour" in baselines:
-        x = both(lambda c: features.colour(c, threads=task.threads, on_error=task.on_error))
-        score("colour", classical, *x, adapt=adaptation, corrected=bias_correction)
+            kind = kinds[name]
+            adapt, corrected = adaptation if kind.adapts else "none", bias_correction and kind.corrects
+            score(name, kind.probe or classical, here[name], None if there is None else there[name], adapt=adapt, corrected=corrected)
     if encoder is None:
         return rows
     if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
         how: dict[str, Any] = {"pooling": pooling, "threads": task.threads, "on_error": task.on_error}
         if "random encoder" in baselines:
-            x = both(lambda c: features.encoder_features(encoder.randomised(), c, **how))
+            x = both(lambda c: features.encoder_features(encoder.randomized(), c, **how))
             score("random encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
         x = both(lambda c: features.encoder_features(encoder, c, **how))
         if "shuffled labels" in baselines:
@@ -116,7 +109,7 @@ def predict_rows(
         return rows
     options = named(protocol)
     if "random encoder" in baselines:
-        rows["random encoder"] = _trained(task, encoder.randomised(), options)
+        rows["random encoder"] = _trained(task, encoder.randomized(), options)
     if "shuffled labels" in baselines:
         rows["shuffled labels"] = _trained(task, encoder, options, shuffled=True)
     rows["pretrained encoder"] = _trained(task, encoder, options)

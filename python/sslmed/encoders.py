@@ -1,0 +1,318 @@
+"""Encoders with the preprocessing of their inputs: what a pretraining run gives, and what is saved."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from sslmed import io
+from sslmed._core import C, FormatError
+from sslmed.modalities.base import Preprocessing, Rows
+from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from
+from sslmed.nn import Features, VisionTransformer, list_models
+
+__all__ = ["CohortEncoder", "Encoder", "PythonEncoder", "resolve"]
+
+_FORMAT = "sslmed-encoder-1"
+_PYTHON_FORMAT = "sslmed-python-encoder-1"
+
+
+class _Cohort(Rows, Protocol):
+    """What :func:`resolve` asks of a :class:`sslmed.Cohort`."""
+
+    @property
+    def modality(self) -> str: ...
+
+
+class CohortEncoder(ABC):
+    """What encoders of a cohort's samples share, those in C++ and those written in Python."""
+
+    preprocessing: Preprocessing
+    extra_channels: tuple[str, ...]
+    config: dict[str, Any]
+    _handle: Any
+    _build: Callable[[], Any]
+
+    @abstractmethod
+    def forward_tokens(self, values: torch.Tensor, lengths: Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None) -> Features:
+        """Features of packed tokens."""
+
+    @abstractmethod
+    def randomized(self) -> CohortEncoder:
+        """The same architecture with fresh random weights."""
+
+    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> CohortEncoder:
+        """A copy with adapters (LoRA); TypeError where an encoder has none."""
+        raise TypeError(f"{type(self).__name__} has no adapters: tune the whole encoder, or nothing of it")
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights and preprocessing."""
+
+
+class Encoder(VisionTransformer, CohortEncoder):
+    """A vision transformer with the preprocessing of its inputs.
+
+    Args:
+        name: One of :func:`sslmed.nn.list_models`.
+        preprocessing: Applied to all that it encodes; by default that of the modality registered first.
+        extra_channels: Channel names without a known position, which get a learned row each.
+        seed: Seed of the initial weights.
+        dim: Width, instead of the name's.
+        depth: Number of blocks, instead of the name's.
+        heads: Number of attention heads, instead of the name's.
+        class_token: Put a class token in front of the others.
+        lora_rank: Rank of adapters beside attention's matrices (Hu et al., arXiv 2106.09685); 0: none. At first they change nothing.
+        lora_alpha: The adapters' sum is scaled by lora_alpha / lora_rank; 0: by one.
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_tiny",
+        preprocessing: Preprocessing | None = None,
+        *,
+        extra_channels: Sequence[str] = (),
+        seed: int = 0,
+        dim: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        class_token: bool = True,
+        lora_rank: int = 0,
+        lora_alpha: float = 0.0,
+    ) -> None:
+        preprocessing = default_preprocessing(names()[0]) if preprocessing is None else preprocessing
+        extra = tuple(extra_channels)
+
+        if name not in list_models():
+            raise ValueError(f"Encoder: name={name!r} is unknown, expected one of {', '.join(list_models())}")
+
+        def build() -> Any:
+            return C.VisionTransformer(
+                name,
+                extra_channels=len(extra),
+                seed=seed,
+                dim=dim,
+                depth=depth,
+                heads=heads,
+                class_token=class_token,
+                lora_rank=lora_rank,
+                lora_alpha=lora_alpha,
+                **preprocessing.embedding(),
+            )
+
+        super().__init__(build(), build)
+        self.preprocessing = preprocessing
+        self.extra_channels = extra
+        self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}
+        if lora_rank:
+            self.config |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha}
+
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.parameters()) / 1e6
+        return f"<Encoder {self.config['name']}: {self.dim} wide, {weights:.1f} million weights; {self.preprocessing}>"
+
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        """As :class:`sslmed.nn.VisionTransformer`'s, of dense inputs; TypeError for a modality whose inputs are never dense."""
+        if not self.preprocessing.embedding()["img_size"]:
+            kind = self.preprocessing.modality
+            raise TypeError(f"Encoder: inputs of modality {kind!r} are packed tokens: use forward_tokens(), or sslmed.encode() for a cohort")
+        return super().forward(dense)
+
+    def randomized(self) -> Encoder:
+        """The same architecture with fresh random weights: the baseline to beat."""
+        # Its own seed, so that it is not the very start of the pretraining.
+        config = self.config | {"seed": int(self.config["seed"]) + 1_000_003}
+        return Encoder(preprocessing=self.preprocessing, extra_channels=self.extra_channels, **config)
+
+    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> Encoder:
+        """A copy with adapters of this rank beside attention's matrices, which gives the same features until they are trained."""
+        config = self.config | {"lora_rank": rank, "lora_alpha": alpha}
+        twin = Encoder(preprocessing=self.preprocessing, extra_channels=self.extra_channels, **config)
+        missing = twin.load_state_dict(self.state_dict(), strict=False).missing_keys
+        assert all("lora_" in name for name in missing)
+        return twin
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights, architecture and preprocessing to one safetensors file."""
+        metadata = {
+            "format": _FORMAT,
+            "encoder": json.dumps(self.config | {"extra_channels": list(self.extra_channels)}),
+            "preprocessing": json.dumps(described(self.preprocessing)),
+        }
+        io.save_safetensors(self.state_dict(), path, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Encoder:
+        """Reads what :meth:`save` or a pretraining run wrote. Every weight must be there, and no other.
+
+        Raises:
+            FormatError: The file is not a saved encoder, or its weights do not fit its architecture.
+        """
+        metadata = io.load_metadata(path, _FORMAT)
+        try:
+            config = json.loads(metadata["encoder"])
+            preprocessing = preprocessing_from(json.loads(metadata["preprocessing"]))
+            encoder = cls(preprocessing=preprocessing, **config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
+        try:
+            encoder.load_state_dict(io.load_safetensors(path))
+        except RuntimeError as error:
+            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
+        return encoder
+
+
+class PythonEncoder(torch.nn.Module, CohortEncoder):
+    """Base of encoders written in Python, for :func:`sslmed.finetune`, :func:`sslmed.transfer` and objectives written in Python.
+
+    Derive, make layers in ``__init__`` after ``super().__init__()``, and define :meth:`encode_tokens`. Change buffers in place, do not replace them.
+
+    Args:
+        dim: Width D of the features.
+        preprocessing: Applied to every sample; by default that of the modality registered first.
+        extra_channels: Channel names without a known position, by number in ``extra``.
+    """
+
+    def __init__(self, dim: int, preprocessing: Preprocessing | None = None, *, extra_channels: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.dim = dim
+        self.preprocessing = default_preprocessing(names()[0]) if preprocessing is None else preprocessing
+        self.extra_channels = tuple(extra_channels)
+        self.config = {"python": type(self).__qualname__, "dim": dim}
+
+    @abstractmethod
+    def encode_tokens(self, values: torch.Tensor, lengths: list[int], coords: torch.Tensor | None, extra: torch.Tensor | None) -> torch.Tensor:
+        """Features of packed tokens: what a derived class defines.
+
+        Args:
+            values: [ΣN, P] patches, all of a sample together in row-major order of its grid. Of pictures they are uint8.
+            lengths: Number N of tokens of each sample.
+            coords: [ΣN, 4] x, y, z in mm (NaN where unknown) and t in s.
+            extra: [ΣN] int64 number in ``extra_channels``, or -1.
+
+        Returns:
+            [ΣN, D].
+        """
+
+    def forward_tokens(self, values: torch.Tensor, lengths: Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None) -> Features:
+        """Features of packed tokens, as :meth:`sslmed.nn.VisionTransformer.forward_tokens` gives them."""
+        tokens = self.encode_tokens(values, list(lengths), coords, extra)
+        pooled = torch.stack([part.mean(0) for part in torch.split(tokens, list(lengths))]) if len(lengths) else tokens.new_zeros(0, self.dim)
+        return Features(tokens, pooled, list(lengths))
+
+    @property
+    def _handle(self) -> C.PythonEncoder:
+        # Made anew for everybody who asks: kept here, the two would hold each other for ever.
+        return C.PythonEncoder(_Hook(self), self.dim)
+
+    def _build(self) -> C.PythonEncoder:
+        return copy.deepcopy(self)._handle
+
+    def randomized(self) -> PythonEncoder:
+        """A copy with fresh random weights, by ``reset_parameters`` of every layer: the baseline that pretraining has to beat.
+
+        Raises:
+            TypeError: A layer with parameters has no ``reset_parameters``; override this method.
+        """
+        twin = copy.deepcopy(self)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1_000_003)
+            for name, layer in twin.named_modules():
+                if hasattr(layer, "reset_parameters"):
+                    layer.reset_parameters()
+                elif any(True for _ in layer.parameters(recurse=False)):
+                    raise TypeError(f"{name or type(self).__name__} has parameters but no reset_parameters(): override randomized()")
+        return twin
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights and preprocessing to a safetensors file. The class itself is not in it."""
+        metadata = {"format": _PYTHON_FORMAT, "encoder": json.dumps(self.config), "preprocessing": json.dumps(described(self.preprocessing))}
+        io.save_safetensors(self.state_dict(), path, metadata)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Reads what :meth:`save` or a pretraining run of this class wrote.
+
+        Raises:
+            FormatError: The file is of another class or preprocessing, or the weights do not fit.
+        """
+        metadata = io.load_metadata(path, _PYTHON_FORMAT)
+        for key, mine in (("encoder", self.config), ("preprocessing", described(self.preprocessing))):
+            if metadata.get(key) != json.dumps(mine):
+                raise FormatError(f"{os.fspath(path)}: expected {key} {json.dumps(mine)}, found {metadata.get(key)}")
+        try:
+            self.load_state_dict(io.load_safetensors(path))
+        except RuntimeError as error:
+            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
+
+
+class _Hook:
+    """A :class:`PythonEncoder` as the core calls it: ``forward_tokens`` gives the tokens' tensor alone."""
+
+    def __init__(self, module: PythonEncoder) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def forward_tokens(self, *tokens: Any) -> torch.Tensor:
+        return self._module.encode_tokens(*tokens)
+
+
+def resolve(
+    encoder: str | os.PathLike[str] | CohortEncoder,
+    *cohorts: _Cohort,
+    preprocessing: Preprocessing | None = None,
+    seed: int = 0,
+    depth: int | None = None,
+    class_token: bool = True,
+) -> CohortEncoder:
+    """An encoder from whatever names one, checked against the cohorts that it is for.
+
+    Args:
+        encoder: A name out of :func:`sslmed.nn.list_models` (untrained, for the modality of the first cohort), the path of an ``encoder.safetensors``, or
+            an encoder.
+        *cohorts: Cohorts that it will encode.
+        preprocessing: Preprocessing of an encoder that is given by name; by default its modality's. Otherwise it must be the encoder's own.
+        seed: Seed of the weights of an encoder that is given by name.
+        depth: Number of blocks of an encoder that is given by name, instead of the name's.
+        class_token: Whether an encoder that is given by name has a class token.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: The name is unknown, the encoder is for another modality than a cohort's, or it has another preprocessing.
+        FormatError, ReadError: The file cannot be read, or is not a saved encoder.
+    """
+    named = isinstance(encoder, str) and (encoder in list_models() or not (encoder.endswith(".safetensors") or Path(encoder).exists()))
+    if named:
+        if not cohorts:
+            raise ValueError(f"encoder={encoder!r}: an encoder by name needs a cohort, whose modality decides on its inputs")
+        kind = get(cohorts[0].modality)
+        chosen = kind.preprocessing() if preprocessing is None else preprocessing
+        _check_modality(chosen.modality, "preprocessing", *cohorts)
+        if encoder not in list_models():
+            known = ", ".join(list_models())
+            raise ValueError(f"encoder={encoder!r} is unknown, expected one of {known}, an encoder, or the path of an encoder.safetensors")
+        extra = kind.extra_channels(cohorts[0])
+        return Encoder(str(encoder), chosen, extra_channels=extra, seed=seed, depth=depth, class_token=class_token)
+    if isinstance(encoder, (str, os.PathLike)):
+        encoder = Encoder.load(encoder)
+    if not isinstance(encoder, CohortEncoder):
+        hint = "; pass run.encoder" if hasattr(encoder, "encoder") else ""
+        raise TypeError(f"encoder={encoder!r}: expected a name, an encoder or the path of an encoder.safetensors, got {type(encoder).__name__}{hint}")
+    if preprocessing is not None and preprocessing != encoder.preprocessing:
+        raise ValueError("preprocessing must be left out, or be the encoder's own: an encoder keeps the one it was made with")
+    _check_modality(encoder.preprocessing.modality, "encoder", *cohorts)
+    return encoder
+
+
+def _check_modality(modality: str, what: str, *cohorts: _Cohort) -> None:
+    for cohort in cohorts:
+        if cohort.modality != modality:
+            raise ValueError(f"{cohort.name}: {what} of modality {modality!r}, but the cohort is of {cohort.modality!r}")

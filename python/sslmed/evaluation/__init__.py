@@ -1,0 +1,5 @@
+"""Evaluation of encoders."""
+
+from sslmed.evaluation.knn_probe import KnnProbe
+
+__all__ = ["KnnProbe"]

@@ -1,0 +1,161 @@
+"""What a modality is: how its files are recognized and read, how its samples are cut, and what its classical features are."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sslmed._core import C
+
+__all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Rows"]
+
+Array = np.ndarray[Any, Any]
+
+OnError = Literal["raise", "skip"]
+"""What happens where a sample cannot be read or carries no signal."""
+
+Mask = Literal["none", "random", "bernoulli", "time", "channel", "space", "multiblock", "multiblock_exact"]
+"""Which tokens the loader's threads hide."""
+
+
+class Rows(Protocol):
+    """What a modality sees of a :class:`sslmed.Cohort`: rows that are all of this modality."""
+
+    table: pd.DataFrame
+    name: str
+    cache: dict[str, Any]
+    """Kept for the modality, which may put there what it has read of the files."""
+
+    @property
+    def arrays(self) -> Sequence[Any] | None:
+        """What the modality's reader keeps in memory of each row, None for a row that is a file; None: all rows are files."""
+        ...
+
+
+class Preprocessing(Protocol):
+    """What happens to samples before an encoder sees them: a frozen dataclass, saved with the encoder and applied again with it."""
+
+    modality: ClassVar[str]
+    augmentation: ClassVar[Any]
+    """What pretraining does to samples by default; None: nothing."""
+
+    def recipe(
+        self,
+        *,
+        mask: Mask = "none",
+        ratio: float | None = None,
+        block: int = 2,
+        radius: float = 30.0,
+        complementary: bool = False,
+        augmentation: Any = None,
+    ) -> C.Recipe:
+        """How samples are cut into patches and masked."""
+        ...
+
+    def embedding(self) -> dict[str, Any]:
+        """What an encoder must know of its tokens: keywords of the C++ vision transformer. An empty ``img_size`` means that inputs are never dense."""
+        ...
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How features that need no network are scored beside an encoder."""
+
+    probe: str | None = None
+    """Probe that suits them: "linear", "forest"; None: that of the protocol."""
+    adapts: bool = True
+    """Whether an adaptation of the encoder's features is applied to them too."""
+    corrects: bool = True
+    """Whether a bias correction of the encoder's predictions is applied to theirs too."""
+
+
+class Modality(ABC):
+    """A kind of data: derive, set the attributes, define :meth:`source`, and call :func:`sslmed.modalities.register` with an instance."""
+
+    name: ClassVar[str]
+    """Key in the registry, in saved encoders, and in a cohort's column ``modality``."""
+    preprocessing: ClassVar[type[Any]]
+    """Frozen dataclass that follows :class:`Preprocessing` and has a default for every field."""
+    rows: ClassVar[str] = "rows"
+    """Plural noun for the rows of a cohort."""
+    samples: ClassVar[str] = "samples"
+    """Plural noun for what is cut out of a row."""
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "cls")
+    """How an encoder's tokens become the features of a sample."""
+    baselines: ClassVar[Mapping[str, Baseline]] = {}
+    """Classical features by name, the plainest first."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Endings of file names, in lower case, by which a folder's or a table's files are recognized."""
+    bids: ClassVar[tuple[str, ...]] = ()
+    """Endings of file names in a BIDS folder, in lower case."""
+    index_options: ClassVar[tuple[str, ...]] = ("threads",)
+    """Options of :meth:`index`."""
+    readers: ClassVar[Mapping[str, Callable[..., tuple[pd.DataFrame, list[Any]]]]] = {}
+    """Functions that make a table and an array a row of data in memory, by the name of the constructor of :class:`sslmed.Cohort`."""
+
+    def recognizes(self, table: pd.DataFrame) -> bool:
+        """Whether a table without a column ``modality`` lists this modality. By default, by the ending of its first path."""
+        return Path(str(table["path"].iloc[0])).suffix.lower() in self.files
+
+    def refuse(self, table: pd.DataFrame, name: str) -> None:  # noqa: B027
+        """ValueError for rows that are of this modality but cannot be used yet."""
+
+    def columns(self, table: pd.DataFrame) -> list[str]:
+        """Columns of the table that features depend on; by default all of them."""
+        return list(table.columns)
+
+    @abstractmethod
+    def source(
+        self,
+        rows: Rows,
+        preprocessing: Any,
+        *,
+        extra_channels: Sequence[str] = (),
+        stride: float = 0.0,
+        random: bool = False,
+        targets: Mapping[str, Sequence[float]] | None = None,
+    ) -> C.Source:
+        """The samples of all rows as a C++ source.
+
+        Args:
+            rows: A cohort of this modality.
+            preprocessing: Applied to every sample.
+            extra_channels: Channel names without a standard position for which the encoder has a learned row.
+            stride: Distance between samples in the modality's unit; 0: they adjoin.
+            random: Draw places at random, for training.
+            targets: Numbers by name, one a row, that samples carry.
+        """
+
+    def extra_channels(self, rows: Rows) -> list[str]:
+        """Channel names for which an encoder needs a learned row, with a warning if there are any; by default none."""
+        return []
+
+    def describe(self, source: C.Source) -> dict[str, Any]:
+        """What identifies a source's content, for the configuration in a checkpoint."""
+        return {self.samples: len(source)}
+
+    def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
+        """The table with columns that make it open without touching a file, also written to ``out``.
+
+        None where another process has still to do a part. By default a ValueError: there is nothing to index.
+        """
+        raise ValueError(f"{rows.name}: {self.rows} need no index, the cohort opens as it is")
+
+    def summary(self, table: pd.DataFrame) -> str:
+        """What an index holds, in a few words after the number of rows and subjects."""
+        return ""
+
+    def comparable(self, cohorts: Sequence[Rows]) -> bool:
+        """Whether classical features of these cohorts have the same columns."""
+        return True
+
+    def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
+        """Classical features of each cohort by name, [rows, …]; NaN for a row of which nothing could be read with ``on_error="skip"``."""
+        raise ValueError(f"features: names={list(names)}, expected none: there are no classical features of {self.rows}")

@@ -1,0 +1,97 @@
+"""EEG: recordings in files, in an index or in memory, and the windows that are cut out of them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from sslmed._core import C, ChannelWarning
+from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed.modalities.eeg import index, recordings
+from sslmed.modalities.eeg.preprocessing import EegPreprocessing
+from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
+from sslmed.modalities.eeg.source import source
+
+__all__ = ["EEG", "Eeg", "EegPreprocessing", "channels", "common_channels", "montages", "source", "unknown_channels"]
+
+
+class Eeg(Modality):
+    """EEG, of which windows of all channels are samples."""
+
+    name = "eeg"
+    preprocessing = EegPreprocessing
+    rows = "recordings"
+    samples = "windows"
+    poolings = ("mean", "cls", "regions")
+    baselines: ClassVar[Mapping[str, Baseline]] = {
+        "band power": Baseline(),
+        "handcrafted": Baseline(probe="forest", adapts=False, corrects=False),  # a forest has no use for another scale or covariance
+        "riemann": Baseline(probe="linear", corrects=False),
+    }
+    files = (".edf", ".bdf", ".rec")
+    bids = ("_eeg.edf", "_eeg.bdf")
+    readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
+
+    def recognizes(self, table: pd.DataFrame) -> bool:
+        """By an index's columns, or the ending of the first path."""
+        return index.is_indexed(table) or Path(str(table["path"].iloc[0])).suffix.lower() in self.files
+
+    def columns(self, table: pd.DataFrame) -> list[str]:
+        """The paths, the index, and the subjects, by whom windows may be aligned."""
+        return ["path", "subject", "stretches", *index.COLUMNS]
+
+    def source(
+        self,
+        rows: Rows,
+        preprocessing: Any,
+        *,
+        extra_channels: Sequence[str] = (),
+        stride: float = 0.0,
+        random: bool = False,
+        targets: Mapping[str, Sequence[float]] | None = None,
+    ) -> C.Source:
+        """Windows of all recordings, see :func:`source`."""
+        return source(rows, preprocessing, extra_channels=extra_channels, stride=stride, random=random, targets=targets)
+
+    def extra_channels(self, rows: Rows) -> list[str]:
+        """Channel names without a position in the 10-05 system."""
+        extra = unknown_channels(rows)
+        if extra:
+            text = f"{rows.name}: {len(extra)} channel names have no known position and get learned ones: {', '.join(extra[:8])}"
+            warnings.warn(text, ChannelWarning, stacklevel=5)
+        return extra
+
+    def describe(self, source: C.Source) -> dict[str, Any]:
+        """Number of windows, and the starts of the first and the last one in s."""
+        return {"windows": len(source), "first": source.describe(0).start, "last": source.describe(len(source) - 1).start}
+
+    def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame:
+        """Reads the headers of all files, see :func:`sslmed.modalities.eeg.index.describe`."""
+        if rows.arrays is not None:
+            raise ValueError(f"{rows.name}: recordings in memory have no files to index")
+        table = index.describe(rows.table, **options)
+        if out is not None:
+            index.write(table, out)
+        return table
+
+    def summary(self, table: pd.DataFrame) -> str:
+        """Number of montages."""
+        return f"{len(index.montages(table))} montages"
+
+    def comparable(self, cohorts: Sequence[Rows]) -> bool:
+        """Whether all recordings have a channel in common."""
+        return bool(common_channels(*cohorts))
+
+    def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
+        """Band power and more, see :func:`sslmed.modalities.eeg.baselines.features`."""
+        from sslmed.modalities.eeg import baselines  # needs SciPy's signal processing, which takes long to load
+
+        return baselines.features(cohorts, names, on_error=on_error)
+
+
+EEG = Eeg()

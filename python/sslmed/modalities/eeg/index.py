@@ -1,0 +1,83 @@
+"""The index of recordings: what their files' headers say, kept in one table, so that a million recordings open without touching one."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sslmed._core import C, FormatWarning
+
+__all__ = ["COLUMNS", "channels", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
+
+COLUMNS = {
+    "sfreq": "sampling rate in Hz of the recording's EEG channels",
+    "n_samples": "number of stored samples of each channel",
+    "channels": "JSON list of the channels' names",
+}
+"""Columns of an index beside ``path`` and ``subject``. Where recordings have gaps there is also ``stretches``, JSON of [first, last) samples."""
+
+
+def is_indexed(table: pd.DataFrame) -> bool:
+    """Whether a cohort's table is an index of recordings."""
+    return set(COLUMNS) <= set(table.columns)
+
+
+def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
+    """The table with an index's columns, read from the files' headers.
+
+    Raises:
+        FormatError, ReadError: A recording cannot be opened.
+
+    Warns:
+        FormatWarning: A file was salvaged.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(C.recording_info, table["path"].astype(str)))
+    for _, _, _, notes in found:
+        for note in notes:
+            warnings.warn(note, FormatWarning, stacklevel=3)
+    columns: dict[str, Any] = {
+        "sfreq": [rate for _, rate, _, _ in found],
+        "n_samples": [sum(last - first for first, last in stretches) for _, _, stretches, _ in found],
+        "channels": pd.Categorical([json.dumps(names, ensure_ascii=False) for names, _, _, _ in found]),
+    }
+    gaps = [None if len(stretches) == 1 and stretches[0][0] == 0 else json.dumps(stretches) for _, _, stretches, _ in found]
+    if any(gaps):
+        columns["stretches"] = gaps
+    return table.assign(**columns)
+
+
+def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
+    """Writes an index with absolute paths, as Parquet (.parquet) or as text separated by tabs."""
+    path = Path(out)
+    table = table.assign(path=[os.path.abspath(p) for p in table["path"]])
+    if path.suffix.lower() == ".parquet":
+        table.to_parquet(path, index=False, row_group_size=max(1, len(table)))
+    else:
+        table.to_csv(path, sep="\t", index=False)
+
+
+def channels(table: pd.DataFrame) -> list[tuple[list[str], float]]:
+    """(names, Hz) of every recording in an index."""
+    codes, montages = codes_and_montages(table)
+    return [montages[code] for code in codes]
+
+
+def montages(table: pd.DataFrame) -> list[tuple[list[str], float]]:
+    """(names, Hz) of every montage in an index, each once."""
+    return codes_and_montages(table)[1]
+
+
+def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[tuple[list[str], float]]]:
+    """[recordings] int64 codes, and the montage of each code."""
+    name_codes, names = pd.factorize(table["channels"])
+    rate_codes, rates = pd.factorize(table["sfreq"])
+    codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
+    return codes, [(json.loads(str(names[pair // len(rates)])), float(rates[pair % len(rates)])) for pair in pairs.tolist()]

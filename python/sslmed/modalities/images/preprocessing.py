@@ -1,0 +1,23 @@
+"""What happens to images before an encoder sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from sslmed.modalities.pictures import Augmentation, PicturePreprocessing
+
+__all__ = ["ImagePreprocessing"]
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing(PicturePreprocessing):
+    """Pictures out of image files (PNG, JPEG), brought to one size; gray ones get three equal channels."""
+
+    modality: ClassVar[str] = "images"
+    # Which side is which, and where up is, means something in most of medicine: nothing is flipped unless asked for.
+    augmentation: ClassVar[Augmentation | None] = Augmentation(scale=(0.2, 1.0), p_flip=0.0, p_turn=0.0)
+
+    fit: Literal["crop", "pad"] = "crop"
+    """"crop": the shorter side gets the size, and of the longer one the middle is taken (in training any part); "pad": the longer side gets the size, and
+    black is added beside the shorter one."""

@@ -1,0 +1,235 @@
+"""The index of slides: whose each is, its scale, and where its tissue is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from sslmed import tables
+from sslmed._core import C, FormatError, LeftOutWarning
+from sslmed.io import open_slide
+from sslmed.modalities.base import OnError, Rows
+from sslmed.transforms import tissue
+
+__all__ = ["COLUMNS", "SUFFIXES", "describe", "is_indexed", "tissue_of", "write"]
+
+COLUMNS = {
+    "width": "pixels of level 0",
+    "height": "pixels of level 0",
+    "mpp_x": "µm per pixel of level 0",
+    "mpp_y": "µm per pixel of level 0",
+    "cell_x": "pixels of level 0 that a cell of the tissue's grid is wide",
+    "cell_y": "pixels of level 0 that a cell of the tissue's grid is high",
+    "columns": "cells in a row of the grid",
+    "rows": "rows of cells in the grid",
+    "cells": "cells that have tissue",
+    "tissue": "which cells: lengths of stretches without and with tissue by turns, row by row, 7 bits a byte, least first",
+    "tissue_mm2": "area of the cells that have tissue",
+}
+"""Columns of an index beside ``path``, ``subject`` and what else was known."""
+
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi")
+"""Endings of files that count as slides in a folder. DICOM slides are many files each: list one of each in a table."""
+
+_PART = 64  # slides that are written at a time
+
+
+def is_indexed(table: pd.DataFrame) -> bool:
+    """Whether a cohort's table is an index of slides."""
+    return set(COLUMNS) - {"tissue_mm2"} <= set(table.columns)
+
+
+def describe(path: str | os.PathLike[str], scale: float | None = None, *, mpp: float = 8.0, cell: float = 32.0, **options: Any) -> dict[str, Any]:
+    """An index's columns of one slide.
+
+    Args:
+        path: The slide's file.
+        scale: µm per pixel of level 0, where the file does not say, or is wrong.
+        mpp: µm per pixel at which tissue is looked for.
+        cell: Width of a cell of the grid in µm, about; a cell has tissue where at least half of it has.
+        **options: Options of :func:`sslmed.transforms.tissue.mask`.
+
+    Raises:
+        FormatError, ReadError: The file cannot be read.
+        ValueError: The slide's scale is not known.
+    """
+    slide = open_slide(path, mpp=scale, cached=False)
+    found = tissue.find(slide, mpp, **options)
+    assert found.mpp is not None
+    height, width = found.mask.shape
+    side = max(1, round(cell / (found.pixel[0] * found.mpp[0])))
+    rows, columns = -(-height // side), -(-width // side)
+    padded = torch.nn.functional.pad(found.mask.float(), (0, columns * side - width, 0, rows * side - height))
+    cells = padded.view(rows, side, columns, side).mean((1, 3)) >= 0.5
+    cell_x, cell_y = found.pixel[0] * side, found.pixel[1] * side
+    n = int(cells.sum())
+    return {
+        "width": slide.dimensions[0], "height": slide.dimensions[1], "mpp_x": found.mpp[0], "mpp_y": found.mpp[1], "cell_x": cell_x, "cell_y": cell_y,
+        "columns": columns, "rows": rows, "cells": n, "tissue": C.tissue_runs(cells),
+        "tissue_mm2": n * cell_x * cell_y * found.mpp[0] * found.mpp[1] / 1e6,
+    }  # fmt: skip
+
+
+def tissue_of(row: Mapping[str, Any] | pd.Series[Any]) -> tissue.Tissue:
+    """Where an index's slide has tissue, a mask pixel a cell."""
+    mask = C.tissue_of_runs(row["tissue"], int(row["rows"]), int(row["columns"]))
+    return tissue.Tissue(mask, (float(row["cell_x"]), float(row["cell_y"])), (float(row["mpp_x"]), float(row["mpp_y"])))
+
+
+@dataclass
+class _Job:
+    """One call of :func:`write`: what is wanted, and where results are kept."""
+
+    wanted: pd.DataFrame
+    target: Path
+    shard: tuple[int, int]
+    settings: dict[str, Any]
+    """Options that tissue is looked for with."""
+    on_error: OnError
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def parts(self) -> Path:
+        return self.target.with_name(self.target.name + ".parts")
+
+    def one(self, row: Any) -> dict[str, Any] | None:
+        """The columns of one slide; None where it cannot be read."""
+        scale = getattr(row, "mpp", None)
+        try:
+            return {"path": row.path} | describe(row.path, None if pd.isna(scale) else float(scale), **self.settings)
+        except (ValueError, OSError) as error:
+            if self.on_error == "raise":
+                raise
+            warnings.warn(f"slide left out: {error}", LeftOutWarning, stacklevel=2)
+            return None
+
+    def keep(self, piece: list[Any], futures: list[Future[dict[str, Any] | None]], advance: Any) -> None:
+        """Writes what is found of a piece, whatever its other slides do."""
+        found: list[dict[str, Any]] = []
+        try:
+            for row, future in zip(piece, futures, strict=True):
+                columns = future.result()
+                if columns is None:
+                    self.failed.append(str(row.path))
+                else:
+                    found.append(columns)
+                advance()
+        finally:
+            for future in futures:
+                future.cancel()
+            if found:
+                self.parts.mkdir(exist_ok=True)  # another shard may have found everything there, and finished
+                _write(pd.DataFrame(found), self.parts / f"part-{uuid.uuid4().hex}.parquet", self.settings)
+
+
+def write(
+    rows: Rows,
+    out: str | os.PathLike[str],
+    *,
+    mpp: float = 8.0,
+    cell: float = 32.0,
+    shard: tuple[int, int] = (0, 1),
+    threads: int = 2,
+    on_error: OnError = "raise",
+    progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame | None:
+    """Looks for the tissue of many slides and writes an index of them, as Parquet.
+
+    What is done is kept beside ``out`` in ``OUT.parts``: the same call goes on where an earlier one ended, and calls with other shards, on any machine,
+    add theirs. Whoever adds the last one writes ``out``. Slides that ``out`` has already are not looked at again.
+
+    Args:
+        rows: Slides; a column ``mpp`` gives the scale in µm per pixel where the file does not.
+        out: The index to write, .parquet.
+        mpp: µm per pixel at which tissue is looked for.
+        cell: µm of a cell of the tissue's grid.
+        shard: (k, n): only every n-th slide from the k-th on.
+        threads: Number of slides at a time.
+        on_error: "raise", or "skip" slides that cannot be read, with a warning each; they are tried again by the next call.
+        progress: Show a progress bar.
+        **options: Options of :func:`sslmed.transforms.tissue.mask`.
+
+    Returns:
+        The index; None where other shards are not done yet.
+
+    Raises:
+        FormatError, ReadError: A slide cannot be read.
+        ValueError: A slide's scale is not known, or an index is there that was made with other options.
+    """
+    from rich.progress import Progress
+
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"index: on_error={on_error!r} must be 'raise' or 'skip'")
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"index: shard={shard} must be (k, n) with 0 <= k < n")
+    wanted = rows.table.assign(path=[os.path.abspath(path) for path in rows.table["path"]])
+    if wanted["path"].duplicated().any():
+        raise ValueError(f"index: {wanted['path'][wanted['path'].duplicated()].iloc[0]} is listed twice")
+    job = _Job(wanted, Path(out), shard, {"mpp": mpp, "cell": cell} | options, on_error)
+    known = _known(job.target, job.parts, job.settings)
+    mine = wanted.iloc[shard[0] :: shard[1]]
+    todo = mine[~mine["path"].isin(known["path"])] if len(known) else mine
+    job.parts.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(threads) as pool, Progress(disable=not progress) as bar:
+        task = bar.add_task("slides", total=len(todo))
+        for first in range(0, len(todo), _PART):
+            piece = list(todo.iloc[first : first + _PART].itertuples(index=False))
+            job.keep(piece, [pool.submit(job.one, row) for row in piece], lambda: bar.advance(task))
+    return _finish(job)
+
+
+def _finish(job: _Job) -> pd.DataFrame | None:
+    """Writes the index where nothing is left to do by any shard."""
+    job.parts.mkdir(exist_ok=True)
+    (job.parts / f"failed-{job.shard[0]}-of-{job.shard[1]}.json").write_text(json.dumps(job.failed))
+    known = _known(job.target, job.parts, job.settings)
+    table = job.wanted.drop(columns=[c for c in (*COLUMNS, "mpp") if c in job.wanted]).merge(known, on="path", how="inner")
+    given_up = {path for file in job.parts.glob("failed-*.json") for path in json.loads(_read(file) or "[]")}
+    if not set(job.wanted["path"]) <= set(known["path"]) | given_up:
+        return None
+    if not len(table):
+        raise FormatError(f"{job.target}: expected slides that can be read, found none of {len(job.wanted)}")
+    _write(table, job.target, job.settings)
+    shutil.rmtree(job.parts, ignore_errors=True)  # another shard may be doing the same
+    return tables.read(job.target)
+
+
+def _known(target: Path, parts: Path, settings: dict[str, Any]) -> pd.DataFrame:
+    """Columns of an index that exist already; ValueError where they were made with other options."""
+    found = []
+    # The target last: a shard that finishes meanwhile writes it before it takes the parts away.
+    for path in [*sorted(parts.glob("part-*.parquet")), target]:
+        try:
+            table = tables.read(path)
+        except FileNotFoundError:
+            continue
+        if table.attrs.get("tissue") != settings:
+            raise ValueError(f"{path}: was made with the options {table.attrs.get('tissue')}, not with {settings}; choose another file, or those options")
+        found.append(table[["path", *COLUMNS]])
+    return pd.concat(found, ignore_index=True).drop_duplicates("path") if found else pd.DataFrame({"path": []})
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _write(table: pd.DataFrame, path: Path, settings: dict[str, Any]) -> None:
+    table.attrs["tissue"] = settings
+    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+    table.to_parquet(temporary, index=False, row_group_size=max(1, len(table)))
+    temporary.replace(path)
