@@ -14,9 +14,8 @@ The main line::
 from importlib.metadata import version as _version
 
 from sslmed import (
-    adaptation,
-    brain_age,
     distributed,
+    evaluation,
     grid,
     image,
     images,
@@ -29,19 +28,28 @@ from sslmed import (
     shift,
     slides,
     stain,
-    stats,
     tissue,
     transforms,
 )
-from sslmed._core import CollapseError, DistributedError, FormatError, FormatWarning, NonFiniteError, ReadError
+from sslmed._core import (
+    CollapseError,
+    DistributedError,
+    FormatError,
+    FormatWarning,
+    NonFiniteError,
+    OverlapWarning,
+    ReadError,
+    SslmedWarning,
+    UntestedWarning,
+    WeakFitWarning,
+)
 from sslmed.cohort import Cohort
 from sslmed.data import Loader
+from sslmed.evaluation import TransferResult, few_shot, transfer, transfer_matrix
 from sslmed.finetuning import FineTuned, FineTuning, finetune
 from sslmed.preprocessing import Augmentation, EegPreprocessing, ImagePreprocessing, SlidePreprocessing, View
 from sslmed.pretraining import Run, pretrain
 from sslmed.training import Trainer
-from sslmed.transfer import TransferResult, transfer
-from sslmed.transfer.curves import few_shot, transfer_matrix
 
 __version__ = _version("sslmed")
 
@@ -58,16 +66,19 @@ __all__ = [
     "ImagePreprocessing",
     "Loader",
     "NonFiniteError",
+    "OverlapWarning",
     "ReadError",
     "Run",
     "SlidePreprocessing",
+    "SslmedWarning",
     "Trainer",
     "TransferResult",
+    "UntestedWarning",
     "View",
+    "WeakFitWarning",
     "__version__",
-    "adaptation",
-    "brain_age",
     "distributed",
+    "evaluation",
     "few_shot",
     "finetune",
     "grid",
@@ -83,7 +94,6 @@ __all__ = [
     "shift",
     "slides",
     "stain",
-    "stats",
     "tissue",
     "transfer",
     "transfer_matrix",

@@ -48,4 +48,35 @@ def tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy(order="C"))
 
 
-__all__ = ["Array", "C", "CollapseError", "DistributedError", "FormatError", "FormatWarning", "NonFiniteError", "ReadError", "check_torch", "tensor"]
+class SslmedWarning(UserWarning):
+    """Base of the warnings of this package, so that all of them can be filtered at once."""
+
+
+class OverlapWarning(SslmedWarning):
+    """Two cohorts have subjects of the same names."""
+
+
+class UntestedWarning(SslmedWarning):
+    """Folds leave recordings that are in no test part."""
+
+
+class WeakFitWarning(SslmedWarning):
+    """A model explains so little that a bound stands in for what was fitted."""
+
+
+__all__ = [
+    "Array",
+    "C",
+    "CollapseError",
+    "DistributedError",
+    "FormatError",
+    "FormatWarning",
+    "NonFiniteError",
+    "OverlapWarning",
+    "ReadError",
+    "SslmedWarning",
+    "UntestedWarning",
+    "WeakFitWarning",
+    "check_torch",
+    "tensor",
+]

@@ -267,9 +267,9 @@ def run_demo(
         ValueError: An unknown modality.
     """
     from sslmed import shift
+    from sslmed.evaluation.transfer import transfer
     from sslmed.pretraining import pretrain
-    from sslmed.report import write_report
-    from sslmed.transfer import transfer
+    from sslmed.reporting.page import write_report
 
     if modality not in _MODALITIES:
         raise ValueError(f"modality must be one of {', '.join(_MODALITIES)}, got {modality!r}")

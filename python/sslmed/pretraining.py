@@ -46,7 +46,7 @@ class Run:
 
     def plot(self, ax: Any = None) -> Any:
         """The loss over steps; returns the matplotlib axes."""
-        from sslmed.plots import plot_history
+        from sslmed.reporting.plots import plot_history
 
         return plot_history(self.history, ax)
 
@@ -236,7 +236,7 @@ class _Probe:
     """Adds to the loop's reports what nearest neighbours make of the encoder's features."""
 
     def __init__(self, trainer: Trainer, model: CohortEncoder, cohort: Cohort, target: str, *, every: int, threads: int, on_error: str) -> None:
-        from sslmed.transfer import plan, transfer
+        from sslmed.evaluation.transfer import plan, transfer
 
         plan(model, cohort, target)  # what cannot be is told now, and not after the first epoch
         if every < 1:

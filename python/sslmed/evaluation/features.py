@@ -13,11 +13,11 @@ from scipy.signal import welch
 from sslmed._core import C, FormatError, FormatWarning, ReadError
 from sslmed.cohort import Cohort
 from sslmed.data import in_order, recording_means
+from sslmed.evaluation.feature_cache import kept
 from sslmed.io import open_slide
 from sslmed.nn import CohortEncoder
 from sslmed.preprocessing import EegPreprocessing, ImagePreprocessing
 from sslmed.slides import tissue_of
-from sslmed.transfer.kept import kept
 from sslmed.transforms import electrode_position, standard_name
 
 __all__ = ["BANDS", "CLASSICAL", "band_power", "classical", "colour", "common_channels", "covariances", "encoder_features", "handcrafted", "scorable", "simple"]
