@@ -41,7 +41,9 @@ _FORMAT = "sslmed-task-1"
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Options of fine-tuning. The defaults are those of a ViT that is fine-tuned after MAE, with the epochs of a small cohort.
+    """Options of fine-tuning.
+
+    The defaults are those of a ViT that is fine-tuned after MAE, with the epochs of a small cohort.
 
     Examples:
         >>> import sslmed as sm
@@ -52,7 +54,7 @@ class FineTuning:
     tuned: Tuned = "encoder"
     """What is trained besides the head: the whole "encoder", "adapters" (LoRA), or "nothing" (a probe)."""
     readout: Readout = "mean"
-    """What the head sees: the "mean" over patch tokens, the class token ("cls"), or a learned query's attention ("attentive")."""
+    """What the head sees: the "mean" over patch tokens, the class token ("cls"), or a learned query ("attentive")."""
     epochs: int = 20
     """Number of epochs."""
     batch_size: int = 32
@@ -66,7 +68,7 @@ class FineTuning:
     layer_decay: float = 0.75
     """Factor of the learning rate from one block to the one before it, within (0, 1]."""
     drop_path: float | None = None
-    """Share of dropped paths in the last block, within [0, 1). None: 0.1, and 0 for encoders written in Python, which have none."""
+    """Share of dropped paths in the last block, within [0, 1). None: 0.1, or 0 for encoders written in Python."""
     label_smoothing: float = 0.0
     """Share of a label that is spread over all classes, within [0, 1)."""
     balanced: bool = True
@@ -124,13 +126,14 @@ PROTOCOLS: dict[str, FineTuning] = {
 
 
 class FineTuned:
-    """A network with a head that was fitted on the labels of a cohort (:func:`finetune`): an estimator in the manner of scikit-learn.
+    """A network with a head that :func:`finetune` fitted on the labels of a cohort: an estimator as scikit-learn has them.
 
     Attributes:
         encoder: The trained encoder.
         task: Encoder and head as one module.
         target_: Column that was learned.
-        classes_: Names of the classes, in the order of the columns of :meth:`predict_proba`; empty for a regressed target.
+        classes_: Names of the classes, in the order of the columns of :meth:`predict_proba`; empty for a regressed
+            target.
     """
 
     def __init__(self, task: Supervised, encoder: CohortEncoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
@@ -152,7 +155,8 @@ class FineTuned:
             on_error: "raise", or "skip" samples that cannot be read, with a warning.
 
         Returns:
-            Names of classes [recordings], or regressed values [recordings]; NaN for a recording without a usable sample.
+            Names of classes [recordings], or regressed values [recordings]; NaN for a recording without a usable
+            sample.
 
         Raises:
             TypeError: ``cohort`` is not a cohort.
@@ -176,7 +180,8 @@ class FineTuned:
             on_error: As in :meth:`predict`.
 
         Returns:
-            Probabilities [recordings, classes], in the order of ``classes_``; NaN for a recording without a usable sample.
+            Probabilities [recordings, classes], in the order of ``classes_``; NaN for a recording without a usable
+            sample.
 
         Raises:
             TypeError: ``cohort`` is not a cohort.
@@ -232,8 +237,8 @@ class FineTuned:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture, preprocessing and classes to one safetensors file.
 
-        The file holds salted hashes of the training subjects, by which :meth:`predict` recognizes them: a name can be checked, none can
-        be read.
+        The file holds salted hashes of the training subjects, by which :meth:`predict` recognizes them: a name can be
+        checked, none can be read.
 
         Args:
             path: File.
@@ -293,29 +298,32 @@ def finetune(
     checkpoints: str | os.PathLike[str] | None = None,
     callback: Callable[[list[dict[str, float]]], bool | None] | None = None,
 ) -> FineTuned:
-    """Trains an encoder and a head on the labels of a cohort. All of the cohort is training data; :func:`sslmed.transfer` gives scores.
+    """Trains an encoder and a head on the labels of a cohort.
+
+    All of the cohort is training data; :func:`sslmed.transfer` gives scores.
 
     Args:
         encoder: Encoder where training starts; it is copied and stays as it is.
         cohort: Recordings or images with a column ``target``; those without a value are left out.
         target: Column that is learned: classes, or numbers to regress, as in :func:`sslmed.transfer`.
         options: Options, or the name of a protocol with its defaults: "finetune", "lora", "attentive".
-        unlabeled: Another cohort, of which only the signals are used: with ``FineTuning(dann=…)`` features are learned that do not tell
-            the two apart.
+        unlabeled: Another cohort, of which only the signals are used: with ``FineTuning(dann=…)`` features are learned
+            that do not tell the two apart.
         regression: True to regress the target, False to classify it, None to decide by its values.
         seed: Seed of the head, the order, the windows and dropped paths.
         threads: Number of loader threads; the result does not depend on it.
         on_error: "raise", or "skip" samples that cannot be read or carry no signal, with a warning.
         checkpoints: Folder for checkpoints; None writes none.
-        callback: Function that gets the lines of each report (:meth:`sslmed.Trainer.fit`); training stops if it returns False.
+        callback: Function that gets the lines of each report (:meth:`sslmed.Trainer.fit`); training stops if it returns
+            False.
 
     Returns:
         The fitted network.
 
     Raises:
         TypeError: ``encoder`` is not an encoder, or ``cohort`` not a cohort.
-        ValueError: No such column, one class only, a missing group, options out of range, or ``dann`` without ``unlabeled`` or the
-            other way round.
+        ValueError: No such column, one class only, a missing group, options out of range, or ``dann`` without
+            ``unlabeled`` or the other way round.
         FormatError, ReadError: A recording cannot be read.
         NonFiniteError: The loss or a gradient was not finite.
         KeyboardInterrupt: Ctrl-C.

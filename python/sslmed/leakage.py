@@ -27,7 +27,7 @@ def refuse_overlap(train: Any, test: Any, where: str = "") -> None:
 
 
 def refuse_shared_files(*cohorts: Cohort) -> None:
-    """Raises ValueError if a file is listed for two subjects, in one cohort or in two: it could be in training and test data.
+    """Raises ValueError if a file is listed for two subjects: it could be in training and test data at the same time.
 
     Args:
         *cohorts: Cohorts to look through; those in memory have no files.

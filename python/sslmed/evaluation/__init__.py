@@ -1,7 +1,7 @@
 """Evaluation: scores of encoders on labeled cohorts, with subject-level folds, baselines, intervals and tests.
 
-:func:`sslmed.transfer`, :func:`sslmed.few_shot` and :func:`sslmed.transfer_matrix` are what most people call. The modules below hold what they are made
-of, for analyses of your own:
+:func:`sslmed.transfer`, :func:`sslmed.few_shot` and :func:`sslmed.transfer_matrix` are what most people call. The
+modules below hold what they are made of, for analyses of your own:
 
 - :mod:`~sslmed.evaluation.adaptation`: estimators that bring one population's features towards another's
 - :mod:`~sslmed.evaluation.brain_age`: bias correction and brain-age gaps

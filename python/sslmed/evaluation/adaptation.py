@@ -1,7 +1,7 @@
-"""Domain adaptation without labels: bringing the features of one population (the source) towards those of another (the target).
+"""Domain adaptation without labels: the features of one population (source) are brought towards those of another (target).
 
-An adaptation is an estimator: ``fit(source, target)`` learns from the features of both, ``transform(features, domain)`` changes those of one, and
-``sample_weight_`` holds weights of the source's rows where it gives any.
+An adaptation is an estimator: ``fit(source, target)`` learns from the features of both, ``transform(features, domain)``
+changes those of one, and ``sample_weight_`` holds weights of the source's rows where it gives any.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Coral(Adaptation):
 
     Args:
         regularization: Number that is added to the diagonals of both covariances (1 in the paper).
-        standardize: Standardize both populations by the source's mean and deviation before, because the regularization of the paper
-            is meant for that scale.
+        standardize: Standardize both populations by the source's mean and deviation before, because the regularization
+            of the paper is meant for that scale.
     """
 
     def __init__(self, regularization: float = 1.0, *, standardize: bool = True) -> None:
@@ -152,8 +152,8 @@ class Coral(Adaptation):
 class ImportanceWeights(Adaptation):
     """Weights source rows by how much likelier they are in the target: the odds of a logistic domain classifier.
 
-    Every row is weighted by a classifier that was not fitted on its subject. Features stay as they are; the weights are in
-    ``sample_weight_``. Source: Shimodaira, J. Stat. Plan. Inference 2000; Bickel et al., JMLR 2009.
+    Every row is weighted by a classifier that was not fitted on its subject. Features stay as they are; the weights are
+    in ``sample_weight_``. Source: Shimodaira, J. Stat. Plan. Inference 2000; Bickel et al., JMLR 2009.
 
     Args:
         limit: Weights are clipped to [1 / limit, limit] before they are scaled to a mean of 1.
@@ -203,8 +203,8 @@ class ImportanceWeights(Adaptation):
 class RemoveIdentity(Adaptation):
     """Removes the directions in which training subjects differ most from each other, relative to how much each varies.
 
-    For labels that vary within subjects: what a label says between subjects is removed too, where it lies in those directions. It
-    is fitted on training subjects alone, and needs no target.
+    For labels that vary within subjects: what a label says between subjects is removed too, where it lies in those
+    directions. It is fitted on training subjects alone, and needs no target.
 
     Args:
         directions: Number of directions to remove.
@@ -239,7 +239,7 @@ class RemoveIdentity(Adaptation):
         np.add.at(means, codes, source - self.mean_)
         means /= counts[:, None]
         within = source - self.mean_ - means[codes]
-        # Whitened by the variance within subjects, so that a direction is removed for telling people apart, not for being large.
+        # Whitened by the variance within subjects: a direction is removed for telling people apart, not for being large.
         self.scale_ = np.sqrt((within**2).mean(axis=0) + 1e-12 * (source - self.mean_).var(axis=0).max() + 1e-12)
         _, _, vectors = np.linalg.svd(np.sqrt(counts)[:, None] * means / self.scale_, full_matrices=False)
         self.components_ = vectors[: self.directions]
@@ -291,13 +291,14 @@ class Recenter(Adaptation):
 
 
 class SkadaAdapter(Adaptation):
-    """Adapts by skada (https://scikit-adaptation.github.io), which also sees the labels of the source. Needs ``pip install 'sslmed[adaptation]'``.
+    """Adapts by an adapter of skada, which also sees the labels of the source.
 
+    Needs ``pip install 'sslmed[adaptation]'``; see https://scikit-adaptation.github.io.
     Features of both populations are standardized by the source's mean and deviation before.
 
     Args:
-        adapter: An adapter of skada 0.6 or later, which is cloned and stays unfitted. By default optimal transport: source rows move onto
-            the target's at the least cost (Courty et al., IEEE TPAMI 2017).
+        adapter: An adapter of skada 0.6 or later, which is cloned and stays unfitted. By default optimal transport:
+            source rows move onto the target's at the least cost (Courty et al., IEEE TPAMI 2017).
     """
 
     def __init__(self, adapter: Any = None) -> None:
@@ -317,7 +318,8 @@ class SkadaAdapter(Adaptation):
             groups: Not used.
 
         Raises:
-            ValueError: No labels, shapes that do not fit, values that are not finite, or an adapter that returns something else.
+            ValueError: No labels, shapes that do not fit, values that are not finite, or an adapter that returns
+                something else.
         """
         import skada
 
@@ -360,8 +362,8 @@ def resolve(adaptation: Any, covariances: bool = False) -> Adaptation | None:
 
     Args:
         adaptation: One of :data:`ADAPTATIONS`, an :class:`Adaptation`, or an adapter of skada.
-        covariances: Whether features are covariances [n, C, C]. They are recentered (:class:`Recenter`), except by "importance", which
-            weights them too, and "identity", which leaves them as they are.
+        covariances: Whether features are covariances [n, C, C]. They are recentered (:class:`Recenter`), except by
+            "importance", which weights them too, and "identity", which leaves them as they are.
 
     Returns:
         An unfitted estimator; None where nothing is adapted.

@@ -21,8 +21,8 @@ def euclidean_alignment(windows: Array, groups: Array) -> Array:
         groups: Subject or domain of each window [n]; each is aligned by itself.
 
     Raises:
-        ValueError: Shapes that do not fit, or a group whose mean covariance is singular (linearly dependent channels, as after an
-            average reference).
+        ValueError: Shapes that do not fit, or a group whose mean covariance is singular (linearly dependent channels,
+            as after an average reference).
     """
     windows, groups = np.asarray(windows, float), np.asarray(groups)
     if windows.ndim != 3:

@@ -1,4 +1,4 @@
-"""Brain age: predictions corrected for their bias towards the mean, and the gap between predicted and true age by group."""
+"""Brain age: predictions corrected for their bias towards the mean, and gaps between predicted and true age by group."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LEAST_SLOPE = 0.1
 class BiasCorrection(BaseEstimator):  # type: ignore[misc]
     """Corrects predictions for regression to the mean: the young are predicted too old, the old too young.
 
-    The line prediction = intercept + slope · age is fitted on training subjects and inverted. Only a prediction is needed to correct
-    it, not the true age: a correction by the true age would make any model look good. The predictions that it is fitted on must
-    be out of fold. Source: Cole et al., Mol. Psychiatry 2018; Smith et al., NeuroImage 2019.
+    The line prediction = intercept + slope · age is fitted on training subjects and inverted. Only a prediction is
+    needed to correct it, not the true age: a correction by the true age would make any model look good. The predictions
+    that it is fitted on must be out of fold. Source: Cole et al., Mol. Psychiatry 2018; Smith et al., NeuroImage 2019.
 
     Attributes:
         slope_: Slope of the line, in years of prediction per year of age; at least 0.1.
@@ -102,9 +102,10 @@ def gaps(
     reference: str,
     covariates: Sequence[str] = ("age", "sex"),
 ) -> pd.DataFrame:
-    """Compares the brain-age gap (predicted minus true age) of each group with that of a reference group, by linear regression.
+    """Compares the brain-age gap (predicted minus true age) of groups with a reference group, by linear regression.
 
-    Age and sex stay in the model as covariates, because the gap depends on age wherever predictions are biased towards the mean.
+    Age and sex stay in the model as covariates, because the gap depends on age wherever predictions are biased towards
+    the mean.
 
     Args:
         predictions: :attr:`sslmed.TransferResult.predictions` of a transfer to age.
@@ -115,7 +116,8 @@ def gaps(
         covariates: Columns of ``people`` that are held constant.
 
     Returns:
-        group, n_subjects, difference (years), low, high (95 %), p, p_holm. The reference comes first, with its mean gap.
+        group, n_subjects, difference (years), low, high (95 %), p, p_holm. The reference comes first, with its mean
+        gap.
 
     Raises:
         ValueError: A column, the row, the reference or a second group is missing, or age is constant.

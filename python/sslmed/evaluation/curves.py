@@ -39,11 +39,12 @@ def few_shot(
 ) -> pd.DataFrame:
     """Scores probes that are fitted on a few subjects of each class.
 
-    In each repeat subjects are drawn; smaller draws are part of larger ones. The test subjects are those that the largest draw
-    leaves, the same for every number of shots.
+    In each repeat subjects are drawn; smaller draws are part of larger ones. The test subjects are those that the
+    largest draw leaves, the same for every number of shots.
 
     Args:
-        encoder: Pretrained encoder; its features stand beside those of a random encoder and the plainest classical baseline.
+        encoder: Pretrained encoder; its features stand beside those of a random encoder and the plainest classical
+            baseline.
         cohort: Recordings or images with a column ``target`` of classes, one class a subject.
         target: Column of the cohort's table.
         shots: Numbers of subjects of each class to learn from.
@@ -55,13 +56,13 @@ def few_shot(
         on_error: "raise", or "skip" what cannot be read, as in :func:`sslmed.transfer`.
 
     Returns:
-        row, shots, metric, value (mean over repeats), low, high (95 % of the repeats: how much the choice of subjects matters, not an
-        interval of the mean).
+        row, shots, metric, value (mean over repeats), low, high (95 % of the repeats: how much the choice of subjects
+        matters, not an interval of the mean).
 
     Raises:
         TypeError: ``encoder`` is not an encoder, or ``cohort`` not a cohort.
-        ValueError: A regressed target, a subject with two classes, a class with too few subjects for the largest draw and a test, or a
-            file that is listed for two subjects.
+        ValueError: A regressed target, a subject with two classes, a class with too few subjects for the largest draw
+            and a test, or a file that is listed for two subjects.
 
     Examples:
         >>> import numpy as np, pandas as pd
@@ -141,8 +142,8 @@ def transfer_matrix(
         **options: Other arguments of :func:`sslmed.transfer`, except ``test``.
 
     Returns:
-        train, test, and the columns of :attr:`sslmed.TransferResult.table`. Where a cohort is both, scores come from folds over its
-        subjects.
+        train, test, and the columns of :attr:`sslmed.TransferResult.table`. Where a cohort is both, scores come from
+        folds over its subjects.
 
     Raises:
         ValueError: Fewer than two cohorts, two of the same name, or what :func:`sslmed.transfer` refuses.

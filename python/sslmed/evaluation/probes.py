@@ -103,7 +103,7 @@ def _balanced_accuracy(model: Any, x: Array, y: Array) -> float:
 
 
 def _one_thread(x: Array) -> AbstractContextManager[Any]:
-    """One thread of BLAS for small features: a probe is thousands of small products, and threads mostly wait for each other."""
+    """One thread of BLAS for small features: threads of a thousand small products mostly wait for each other."""
     return ThreadpoolController().limit(limits=1, user_api="blas") if x.nbytes < _LARGE else nullcontext()
 
 
@@ -150,20 +150,23 @@ def fit_predict(
         classes: Names of all classes, sorted; not used by a regression.
         protocol: One of :data:`PROBES`.
         regression: True to regress, False to classify.
-        adaptation: Adaptation of the training features to the test features (:func:`sslmed.evaluation.adaptation.resolve`).
+        adaptation: Adaptation of the training features to the test features
+            (:func:`sslmed.evaluation.adaptation.resolve`).
         seed: Seed of a random forest.
 
     Returns:
         Probabilities [m, classes], or regressed values [m].
 
     Raises:
-        ValueError: An unknown protocol or adaptation, no classes for a classification, or weights for nearest neighbors.
+        ValueError: An unknown protocol or adaptation, no classes for a classification, or weights for nearest
+            neighbors.
     """
     adapter, weights = resolve(adaptation, covariances=x.ndim == 3), None
     if not regression:
         if classes is None:
             raise ValueError("fit_predict: classes=None, but a classification needs the names of the classes")
-        y = np.searchsorted(classes, y)  # by number: some estimators of scikit-learn take names that look like numbers for numbers
+        # By number: some estimators of scikit-learn take names that look like numbers for numbers.
+        y = np.searchsorted(classes, y)
     if protocol == "knn" and isinstance(adapter, ImportanceWeights):
         raise ValueError("protocol='knn' takes no weights, which adaptation='importance' gives; use protocol='linear'")
     if adapter is not None:
@@ -220,8 +223,8 @@ def corrected_predict(
 ) -> Array:
     """Regresses a target and corrects the predictions for their bias towards the mean.
 
-    The correction (:class:`sslmed.evaluation.brain_age.BiasCorrection`) is fitted inside the training subjects, on predictions by folds
-    over them: test subjects have no say.
+    The correction (:class:`sslmed.evaluation.brain_age.BiasCorrection`) is fitted inside the training subjects, on
+    predictions by folds over them: test subjects have no say.
 
     Args:
         x: Features [n, D].

@@ -36,12 +36,18 @@ class TransferResult:
     protocol: str
     """Name of the protocol; for a trained network, which part of it was tuned."""
     predictions: pd.DataFrame
-    """Out-of-fold predictions, one line a row, recording and class: row, subject, path, fold, truth, label, predicted. ``label`` is the class whose
-    probability ``predicted`` is; for a regressed target it is NaN and ``predicted`` the value. ``fold`` is 0 where another cohort is tested."""
+    """Out-of-fold predictions, one line a row, recording and class: row, subject, path, fold, truth, label, predicted.
+
+    ``label`` is the class whose probability ``predicted`` is; for a regressed target it is NaN and ``predicted`` the
+    value. ``fold`` is 0 where another cohort is tested.
+    """
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The last row against each other one: row, against, metric, difference, low, high, p, p_holm (over all of them), test. The test exchanges
-    predictions between the two models, subject by subject; it has no interval. Areas under the ROC curve of two classes, one recording a subject, are
-    compared by DeLong's test, with its 95 % interval."""
+    """The last row against each other one: row, against, metric, difference, low, high, p, p_holm, test.
+
+    ``p_holm`` is corrected over all lines. The permutation test exchanges predictions between the two models, subject
+    by subject, and has no interval. Areas under the ROC curve of two classes, one recording a subject, are compared by
+    DeLong's test, with its 95 % interval.
+    """
     people: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The table of the scored recordings, line by line with :meth:`wide`."""
 
@@ -52,7 +58,11 @@ class TransferResult:
         return f"<b>{html.escape(self.target)}</b>, {html.escape(self.protocol)}{self.table.to_html(index=False)}"
 
     def wide(self) -> pd.DataFrame:
-        """Returns the predictions with one line a recording: subject, truth, and a column a row ("row: class" for classes)."""
+        """Returns the predictions with one line a recording.
+
+        Returns:
+            subject, truth, and a column for each row of the result (for each "row: class" of a classification).
+        """
         rows = self._rows()
         out = self._block(rows[0]).drop_duplicates("_recording")[["subject", "truth"]].reset_index(drop=True)
         for row in rows:
@@ -76,8 +86,8 @@ class TransferResult:
         """Scores each row within groups of people, and marks the worst group.
 
         Args:
-            by: Column of the cohort's table, or a series by subject (:func:`sslmed.shift.distance_from`). A numeric one with more than ten
-                values is cut into bins.
+            by: Column of the cohort's table, or a series by subject (:func:`sslmed.shift.distance_from`). A numeric one
+                with more than ten values is cut into bins.
             bins: Number of bins of equal size, or their edges.
             metric: Metric of the table; the first by default.
             draws: Draws of the bootstrap over subjects.
@@ -115,10 +125,13 @@ class TransferResult:
         return pd.DataFrame(lines, columns=["row", "group", "value", "low", "high", "n_subjects", "worst"])
 
     def confusion(self, row: str) -> pd.DataFrame:
-        """Counts how often each class is predicted as each other one: true classes in rows, predicted classes in columns.
+        """Counts how often each class is predicted as each other one.
 
         Args:
             row: Row of the table.
+
+        Returns:
+            Counts, with true classes in rows and predicted classes in columns.
 
         Raises:
             ValueError: No such row, or a regressed target.

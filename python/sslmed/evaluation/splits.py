@@ -41,8 +41,8 @@ def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int
         Pairs (train, test) of row positions, in the order of the folds.
 
     Raises:
-        ValueError: ``cv`` is none of these, a subject or a file is on both sides of a fold, a row is tested twice, a part is empty,
-            or there are too few subjects.
+        ValueError: ``cv`` is none of these, a subject or a file is on both sides of a fold, a row is tested twice, a
+            part is empty, or there are too few subjects.
 
     Warns:
         UntestedWarning: Some rows are in no test part.

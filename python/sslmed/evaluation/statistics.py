@@ -19,8 +19,8 @@ Array = np.ndarray[Any, Any]
 def bootstrap(statistic: Callable[[Array], float], groups: Array, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Computes a 95 % interval of a statistic by drawing subjects with replacement.
 
-    The interval has the percentiles of the draws, set further apart for few subjects as Student's t is wider than the normal
-    distribution (Hesterberg, Am. Stat. 2015): plain percentiles of 20 subjects hold the truth in 92 % of cases.
+    The interval has the percentiles of the draws, set further apart for few subjects as Student's t is wider than the
+    normal distribution (Hesterberg, Am. Stat. 2015): plain percentiles of 20 subjects hold the truth in 92 % of cases.
 
     Args:
         statistic: A function of row positions [m] that returns a number.

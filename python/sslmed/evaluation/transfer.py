@@ -1,4 +1,4 @@
-"""Transfer: how well a pretrained encoder predicts a column of a labeled cohort, beside the rows that it has to beat."""
+"""Transfer: how well a pretrained encoder predicts a column of a cohort, beside the rows that it has to beat."""
 
 from __future__ import annotations
 
@@ -51,44 +51,49 @@ def transfer(
 ) -> TransferResult:
     """Scores an encoder on a labeled cohort; no subject is ever in training and test data at the same time.
 
-    Beside the row ``pretrained encoder`` stand the rows that it has to beat: ``dummy`` knows the frequencies of the labels alone; the
-    classical baselines of the cohort's modality need no network; ``random encoder`` is the same architecture and protocol with
-    untrained weights; ``permuted labels`` is the pretrained encoder with permuted training labels, which must score at chance.
+    Beside the row ``pretrained encoder`` stand the rows that it has to beat: ``dummy`` knows the frequencies of the
+    labels alone; the classical baselines of the cohort's modality need no network; ``random encoder`` is the same
+    architecture and protocol with untrained weights; ``permuted labels`` is the pretrained encoder with permuted
+    training labels, which must score at chance.
 
     Args:
         encoder: Pretrained encoder; None computes the baselines that need none.
         cohort: Recordings or images with a column ``target``; those without a value are left out.
-        target: Column of the cohort's table. Numbers are regressed, unless they are at most ten whole numbers that repeat (three
-            times as many rows as values); anything else is classified.
-        protocol: On frozen features: "linear" (logistic or ridge regression, its strength chosen inside the training subjects) or
-            "knn" (five nearest neighbors). Networks that are trained in each fold: "finetune", "lora", "attentive", or their
-            options (:class:`sslmed.FineTuning`).
-        cv: Folds: a number of them over subjects, "loso" (leave one subject out), a splitter of scikit-learn, or pairs (train, test)
-            of row positions, which are checked for leakage (:func:`sslmed.evaluation.splits`). Not used with ``test``.
+        target: Column of the cohort's table. Numbers are regressed, unless they are at most ten whole numbers that
+            repeat (three times as many rows as values); anything else is classified.
+        protocol: On frozen features: "linear" (logistic or ridge regression, its strength chosen inside the training
+            subjects) or "knn" (five nearest neighbors). Networks that are trained in each fold: "finetune", "lora",
+            "attentive", or their options (:class:`sslmed.FineTuning`).
+        cv: Folds: a number of them over subjects, "loso" (leave one subject out), a splitter of scikit-learn, or pairs
+            (train, test) of row positions, which are checked for leakage (:func:`sslmed.evaluation.splits`). Not used
+            with ``test``.
         test: Another cohort to test on; the probe is then fitted on all of ``cohort``.
         regression: True to regress the target, False to classify it, None to decide by its values.
         baselines: Other rows to compute: True for all, False for none, or their names.
-        pooling: How the tokens of a sample become its features (:meth:`sslmed.nn.Encoder.encode`); for "linear" and "knn".
-        adaptation: How features are brought towards those of ``test``, without its labels: "none", "normalize" (each cohort by its own
-            mean and deviation), "coral" (the test cohort's covariance), "importance" (training recordings weighted by how much they
-            look like the test cohort), "optimal_transport" (needs skada), or an object (:mod:`sslmed.evaluation.adaptation`, or an
-            adapter of skada). "identity" removes the direction in which training subjects differ most, and needs no ``test``.
-            Covariances are recentered by their cohort's Riemannian mean instead.
-        bias_correction: For a regressed target on frozen features: also score predictions that are corrected for their bias towards the
-            mean, each in a row below its uncorrected one.
+        pooling: How the tokens of a sample become its features (:meth:`sslmed.nn.Encoder.encode`); for "linear" and
+            "knn".
+        adaptation: How features are brought towards those of ``test``, without its labels: "none", "normalize" (each
+            cohort by its own mean and deviation), "coral" (the test cohort's covariance), "importance" (training
+            recordings weighted by how much they look like the test cohort), "optimal_transport" (needs skada), or an
+            object (:mod:`sslmed.evaluation.adaptation`, or an adapter of skada). "identity" removes the direction in
+            which training subjects differ most, and needs no ``test``. Covariances are recentered by their cohort's
+            Riemannian mean instead.
+        bias_correction: For a regressed target on frozen features: also score predictions that are corrected for their
+            bias towards the mean, each in a row below its uncorrected one.
         seed: Seed of folds, forests, permuted labels, fine-tuning and the bootstrap.
         bootstrap: Number of draws of the intervals and of the permutation tests.
         threads: Number of loader threads.
-        on_error: "raise", or "skip": samples that cannot be read or carry no signal are left out with a warning, and so are channels
-            that some recording lacks in the classical rows. A recording of which nothing is left is refused.
+        on_error: "raise", or "skip": samples that cannot be read or carry no signal are left out with a warning, and so
+            are channels that some recording lacks in the classical rows. A recording of which nothing is left is
+            refused.
 
     Returns:
         The scores, predictions and comparisons.
 
     Raises:
         TypeError: ``encoder`` is not an encoder, or ``cohort`` or ``test`` not a cohort.
-        ValueError: An argument that is out of range or does not fit the others, a target with one value only, folds that leak, or a
-            subject or file in both cohorts.
+        ValueError: An argument that is out of range or does not fit the others, a target with one value only, folds
+            that leak, or a subject or file in both cohorts.
 
     Warns:
         UntestedWarning: ``cv`` leaves recordings that are in no test part; they are not scored.
@@ -135,8 +140,8 @@ def knn_score(
 ) -> float:
     """Scores the features of an encoder by their nearest neighbors, quickly and without intervals or baselines.
 
-    The score is the one that ``transfer(encoder, cohort, target, "knn")`` has first in its table: balanced accuracy, or mean absolute
-    error of a regressed target. It watches a pretraining run.
+    The score is the one that ``transfer(encoder, cohort, target, "knn")`` has first in its table: balanced accuracy, or
+    mean absolute error of a regressed target. It watches a pretraining run.
 
     Args:
         encoder: Encoder.

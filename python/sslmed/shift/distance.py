@@ -22,7 +22,9 @@ Array = np.ndarray[Any, Any]
 
 
 def mmd(x: Array, y: Array, gamma: float | None = None) -> float:
-    """Computes the squared maximum mean discrepancy with a Gaussian kernel exp(-gamma d²), biased (Gretton et al., JMLR 2012).
+    """Computes the squared maximum mean discrepancy (MMD) with a Gaussian kernel exp(-gamma d²).
+
+    This is the biased estimate of Gretton et al., JMLR 2012.
 
     Args:
         x: Features [n, D].
@@ -51,7 +53,9 @@ def mmd(x: Array, y: Array, gamma: float | None = None) -> float:
 
 
 def coral_distance(x: Array, y: Array) -> float:
-    """Computes the CORAL distance ‖C_x - C_y‖²_F / (4 D²) of the unbiased covariances (Sun and Saenko, arXiv 1607.01719).
+    """Computes the CORAL distance ‖C_x - C_y‖²_F / (4 D²) of the unbiased covariances.
+
+    Source: Sun and Saenko, arXiv 1607.01719.
 
     Args:
         x: Features [n, D].
@@ -97,8 +101,9 @@ def distance_from(
 ) -> pd.Series[Any]:
     """Computes how far each subject is from a population, by the Mahalanobis distance of mean features.
 
-    The covariance of the population is shrunk (Ledoit and Wolf, J. Multivar. Anal. 2004). For :meth:`sslmed.TransferResult.subgroups`:
-    ``result.subgroups(shift.distance_from(public, clinic, encoder))`` gives scores by distance.
+    The covariance of the population is shrunk (Ledoit and Wolf, J. Multivar. Anal. 2004). For
+    :meth:`sslmed.TransferResult.subgroups`: ``result.subgroups(shift.distance_from(public, clinic, encoder))`` gives
+    scores by distance.
 
     Args:
         reference: Population that distance is measured from: what was learned from.

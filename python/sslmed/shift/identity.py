@@ -24,8 +24,8 @@ def identity_variance(features: Array, subjects: Array, *, draws: int = 200, see
         seed: Seed of the permutations.
 
     Returns:
-        The share (eta squared over all standardized features), its mean under permutation (what groups of this size have by chance), and the
-        p value of the test.
+        The share (eta squared over all standardized features), its mean under permutation (what groups of this size
+        have by chance), and the p value of the test.
 
     Raises:
         ValueError: Fewer than two subjects, none with two rows, or fewer than one draw.

@@ -21,19 +21,21 @@ def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, clas
 
     Args:
         truth: True classes here [n].
-        predicted: Probabilities here [n, classes], out of fold (:meth:`sslmed.TransferResult.wide`): those of training data flatter.
+        predicted: Probabilities here [n, classes], out of fold (:meth:`sslmed.TransferResult.wide`): those of training
+            data flatter.
         predicted_elsewhere: Probabilities of the same classifier there [m, classes].
         classes: Names of the classes, in the order of the columns.
         draws: Number of draws of the bootstrap over both populations.
         seed: Seed of the bootstrap.
 
     Returns:
-        One line a class: class, here (share), elsewhere (estimated share), low, high, weight (elsewhere / here: weight of a training sample that
-        gives the prevalence there). Negative estimates are set to zero and the rest scaled to one.
+        One line a class: class, here (share), elsewhere (estimated share), low, high, weight (elsewhere / here: weight
+        of a training sample that gives the prevalence there). Negative estimates are set to zero and the rest scaled to
+        one.
 
     Raises:
-        ValueError: Shapes that do not fit, a class that does not occur here, or a classifier whose predictions do not depend on the
-            class (a singular confusion matrix).
+        ValueError: Shapes that do not fit, a class that does not occur here, or a classifier whose predictions do not
+            depend on the class (a singular confusion matrix).
 
     Examples:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Matching: pairs of subjects of two cohorts that are close in age and equal in sex, and how similar the matched cohorts are."""
+"""Matching: pairs of subjects of two cohorts that are alike, for example in age and sex, and how well that worked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
     Args:
         a: First cohort; each subject is in one pair at most.
         b: Second cohort; each subject is in one pair at most.
-        on: Columns to match on. The value is the largest allowed difference of a numeric column (its caliper); None: values must be equal.
+        on: Columns to match on. The value is the largest allowed difference of a numeric column (its caliper); None:
+            values must be equal.
 
     Raises:
         TypeError: ``a`` or ``b`` is not a cohort, or ``on`` not a mapping.
@@ -70,7 +71,7 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
         difference = np.abs(x.astype(float)[:, None] - y.astype(float)[None])
         allowed &= difference <= caliper
         distance += difference / caliper
-    # A pair that is not allowed costs more than all that are together, so that no pair is given up for a shorter distance.
+    # A forbidden pair costs more than all allowed ones together, so that no pair is given up for a shorter distance.
     forbidden = float(distance[allowed].max(initial=0.0) + 1) * (min(distance.shape) + 1)
     rows, columns = linear_sum_assignment(np.where(allowed, distance, forbidden))
     kept = allowed[rows, columns]
@@ -92,8 +93,8 @@ def balance(a: Cohort, b: Cohort, columns: list[str]) -> pd.DataFrame:
         columns: Columns to compare.
 
     Returns:
-        column, difference: of a numeric column the standardized mean difference (b - a, over the pooled standard deviation), of others the largest
-        difference in shares.
+        column, difference: of a numeric column the standardized mean difference (b - a, over the pooled standard
+        deviation), of others the largest difference in shares.
 
     Raises:
         TypeError: ``a`` or ``b`` is not a cohort.

@@ -40,8 +40,11 @@ class ShiftReport:
     """Differences between two cohorts (:func:`sslmed.shift.report`)."""
 
     table: pd.DataFrame
-    """row, metric, value, low, high, n_subjects, p. The interval is 95 % over subjects, or the range of random splits; a distance has none, because
-    its resampled values lie above it. p is that of a test of no difference, where there is one."""
+    """One line a row and metric: row, metric, value, low, high, n_subjects, p.
+
+    The interval is 95 % over subjects, or the range of the random splits; a distance has none, because its resampled
+    values lie above it. ``p`` is that of a test of no difference, where there is one.
+    """
     names: tuple[str, str]
     """Names of the cohorts."""
     people: pd.DataFrame
@@ -94,14 +97,16 @@ def report(
 ) -> ShiftReport:
     """Measures the shift between two cohorts.
 
-    - Numeric columns: the difference in means with Welch's test, the standardized difference (Cohen's d), and the Kolmogorov-Smirnov
-      distance. Other columns: the total variation distance with a chi-squared test.
-    - How well a linear classifier tells the cohorts apart (AUC with subject-level folds; 0.5 means no visible shift), from the features
-      of the encoder and from the plainest classical baseline. Below each stands a row *random split*: the mean of ten classifiers of
-      people who are exchanged between the cohorts at random, which must be near 0.5, and as interval all that they reach.
-    - With an encoder, distances between the subjects' mean features (squared MMD, CORAL, Fréchet; standardized features), with a test by
-      exchanging subjects between the cohorts.
-    - With ``target``, the score of a probe that is trained on ``public`` and tested on ``clinic``, beside its score within ``public``.
+    - Numeric columns: the difference in means with Welch's test, the standardized difference (Cohen's d), and the
+      Kolmogorov-Smirnov distance. Other columns: the total variation distance with a chi-squared test.
+    - How well a linear classifier tells the cohorts apart (AUC with subject-level folds; 0.5 means no visible shift),
+      from the features of the encoder and from the plainest classical baseline. Below each stands a row *random split*:
+      the mean of ten classifiers of people who are exchanged between the cohorts at random, which must be near 0.5, and
+      as interval all that they reach.
+    - With an encoder, distances between the subjects' mean features (squared MMD, CORAL, Fréchet; standardized
+      features), with a test by exchanging subjects between the cohorts.
+    - With ``target``, the score of a probe that is trained on ``public`` and tested on ``clinic``, beside its score
+      within ``public``.
 
     Args:
         public: Cohort that the encoder comes from.
@@ -258,7 +263,7 @@ def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws
 
 
 def _feature_shift(x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:
-    """Distances between the cohorts' subjects in feature space, standardised over all; p by exchanging subjects between the cohorts."""
+    """Distances between the cohorts' subjects in standardized features, with p by exchanging subjects between them."""
     means, domains = [], []
     for part, cohort, domain in ((x[: len(public)], public, 0), (x[len(public) :], clinic, 1)):
         for _, rows in cohort.table.reset_index(drop=True).groupby("subject").groups.items():
