@@ -9,7 +9,7 @@ import pytest
 from test_training import site_root
 
 import sslmed as sm
-from sslmed.transfer import BASELINES
+from sslmed.evaluation.rows import BASELINES
 
 
 def run(*args, **kwargs):

@@ -19,7 +19,7 @@ import sslmed as sm
 from sslmed import slides
 from sslmed._core import C
 from sslmed.demo_slides import CLINIC, PUBLIC, write_archive
-from sslmed.transfer import PICTURE_BASELINES
+from sslmed.evaluation.rows import PICTURE_BASELINES
 
 SMALL = sm.SlidePreprocessing(mpp=1.0, size=32, patch=8)
 
@@ -251,10 +251,10 @@ def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -
         paths = [shutil.copy(path, tmp_path / f"{k}{Path(path).name}") for path in slide_cohort.table["path"]]
         halves.append(slide_cohort.table.assign(subject=[f"{k}{s}" for s in range(6)], path=[str(path) for path in paths]))
     twice = sm.Cohort.from_table(pd.concat(halves, ignore_index=True), name="twelve")
-    result = sm.transfer(encoder, twice, "label", folds=2, bootstrap=20)
+    result = sm.transfer(encoder, twice, "label", cv=2, bootstrap=20)
     assert list(dict.fromkeys(result.table["row"])) == [*PICTURE_BASELINES, "pretrained encoder"]
     with pytest.raises(ValueError, match="unknown baseline band power; of slides"):
-        sm.transfer(encoder, twice, "label", folds=2, baselines=["band power"])
+        sm.transfer(encoder, twice, "label", cv=2, baselines=["band power"])
     fitted = sm.finetune(encoder, twice, "label", sm.FineTuning(epochs=1, batch_size=8))
     with pytest.raises(ValueError, match="training and test"):
         fitted.predict(twice)

@@ -81,7 +81,9 @@ def _pairs(cohort: Cohort, cv: Any, stratify: str | None) -> list[Any]:
         subjects = np.unique(cohort.table["subject"].to_numpy(), return_inverse=True)[1]
         y = np.zeros(len(cohort)) if stratify is None else cohort.table[stratify].astype(str).to_numpy()
         try:
-            return list(cv.split(np.zeros((len(cohort), 1)), y, subjects))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+                return list(cv.split(np.zeros((len(cohort), 1)), y, subjects))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{cohort.name}: cv={cv!r} cannot split {len(cohort)} recordings of {subjects.max() + 1} subjects: {error}") from error
     if not isinstance(cv, Iterable):
