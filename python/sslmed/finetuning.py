@@ -126,7 +126,9 @@ PROTOCOLS: dict[str, FineTuning] = {
 
 
 class FineTuned:
-    """A network with a head that :func:`finetune` fitted on the labels of a cohort: an estimator as scikit-learn has them.
+    """A network with a head that :func:`finetune` fitted on the labels of a cohort.
+
+    It is an estimator as scikit-learn has them: predict, predict_proba, score.
 
     Attributes:
         encoder: The trained encoder.

@@ -1,4 +1,4 @@
-"""Domain adaptation without labels: the features of one population (source) are brought towards those of another (target).
+"""Domain adaptation without labels: the features of one population (source) are brought towards another (target).
 
 An adaptation is an estimator: ``fit(source, target)`` learns from the features of both, ``transform(features, domain)``
 changes those of one, and ``sample_weight_`` holds weights of the source's rows where it gives any.

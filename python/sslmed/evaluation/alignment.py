@@ -36,13 +36,25 @@ def euclidean_alignment(windows: Array, groups: Array) -> Array:
         values, vectors = np.linalg.eigh(mean)
         if not values[0] > 1e-12 * values[-1]:
             found = f"smallest eigenvalue {values[0]:.1e} of {values[-1]:.1e}"
-            raise ValueError(f"euclidean_alignment: windows of group {group!r} have a singular mean covariance ({found}); drop a channel")
+            raise ValueError(f"euclidean_alignment: windows of group {str(group)!r} have a singular mean covariance ({found}); drop a channel")
         out[own] = np.einsum("cd,ndt->nct", (vectors / np.sqrt(values)) @ vectors.T, windows[own])
     return out
 
 
 def log_vectors(covariances: Array) -> Array:
-    """Converts covariances [n, C, C] to the upper triangles of their matrix logarithms [n, C·(C+1)/2]."""
+    """Converts covariances to the upper triangles of their matrix logarithms.
+
+    Args:
+        covariances: Positive definite matrices [n, C, C].
+
+    Returns:
+        Vectors [n, C·(C+1)/2].
+
+    Raises:
+        ValueError: Another shape.
+    """
+    if covariances.ndim != 3 or covariances.shape[1] != covariances.shape[2]:
+        raise ValueError(f"log_vectors: covariances must be [n, C, C], got {list(covariances.shape)}")
     from pyriemann.geometry.base import logm
 
     return np.asarray(logm(covariances)[(slice(None), *np.triu_indices(covariances.shape[1]))])

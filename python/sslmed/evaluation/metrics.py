@@ -50,15 +50,23 @@ def score(metric: Metric, y: Array, predicted: Array, classes: Array | None = No
         0.5
     """
     choice("score", "metric", metric, _KNOWN)
-    if len(y) != len(predicted):
-        raise ValueError(f"score: predicted has {len(predicted)} rows and y has {len(y)}; they must be as many")
+    _same_length("score", "predicted", predicted, "y", y)
     if metric in METRICS["regression"]:
         return _regression_score(metric, y, predicted)
     if classes is None:
         raise ValueError(f"score: classes=None, but metric={metric!r} needs the names of the classes")
-    if predicted.ndim != 2 or predicted.shape[1] != len(classes):
-        raise ValueError(f"score: predicted must be [n, {len(classes)}], one column a class, got {list(predicted.shape)}")
+    _one_column_each("score", predicted, classes)
     return _classification_score(metric, y, predicted, classes)
+
+
+def _same_length(where: str, name: str, values: Array, other: str, others: Array) -> None:
+    if len(values) != len(others):
+        raise ValueError(f"{where}: {name} must have one entry for each of the {len(others)} rows of {other}, got {len(values)}")
+
+
+def _one_column_each(where: str, predicted: Array, classes: Array) -> None:
+    if predicted.ndim != 2 or predicted.shape[1] != len(classes):
+        raise ValueError(f"{where}: predicted must be [n, {len(classes)}], one column a class, got {list(predicted.shape)}")
 
 
 def _regression_score(metric: str, y: Array, predicted: Array) -> float:
@@ -98,7 +106,11 @@ def auroc(positive: Array, scores: Array) -> float:
 
     Returns:
         The area; NaN unless both classes have rows.
+
+    Raises:
+        ValueError: Lengths that differ.
     """
+    _same_length("auroc", "scores", scores, "positive", positive)
     n = int(positive.sum())
     if n == 0 or n == len(positive):
         return float("nan")
@@ -115,7 +127,11 @@ def auprc(positive: Array, scores: Array) -> float:
 
     Returns:
         The average precision; NaN without a positive row.
+
+    Raises:
+        ValueError: Lengths that differ.
     """
+    _same_length("auprc", "scores", scores, "positive", positive)
     total = int(positive.sum())
     if total == 0:
         return float("nan")
@@ -141,6 +157,7 @@ def calibration(positive: Array, probability: Array, *, bins: int = 10) -> pd.Da
     """
     whole("calibration", "bins", bins, 1)
     positive, probability = np.asarray(positive, bool), np.asarray(probability, float)
+    _same_length("calibration", "probability", probability, "positive", positive)
     if not ((probability >= -1e-9) & (probability <= 1 + 1e-9)).all():
         raise ValueError(f"calibration: probability must lie within [0, 1], got {probability.min():g} to {probability.max():g}")
     where = np.minimum((probability * bins).astype(int), bins - 1)
@@ -159,7 +176,12 @@ def confusion(y: Array, predicted: Array, classes: Array) -> pd.DataFrame:
 
     Returns:
         Counts, with true classes in rows and predicted classes in columns.
+
+    Raises:
+        ValueError: Shapes that do not fit.
     """
+    _same_length("confusion", "predicted", predicted, "y", y)
+    _one_column_each("confusion", predicted, classes)
     guess = classes[np.argmax(predicted, axis=1)]
     counts = [[int(((y == a) & (guess == b)).sum()) for b in classes] for a in classes]
     return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"))

@@ -103,6 +103,7 @@ class TransferResult:
         metric = metric or known[0]  # type: ignore[assignment]
         choice("subgroups", "metric", metric, known)
         whole("subgroups", "draws", draws, 1)
+        whole("subgroups", "seed", seed)
         wide = self.wide()
         truth, subjects = wide["truth"].to_numpy(), wide["subject"].to_numpy()
         values = _binned(self._values(by, wide["subject"]), bins)

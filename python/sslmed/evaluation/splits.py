@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from sslmed._checks import whole
 from sslmed._core import UntestedWarning
 from sslmed.cohort import Cohort
 from sslmed.leakage import refuse_shared_files
@@ -62,6 +63,7 @@ def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int
         raise TypeError(f"splits: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
     if stratify is not None and stratify not in cohort.table:
         raise ValueError(f"{cohort.name}: stratify={stratify!r} is not a column of the table; there are {', '.join(map(str, cohort.table.columns))}")
+    whole("splits", "seed", seed)
     if isinstance(cv, str) or (isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)):
         n = int(cohort.table["subject"].nunique())
         if (isinstance(cv, str) and cv != "loso") or (not isinstance(cv, str) and not 2 <= cv <= n):

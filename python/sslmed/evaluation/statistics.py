@@ -43,6 +43,7 @@ def bootstrap(statistic: Callable[[Array], float], groups: Array, *, draws: int 
         True
     """
     whole("bootstrap", "draws", draws, 1)
+    whole("bootstrap", "seed", seed)
     if len(groups) == 0:
         raise ValueError("bootstrap: groups is empty; it needs the subject of each row")
     rng = np.random.default_rng(seed)
@@ -145,6 +146,7 @@ def paired_permutation(statistic: Callable[[Array], float], a: Array, b: Array, 
         ValueError: Shapes that differ, or fewer than one draw.
     """
     whole("paired_permutation", "draws", draws, 1)
+    whole("paired_permutation", "seed", seed)
     if np.shape(a) != np.shape(b):
         raise ValueError(f"paired_permutation: b must have the shape of a, {list(np.shape(a))}, got {list(np.shape(b))}")
     if len(groups) != len(a):

@@ -122,6 +122,9 @@ def transfer(
         raise ValueError(f"transfer: bias_correction=True needs a regressed target, and target={target!r} is made of classes")
     named = (baselines,) if isinstance(baselines, str) else baselines  # a grid gives one name after the other
     chosen = baselines_of(task.cohort) if named is True or (named is False and encoder is None) else tuple(named or ())
+    if unknown := [name for name in chosen if name not in baselines_of(task.cohort)]:
+        known = ", ".join(baselines_of(task.cohort))
+        raise ValueError(f"transfer: baselines={baselines!r} has the unknown row {unknown[0]!r}; for this cohort there are {known}")
     rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
     if not rows:
         raise ValueError(f"transfer: baselines={baselines!r} computes nothing without an encoder; name a row that needs none, such as 'dummy'")

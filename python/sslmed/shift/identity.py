@@ -40,6 +40,7 @@ def identity_variance(features: Array, subjects: Array, *, draws: int = 200, see
         True
     """
     whole("identity_variance", "draws", draws, 1)
+    whole("identity_variance", "seed", seed)
     codes, _ = subject_codes(features, subjects, "identity_variance")
     z = features - features.mean(axis=0)
     z = z / np.maximum(z.std(axis=0), 1e-12)

@@ -46,6 +46,7 @@ def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, clas
         [0.71, 0.29]
     """
     whole("label_shift", "draws", draws, 1)
+    whole("label_shift", "seed", seed)
     truth, classes = np.asarray(truth), np.asarray(classes)
     k = len(classes)
     if predicted.shape != (len(truth), k):

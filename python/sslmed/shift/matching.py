@@ -57,7 +57,8 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
     """
     if not isinstance(on, Mapping):
         raise TypeError(f"match: on={on!r} must be a mapping of columns to calipers, such as {{'age': 2.0, 'sex': None}}")
-    one, two = (cohort.subjects.dropna(subset=_known("match", name, cohort, "on", on)) for name, cohort in (("a", a), ("b", b)))
+    known = [_known("match", name, cohort, "on", on) for name, cohort in (("a", a), ("b", b))]
+    one, two = a.subjects.dropna(subset=known[0]), b.subjects.dropna(subset=known[1])
     distance = np.zeros((len(one), len(two)))
     allowed = np.ones(distance.shape, bool)
     for column, caliper in on.items():
