@@ -160,7 +160,7 @@ def test_methods_learn_from_images_and_transfer(cohort: sm.Cohort, table: pd.Dat
     tuned = sm.finetune(loaded, cohort, "label", how)
     assert any(not torch.equal(a, b) for a, b in zip(tuned.task.state_dict().values(), plain.task.state_dict().values(), strict=True))
     strangers = sm.Cohort(table.assign(subject=[f"new {s}" for s in table["subject"]]), "strangers")
-    assert np.allclose(tuned.predict(strangers).sum(1), 1)
+    assert np.allclose(tuned.predict_proba(strangers).sum(1), 1)
     report = sm.shift.report(cohort, strangers, encoder=loaded, by=["age"])
     assert "domain classifier: colour" in set(report.table["row"])
 

@@ -253,12 +253,12 @@ def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -
     twice = sm.Cohort.from_table(pd.concat(halves, ignore_index=True), name="twelve")
     result = sm.transfer(encoder, twice, "label", cv=2, bootstrap=20)
     assert list(dict.fromkeys(result.table["row"])) == [*PICTURE_BASELINES, "pretrained encoder"]
-    with pytest.raises(ValueError, match="unknown baseline band power; of slides"):
+    with pytest.raises(ValueError, match="has the unknown row 'band power'"):
         sm.transfer(encoder, twice, "label", cv=2, baselines=["band power"])
     fitted = sm.finetune(encoder, twice, "label", sm.FineTuning(epochs=1, batch_size=8))
     with pytest.raises(ValueError, match="training and test"):
         fitted.predict(twice)
-    probabilities = fitted.predict(slide_cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
+    probabilities = fitted.predict_proba(slide_cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
     assert probabilities.shape == (6, 2)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 
