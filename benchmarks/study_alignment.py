@@ -25,7 +25,7 @@ def main() -> None:
         for align in ("none", "subject"):
             encoder = Encoder("vit_tiny", sm.EegPreprocessing(**PRE, align=align), depth=4, seed=seed)
             entry = body[f"seed {seed}, {'aligned' if align == 'subject' else 'as it is'}"] = {}
-            for name, options in (("leave one subject out", {"folds": "loso"}), ("EEGMAT to Unicorn", {"test": unicorn})):
+            for name, options in (("leave one subject out", {"cv": "loso"}), ("EEGMAT to Unicorn", {"test": unicorn})):
                 table = sm.transfer(encoder, eegmat, "condition", seed=seed, baselines=False, **options).table
                 entry[name] = {r.metric: [round(r.value, 3), round(r.low, 3), round(r.high, 3)] for r in table.itertuples()}
             print(seed, align, {name: {m: scores[m] for m in ("balanced_accuracy", "auroc")} for name, scores in entry.items()}, flush=True)

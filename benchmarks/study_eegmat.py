@@ -69,10 +69,10 @@ def main() -> None:
             }  # fmt: skip
             print(f"{method}, seed {seed}: {entry}", flush=True)
             tasks: list[tuple[str, dict]] = [
-                ("leave one subject out", {"folds": "loso"}),
-                ("leave one subject out, regions", {"folds": "loso", "pooling": "regions"}),
+                ("leave one subject out", {"cv": "loso"}),
+                ("leave one subject out, regions", {"cv": "loso", "pooling": "regions"}),
                 ("EEGMAT to Unicorn", {"test": unicorn}),
-                ("EEGMAT to Unicorn, normalised", {"test": unicorn, "adaptation": "normalise"}),
+                ("EEGMAT to Unicorn, normalized", {"test": unicorn, "adaptation": "normalize"}),
             ]
             if arguments.finetune:
                 tasks.append(("fine-tuning, five folds", {"protocol": "finetune"}))

@@ -22,7 +22,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 import sslmed as sm
 from sslmed.demo import eeg as demo
 from sslmed.encoders import Encoder
-from sslmed.transfer import evaluate, features
+from sslmed.evaluation import features, metrics, probes, splits
 
 PRE = {"sfreq": 100.0, "low": 0.5, "high": 45.0}
 
@@ -47,9 +47,9 @@ def probe(x: np.ndarray, cohort: sm.Cohort) -> dict[str, float]:
         y = y if target == "age" else y.astype(str)
         values = []
         for seed in range(2):
-            plan = list(cohort.folds(5, stratify=None if target == "age" else target, seed=seed))
-            predicted = evaluate.cross_predict(x, y, cohort.table["subject"].to_numpy(), plan, "linear", target == "age")
-            values.append(evaluate.score(metric, y, predicted, np.unique(y)))
+            plan = splits(cohort, 5, stratify=None if target == "age" else target, seed=seed)
+            predicted = probes.cross_predict(x, y, cohort.table["subject"].to_numpy(), plan, "linear", target == "age")
+            values.append(metrics.score(metric, y, predicted, np.unique(y)))
         scores[target] = float(np.mean(values))
     return scores
 

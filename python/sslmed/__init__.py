@@ -14,8 +14,6 @@ Modules are loaded when they are first used, so ``import sslmed`` takes no longe
 """
 
 import importlib
-import sys
-import types
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +25,16 @@ from sslmed._core import (
     FormatWarning,
     LeftOutWarning,
     NonFiniteError,
+    OverlapWarning,
     ReadError,
     SslmedWarning,
+    UntestedWarning,
     ValueWarning,
+    WeakFitWarning,
 )
 
 if TYPE_CHECKING:
     from sslmed import (
-        adaptation,
-        brain_age,
         distributed,
         evaluation,
         grid,
@@ -47,12 +46,12 @@ if TYPE_CHECKING:
         nn,
         presets,
         shift,
-        stats,
         training,
         transforms,
     )
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, Encoder, PythonEncoder
+    from sslmed.evaluation import TransferResult, few_shot, transfer, transfer_matrix
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.methods import PythonObjective
     from sslmed.modalities import Augmentation, View, slides
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
     from sslmed.modalities.slides import SlidePreprocessing
     from sslmed.pretraining import PretrainConfig, Run, pretrain
     from sslmed.training import Loader, Trainer, encode
-    from sslmed.transfer import TransferResult, transfer
-    from sslmed.transfer.curves import few_shot, transfer_matrix
 
 __version__ = _version("sslmed")
 
@@ -82,15 +79,15 @@ _HOMES = {
     "Run": "pretraining",
     "SlidePreprocessing": "modalities.slides",
     "Trainer": "training",
-    "TransferResult": "transfer",
+    "TransferResult": "evaluation",
     "View": "modalities",
     "encode": "training",
-    "few_shot": "transfer.curves",
+    "few_shot": "evaluation",
     "finetune": "finetuning",
     "pretrain": "pretraining",
     "slides": "modalities",
-    "transfer": "transfer",
-    "transfer_matrix": "transfer.curves",
+    "transfer": "evaluation",
+    "transfer_matrix": "evaluation",
 }
 """Modules of names that are not modules of their own."""
 
@@ -111,6 +108,7 @@ __all__ = [
     "LeftOutWarning",
     "Loader",
     "NonFiniteError",
+    "OverlapWarning",
     "PretrainConfig",
     "PythonEncoder",
     "PythonObjective",
@@ -120,11 +118,11 @@ __all__ = [
     "SslmedWarning",
     "Trainer",
     "TransferResult",
+    "UntestedWarning",
     "ValueWarning",
     "View",
+    "WeakFitWarning",
     "__version__",
-    "adaptation",
-    "brain_age",
     "distributed",
     "encode",
     "evaluation",
@@ -141,7 +139,6 @@ __all__ = [
     "pretrain",
     "shift",
     "slides",
-    "stats",
     "training",
     "transfer",
     "transfer_matrix",
@@ -164,12 +161,3 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
-
-class _Package(types.ModuleType):
-    """Keeps ``sslmed.transfer`` the function when the package of that name is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value.transfer if name == "transfer" and isinstance(value, types.ModuleType) else value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -64,6 +64,18 @@ def tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy(order="C"))
 
 
+class OverlapWarning(SslmedWarning):
+    """Two cohorts have subjects of the same names."""
+
+
+class UntestedWarning(SslmedWarning):
+    """Folds leave recordings that are in no test part."""
+
+
+class WeakFitWarning(SslmedWarning):
+    """A model explains so little that a bound stands in for what was fitted."""
+
+
 __all__ = [
     "Array",
     "C",
@@ -74,9 +86,12 @@ __all__ = [
     "FormatWarning",
     "LeftOutWarning",
     "NonFiniteError",
+    "OverlapWarning",
     "ReadError",
     "SslmedWarning",
+    "UntestedWarning",
     "ValueWarning",
+    "WeakFitWarning",
     "check_torch",
     "tensor",
 ]

@@ -193,13 +193,13 @@ def transfer(
 ) -> None:
     """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
     from sslmed.encoders import Encoder
-    from sslmed.transfer import transfer as run_transfer
+    from sslmed.evaluation.transfer import transfer as run_transfer
 
     if folds != "loso" and not folds.isdigit():
         raise ValueError(f"--folds must be a number or loso, got {folds!r}")
     result = run_transfer(
-        Encoder.load(encoder), _cohort(cohort), target, protocol, pooling=pooling, folds=folds if folds == "loso" else int(folds),
-        test=None if test is None else _cohort(test), regression=regression, seed=seed, threads=threads, on_error=on_error,
+        Encoder.load(encoder), _cohort(cohort), target, protocol, pooling=pooling, cv=folds if folds == "loso" else int(folds),  # type: ignore[arg-type]
+        test=None if test is None else _cohort(test), regression=regression, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     result.save(str(out / "transfer.csv"))
@@ -239,7 +239,7 @@ def shift(
 
     report = shift_module.report(
         _cohort(public), _cohort(clinic), None if encoder is None else Encoder.load(encoder),
-        by=None if by is None else [c for c in by.split(",") if c], target=target, seed=seed, threads=threads, on_error=on_error,
+        by=None if by is None else [c for c in by.split(",") if c], target=target, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     report.save(str(out / "shift.csv"))

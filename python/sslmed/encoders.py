@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, Union
 
 import torch
 
@@ -18,7 +18,7 @@ from sslmed.modalities.base import Preprocessing, Rows
 from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from
 from sslmed.nn import Features, VisionTransformer, list_models
 
-__all__ = ["CohortEncoder", "Encoder", "PythonEncoder", "resolve"]
+__all__ = ["CohortEncoder", "Encoder", "EncoderLike", "PythonEncoder", "resolve"]
 
 _FORMAT = "sslmed-encoder-1"
 _PYTHON_FORMAT = "sslmed-python-encoder-1"
@@ -265,8 +265,12 @@ class _Hook:
         return self._module.encode_tokens(*tokens)
 
 
+EncoderLike: TypeAlias = Union[str, "os.PathLike[str]", CohortEncoder]
+"""What functions with an argument ``encoder`` take: a name, a path or an object (:func:`resolve`)."""
+
+
 def resolve(
-    encoder: str | os.PathLike[str] | CohortEncoder,
+    encoder: EncoderLike,
     *cohorts: _Cohort,
     preprocessing: Preprocessing | None = None,
     seed: int = 0,

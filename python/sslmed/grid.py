@@ -18,10 +18,10 @@ import yaml
 from sslmed._core import FormatError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.encoders import Encoder
+from sslmed.evaluation.transfer import transfer
 from sslmed.finetuning import FineTuning
 from sslmed.modalities import Augmentation, default_preprocessing
 from sslmed.pretraining import pretrain
-from sslmed.transfer import transfer
 
 __all__ = ["cells", "run", "shard_of_this_job"]
 
@@ -209,7 +209,7 @@ def _collect(folder: Path, settings: Mapping[str, Any]) -> pd.DataFrame:
     temporary = folder / f"{_TABLE}.tmp-{uuid.uuid4().hex}"  # of any job, on any machine
     table.to_parquet(temporary, index=False)
     temporary.replace(folder / _TABLE)
-    from sslmed.report import write_report
+    from sslmed.reporting.page import write_report
 
     settings_of = [c for c in table.columns if c not in (*last, "seed")]
     shown = table.groupby(["row", "metric", *settings_of], dropna=False, sort=False)["value"]

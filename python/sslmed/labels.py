@@ -1,4 +1,4 @@
-"""What a column of a cohort is as a target: classes, or a number to be regressed."""
+"""Targets: whether a column is made of classes or of numbers to regress, and which recordings have a value."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ import numpy as np
 
 from sslmed.cohort import Cohort
 
-__all__ = ["class_names", "is_regression", "labelled"]
+__all__ = ["class_names", "is_regression", "labeled"]
 
 Array = np.ndarray[Any, Any]
 
 
 def is_regression(target: Array, wanted: bool | None = None) -> bool:
-    """A numeric target is regressed, unless it is made of a few whole numbers that repeat: those are classes. Unless somebody says which.
+    """Decides whether a target is regressed or classified.
+
+    Numbers are regressed, unless they are at most ten whole numbers that repeat (three times as many rows as values):
+    those are classes. Anything else is classified.
+
+    Args:
+        target: Values of the target [n].
+        wanted: True to regress, False to classify, None to decide by the values.
 
     Raises:
-        ValueError: What is no number is to be regressed.
+        ValueError: Values that are not numbers cannot be regressed.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.labels import is_regression
+        >>> is_regression(np.array([23.5, 41.0, 67.2])), is_regression(np.array([0, 1] * 10))
+        (True, False)
     """
+    if wanted is not None and not isinstance(wanted, (bool, np.bool_)):
+        raise ValueError(f"regression={wanted!r} must be True, False, or None to decide by the values")
     numeric = np.issubdtype(target.dtype, np.number)
     if wanted and not numeric:
-        raise ValueError(f"only numbers can be regressed, and there are values such as {str(target[0])!r}")
+        raise ValueError(f"regression=True needs numbers as a target, got values such as {str(target[0])!r}")
     if wanted is not None or not numeric:
         return bool(wanted)
     values = np.unique(target)
@@ -30,27 +45,48 @@ def is_regression(target: Array, wanted: bool | None = None) -> bool:
 
 
 def class_names(values: Array) -> Array:
-    """Classes by name, as texts. Whole numbers are named alike whether or not a missing value among them made the column one of floats."""
+    """Converts classes to texts.
+
+    Whole numbers get the same names whether or not a missing value among them made their column one of floats.
+
+    Args:
+        values: Classes [n], of any type.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.labels import class_names
+        >>> [str(name) for name in class_names(np.array([0.0, 1.0]))]
+        ['0', '1']
+    """
     if np.issubdtype(values.dtype, np.floating) and np.array_equal(values, np.round(values)):
         values = values.astype(np.int64)
     return values.astype(str)
 
 
-def labelled(cohort: Cohort, target: str) -> tuple[Cohort, Array]:
-    """The recordings that have a value of this column, and their values.
+def labeled(cohort: Cohort, target: str, *, name: str = "cohort") -> tuple[Cohort, Array]:
+    """Selects the recordings that have a value of a column.
+
+    Args:
+        cohort: Recordings.
+        target: Column of the cohort's table.
+        name: Name of the parameter that holds the cohort, for messages.
+
+    Returns:
+        The cohort of those recordings, and their values [n].
 
     Raises:
-        ValueError: No such column, an empty one, or one with infinite numbers.
+        TypeError: ``cohort`` is not a Cohort.
+        ValueError: The column is missing, is empty or has infinite numbers.
     """
     if not isinstance(cohort, Cohort):
-        raise TypeError(f"expected a Cohort (Cohort.from_bids, Cohort.from_table …), got {type(cohort).__name__}")
+        raise TypeError(f"{name}={cohort!r} must be a Cohort (Cohort.from_bids, Cohort.from_table …), got {type(cohort).__name__}")
     if target not in cohort.table:
-        raise ValueError(f"{cohort.name}: no column {target!r}; there are {', '.join(cohort.table.columns)}")
+        raise ValueError(f"{cohort.name}: target={target!r} is not a column of the table; there are {', '.join(map(str, cohort.table.columns))}")
     known = cohort.table[target].notna().to_numpy()
     if not known.any():
-        raise ValueError(f"{cohort.name}: column {target!r} is empty")
+        raise ValueError(f"{cohort.name}: target={target!r} is an empty column: no recording has a value")
     cohort = cohort if known.all() else cohort.subset(known)
     values = cohort.table[target].infer_objects().to_numpy()
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        raise ValueError(f"{cohort.name}: column {target!r} has infinite numbers")
+        raise ValueError(f"{cohort.name}: target={target!r} has infinite numbers; replace them or leave those recordings out")
     return cohort, values

@@ -1,4 +1,4 @@
-"""What keeps a person's signals out of training and test data at once."""
+"""Checks that keep a person's data out of training and test data at the same time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,31 @@ if TYPE_CHECKING:
 __all__ = ["refuse_overlap", "refuse_shared_files"]
 
 
-def refuse_overlap(train: Any, test: Any) -> None:
-    """ValueError when a subject is on both sides: its own signal would give the answer away."""
+def refuse_overlap(train: Any, test: Any, where: str = "") -> None:
+    """Raises ValueError if a subject is in training and test data: its own signal would give the answer away.
+
+    Args:
+        train: Subjects of the training data.
+        test: Subjects of the test data.
+        where: Start of the message: which call, parameter or fold.
+    """
     both = sorted(set(map(str, train)) & set(map(str, test)))
     if both:
-        raise ValueError(f"{len(both)} subjects are in training and test data at once: {', '.join(both[:5])}")
+        subjects = f"{len(both)} subject{'s are' if len(both) > 1 else ' is'}"
+        raise ValueError(f"{where}{': ' if where else ''}{subjects} in training and test data at once: {', '.join(both[:5])}")
 
 
 def refuse_shared_files(*cohorts: Cohort) -> None:
-    """ValueError when a file is listed for two subjects, in one cohort or two."""
+    """Raises ValueError if a file is listed for two subjects: it could be in training and test data at the same time.
+
+    Args:
+        *cohorts: Cohorts to look through; those in memory have no files.
+    """
     tables = [cohort.table[["path", "subject"]] for cohort in cohorts if not cohort.in_memory]
     if not tables:
         return
     owners = pd.concat(tables).groupby("path")["subject"].nunique()
     if owners.max() > 1:
-        raise ValueError(f"{owners.idxmax()} is listed for {owners.max()} subjects, so it would be in training and test data at once")
+        raise ValueError(
+            f"{owners.idxmax()} is listed for {owners.max()} subjects, so it would be in training and test data at once; list every file for one subject"
+        )

@@ -139,7 +139,7 @@ class Run:
 
     def plot(self, ax: Any = None) -> Any:
         """Plots the loss over steps; returns the matplotlib axes."""
-        from sslmed.plots import plot_history
+        from sslmed.reporting.plots import plot_history
 
         return plot_history(self.history, ax)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import metrics
 from torch import nn as tnn
 
 import sslmed as sm
@@ -276,21 +277,29 @@ def test_each_protocol_learns_and_leaves_the_encoder_alone(protocol, tmp_path):
     assert losses[-1] < 0.5 * losses[0]
     assert all(torch.equal(before[k], v) for k, v in encoder.state_dict().items())
     others = cohort(10, seed=5, name="other")
-    p = fitted.predict(others)
+    p = fitted.predict_proba(others)
     assert p.shape == (10, 2)
     assert np.allclose(p.sum(1), 1)
-    assert (fitted.classes[p.argmax(1)] == others.table["y"]).mean() >= 0.9
-    again = sm.finetune(encoder, cohort(), "y", options, threads=3).predict(others)
+    assert fitted.target_ == "y"
+    assert list(fitted.classes_) == ["fast", "slow"]
+    assert np.array_equal(fitted.predict(others), fitted.classes_[p.argmax(1)])
+    assert fitted.score(others) == metrics.balanced_accuracy_score(others.table["y"], fitted.predict(others)) >= 0.9
+    again = sm.finetune(encoder, cohort(), "y", options, threads=3).predict_proba(others)
     assert np.array_equal(p, again)  # whatever the threads
     fitted.save(tmp_path / "t.safetensors")
-    assert np.array_equal(sm.FineTuned.load(tmp_path / "t.safetensors").predict(others), p)
+    assert np.array_equal(sm.FineTuned.load(tmp_path / "t.safetensors").predict_proba(others), p)
 
 
 def test_regression_end_to_end():
     options = sm.FineTuning(epochs=12, lr=3e-3, batch_size=16)
     fitted = sm.finetune(Encoder("vit_tiny", PRE, depth=1), cohort(), "age", options)
     others = cohort(10, seed=5, name="other")
-    assert np.abs(fitted.predict(others) - others.table["age"]).mean() < 7  # the mean's own is 15
+    predicted = fitted.predict(others)
+    assert np.abs(predicted - others.table["age"]).mean() < 7  # the mean's own is 15
+    assert fitted.score(others) == pytest.approx(metrics.r2_score(others.table["age"], predicted))
+    assert len(fitted.classes_) == 0
+    with pytest.raises(ValueError, match="target_='age' is regressed"):
+        fitted.predict_proba(others)
 
 
 def test_predicting_whom_it_was_trained_on_is_refused(tmp_path):
@@ -324,9 +333,9 @@ def test_what_is_refused(tmp_path):
     for numbers, said in (({}, "no target 'target'"), ({"target": [2.0] * 24}, "must number 2 classes"), ({"target": [float("nan")] * 24}, "without a value")):
         with pytest.raises(ValueError, match=said):
             task.loss(batch_of(encoder, cohort(), **numbers))
-    with pytest.raises(ValueError, match="unknown protocol"):
+    with pytest.raises(ValueError, match="options='x' must be a FineTuning or one of"):
         sm.finetune(encoder, cohort(), "y", "x")
-    with pytest.raises(ValueError, match="no column 'x'"):
+    with pytest.raises(ValueError, match="target='x' is not a column"):
         sm.finetune(encoder, cohort(), "x")
     encoder.save(tmp_path / "e.safetensors")
     with pytest.raises(sm.FormatError):
@@ -336,12 +345,12 @@ def test_what_is_refused(tmp_path):
 def test_transfer_by_training_a_network():
     encoder = Encoder("vit_tiny", PRE, depth=1, seed=1)
     options = sm.FineTuning(epochs=6, lr=3e-3, batch_size=16)
-    result = sm.transfer(encoder, cohort(), "y", options, folds=2, bootstrap=50, baselines=["dummy", "random encoder", "shuffled labels"])
+    result = sm.transfer(encoder, cohort(), "y", options, cv=2, bootstrap=50, baselines=["dummy", "random encoder", "permuted labels"])
     scores = result.table[result.table["metric"] == "balanced_accuracy"].set_index("row")["value"]
-    assert list(scores.index) == ["dummy", "random encoder", "shuffled labels", "pretrained encoder"]
+    assert list(scores.index) == ["dummy", "random encoder", "permuted labels", "pretrained encoder"]
     assert scores["pretrained encoder"] >= 0.9
-    assert scores["shuffled labels"] < 0.8
-    assert np.allclose(result.predictions.filter(like="pretrained").sum(axis=1), 1)
+    assert scores["permuted labels"] < 0.8
+    assert np.allclose(result.wide().filter(like="pretrained").sum(axis=1), 1)
     groups = result.subgroups("age", bins=[0, 45, 90], draws=50)
     assert list(groups[groups["row"] == "dummy"]["n_subjects"]) == [12, 12]
     moved = sm.transfer(encoder, cohort(), "y", options, test=cohort(8, seed=5, name="t"), bootstrap=50, baselines=False)
@@ -349,8 +358,8 @@ def test_transfer_by_training_a_network():
     for wrong, said in (({"bias_correction": True}, "frozen features"), ({"adaptation": "coral", "test": cohort(8, name="t")}, "frozen features")):
         with pytest.raises(ValueError, match=said):
             sm.transfer(encoder, cohort(), "age", options, **wrong)
-    for wrong in ({"protocol": "x"}, {"baselines": ["x"]}):
-        with pytest.raises(ValueError, match="unknown"):
+    for wrong, said in (({"protocol": "x"}, "protocol='x'"), ({"baselines": ["x"]}, "baseline")):
+        with pytest.raises(ValueError, match=said):
             sm.transfer(encoder, cohort(), "y", **wrong)
 
 

@@ -13,7 +13,7 @@ GRID = {
     "target": "diagnosis",
     "preprocessing": {"sfreq": 100, "window": 2, "patch": 0.5, "h_freq": 45},
     "pretrain": {"method": ["mae", "ijepa"], "encoder": "vit_tiny", "depth": 1, "epochs": 1, "batch_size": 4, "tensorboard": False},
-    "transfer": {"protocol": ["linear", "knn"], "baselines": False, "folds": 3, "bootstrap": 10},
+    "transfer": {"protocol": ["linear", "knn"], "baselines": False, "cv": 3, "bootstrap": 10},
     "seed": [0, 1],
 }
 
@@ -36,7 +36,7 @@ def test_all_combinations_once_and_again_nothing(people, tmp_path, monkeypatch):
     known = GRID | {name: grid._who(cohort) for name, cohort in people.items()}
     cell = next(c for c in grid.cells(known) if c["seed"] == 1 and c["pretrain"]["method"] == "mae" and c["transfer"]["protocol"] == "knn")
     encoder = sm.Encoder.load(tmp_path / "pretrain" / cell["pretrain_id"] / "encoder.safetensors")
-    alone = sm.transfer(encoder, people["clinic"], "diagnosis", "knn", folds=3, bootstrap=10, baselines=False, seed=1)
+    alone = sm.transfer(encoder, people["clinic"], "diagnosis", "knn", cv=3, bootstrap=10, baselines=False, seed=1)
     assert one["value"] == alone.table.iloc[0]["value"]
     monkeypatch.setattr(grid, "transfer", lambda *a, **k: pytest.fail("a run was done twice"))
     pd.testing.assert_frame_equal(grid.run(GRID, tmp_path, cohorts=people, progress=False), table)
@@ -64,7 +64,7 @@ def test_shards_share_out_the_runs(people, tmp_path, monkeypatch):
 
 def test_other_people_are_another_run(people, tmp_path, tiny_site):
     """What is done is done of a cohort, not of a folder name."""
-    small = GRID | {"seed": 0, "pretrain": GRID["pretrain"] | {"method": "mae"}, "transfer": GRID["transfer"] | {"protocol": "knn", "folds": 2}}
+    small = GRID | {"seed": 0, "pretrain": GRID["pretrain"] | {"method": "mae"}, "transfer": GRID["transfer"] | {"protocol": "knn", "cv": 2}}
     grid.run(small, tmp_path, cohorts=people, progress=False)
     fewer = people | {"clinic": people["clinic"].subset(range(1, 15))}
     small["target"] = "sex"
@@ -96,7 +96,7 @@ def test_an_interrupted_pretraining_goes_on(people, tmp_path, monkeypatch):
     small = GRID | {
         "seed": 0,
         "pretrain": GRID["pretrain"] | {"method": "mae", "epochs": 2},
-        "transfer": {"protocol": "knn", "baselines": False, "bootstrap": 10, "folds": 3},
+        "transfer": {"protocol": "knn", "baselines": False, "bootstrap": 10, "cv": 3},
     }
     whole = grid.run(small, tmp_path / "whole", cohorts=people, progress=False)
     real = grid.pretrain

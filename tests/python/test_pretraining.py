@@ -312,7 +312,7 @@ def test_a_step_without_samples_says_why(tmp_path, rng):
 
 
 def test_a_probe_that_cannot_be_is_told_before_training(tiny_site, tiny_clinic, tmp_path):
-    for column, what in (("nothing", "no column"), ("diagnosis", "too few for 5 folds")):
+    for column, what in (("nothing", "target='nothing' is not a column"), ("diagnosis", "too few for 5 folds")):
         steps = []
         with pytest.raises(ValueError, match=what):
             sm.pretrain(tiny_site, out=tmp_path / column, probe=(tiny_clinic.subset(range(12)), column), callback=steps.extend, **SMALL)

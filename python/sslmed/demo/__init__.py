@@ -11,8 +11,8 @@ from sslmed import shift
 from sslmed.demo import eeg, slides
 from sslmed.demo.job import STAMP, Job
 from sslmed.pretraining import pretrain
-from sslmed.report import write_report
-from sslmed.transfer import transfer
+from sslmed.evaluation import transfer
+from sslmed.reporting.page import write_report
 
 __all__ = ["DEMOS", "STAMP", "Job", "run_demo"]
 

@@ -1,5 +1,38 @@
-"""Evaluation of encoders."""
+"""Evaluation: scores of encoders on labeled cohorts, with subject-level folds, baselines, intervals and tests.
 
+:func:`sslmed.transfer`, :func:`sslmed.few_shot` and :func:`sslmed.transfer_matrix` are what most people call. The
+modules below hold what they are made of, for analyses of your own:
+
+- :mod:`~sslmed.evaluation.adaptation`: estimators that bring one population's features towards another's
+- :mod:`~sslmed.evaluation.brain_age`: bias correction and brain-age gaps
+- :mod:`~sslmed.evaluation.features`: features of recordings, of encoders and of classical baselines
+- :mod:`~sslmed.evaluation.feature_cache`: features kept for the next call
+- :mod:`~sslmed.evaluation.metrics`: scores
+- :mod:`~sslmed.evaluation.probes`: estimators on frozen features
+- :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
+"""
+
+from sslmed.evaluation import adaptation, brain_age, feature_cache, features, metrics, probes, statistics
+from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.knn_probe import KnnProbe
+from sslmed.evaluation.result import TransferResult
+from sslmed.evaluation.splits import splits
+from sslmed.evaluation.transfer import knn_score, plan, transfer
 
-__all__ = ["KnnProbe"]
+__all__ = [
+    "KnnProbe",
+    "TransferResult",
+    "adaptation",
+    "brain_age",
+    "feature_cache",
+    "features",
+    "few_shot",
+    "knn_score",
+    "metrics",
+    "plan",
+    "probes",
+    "splits",
+    "statistics",
+    "transfer",
+    "transfer_matrix",
+]

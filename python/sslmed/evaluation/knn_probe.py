@@ -7,8 +7,8 @@ from typing import Any
 
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
+from sslmed.evaluation.transfer import knn_score, plan
 from sslmed.modalities.base import OnError
-from sslmed.transfer import plan, transfer
 
 __all__ = ["KnnProbe"]
 
@@ -45,6 +45,4 @@ class KnnProbe:
 
     def __call__(self, encoder: CohortEncoder) -> Mapping[str, float]:
         """The score of the encoder."""
-        options: dict[str, Any] = {"bootstrap": 10, "threads": self.threads, "on_error": self.on_error}
-        result = transfer(encoder, self.cohort, self.target, "knn", baselines=False, **options)
-        return {"knn": float(result.table["value"].iloc[0])}
+        return {"knn": knn_score(encoder, self.cohort, self.target, threads=self.threads, on_error=self.on_error)}

@@ -12,14 +12,12 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from sslmed._checks import OnError
 from sslmed._core import C
 
 __all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Rows"]
 
 Array = np.ndarray[Any, Any]
-
-OnError = Literal["raise", "skip"]
-"""What happens where a sample cannot be read or carries no signal."""
 
 Mask = Literal["none", "random", "bernoulli", "time", "channel", "space", "multiblock", "multiblock_exact"]
 """Which tokens the loader's threads hide."""

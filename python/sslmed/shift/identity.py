@@ -1,4 +1,4 @@
-"""How much of features says who somebody is."""
+"""How much of the variance of features tells subjects apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sslmed.adaptation import subject_codes
+from sslmed._checks import whole
+from sslmed.evaluation._arrays import subject_codes
 
 __all__ = ["identity_variance"]
 
@@ -14,21 +15,33 @@ Array = np.ndarray[Any, Any]
 
 
 def identity_variance(features: Array, subjects: Array, *, draws: int = 200, seed: int = 0) -> tuple[float, float, float]:
-    """Share of the features' variance that lies between subjects.
+    """Computes the share of the features' variance that lies between subjects.
 
     Args:
-        features: [n, D], several rows a subject: windows or recordings.
-        subjects: [n].
-        draws: Permutations of rows among subjects.
-        seed: Of them.
+        features: Features [n, D], several rows a subject: windows or recordings.
+        subjects: Subject of each row [n].
+        draws: Number of permutations of rows among subjects.
+        seed: Seed of the permutations.
 
     Returns:
-        The share (eta squared over all standardised features), its mean under permutation (what groups of this size have by chance), and the p of the test.
+        The share (eta squared over all standardized features), its mean under permutation (what groups of this size
+        have by chance), and the p value of the test.
 
     Raises:
-        ValueError: Fewer than two subjects, or none with two rows.
+        ValueError: Fewer than two subjects, none with two rows, or fewer than one draw.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.shift import identity_variance
+        >>> subjects = np.repeat(np.arange(10), 5)
+        >>> x = np.random.default_rng(0).normal(size=(50, 3)) + 3 * subjects[:, None]
+        >>> share, by_chance, p = identity_variance(x, subjects)
+        >>> share > 0.9 > by_chance
+        True
     """
-    codes, _ = subject_codes(features, subjects)
+    whole("identity_variance", "draws", draws, 1)
+    whole("identity_variance", "seed", seed)
+    codes, _ = subject_codes(features, subjects, "identity_variance")
     z = features - features.mean(axis=0)
     z = z / np.maximum(z.std(axis=0), 1e-12)
     counts = np.bincount(codes)

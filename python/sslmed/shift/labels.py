@@ -1,4 +1,4 @@
-"""How often each class occurs in a population without labels, from what a classifier says there."""
+"""Label shift: how often each class occurs in a population without labels, from the predictions of a classifier."""
 
 from __future__ import annotations
 
@@ -7,35 +7,56 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sslmed._checks import whole
+
 __all__ = ["label_shift"]
 
 Array = np.ndarray[Any, Any]
 
 
 def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, classes: Array, *, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Black-box shift estimation (Lipton et al., arXiv 1802.03916): class prevalences elsewhere, if the classes look there as they do here.
+    """Estimates the prevalence of classes in a population without labels, if the classes look there as they do here.
+
+    Source: black-box shift estimation, Lipton et al., arXiv 1802.03916.
 
     Args:
-        truth: [n] classes here.
-        predicted: [n, classes] probabilities here, out of fold (:attr:`sslmed.TransferResult.predictions`): those of the training data flatter.
-        predicted_elsewhere: [m, classes] probabilities of the same classifier there.
-        classes: In the order of the columns.
-        draws: Of the bootstrap over both populations.
-        seed: Of it.
+        truth: True classes here [n].
+        predicted: Probabilities here [n, classes], out of fold (:meth:`sslmed.TransferResult.wide`): those of training
+            data flatter.
+        predicted_elsewhere: Probabilities of the same classifier there [m, classes].
+        classes: Names of the classes, in the order of the columns.
+        draws: Number of draws of the bootstrap over both populations.
+        seed: Seed of the bootstrap.
 
     Returns:
-        One row a class: class, here (share), elsewhere (estimated share), low, high, weight (elsewhere over here: of a training sample, to meet the
-        prevalence there). Negative estimates are set to zero and the rest scaled to one.
+        One line a class: class, here (share), elsewhere (estimated share), low, high, weight (elsewhere / here: weight
+        of a training sample that gives the prevalence there). Negative estimates are set to zero and the rest scaled to
+        one.
 
     Raises:
-        ValueError: Shapes do not fit, a class that does not occur here, or a classifier whose answers say nothing of the class (a singular confusion matrix).
+        ValueError: Shapes that do not fit, a class that does not occur here, or a classifier whose predictions do not
+            depend on the class (a singular confusion matrix).
+
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.shift import label_shift
+        >>> truth, classes = np.repeat(["a", "b"], 50), np.array(["a", "b"])
+        >>> perfect = (truth[:, None] == classes).astype(float)
+        >>> label_shift(truth, perfect, perfect[25:60], classes, draws=20)["elsewhere"].round(2).tolist()
+        [0.71, 0.29]
     """
+    whole("label_shift", "draws", draws, 1)
+    whole("label_shift", "seed", seed)
     truth, classes = np.asarray(truth), np.asarray(classes)
     k = len(classes)
-    if predicted.shape != (len(truth), k) or predicted_elsewhere.ndim != 2 or predicted_elsewhere.shape[1] != k or len(predicted_elsewhere) == 0:
-        raise ValueError(f"expected probabilities [{len(truth)}, {k}] and [m, {k}], got {predicted.shape} and {predicted_elsewhere.shape}")
+    if predicted.shape != (len(truth), k):
+        raise ValueError(f"label_shift: predicted must be probabilities [{len(truth)}, {k}], got {list(predicted.shape)}")
+    if predicted_elsewhere.ndim != 2 or predicted_elsewhere.shape[1] != k or len(predicted_elsewhere) == 0:
+        raise ValueError(f"label_shift: predicted_elsewhere must be probabilities [m >= 1, {k}], got {list(predicted_elsewhere.shape)}")
     if missing := [str(c) for c in classes if not (truth == c).any()]:
-        raise ValueError(f"no sample here has the class {', '.join(missing)}")
+        raise ValueError(f"label_shift: classes: no sample of truth has the class {', '.join(missing)}")
+    if unknown := sorted(set(truth) - set(classes)):
+        raise ValueError(f"label_shift: truth has the class {unknown[0]!r}, which is not one of classes")
     label = np.searchsorted(classes, truth) if (np.sort(classes) == classes).all() else np.array([list(classes).index(t) for t in truth])
     said, said_elsewhere = predicted.argmax(1), predicted_elsewhere.argmax(1)
 
@@ -51,7 +72,7 @@ def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, clas
     n, m = len(truth), len(predicted_elsewhere)
     shares = estimate(np.arange(n), np.arange(m))
     if np.isnan(shares).any():
-        raise ValueError("the classifier's answers say too little of the class for an estimate: its confusion matrix is singular")
+        raise ValueError("label_shift: predicted does not depend enough on the class for an estimate: its confusion matrix is singular")
     rng = np.random.default_rng(seed)
     drawn = np.array([estimate(rng.integers(n, size=n), rng.integers(m, size=m)) for _ in range(draws)])
     low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)

@@ -1,8 +1,8 @@
-"""Cohorts made alike: pairs of subjects close in age, equal in sex, and a table that says how alike they are."""
+"""Matching: pairs of subjects of two cohorts that are alike, for example in age and sex, and how well that worked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from sslmed._checks import number
 from sslmed.cohort import Cohort
 
 __all__ = ["Match", "balance", "match"]
@@ -19,28 +20,45 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Match:
-    """Two cohorts of matched subjects."""
+    """Two cohorts of matched subjects (:func:`match`)."""
 
     a: Cohort
+    """Matched subjects of the first cohort."""
     b: Cohort
+    """Matched subjects of the second cohort."""
     pairs: pd.DataFrame
-    """subject_a, subject_b, distance (sum over numeric columns of their difference by its caliper)."""
+    """One line a pair: subject_a, subject_b, distance (sum over numeric columns of the difference / the caliper)."""
     balance: pd.DataFrame
-    """column, before, after: standardised mean differences (numeric), or differences in shares (other columns: the largest)."""
+    """column, before, after: the difference between the cohorts (:func:`balance`) before and after matching."""
 
 
 def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
-    """Pairs each subject of ``a`` with another one of ``b``: as many pairs as calipers allow, and among those the closest.
+    """Pairs subjects of two cohorts: as many pairs as the calipers allow, and among those the closest.
 
     Args:
-        a: A cohort.
-        b: Another; a subject is used once.
-        on: Columns: for numeric ones the largest difference allowed (the caliper); None: must be equal.
+        a: First cohort; each subject is in one pair at most.
+        b: Second cohort; each subject is in one pair at most.
+        on: Columns to match on. The value is the largest allowed difference of a numeric column (its caliper); None:
+            values must be equal.
 
     Raises:
-        ValueError: A column is missing, a caliper is not positive or not for a number, or nobody can be paired.
+        TypeError: ``a`` or ``b`` is not a cohort, or ``on`` not a mapping.
+        ValueError: A column is missing, a caliper is not positive or its column not numeric, or no pair is possible.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> import sslmed as sm
+        >>> def people(name, ages):
+        ...     table = pd.DataFrame({"subject": [f"{name}{i}" for i in range(len(ages))], "age": ages})
+        ...     return sm.Cohort.from_arrays(np.ones((len(ages), 1, 100)), 100, ["Cz"], table, name=name)
+        >>> matched = sm.shift.match(people("a", [20.0, 30.0, 60.0]), people("b", [31.0, 22.0]), {"age": 2.0})
+        >>> matched.pairs["subject_b"].tolist()
+        ['b1', 'b0']
     """
-    one, two = a.subjects.dropna(subset=_known(a, on)), b.subjects.dropna(subset=_known(b, on))
+    if not isinstance(on, Mapping):
+        raise TypeError(f"match: on={on!r} must be a mapping of columns to calipers, such as {{'age': 2.0, 'sex': None}}")
+    known = [_known("match", name, cohort, "on", on) for name, cohort in (("a", a), ("b", b))]
+    one, two = a.subjects.dropna(subset=known[0]), b.subjects.dropna(subset=known[1])
     distance = np.zeros((len(one), len(two)))
     allowed = np.ones(distance.shape, bool)
     for column, caliper in on.items():
@@ -48,18 +66,19 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
         if caliper is None:
             allowed &= x[:, None] == y[None]
             continue
-        if not caliper > 0 or not all(pd.api.types.is_numeric_dtype(t[column]) for t in (one, two)):
-            raise ValueError(f"{column}: a caliper must be positive and its column numeric, got {caliper!r}")
+        number("match", f"on[{column!r}]", caliper, 0, strict=True)
+        if not all(pd.api.types.is_numeric_dtype(t[column]) for t in (one, two)):
+            raise ValueError(f"match: on: column {column!r} must be numeric to have a caliper, got on[{column!r}]={caliper!r}; None matches equal values")
         difference = np.abs(x.astype(float)[:, None] - y.astype(float)[None])
         allowed &= difference <= caliper
         distance += difference / caliper
-    # A pair that is not allowed costs more than all that are together, so that no pair is given up for a shorter distance.
+    # A forbidden pair costs more than all allowed ones together, so that no pair is given up for a shorter distance.
     forbidden = float(distance[allowed].max(initial=0.0) + 1) * (min(distance.shape) + 1)
     rows, columns = linear_sum_assignment(np.where(allowed, distance, forbidden))
     kept = allowed[rows, columns]
     rows, columns = rows[kept], columns[kept]
     if not len(rows):
-        raise ValueError(f"{a.name} and {b.name}: no two subjects are within {dict(on)}")
+        raise ValueError(f"match: on={dict(on)!r} allows no pair of {a.name} and {b.name}; widen a caliper")
     pairs = pd.DataFrame({"subject_a": one["subject"].to_numpy()[rows], "subject_b": two["subject"].to_numpy()[columns], "distance": distance[rows, columns]})
     matched = (a.subset(a.table["subject"].isin(pairs["subject_a"]).to_numpy()), b.subset(b.table["subject"].isin(pairs["subject_b"]).to_numpy()))
     before, after = balance(a, b, list(on)), balance(*matched, list(on))
@@ -67,14 +86,26 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
 
 
 def balance(a: Cohort, b: Cohort, columns: list[str]) -> pd.DataFrame:
-    """How different two cohorts are: b - a over the pooled standard deviation, or the largest difference in shares.
+    """Computes how different two cohorts are.
+
+    Args:
+        a: First cohort.
+        b: Second cohort.
+        columns: Columns to compare.
+
+    Returns:
+        column, difference: of a numeric column the standardized mean difference (b - a, over the pooled standard
+        deviation), of others the largest difference in shares.
 
     Raises:
+        TypeError: ``a`` or ``b`` is not a cohort.
         ValueError: A column is missing.
     """
     lines = []
+    for name, cohort in (("a", a), ("b", b)):
+        _known("balance", name, cohort, "columns", columns)
     for column in columns:
-        x, y = (c.subjects[column].dropna() for c in (a, b) if _known(c, {column: None}))
+        x, y = (c.subjects[column].dropna() for c in (a, b))
         if pd.api.types.is_numeric_dtype(x) and pd.api.types.is_numeric_dtype(y):
             spread = float(np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2))
             value = (y.mean() - x.mean()) / spread if spread > 0 else float("nan")
@@ -84,8 +115,11 @@ def balance(a: Cohort, b: Cohort, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["column", "difference"])
 
 
-def _known(cohort: Cohort, on: Mapping[str, Any]) -> list[str]:
-    missing = [c for c in on if c not in cohort.subjects]
-    if missing or not on:
-        raise ValueError(f"{cohort.name}: no column {', '.join(missing) or 'given'} to match on; there are {', '.join(cohort.subjects.columns)}")
+def _known(where: str, name: str, cohort: Cohort, parameter: str, on: Iterable[str]) -> list[str]:
+    if not isinstance(cohort, Cohort):
+        raise TypeError(f"{where}: {name}={cohort!r} must be a Cohort, got {type(cohort).__name__}")
+    if not on:
+        raise ValueError(f"{where}: {parameter}={on!r} must name at least one column; there are {', '.join(cohort.subjects.columns)}")
+    if missing := [c for c in on if c not in cohort.subjects]:
+        raise ValueError(f"{where}: {parameter}: {missing[0]!r} is not a column of {cohort.name}; there are {', '.join(cohort.subjects.columns)}")
     return list(on)

@@ -154,12 +154,12 @@ def test_pretrain_and_transfer_with_an_encoder_in_python(tmp_path):
     assert torch.allclose(features[:3], plain, atol=1e-6)
     # Two rhythms are easy; what counts is that every protocol goes through.
     table = sm.transfer(run.encoder, people, "y", baselines=("dummy", "random encoder"), bootstrap=50).table
-    assert sm.transfer(run.encoder, people, "y", sm.FineTuning(epochs=1), folds=2, baselines=False, bootstrap=20).protocol == "encoder"
+    assert sm.transfer(run.encoder, people, "y", sm.FineTuning(epochs=1), cv=2, baselines=False, bootstrap=20).protocol == "encoder"
     assert table.set_index(["row", "metric"])["value"]["pretrained encoder", "balanced_accuracy"] > 0.8
     task = sm.finetune(run.encoder, people, "y", sm.FineTuning(epochs=10, drop_path=0.0, readout="attentive", lr=3e-3))
-    answers = task.predict(cohort(10, seed=9, name="other"))
+    answers = task.predict_proba(cohort(10, seed=9, name="other"))
     assert (answers[:, 0] > 0.5).tolist() == (cohort(10, seed=9).table["y"] == "fast").tolist()
-    with pytest.raises(TypeError, match="Conv is a class of yours"):
+    with pytest.raises(TypeError, match="encoder is a Conv"):
         task.save(tmp_path / "task.safetensors")
 
 

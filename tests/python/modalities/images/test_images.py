@@ -14,7 +14,7 @@ from PIL import Image
 import sslmed as sm
 from sslmed.modalities import images
 
-PICTURE_BASELINES = ("dummy", "color", "random encoder", "shuffled labels")
+PICTURE_BASELINES = ("dummy", "color", "random encoder", "permuted labels")
 
 SMALL = sm.ImagePreprocessing(size=32, patch=8)
 
@@ -151,7 +151,7 @@ def test_methods_learn_from_images_and_transfer(cohort: sm.Cohort, table: pd.Dat
     features, of = sm.encode(loaded, cohort)
     assert features.shape == (12, 192)
     assert of.tolist() == list(range(12))
-    result = sm.transfer(loaded, cohort, "label", folds=2, bootstrap=20)
+    result = sm.transfer(loaded, cohort, "label", cv=2, bootstrap=20)
     assert list(dict.fromkeys(result.table["row"])) == [*PICTURE_BASELINES, "pretrained encoder"]
     # Bright and dark: the mean color tells them apart.
     scores = result.table.query("metric == 'balanced_accuracy'").set_index("row")["value"]
@@ -161,7 +161,7 @@ def test_methods_learn_from_images_and_transfer(cohort: sm.Cohort, table: pd.Dat
     tuned = sm.finetune(loaded, cohort, "label", how)
     assert any(not torch.equal(a, b) for a, b in zip(tuned.task.state_dict().values(), plain.task.state_dict().values(), strict=True))
     strangers = sm.Cohort(table.assign(subject=[f"new {s}" for s in table["subject"]]), "strangers")
-    assert np.allclose(tuned.predict(strangers).sum(1), 1)
+    assert np.allclose(tuned.predict_proba(strangers).sum(1), 1)
     report = sm.shift.report(cohort, strangers, encoder=loaded, by=["age"])
     assert "domain classifier: color" in set(report.table["row"])
 
@@ -172,7 +172,7 @@ def test_augmentations_are_an_axis_of_a_grid(cohort: sm.Cohort, tmp_path: Path) 
         "target": "label",
         "preprocessing": {"size": 32, "patch": 8},
         "pretrain": {"method": "mae", "encoder": "vit_tiny", "depth": 1, "epochs": 1, "batch_size": 6, "tensorboard": False, "augmentation": changes},
-        "transfer": {"protocol": {"epochs": 1, "batch_size": 4, "augmentation": changes[0]}, "baselines": False, "folds": 2, "bootstrap": 5},
+        "transfer": {"protocol": {"epochs": 1, "batch_size": 4, "augmentation": changes[0]}, "baselines": False, "cv": 2, "bootstrap": 5},
     }
     table = sm.grid.run(settings, tmp_path, cohorts={"public": cohort, "clinic": cohort}, progress=False)
     assert table["pretrain.augmentation"].nunique() == 2
@@ -219,6 +219,6 @@ def test_all_images_that_cannot_be_read_are_named_at_once(table: pd.DataFrame, t
     cohort, encoder = sm.Cohort.from_table(broken, name="cut"), sm.Encoder("vit_tiny", SMALL, depth=1)
     for baselines in (True, False):
         with pytest.raises(sm.FormatError, match=r"cut2\.png"):
-            sm.transfer(encoder, cohort, target="label", folds=2, baselines=baselines)
+            sm.transfer(encoder, cohort, target="label", cv=2, baselines=baselines)
         with pytest.raises(ValueError, match=r"2 recordings .* leave them out of the cohort: .*cut2\.png, .*cut7\.png"):
-            sm.transfer(encoder, cohort, target="label", folds=2, baselines=baselines, on_error="skip")
+            sm.transfer(encoder, cohort, target="label", cv=2, baselines=baselines, on_error="skip")

@@ -19,7 +19,7 @@ import sslmed as sm
 from sslmed._core import C
 from sslmed.demo.slides import CLINIC, PUBLIC, write_archive
 
-PICTURE_BASELINES = ("dummy", "color", "random encoder", "shuffled labels")
+PICTURE_BASELINES = ("dummy", "color", "random encoder", "permuted labels")
 
 SMALL = sm.SlidePreprocessing(mpp=1.0, size=32, patch=8)
 
@@ -251,14 +251,14 @@ def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -
         paths = [shutil.copy(path, tmp_path / f"{k}{Path(path).name}") for path in slide_cohort.table["path"]]
         halves.append(slide_cohort.table.assign(subject=[f"{k}{s}" for s in range(6)], path=[str(path) for path in paths]))
     twice = sm.Cohort.from_table(pd.concat(halves, ignore_index=True), name="twelve")
-    result = sm.transfer(encoder, twice, "label", folds=2, bootstrap=20)
+    result = sm.transfer(encoder, twice, "label", cv=2, bootstrap=20)
     assert list(dict.fromkeys(result.table["row"])) == [*PICTURE_BASELINES, "pretrained encoder"]
-    with pytest.raises(ValueError, match="unknown baseline band power"):
-        sm.transfer(encoder, twice, "label", folds=2, baselines=["band power"])
+    with pytest.raises(ValueError, match="has the unknown row 'band power'"):
+        sm.transfer(encoder, twice, "label", cv=2, baselines=["band power"])
     fitted = sm.finetune(encoder, twice, "label", sm.FineTuning(epochs=1, batch_size=8))
     with pytest.raises(ValueError, match="training and test"):
         fitted.predict(twice)
-    probabilities = fitted.predict(slide_cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
+    probabilities = fitted.predict_proba(slide_cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
     assert probabilities.shape == (6, 2)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 import sslmed as sm
-from sslmed.adaptation import remove_identity
+from sslmed.evaluation import metrics, probes
+from sslmed.evaluation.adaptation import RemoveIdentity
 from sslmed.shift import identity_variance
-from sslmed.transfer import evaluate
 
 
 def people(rng, n=12, rows=10, spread=2.0):
@@ -35,14 +35,14 @@ def test_identity_is_between_subjects_variance(rng):
 def test_removing_identity_leaves_what_varies_within(rng):
     x, subjects, condition = people(rng, n=40, spread=5.0)
     other, others, their_condition = people(rng, n=40, spread=5.0)
-    clean, moved = remove_identity(x, subjects, other)
+    fitted = RemoveIdentity().fit(x, groups=subjects)
+    clean, moved = fitted.transform(x), fitted.transform(other)
     assert identity_variance(clean, subjects)[0] < 0.5 * identity_variance(x, subjects)[0]
     assert identity_variance(moved, others)[0] < 0.7 * identity_variance(other, others)[0]  # who was never seen
     for features, labels in ((clean, condition), (moved, their_condition)):
         assert features[labels == 1].mean(0)[1] - features[labels == 0].mean(0)[1] > 1.0  # of 2, with a standard error of .1
-    # The removed direction has no variance between the training subjects left; test rows had no say in it.
-    again, _ = remove_identity(x, subjects, other + 1000)
-    assert np.array_equal(clean, again)
+    # Test rows have no say in it.
+    assert np.array_equal(clean, RemoveIdentity().fit(x, other + 1000, groups=subjects).transform(x))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_removing_identity_leaves_what_varies_within(rng):
 )
 def test_refusals(rng, subjects, directions):
     with pytest.raises(ValueError):
-        remove_identity(rng.normal(size=(20, 3)), subjects, rng.normal(size=(5, 3)), directions=directions)
+        RemoveIdentity(directions).fit(rng.normal(size=(20, 3)), groups=subjects)
 
 
 def test_a_probe_that_does_not_look_at_who_it_is(rng):
@@ -62,8 +62,8 @@ def test_a_probe_that_does_not_look_at_who_it_is(rng):
         who, what = rng.normal(size=(2, 10))
         x = np.outer(15 * rng.normal(size=20)[subjects], who) + np.outer(condition, what) + 0.5 * rng.normal(size=(80, 10))
         for i, adaptation in enumerate(("none", "identity")):
-            out = evaluate.cross_predict(x, labels, subjects, folds, "knn", False, adaptation=adaptation)
-            found[i] += evaluate.score("balanced_accuracy", labels, out, np.array(["0", "1"])) / 10
+            out = probes.cross_predict(x, labels, subjects, folds, "knn", False, adaptation=adaptation)
+            found[i] += metrics.score("balanced_accuracy", labels, out, np.array(["0", "1"])) / 10
     assert found[1] > found[0] + 0.05, found
 
 
@@ -71,11 +71,11 @@ def test_it_is_an_option_of_transfer_where_people_come_more_than_once(rng):
     x = rng.normal(size=(24, 2, 400))
     table = pd.DataFrame({"subject": np.repeat([f"s{i}" for i in range(12)], 2), "y": ["a", "b"] * 12})
     cohort = sm.Cohort.from_arrays(x, 100, ["Cz", "O2"], table, name="c")
-    rows = {a: sm.transfer(None, cohort, "y", baselines=("band power", "riemann"), adaptation=a, bootstrap=20).predictions for a in ("none", "identity")}
+    rows = {a: sm.transfer(None, cohort, "y", baselines=("band power", "riemann"), adaptation=a, bootstrap=20).wide() for a in ("none", "identity")}
     assert not np.allclose(rows["none"]["band power: a"], rows["identity"]["band power: a"])
     assert np.allclose(rows["none"]["riemann: a"], rows["identity"]["riemann: a"])  # covariances have no such direction
     once = sm.Cohort.from_arrays(x, 100, ["Cz", "O2"], table.assign(subject=range(24)), name="once")
     with pytest.raises(ValueError, match="more than one row of some"):
         sm.transfer(None, once, "y", baselines=("band power",), adaptation="identity")
-    with pytest.raises(ValueError, match="choose one of the two"):
+    with pytest.raises(ValueError, match="bias_correction=True cannot be combined"):
         sm.transfer(None, cohort.with_columns(age=range(24)), "age", adaptation="identity", bias_correction=True)

@@ -1,6 +1,4 @@
-"""Matching, distances and alignment against brute force and definitions."""
-
-import itertools
+"""Adaptations against definitions, and each against the shift that it is for."""
 
 import numpy as np
 import pandas as pd
@@ -10,9 +8,7 @@ import torch
 from scipy.linalg import sqrtm
 
 import sslmed as sm
-from sslmed import adaptation
-from sslmed.shift import distance, matching
-from sslmed.transfer import evaluate
+from sslmed.evaluation import adaptation, metrics, probes
 
 
 @pytest.fixture
@@ -20,70 +16,23 @@ def rng():
     return np.random.default_rng(0)
 
 
-def cohort(name, ages, sexes):
-    table = pd.DataFrame({"subject": [f"{name}{i}" for i in range(len(ages))], "age": ages, "sex": sexes})
-    return sm.Cohort.from_arrays([np.zeros((2, 500))] * len(ages), 100, ["Cz", "Pz"], table, name=name)
-
-
-def test_matching_equals_brute_force(rng):
-    for _ in range(15):
-        a = cohort("a", rng.uniform(20, 40, 4).round(1), rng.choice(["F", "M"], 4))
-        b = cohort("b", rng.uniform(20, 40, 6).round(1), rng.choice(["F", "M"], 6))
-        x, y = a.subjects, b.subjects
-        best = (0, 0.0)
-        for order in itertools.permutations(range(6), 4):
-            cost = [abs(x["age"][i] - y["age"][j]) / 3 for i, j in enumerate(order) if x["sex"][i] == y["sex"][j] and abs(x["age"][i] - y["age"][j]) <= 3]
-            best = max(best, (len(cost), -sum(cost)))
-        if best[0] == 0:
-            with pytest.raises(ValueError, match="no two subjects"):
-                matching.match(a, b, {"age": 3.0, "sex": None})
-            continue
-        result = matching.match(a, b, {"age": 3.0, "sex": None})
-        assert len(result.pairs) == best[0]
-        assert result.pairs["distance"].sum() == pytest.approx(-best[1])
-        assert len(result.a) == len(result.b) == best[0]
-
-
-def test_balance_before_and_after(rng):
-    a = cohort("a", rng.normal(35, 8, 60), rng.choice(["F", "M"], 60, p=[0.3, 0.7]))
-    b = cohort("b", rng.normal(50, 10, 80), rng.choice(["F", "M"], 80, p=[0.7, 0.3]))
-    table = sm.shift.match(a, b, {"age": 2.0, "sex": None}).balance.set_index("column")
-    x, y = a.subjects["age"], b.subjects["age"]
-    assert table.loc["age", "before"] == pytest.approx((y.mean() - x.mean()) / np.sqrt((x.var() + y.var()) / 2))
-    assert abs(table.loc["age", "after"]) < 0.2 < table.loc["age", "before"]
-    assert table.loc["sex", "after"] == 0
-    for on in ({}, {"nothing": None}, {"age": -1.0}, {"sex": 2.0}):
-        with pytest.raises(ValueError):
-            sm.shift.match(a, b, on)
-
-
-def test_distances_equal_their_definitions(rng):
-    x, y = rng.normal(size=(30, 4)), rng.normal(0.5, 2, size=(40, 4))
-
-    def kernel(u, v):
-        return np.mean([[np.exp(-0.3 * ((p - q) ** 2).sum()) for q in v] for p in u])
-
-    assert distance.mmd(x, y, 0.3) == pytest.approx(kernel(x, x) + kernel(y, y) - 2 * kernel(x, y))
-    assert distance.mmd(x, x) == pytest.approx(0, abs=1e-12)
-    a, b = np.cov(x.T), np.cov(y.T)
-    assert distance.coral_distance(x, y) == pytest.approx(((a - b) ** 2).sum() / 64)
-    frechet = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
-    assert distance.frechet_distance(x, y) == pytest.approx(frechet)
-    assert distance.frechet_distance(x, x) == pytest.approx(0, abs=1e-10)
-    for bad in ((x, y[:, :3]), (x[:1], y), (x * np.nan, y)):
-        with pytest.raises(ValueError):
-            distance.mmd(*bad)
-
-
 def test_coral_gives_the_target_covariance(rng):
     x, y = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)), rng.normal(2, 1, size=(200, 5)) @ rng.normal(size=(5, 5))
-    z = adaptation.coral(x, y, regularisation=1e-12)
+    z = adaptation.Coral(1e-12, standardize=False).fit(x, y).transform(x, "source")
     assert np.allclose(np.cov(z.T), np.cov(y.T), atol=1e-8)
     assert np.allclose(z.mean(0), y.mean(0))
     # With the paper's regularisation, by the paper's formula.
     a, b = np.cov(x.T) + np.eye(5), np.cov(y.T) + np.eye(5)
     expected = (x - x.mean(0)) @ np.linalg.inv(np.real(sqrtm(a))) @ np.real(sqrtm(b)) + y.mean(0)
-    assert np.allclose(adaptation.coral(x, y), expected)
+    plain = adaptation.Coral(standardize=False).fit(x, y)
+    assert np.allclose(plain.transform(x, "source"), expected)
+    assert np.array_equal(plain.transform(y), y)
+    # By default on the scale of the source.
+    mean, deviation = x.mean(0), x.std(0)
+    scaled = adaptation.Coral().fit(x, y)
+    other = adaptation.Coral(standardize=False).fit((x - mean) / deviation, (y - mean) / deviation)
+    assert np.allclose(scaled.transform(x, "source"), other.transform((x - mean) / deviation, "source"))
+    assert np.allclose(scaled.transform(y), (y - mean) / deviation)
 
 
 def test_euclidean_alignment_makes_the_mean_covariance_the_identity(rng):
@@ -97,7 +46,7 @@ def test_euclidean_alignment_makes_the_mean_covariance_the_identity(rng):
     referenced = windows - windows.mean(axis=1, keepdims=True)
     with pytest.raises(ValueError, match="singular"):
         adaptation.euclidean_alignment(referenced, groups)
-    with pytest.raises(ValueError, match="expected windows"):
+    with pytest.raises(ValueError, match="groups must have one entry for each of 12 windows, got 3"):
         adaptation.euclidean_alignment(windows, groups[:3])
 
 
@@ -113,15 +62,15 @@ def test_each_adaptation_helps_against_its_own_shift(rng, routing, request):
 
     def score(x, y, x_test, y_test, how):
         groups = np.array([f"s{i}" for i in range(len(x))])
-        predicted = evaluate.fit_predict(x, y, groups, x_test, np.unique(y), "linear", False, adaptation=how)
-        return evaluate.score("balanced_accuracy", y_test, predicted, np.unique(y))
+        predicted = probes.fit_predict(x, y, groups, x_test, np.unique(y), "linear", False, adaptation=how)
+        return metrics.score("balanced_accuracy", y_test, predicted, np.unique(y))
 
     # Another device: every feature scaled and moved.
     y, y_test = rng.choice(["a", "b"], 200), rng.choice(["a", "b"], 200)
     x = rng.normal(size=(200, 6)) + 1.5 * (y == "b")[:, None] * np.array([1, 1, 0, 0, 0, 0])
     moved = (rng.normal(size=(200, 6)) + 1.5 * (y_test == "b")[:, None] * np.array([1, 1, 0, 0, 0, 0])) * 3 + 5
     assert score(x, y, moved, y_test, "none") < 0.6
-    assert score(x, y, moved, y_test, "normalise") > 0.8
+    assert score(x, y, moved, y_test, "normalize") > 0.8
     # Noise that is correlated in the source alone, and hides in which direction the classes differ.
     mix = np.eye(6)
     mix[0, 1] = mix[1, 0] = 0.95
@@ -135,11 +84,11 @@ def test_each_adaptation_helps_against_its_own_shift(rng, routing, request):
     truth = lambda v: (v[:, 0] - 5) ** 2  # noqa: E731
     groups = np.array([f"s{i}" for i in range(400)])
     errors = {
-        how: np.abs(evaluate.fit_predict(age, truth(age), groups, older, None, "linear", True, adaptation=how) - truth(older)).mean()
+        how: np.abs(probes.fit_predict(age, truth(age), groups, older, None, "linear", True, adaptation=how) - truth(older)).mean()
         for how in ("none", "importance")
     }
     assert errors["importance"] < 0.7 * errors["none"]
-    with pytest.raises(ValueError, match="unknown adaptation"):
+    with pytest.raises(ValueError, match="adaptation='magic' must be one of"):
         score(x, y, moved, y_test, "magic")
 
 
@@ -154,9 +103,9 @@ def test_adapters_of_skada(rng):
     (x, y), (x_test, y_test) = people(200), people(200)
     bent = np.exp(1.5 * x_test) + 2
     found = {}
-    for how in ("none", "normalise", "optimal_transport"):
-        predicted = evaluate.fit_predict(x, y, np.arange(200), bent, np.unique(y), "linear", False, adaptation=how)
-        found[how] = evaluate.score("balanced_accuracy", y_test, predicted, np.unique(y))
+    for how in ("none", "normalize", "optimal_transport"):
+        predicted = probes.fit_predict(x, y, np.arange(200), bent, np.unique(y), "linear", False, adaptation=how)
+        found[how] = metrics.score("balanced_accuracy", y_test, predicted, np.unique(y))
     assert found["none"] == 0.5
     assert found["optimal_transport"] > 0.8, found
     # What comes back is what skada makes of the same standardised rows.
@@ -165,33 +114,74 @@ def test_adapters_of_skada(rng):
     labels = np.concatenate([(y == "b").astype(float), np.full(200, -1.0)])
     adapter = skada.LinearOTMappingAdapter()
     expected = skada.LinearOTMappingAdapter().fit_transform(joined, labels, sample_domain=domain)
-    source, target, weights = adaptation.adapt_with(adapter, x, y, bent)
-    assert np.allclose(np.concatenate([source, target]), expected)
-    assert weights is None
+    fitted = adaptation.SkadaAdapter(adapter).fit(x, bent, labels=y)
+    assert np.allclose(np.concatenate([fitted.transform(x, "source"), fitted.transform(bent)]), expected)
+    assert fitted.sample_weight_ is None
+    with pytest.raises(ValueError, match="features must be the target rows"):
+        fitted.transform(bent + 1)
     assert not [name for name in vars(adapter) if name.endswith("_")]
     # One that weighs, and a regressed target.
     reweighting = skada.DensityReweightAdapter()
-    _, _, weights = adaptation.adapt_with(reweighting, x, x[:, 0], x_test[:150] + 1)
+    weights = adaptation.SkadaAdapter(reweighting).fit(x, x_test[:150] + 1, labels=x[:, 0]).sample_weight_
     assert weights.shape == (200,)
     assert np.corrcoef(weights, x.sum(axis=1))[0, 1] > 0.3  # the target lies further up
-    predicted = evaluate.fit_predict(x, x[:, 0], np.arange(200), x_test + 1, None, "linear", True, adaptation=reweighting)
+    predicted = probes.fit_predict(x, x[:, 0], np.arange(200), x_test + 1, None, "linear", True, adaptation=reweighting)
     assert np.abs(predicted - x_test[:, 0] - 1).mean() < 0.1
     a, b = (mixed_recordings(seed=s) for s in (0, 1))
     b = b.with_columns(subject=[f"other{s}" for s in b.table["subject"]])
     for how in ("optimal_transport", skada.EntropicOTMappingAdapter(reg_e=10.0)):
         table = sm.transfer(None, a, "y", test=b, adaptation=how, baselines=["band power", "riemann"], bootstrap=20).table
         assert table["value"].notna().all()
-    for bad, words in ((object(), "expected the name of an adaptation"), ("magic", "unknown adaptation"), (adapter, "needs a cohort")):
-        with pytest.raises(ValueError, match=words):
+    for bad, error, words in (
+        (object(), TypeError, "adaptation=.* got object"),
+        ("magic", ValueError, "adaptation='magic' must be one of"),
+        (adapter, ValueError, "needs a cohort to adapt to"),
+    ):
+        with pytest.raises(error, match=words):
             sm.transfer(None, a, "y", adaptation=bad)
 
 
 def test_importance_weights_are_likelihood_ratios(rng):
     x, y = rng.normal(0, 1, size=(4000, 1)), rng.normal(0.5, 1, size=(4000, 1))
-    weights = adaptation.importance_weights(x, y, np.arange(4000))
+    weights = adaptation.ImportanceWeights().fit(x, y, groups=np.arange(4000)).sample_weight_
     expected = np.exp(0.5 * x[:, 0] - 0.125)
     assert np.corrcoef(weights, expected)[0, 1] > 0.99
     assert weights.mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", [n for n in adaptation.ADAPTATIONS if n not in ("none", "optimal_transport")])
+def test_adaptations_are_estimators(rng, name):
+    """By name, as an object, and cloned; the object itself stays unfitted."""
+    x, y, groups = rng.normal(size=(40, 3)), rng.normal(1, 2, size=(30, 3)), np.repeat(np.arange(20), 2)
+    labels, classes = np.tile(["a", "b"], 20), np.array(["a", "b"])
+    made = adaptation.resolve(name)
+    assert not [key for key in vars(made) if key.endswith("_")]
+    assert repr(made).startswith(type(made).__name__)
+    by_name, by_object = (probes.fit_predict(x, labels, groups, y, classes, "linear", False, adaptation=how) for how in (name, made))
+    assert np.array_equal(by_name, by_object)
+    assert not [key for key in vars(made) if key.endswith("_")]
+    fitted = made.fit(x, y, groups=groups)
+    assert fitted is made
+    assert fitted.transform(x, "source").shape == x.shape
+    expected = {"importance": adaptation.ImportanceWeights, "identity": type(None)}.get(name, adaptation.Recenter)
+    assert type(adaptation.resolve(name, covariances=True)) is expected
+
+
+def test_an_adaptation_of_ones_own(rng):
+    """What derives from Adaptation goes through transfer."""
+
+    class Shift(adaptation.Adaptation):
+        def fit(self, source, target=None, *, labels=None, groups=None):
+            self.offset_ = target.mean(0) - source.mean(0)
+            return self
+
+        def transform(self, features, domain="target"):
+            return features - self.offset_ if domain == "target" else features
+
+    a, b = (mixed_recordings(seed=s) for s in (0, 1))
+    b = b.with_columns(subject=[f"other{s}" for s in b.table["subject"]])
+    table = sm.transfer(None, a, "y", test=b, adaptation=Shift(), baselines=["band power"], bootstrap=20).table
+    assert table["value"].notna().all()
 
 
 def mixed_recordings(n=6, channels=4, seed=0):

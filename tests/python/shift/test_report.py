@@ -6,7 +6,7 @@ from sklearn.covariance import ledoit_wolf
 
 import sslmed as sm
 from sslmed.encoders import Encoder
-from sslmed.transfer import features
+from sslmed.evaluation import features
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
@@ -99,7 +99,7 @@ def test_distance_is_mahalanobis_and_scores_go_by_it():
     result = sm.transfer(None, here, "y", test=there, baselines=["dummy", "band power"], bootstrap=20)
     near, far = result.subgroups(distance, bins=2, draws=20)["n_subjects"].iloc[:2]
     assert (near, far) == (6, 6)
-    with pytest.raises(ValueError, match="knows nothing of subject 'there0'"):
+    with pytest.raises(ValueError, match="by has no value of subject 'there0'"):
         result.subgroups(distance.drop("there0"))
     with pytest.raises(ValueError, match="at least two subjects"):
         sm.shift.distance_from(group(1, np.ones(1), "one"), there)
@@ -113,5 +113,5 @@ def test_columns_by_default_and_names_in_both():
     assert repr(report).startswith("<ShiftReport a → b>")
     assert "<td>sex</td>" in report._repr_html_()
     twins = b.with_columns(subject=a.table["subject"])
-    with pytest.warns(UserWarning, match="6 subjects are in both cohorts by name, such as 'a0'"):
+    with pytest.warns(sm.OverlapWarning, match="6 subjects have the same name in both cohorts, such as 'a0'"):
         sm.shift.report(a, twins, by=["site"], bootstrap=20)

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import KFold
 
 import sslmed as sm
-from sslmed.transfer import evaluate
+from sslmed.evaluation import probes
 
 CLASSICAL = ["dummy", "band power"]
 
@@ -26,11 +27,14 @@ def test_a_subject_on_both_sides_is_refused():
         sm.transfer(None, a, "age", test=a.subset(np.arange(24) == 0), bootstrap=10)
 
 
-def test_folds_are_ours_to_make():
-    """Folds over recordings, which share subjects, cannot be handed in."""
-    for folds in ([(np.arange(12), np.arange(24))], 1, "recordings"):
-        with pytest.raises(ValueError):
-            sm.transfer(None, cohort("s"), "age", folds=folds, bootstrap=10)
+def test_folds_that_leak_are_refused():
+    """Folds over recordings share subjects where these have several."""
+    for cv in ([(np.arange(12), np.arange(24))], 1, "recordings"):
+        with pytest.raises(ValueError, match="cv"):
+            sm.transfer(None, cohort("s"), "age", cv=cv, bootstrap=10)
+    twice = cohort("s").with_columns(subject=np.repeat([f"s{i}" for i in range(12)], 2))
+    with pytest.raises(ValueError, match=r"cv, fold 0: subject 's.*in training and test data at once"):
+        sm.transfer(None, twice, "age", cv=KFold(4, shuffle=True, random_state=0), bootstrap=10)
 
 
 def test_several_recordings_of_a_subject_stay_together():
@@ -53,8 +57,8 @@ def test_a_subjects_own_label_and_features_change_nothing_for_the_others_fit(pro
     spoiled_x[:9] += 1000.0
     spoiled_y[:10] += 1000.0
     for predict in (
-        lambda x, y: evaluate.cross_predict(x, y, groups, folds[:1], protocol, True),
-        lambda x, y: evaluate.corrected_predict(x, y, groups, folds[:1], protocol),
+        lambda x, y: probes.cross_predict(x, y, groups, folds[:1], protocol, True),
+        lambda x, y: probes.corrected_predict(x, y, groups, folds[:1], protocol),
     ):
         # Row 9 is in the test part with its own features: its prediction comes from subjects 10 to 39 alone.
         assert predict(spoiled_x, spoiled_y)[9] == predict(x, y)[9]
@@ -62,15 +66,15 @@ def test_a_subjects_own_label_and_features_change_nothing_for_the_others_fit(pro
 
 def test_a_bias_correction_cannot_be_applied_to_whom_it_was_fitted_on():
     ages = np.arange(20.0, 40.0)
-    correction = sm.brain_age.BiasCorrection().fit(ages, ages, [f"s{i}" for i in range(20)])
+    correction = sm.evaluation.brain_age.BiasCorrection().fit(ages, ages, groups=[f"s{i}" for i in range(20)])
     with pytest.raises(ValueError, match="training and test data at once"):
-        correction.apply(ages, [f"s{i}" for i in range(20)])
+        correction.transform(ages, groups=[f"s{i}" for i in range(20)])
 
 
 def test_an_adaptation_inside_one_cohort_is_refused():
     """Within a cohort the test part of a fold is not a population that one has: its statistics would come from test subjects."""
     with pytest.raises(ValueError, match="needs a cohort to adapt to"):
-        sm.transfer(None, cohort("s"), "age", adaptation="normalise", bootstrap=10)
+        sm.transfer(None, cohort("s"), "age", adaptation="normalize", bootstrap=10)
 
 
 def test_adaptations_and_corrections_through_transfer():
@@ -78,23 +82,27 @@ def test_adaptations_and_corrections_through_transfer():
     plain = sm.transfer(None, a, "age", test=b, bootstrap=50, bias_correction=True, baselines=CLASSICAL)
     rows = plain.table.set_index(["row", "metric"])["value"]
     assert list(dict.fromkeys(plain.table["row"])) == ["dummy", "band power", "band power, bias-corrected"]
-    adapted = sm.transfer(None, a, "age", test=b, bootstrap=50, adaptation="normalise", baselines=CLASSICAL).table.set_index(["row", "metric"])["value"]
+    adapted = sm.transfer(None, a, "age", test=b, bootstrap=50, adaptation="normalize", baselines=CLASSICAL).table.set_index(["row", "metric"])["value"]
     assert adapted["band power", "mae"] < 0.5 * rows["band power", "mae"]
     for how in ("coral", "importance"):
         assert np.isfinite(sm.transfer(None, a, "age", test=b, bootstrap=20, adaptation=how).table["value"].dropna()).all()
-    with pytest.raises(ValueError, match="take no importance weights"):
+    with pytest.raises(ValueError, match="protocol='knn' takes no weights"):
         sm.transfer(None, a, "age", test=b, protocol="knn", adaptation="importance", bootstrap=10)
     with pytest.raises(ValueError, match="made of classes"):
         sm.transfer(None, a, "y", bias_correction=True, bootstrap=10)
     within = sm.transfer(None, a, "age", bootstrap=50, bias_correction=True, baselines=CLASSICAL)
     assert list(within.comparisons["against"]) == ["dummy"]
     assert (within.comparisons["p_holm"] >= within.comparisons["p"]).all()
-    assert within.predictions["band power, bias-corrected"].notna().all()
+    assert within.wide()["band power, bias-corrected"].notna().all()
+    assert within.comparisons[["low", "high"]].isna().all(axis=None)  # a permutation test has no interval
 
 
 def test_comparisons_confusion_and_calibration():
     result = sm.transfer(None, cohort("s", 40), "y", bootstrap=100, baselines=CLASSICAL)
     assert list(result.comparisons["test"]) == ["permutation", "DeLong"]
+    assert list(result.comparisons.columns) == ["row", "against", "metric", "difference", "low", "high", "p", "p_holm", "test"]
+    delong = result.comparisons.iloc[1]
+    assert delong["low"] < delong["difference"] < delong["high"]
     counts = result.confusion("band power")
     assert counts.to_numpy().sum() == 40
     assert result.calibration("band power", "b", bins=4)["n"].sum() == 40

@@ -1,4 +1,4 @@
-"""Figures. They need no display: every function returns what it drew."""
+"""Figures of results. They need no display; every function returns what it drew."""
 
 from __future__ import annotations
 
@@ -24,8 +24,22 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return Figure(figsize=size, layout="constrained").subplots() if ax is None else ax
 
 
+def _need(where: str, name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    if missing := [c for c in columns if c not in table]:
+        raise ValueError(f"{where}: {name} must have the columns {', '.join(columns)}; {', '.join(missing)} is missing")
+
+
 def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Loss over steps, with a running mean."""
+    """Draws the loss of a pretraining run over its steps, with a running mean.
+
+    Args:
+        history: History of a run, with the columns step and loss.
+        ax: Axes to draw on; new ones by default.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _need("plot_history", "history", history, ("step", "loss"))
     ax = _axes(ax, (6, 3))
     ax.plot(history["step"], history["loss"], color=_COLORS[0], alpha=0.3, lw=1)
     window = max(1, len(history) // 50)
@@ -37,7 +51,17 @@ def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_rows(table: pd.DataFrame, metric: str, ax: Axes | None = None) -> Axes:
-    """One horizontal bar of uncertainty a row of a result."""
+    """Draws each row of a result with its interval.
+
+    Args:
+        table: Lines of one metric: row, value, low, high.
+        metric: Metric that they are of, for the label of the axis.
+        ax: Axes to draw on; new ones by default.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _need("plot_rows", "table", table, ("row", "value", "low", "high"))
     ax = _axes(ax, (6, 0.45 * len(table) + 0.9))
     y = np.arange(len(table))[::-1]
     value, low, high = (table[c].to_numpy(float) for c in ("value", "low", "high"))
@@ -46,7 +70,7 @@ def plot_rows(table: pd.DataFrame, metric: str, ax: Axes | None = None) -> Axes:
         ax.plot([low[i], high[i]], [y[i], y[i]], color=colors[i], lw=2)
         ax.plot(value[i], y[i], "o", color=colors[i])
     if metric in _CHANCE:
-        ax.axvline(_CHANCE[metric], color="grey", lw=1, ls=":")
+        ax.axvline(_CHANCE[metric], color="gray", lw=1, ls=":")
     ax.set_yticks(y, list(table["row"]))
     ax.set_ylim(-0.6, len(table) - 0.4)
     ax.set_xlabel(f"{_LABELS.get(metric, metric)} (95 % interval over subjects)")
@@ -56,7 +80,18 @@ def plot_rows(table: pd.DataFrame, metric: str, ax: Axes | None = None) -> Axes:
 
 
 def plot_shift(people: pd.DataFrame, embedding: pd.DataFrame | None = None) -> Figure:
-    """Age and sex of two cohorts, and the first components of their features."""
+    """Draws age and sex of two cohorts, and the first two components of their features.
+
+    Args:
+        people: One line a subject: cohort and, where they are known, age (years) and sex.
+        embedding: One line a recording: pc1, pc2, cohort.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _need("plot_shift", "people", people, ("cohort",))
+    if embedding is not None:
+        _need("plot_shift", "embedding", embedding, ("pc1", "pc2", "cohort"))
     panels = [c for c in ("age", "sex") if c in people and people[c].notna().any()]
     panels += ["features"] if embedding is not None else []
     figure = Figure(figsize=(3.6 * max(1, len(panels)), 3), layout="constrained")

@@ -10,9 +10,10 @@ import numpy as np
 
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
+from sslmed.evaluation import features
+from sslmed.evaluation import probes as evaluate
 from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
 from sslmed.modalities import registry
-from sslmed.transfer import evaluate, features
 
 __all__ = ["Task", "baselines_of", "predict_rows"]
 
@@ -21,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 def baselines_of(cohort: Cohort) -> tuple[str, ...]:
     """What an encoder of the cohort's modality is scored beside."""
-    return ("dummy", *registry.get(cohort.modality).baselines, "random encoder", "shuffled labels")
+    return ("dummy", *registry.get(cohort.modality).baselines, "random encoder", "permuted labels")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def predict_rows(
     def both(make: Callable[[Cohort], Array]) -> tuple[Array, Array | None]:
         return make(task.cohort), None if task.test is None else make(task.test)
 
-    def score(name: str, protocol: str, x: Array, x_test: Array | None, *, adapt: Any = "none", corrected: bool = False) -> None:
+    def score(name: str, protocol: Any, x: Array, x_test: Array | None, *, adapt: Any = "none", corrected: bool = False) -> None:
         rows[name] = _probed(task, name, protocol, x, x_test, adapt)
         if corrected:
             rows[f"{name}, bias-corrected"] = evaluate.corrected_predict(x, task.y, task.groups, task.plan, protocol, x_test, task.test_groups)
@@ -103,20 +104,20 @@ def predict_rows(
             x = both(lambda c: features.encoder_features(encoder.randomized(), c, **how))
             score("random encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
         x = both(lambda c: features.encoder_features(encoder, c, **how))
-        if "shuffled labels" in baselines:
-            rows["shuffled labels"] = _probed(task, "shuffled labels", protocol, *x, adaptation, shuffled=True)
+        if "permuted labels" in baselines:
+            rows["permuted labels"] = _probed(task, "permuted labels", protocol, *x, adaptation, shuffled=True)
         score("pretrained encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
         return rows
     options = named(protocol)
     if "random encoder" in baselines:
         rows["random encoder"] = _trained(task, encoder.randomized(), options)
-    if "shuffled labels" in baselines:
-        rows["shuffled labels"] = _trained(task, encoder, options, shuffled=True)
+    if "permuted labels" in baselines:
+        rows["permuted labels"] = _trained(task, encoder, options, shuffled=True)
     rows["pretrained encoder"] = _trained(task, encoder, options)
     return rows
 
 
-def _probed(task: Task, name: str, protocol: str, x: Array, x_test: Array | None, adaptation: Any, *, shuffled: bool = False) -> Array:
+def _probed(task: Task, name: str, protocol: Any, x: Array, x_test: Array | None, adaptation: Any, *, shuffled: bool = False) -> Array:
     """A scikit-learn probe on features."""
     if x_test is None:
         labels = task.shuffled if shuffled else None
@@ -137,12 +138,13 @@ def _trained(task: Task, encoder: CohortEncoder, options: FineTuning, *, shuffle
             part = part.with_columns(**{task.target: task.shuffled(train)})
         elsewhere = task.test if options.dann > 0 else None
         how: dict[str, Any] = {"threads": task.threads, "on_error": task.on_error}
-        fitted = finetune(encoder, part, task.target, options, unlabelled=elsewhere, regression=task.regression, seed=task.seed, **how)
+        fitted = finetune(encoder, part, task.target, options, unlabeled=elsewhere, regression=task.regression, seed=task.seed, **how)
         asked = task.test if task.test is not None else task.cohort.subset(test)
-        predicted = features.scorable(fitted.predict(asked, **how), asked)
+        predicted = fitted.predict(asked, **how) if task.regression else fitted.predict_proba(asked, **how)
+        predicted = features.scorable(predicted, asked)
         if task.regression:
             out[test] = predicted
         else:
             # A fold may lack a class: nobody is then said to have it.
-            out[np.ix_(test, np.searchsorted(task.classes, fitted.classes))] = predicted
+            out[np.ix_(test, np.searchsorted(task.classes, fitted.classes_))] = predicted
     return out

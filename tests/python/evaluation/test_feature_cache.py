@@ -6,7 +6,8 @@ import torch
 import sslmed as sm
 from sslmed.demo import eeg as demo
 from sslmed.encoders import Encoder
-from sslmed.transfer import features, kept
+from sslmed.evaluation import feature_cache as kept
+from sslmed.evaluation import features
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
@@ -40,7 +41,7 @@ def arrays(n=12, seed=0, name="a"):
 
 def test_a_study_encodes_each_cohort_once_an_encoder(asked):
     a, b, encoder = arrays(), arrays(seed=1, name="b"), Encoder("vit_tiny", PRE, depth=1)
-    few = {"baselines": ("random encoder", "shuffled labels"), "bootstrap": 20}
+    few = {"baselines": ("random encoder", "permuted labels"), "bootstrap": 20}
     first = sm.transfer(encoder, a, "y", **few)
     assert asked == ["a", "a"]  # pretrained and random
     sm.transfer(encoder, a, "age", **few)

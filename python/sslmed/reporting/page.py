@@ -1,4 +1,4 @@
-"""One self-contained HTML page: tables and figures, no network, no script."""
+"""Reports as one self-contained HTML page: tables and figures, without network or scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bot
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
-tr.ours td { font-weight: 600; } img { max-width: 100%; } .note { color: #555; }
+tr.pretrained td { font-weight: 600; } img { max-width: 100%; } .note { color: #555; }
 .stamp { background: #fff3cd; border: 2px solid #d1603d; padding: .6rem 1rem; font-weight: 700; }
 </style></head><body><h1>{{ title }}</h1>
 {% if stamp %}<p class="stamp">{{ stamp }}</p>{% endif %}
@@ -32,7 +32,7 @@ tr.ours td { font-weight: 600; } img { max-width: 100%; } .note { color: #555; }
 {% for section in sections %}<h2>{{ section.title }}</h2>
 {% for image in section.images %}<img alt="{{ section.title }}" src="data:image/png;base64,{{ image }}">{% endfor %}
 {% if section.rows %}<table><tr>{% for c in section.columns %}<th>{{ c }}</th>{% endfor %}</tr>
-{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="ours"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="pretrained"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}{% endfor %}
 <p class="note">Intervals are 95 % bootstrap percentiles over subjects; no subject is in training and test data at once.
 sslmed {{ version }}, {{ date }}.</p></body></html>
@@ -59,15 +59,31 @@ def write_report(
     notes: Sequence[str] = (),
     stamp: str = "",
 ) -> None:
-    """Writes a page.
+    """Writes a page with tables and figures.
 
     Args:
-        path: The .html file.
-        title: Of the page.
-        sections: (title, table or None, matplotlib figures).
+        path: File (.html).
+        title: Title of the page.
+        sections: Sections of the page: (title, table or None, matplotlib figures).
         notes: Paragraphs at the top.
-        stamp: A warning in a box above everything.
+        stamp: Warning in a box above everything.
+
+    Raises:
+        ValueError: A section that is not such a triple.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import pandas as pd
+        >>> from sslmed.reporting.page import write_report
+        >>> path = Path(tempfile.mkdtemp()) / "report.html"
+        >>> write_report(path, "Scores", [("All", pd.DataFrame({"row": ["dummy"], "value": [0.5]}), [])])
+        >>> "<td>0.500</td>" in path.read_text(encoding="utf-8")
+        True
     """
+    for i, section in enumerate(sections):
+        if len(section) != 3:
+            raise ValueError(f"write_report: sections[{i}] must be (title, table or None, figures), got {len(section)} entries")
     filled = []
     for name, table, figures in sections:
         rows = [] if table is None else [[_cell(v) for v in row] for row in table.itertuples(index=False)]

@@ -9,9 +9,9 @@ import numpy as np
 
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
+from sslmed.evaluation.feature_cache import kept
 from sslmed.modalities import registry
 from sslmed.training.inference import encode, recording_means
-from sslmed.transfer.kept import kept
 
 __all__ = ["classical", "encoder_features", "scorable", "simple"]
 
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def encoder_features(encoder: CohortEncoder, cohort: Cohort, *, pooling: str = "mean", threads: int = 2, on_error: str = "raise") -> Array:
-    """[recordings, D]: the mean of a recording's window features. Computed once for the same encoder and files (:mod:`sslmed.transfer.kept`).
+    """[recordings, D]: the mean of a recording's window features. Computed once for the same encoder and files (:mod:`sslmed.evaluation.feature_cache`).
 
     Raises:
         ValueError: A recording has no usable window.

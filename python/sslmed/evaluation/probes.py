@@ -1,0 +1,255 @@
+"""Probes: estimators of scikit-learn on features, fitted and applied so that no test subject has a say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import numpy as np
+from sklearn import config_context
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import ThreadpoolController
+
+from sslmed._checks import choice
+from sslmed.evaluation.adaptation import ImportanceWeights, resolve
+from sslmed.evaluation.brain_age import BiasCorrection
+
+__all__ = ["PROBES", "Probe", "corrected_predict", "cross_predict", "fit", "fit_predict", "probe"]
+
+Array = np.ndarray[Any, Any]
+
+Probe = Literal["linear", "knn", "forest", "dummy"]
+"""The name of a probe."""
+PROBES: tuple[Probe, ...] = ("linear", "knn", "forest", "dummy")
+"""Ridge or logistic regression, five nearest neighbors, a random forest, and the frequencies of the labels alone."""
+
+_LARGE = 128 << 20  # bytes of features from which on BLAS keeps its threads
+
+
+def probe(protocol: Probe, regression: bool, *, seed: int = 0) -> Any:
+    """Makes an unfitted estimator of scikit-learn.
+
+    Args:
+        protocol: One of :data:`PROBES`.
+        regression: True to regress, False to classify.
+        seed: Seed of a random forest.
+
+    Raises:
+        ValueError: An unknown protocol.
+    """
+    choice("probe", "protocol", protocol, PROBES)
+    if protocol == "forest":
+        if regression:
+            return RandomForestRegressor(300, random_state=seed)
+        return RandomForestClassifier(300, class_weight="balanced", random_state=seed)
+    if protocol == "dummy":
+        return DummyRegressor() if regression else DummyClassifier(strategy="prior")
+    if protocol == "knn":
+        return make_pipeline(StandardScaler(), KNeighborsRegressor(5) if regression else KNeighborsClassifier(5))
+    if regression:
+        return make_pipeline(StandardScaler(), Ridge())
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight="balanced"))
+
+
+def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, weights: Array | None = None, seed: int = 0) -> Any:
+    """Fits a probe; scaling and the strength of regularization are fitted on its training subjects alone.
+
+    Args:
+        protocol: One of :data:`PROBES`.
+        regression: True to regress, False to classify.
+        x: Features [n, D], or covariances [n, C, C], which are mapped to the tangent space at their Riemannian mean.
+        y: Values, or numbers of classes [n].
+        groups: Subject of each row [n]: the strength is chosen by folds over them.
+        weights: Weight of each row [n].
+        seed: Seed of a random forest.
+
+    Returns:
+        The fitted estimator.
+    """
+    if x.ndim == 3:
+        from pyriemann.tangentspace import TangentSpace
+
+        # At the Riemannian mean of the training part; once, because labels have no part in it.
+        tangent = TangentSpace(metric="riemann").fit(x)
+        return Pipeline([("tangent", tangent), ("probe", fit(protocol, regression, tangent.transform(x), y, groups, weights, seed))])
+    model = probe(protocol, regression, seed=seed)
+    if protocol == "knn":
+        model.steps[-1][1].set_params(n_neighbors=min(5, len(x)))
+    # The strength of regularization by folds over the training subjects: nested, so that test subjects have no say.
+    inner = list(GroupKFold(4).split(x, y, groups)) if protocol == "linear" and len(np.unique(groups)) >= 4 else []
+    if not regression:  # a fold whose training part has one class has nothing to learn
+        inner = [fold for fold in inner if len(np.unique(y[fold[0]])) > 1]
+    if not inner:
+        with _one_thread(x):
+            return model.fit(x, y, **_weighted(model, weights))
+    grid = {"ridge__alpha": np.logspace(0, 4, 5)} if regression else {"logisticregression__C": np.logspace(-4, 0, 5)}
+    scoring = "neg_mean_absolute_error" if regression else _balanced_accuracy
+    search = GridSearchCV(model, grid, cv=inner, scoring=scoring, error_score="raise")
+    with _one_thread(x), config_context(enable_metadata_routing=False):  # importing skada turns it on for the whole process
+        return search.fit(x, y, **_weighted(model, weights)).best_estimator_
+
+
+def _balanced_accuracy(model: Any, x: Array, y: Array) -> float:
+    """Mean recall over the classes that are there: an inner fold may lack one."""
+    right = model.predict(x) == y
+    return float(np.mean([right[y == c].mean() for c in np.unique(y)]))
+
+
+def _one_thread(x: Array) -> AbstractContextManager[Any]:
+    """One thread of BLAS for small features: threads of a thousand small products mostly wait for each other."""
+    return ThreadpoolController().limit(limits=1, user_api="blas") if x.nbytes < _LARGE else nullcontext()
+
+
+def _weighted(model: Any, weights: Array | None) -> dict[str, Array]:
+    """Sample weights as the last step of a pipeline takes them."""
+    if weights is None:
+        return {}
+    if not hasattr(model, "steps"):
+        return {"sample_weight": weights}
+    name, last = model.steps[-1]
+    if isinstance(last, (KNeighborsClassifier, KNeighborsRegressor)):
+        raise ValueError("protocol='knn' takes no weights, which the adaptation gives; use protocol='linear'")
+    return {f"{name}__sample_weight": weights}
+
+
+def _predict(model: Any, x: Array, classes: int | None) -> Array:
+    """Regressed values [n], or probabilities [n, classes] with a column for every class of the cohort."""
+    if classes is None:
+        return np.asarray(model.predict(x))
+    out = np.zeros((len(x), classes))
+    out[:, model.classes_] = model.predict_proba(x)
+    return out
+
+
+def fit_predict(
+    x: Array,
+    y: Array,
+    groups: Array,
+    x_test: Array,
+    classes: Array | None,
+    protocol: Probe,
+    regression: bool,
+    *,
+    adaptation: Any = "none",
+    seed: int = 0,
+) -> Array:
+    """Fits a probe and predicts other subjects.
+
+    Args:
+        x: Features of the training subjects [n, D], or covariances [n, C, C].
+        y: Target [n].
+        groups: Subject of each training row [n].
+        x_test: Features of the test subjects [m, D], or covariances [m, C, C].
+        classes: Names of all classes, sorted; not used by a regression.
+        protocol: One of :data:`PROBES`.
+        regression: True to regress, False to classify.
+        adaptation: Adaptation of the training features to the test features
+            (:func:`sslmed.evaluation.adaptation.resolve`).
+        seed: Seed of a random forest.
+
+    Returns:
+        Probabilities [m, classes], or regressed values [m].
+
+    Raises:
+        ValueError: An unknown protocol or adaptation, no classes for a classification, or weights for nearest
+            neighbors.
+    """
+    adapter, weights = resolve(adaptation, covariances=x.ndim == 3), None
+    if not regression:
+        if classes is None:
+            raise ValueError("fit_predict: classes=None, but a classification needs the names of the classes")
+        # By number: some estimators of scikit-learn take names that look like numbers for numbers.
+        y = np.searchsorted(classes, y)
+    if protocol == "knn" and isinstance(adapter, ImportanceWeights):
+        raise ValueError("protocol='knn' takes no weights, which adaptation='importance' gives; use protocol='linear'")
+    if adapter is not None:
+        adapter.fit(x, x_test, labels=y.astype(float) if regression else y, groups=groups)
+        x, x_test, weights = adapter.transform(x, "source"), adapter.transform(x_test, "target"), adapter.sample_weight_
+    model = fit(protocol, regression, x, y, groups, weights, seed)
+    return _predict(model, x_test, None if regression or classes is None else len(classes))
+
+
+def cross_predict(
+    x: Array,
+    y: Array,
+    groups: Array,
+    folds: Iterable[tuple[Array, Array]],
+    protocol: Probe,
+    regression: bool,
+    *,
+    labels: Callable[[Array], Array] | None = None,
+    adaptation: Any = "none",
+    seed: int = 0,
+) -> Array:
+    """Predicts every row by a probe that was not fitted on its subject.
+
+    Args:
+        x: Features [n, D], or covariances [n, C, C].
+        y: Target [n].
+        groups: Subject of each row [n].
+        folds: Pairs (train, test) of row positions (:func:`sslmed.evaluation.splits`).
+        protocol: One of :data:`PROBES`.
+        regression: True to regress, False to classify.
+        labels: Function of training positions that returns other labels for them; their own by default.
+        adaptation: "none" or "identity"; the others need features of another population.
+        seed: Seed of a random forest.
+
+    Returns:
+        Probabilities [n, classes], or regressed values [n]; NaN for rows that no fold tests.
+    """
+    classes = np.unique(y)
+    out = np.full(len(y), np.nan) if regression else np.full((len(y), len(classes)), np.nan)
+    for train, test in folds:
+        taught = y[train] if labels is None else labels(train)
+        out[test] = fit_predict(x[train], taught, groups[train], x[test], classes, protocol, regression, adaptation=adaptation, seed=seed)
+    return out
+
+
+def corrected_predict(
+    x: Array,
+    y: Array,
+    groups: Array,
+    folds: Iterable[tuple[Array, Array]] | None,
+    protocol: Probe,
+    x_test: Array | None = None,
+    test_groups: Array | None = None,
+) -> Array:
+    """Regresses a target and corrects the predictions for their bias towards the mean.
+
+    The correction (:class:`sslmed.evaluation.brain_age.BiasCorrection`) is fitted inside the training subjects, on
+    predictions by folds over them: test subjects have no say.
+
+    Args:
+        x: Features [n, D].
+        y: Target [n].
+        groups: Subject of each row [n].
+        folds: Pairs (train, test) of row positions; not used with ``x_test``.
+        protocol: One of :data:`PROBES`.
+        x_test: Features of other subjects [m, D], predicted by a probe that is fitted on all of ``x``.
+        test_groups: Subject of each row of ``x_test`` [m].
+
+    Returns:
+        Corrected values [n], or [m] with ``x_test``; NaN for rows that no fold tests.
+
+    Raises:
+        ValueError: Neither folds nor ``x_test``, or ``x_test`` without ``test_groups``.
+    """
+    if x_test is None:
+        if folds is None:
+            raise ValueError("corrected_predict: folds=None, but without x_test folds are needed")
+        out = np.full(len(y), np.nan)
+        for train, test in folds:
+            out[test] = corrected_predict(x[train], y[train], groups[train], None, protocol, x[test], groups[test])
+        return out
+    if test_groups is None:
+        raise ValueError("corrected_predict: test_groups=None, but x_test needs the subject of each row")
+    inner = GroupKFold(min(5, len(np.unique(groups)))).split(x, y, groups)
+    correction = BiasCorrection().fit(cross_predict(x, y, groups, inner, protocol, True), y, groups)
+    return correction.transform(_predict(fit(protocol, True, x, y, groups), x_test, None), test_groups)
