@@ -10,8 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "data/patch_recipe.h"
-
 static_assert(PYBIND11_VERSION_MAJOR == 3 || PYBIND11_VERSION_MAJOR == 2, "use the pybind11 headers that torch ships");
 
 namespace sslmed::bindings {
@@ -28,10 +26,10 @@ void bind_methods(py::module_& m);
 void bind_nn(py::module_& m);
 void bind_python(py::module_& m);
 void bind_data(py::module_& m);
-void bind_picture_source(py::module_& m);
+void bind_eeg(py::module_& m);
+void bind_pictures(py::module_& m);
+void bind_tasks(py::module_& m);
 void bind_train(py::module_& m);
-
-data::MaskMode mask_of(const std::string& name);  // ValueError for an unknown one
 
 // Emits sslmed.FormatWarning for each text; the GIL must be held.
 void warn(const std::vector<std::string>& texts);

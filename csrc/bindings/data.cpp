@@ -5,154 +5,179 @@
 #endif
 
 #include "bindings/columns.h"
+#include "bindings/loader.h"
+#include "bindings/options.h"
 #include "core/error.h"
-#include "data/eeg_source.h"
+#include "data/array_source.h"
+#include "data/grid_recipe.h"
+#include "data/joined.h"
 #include "data/loader.h"
 
 namespace sslmed::bindings {
 namespace {
 
 using namespace sslmed::data;
+using masking::MaskOptions;
+using masking::Mode;
 
-transforms::Scaling scaling_of(const std::string& name) {
-  if (name == "none") return transforms::Scaling::kNone;
-  if (name == "zscore") return transforms::Scaling::kZScore;
-  if (name == "robust") return transforms::Scaling::kRobust;
-  throw ValueError("scale must be 'none', 'zscore' or 'robust', got '" + name + "'");
+std::optional<at::Tensor> maybe(const at::Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
+
+// An attribute of views of one kind; None of the other's.
+template <class Content, class Get>
+auto of_kind(Get get) {
+  return [get](const ViewBatch& view) -> std::optional<decltype(get(std::declval<const Content&>()))> {
+    const auto* content = std::get_if<Content>(&view.content);
+    if (content == nullptr) return std::nullopt;
+    return get(*content);
+  };
 }
 
-OnError on_error_of(const std::string& name) {
-  if (name == "raise") return OnError::kRaise;
-  if (name == "skip") return OnError::kSkip;
-  throw ValueError("on_error must be 'raise' or 'skip', got '" + name + "'");
+std::optional<at::Tensor> patch_tensor(const ViewBatch& view, at::Tensor PackedPatches::* member) {
+  const auto* patches = std::get_if<PackedPatches>(&view.content);
+  return patches == nullptr ? std::nullopt : maybe(patches->*member);
 }
 
-// What Python knows of a recording: a path, or an array [channels, samples] in µV.
-struct Spec {
-  std::string name;
-  std::optional<at::Tensor> values;
-  double sfreq = 0;
-  std::vector<std::string> channels;
-  std::string subject, site;
-};
-
-std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const EegOptions& options, const std::vector<std::string>& extra_channels,
-                                       TargetColumns targets) {
-  std::shared_ptr<EegSource> source;
-  std::vector<std::string> notes;
-  {
-    const py::gil_scoped_release release;
-    const auto cache = std::make_shared<EdfCache>();
-    std::vector<RecordingEntry> entries;
-    for (const auto& spec : specs) {
-      std::shared_ptr<const Recording> recording;
-      if (spec.values) {
-        const auto owner = std::make_shared<at::Tensor>(spec.values->to(at::kCPU, at::kFloat).contiguous());
-        if (owner->dim() != 2 || owner->size(0) != static_cast<std::int64_t>(spec.channels.size()))
-          throw ValueError(spec.name + ": values must be [channels, samples] with one name a channel");
-        recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner);
-      } else {
-        recording = open_recording(spec.name, cache, notes);
-      }
-      entries.push_back({std::move(recording), spec.subject, spec.site});
-    }
-    source = std::make_shared<EegSource>(open_list(std::move(entries)), options, extra_channels, std::move(targets));
-    notes.insert(notes.end(), source->notes().begin(), source->notes().end());
-  }
-  warn(notes);
-  return source;
+template <class T>
+std::optional<T> of_mask(const ViewBatch& view, T PackedMask::* member) {
+  return view.mask ? std::optional(*view.mask.*member) : std::nullopt;
 }
 
-std::shared_ptr<EegSource> make_indexed_source(const OriginColumns& origins, const at::Tensor& montage_codes,
-                                               const std::vector<std::pair<double, std::vector<std::string>>>& montages, const at::Tensor& samples,
-                                               const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
-                                               const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets) {
-  RecordingIndex index;
-  index.origins = origins_of(origins);
-  index.montage_codes = numbers<std::int32_t>(montage_codes);
-  for (const auto& [sfreq, channels] : montages) index.montages.push_back({sfreq, channels});
-  index.samples = numbers<std::int64_t>(samples);
-  for (const auto& [i, stretches] : gappy)
-    for (const auto& [first, last] : stretches) index.gappy[i].push_back({first, last});
-  std::shared_ptr<EegSource> source;
-  {
-    const py::gil_scoped_release release;
-    source = std::make_shared<EegSource>(indexed_list(std::move(index)), options, extra_channels, std::move(targets));
-  }
-  warn(source->notes());
-  return source;
+void bind_views(py::module_& m) {
+  py::class_<ViewBatch>(m, "ViewBatch",
+                        "Views of one role, number and kind. Patches are packed: row i of every tensor is one token. Dense views are stacked: values [B, C, "
+                        "spatial…], and what only patches have is None.")
+      .def_readonly("role", &ViewBatch::role)
+      .def_readonly("number", &ViewBatch::number)
+      .def_readonly("slots", &ViewBatch::slots, "[B]: the place of each view's sample in the batch's sample_ids.")
+      .def_property_readonly("is_dense", [](const ViewBatch& view) { return std::holds_alternative<StackedDense>(view.content); })
+      .def_property_readonly(
+          "modality",
+          [](const ViewBatch& view) {
+            const auto* patches = std::get_if<PackedPatches>(&view.content);
+            return patches != nullptr ? patches->key.modality : std::get<StackedDense>(view.content).modality;
+          },
+          "The modality of the samples.")
+      .def_property_readonly("patch", of_kind<PackedPatches>([](const PackedPatches& p) { return p.key.patch; }), "Cells of a patch along each axis.")
+      .def_property_readonly(
+          "values",
+          [](const ViewBatch& view) {
+            const auto* patches = std::get_if<PackedPatches>(&view.content);
+            return patches != nullptr ? patches->values : std::get<StackedDense>(view.content).values;
+          },
+          "[ΣN, P] or [B, C, spatial…] float32, or uint8 of pictures.")
+      .def_property_readonly(
+          "coords", [](const ViewBatch& view) { return patch_tensor(view, &PackedPatches::coords); }, "[ΣN, 4] float32: x, y, z in mm, t in s.")
+      .def_property_readonly(
+          "grid", [](const ViewBatch& view) { return patch_tensor(view, &PackedPatches::grid); }, "[ΣN, rank] int32: the cell of each patch.")
+      .def_property_readonly(
+          "extents", [](const ViewBatch& view) { return patch_tensor(view, &PackedPatches::extents); }, "[B, rank] int32: cells of each view's whole grid.")
+      .def_property_readonly(
+          "extra", [](const ViewBatch& view) { return patch_tensor(view, &PackedPatches::extra); },
+          "[ΣN] int64: row of the learned channel table, or -1; None where the modality has none.")
+      .def_property_readonly("lengths", of_kind<PackedPatches>([](const PackedPatches& p) { return p.lengths; }), "[B]: patches of each view.")
+      .def_property_readonly("spacing", of_kind<StackedDense>([](const StackedDense& d) { return d.spacing; }), "[B, rank] float64: mm; 0 where unknown.")
+      .def_property_readonly(
+          "visible", [](const ViewBatch& view) { return of_mask(view, &PackedMask::visible); }, "[ΣK] int64 rows that the mask leaves; None without a mask.")
+      .def_property_readonly(
+          "masked", [](const ViewBatch& view) { return of_mask(view, &PackedMask::masked); }, "[ΣM] int64 rows that the mask hides.")
+      .def_property_readonly("visible_lengths", [](const ViewBatch& view) { return of_mask(view, &PackedMask::visible_lengths); })
+      .def_property_readonly("masked_lengths", [](const ViewBatch& view) { return of_mask(view, &PackedMask::masked_lengths); })
+      .def_property_readonly("blocks", [](const ViewBatch& view) { return of_mask(view, &PackedMask::blocks); })
+      .def_readonly("targets", &ViewBatch::targets,
+                    "By name, one tensor a view: label maps int32 [spatial…], points [n, rank + 1] and boxes [n, 2 rank + 1], whose last column is the class.");
+  py::class_<Batch>(m, "Batch")
+      .def_readonly("number", &Batch::number)
+      .def_readonly("sample_ids", &Batch::sample_ids)
+      .def_readonly("views", &Batch::views, "By role, number and kind.")
+      .def_property_readonly(
+          "targets", [](const Batch& b) { return b.targets; }, "By name, [B] float64 in the order of sample_ids; NaN where a sample has none.")
+      .def("__len__", &Batch::samples);
 }
 
-}  // namespace
-
-data::MaskMode mask_of(const std::string& name) {
-  if (name == "none") return data::MaskMode::kNone;
-  if (name == "random") return data::MaskMode::kRandom;
-  if (name == "time") return data::MaskMode::kTime;
-  if (name == "channel") return data::MaskMode::kChannel;
-  if (name == "bernoulli") return data::MaskMode::kBernoulli;
-  if (name == "space") return data::MaskMode::kSpace;
-  if (name == "multiblock") return data::MaskMode::kMultiblock;
-  if (name == "multiblock_exact") return data::MaskMode::kMultiblockExact;
-  TORCH_CHECK_VALUE(false, "mask must be 'none', 'random', 'bernoulli', 'time', 'channel', 'space', 'multiblock' or 'multiblock_exact', got '", name, "'");
-}
-
-void bind_data(py::module_& m) {
-  py::class_<data::Recipe, std::shared_ptr<data::Recipe>>(m, "Recipe")
+void bind_recipes(py::module_& m) {
+  auto mask = bind_options<MaskOptions>(m, "MaskOptions", "What is masked of a view (masking/masker.h).");
+  def_choice(mask, "mask", &MaskOptions::mode,
+             Choices<Mode>{{"none", Mode::kNone},
+                           {"random", Mode::kRandom},
+                           {"bernoulli", Mode::kBernoulli},
+                           {"time", Mode::kTime},
+                           {"channel", Mode::kChannel},
+                           {"space", Mode::kSpace},
+                           {"multiblock", Mode::kMultiblock},
+                           {"multiblock_exact", Mode::kMultiblockExact}});
+  mask.def_readwrite("ratio", &MaskOptions::ratio)
+      .def_readwrite("block", &MaskOptions::block)
+      .def_readwrite("radius", &MaskOptions::radius)
+      .def_readwrite("complementary", &MaskOptions::complementary);
+  py::class_<Recipe, std::shared_ptr<Recipe>>(m, "Recipe")
       .def("__deepcopy__", [](const py::object& self, const py::object&) { return self; }, py::arg("memo"), "Itself: it never changes.");
-  py::class_<data::PatchRecipe, data::Recipe, std::shared_ptr<data::PatchRecipe>>(m, "PatchRecipe")
-      .def(py::init([](std::int64_t patch, const std::string& mask, double ratio, std::int32_t block, double radius, bool complementary, std::int64_t overlap) {
-             return std::make_shared<data::PatchRecipe>(data::PatchRecipeOptions{patch, mask_of(mask), ratio, block, radius, complementary, overlap});
+  bind_options<GridView>(m, "GridView", "One view that a GridRecipe makes (data/grid_recipe.h).")
+      .def_readwrite("role", &GridView::role)
+      .def_readwrite("count", &GridView::count)
+      .def_readwrite("patch", &GridView::patch)
+      .def_readwrite("crop", &GridView::crop)
+      .def_readwrite("random", &GridView::random)
+      .def_readwrite("p_flip", &GridView::p_flip)
+      .def_readwrite("mask", &GridView::mask)
+      .def_readwrite("mask_cell", &GridView::mask_cell);
+  py::class_<GridRecipe, Recipe, std::shared_ptr<GridRecipe>>(m, "GridRecipe", "Views of arrays on a regular grid of any rank; targets follow.")
+      .def(py::init<std::vector<GridView>>(), py::arg("views"));
+  py::class_<JoinedRecipe, Recipe, std::shared_ptr<JoinedRecipe>>(m, "JoinedRecipe", "Asks the recipe of each sample's modality.")
+      .def(py::init([](const std::map<std::string, std::shared_ptr<Recipe>>& recipes) {
+             return std::make_shared<JoinedRecipe>(std::map<std::string, std::shared_ptr<const Recipe>>(recipes.begin(), recipes.end()));
            }),
-           py::arg("patch"), py::arg("mask") = "none", py::arg("ratio") = 0.5, py::arg("block") = 2, py::arg("radius") = 30.0, py::arg("complementary") = false,
-           py::arg("overlap") = 0);
+           py::arg("recipes"));
+}
 
-  py::class_<Spec>(m, "RecordingSpec")
-      .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
-                       std::string site) { return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)}; }),
-           py::arg("name"), py::arg("values") = py::none(), py::arg("sfreq") = 0.0, py::arg("channels") = std::vector<std::string>{}, py::arg("subject") = "",
-           py::arg("site") = "");
-  m.def(
-      "trim_memory",
-      [] {
-#ifdef __GLIBC__
-        malloc_trim(0);
-#endif
-      },
-      "Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.");
-  m.def(
-      "recording_info",
-      [](const std::string& path) {
-        std::vector<std::string> notes;
-        std::unique_ptr<Recording> recording;
-        {
-          const py::gil_scoped_release release;
-          recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
-        }
-        std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
-        for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);
-        return std::make_tuple(recording->channels(), recording->sfreq(), stretches, notes);
-      },
-      py::arg("path"), "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
+// A target of one sample, as Python gives it: a number, or (kind, places, classes).
+Target target_of(const py::handle& given) {
+  if (py::isinstance<py::float_>(given) || py::isinstance<py::int_>(given)) return given.cast<double>();
+  const auto [kind, places, classes] = given.cast<std::tuple<std::string, std::optional<at::Tensor>, at::Tensor>>();
+  const auto named = numbers<std::int32_t>(classes.reshape({-1}));
+  if (kind == "map") return LabelMap{classes.sizes().vec(), named};
+  TORCH_CHECK_VALUE(places && places->dim() == (kind == "points" ? 2 : 3), "targets: '", kind, "' needs places [n, rank] or boxes [n, 2, rank]");
+  const auto rank = places->size(-1);
+  if (kind == "points") return Points{rank, numbers<float>(places->reshape({-1})), named};
+  TORCH_CHECK_VALUE(kind == "boxes", "targets: expected 'map', 'points' or 'boxes', got '", kind, "'");
+  return Boxes{rank, numbers<float>(places->reshape({-1})), named};
+}
 
-  py::class_<EegOptions>(m, "EegOptions")
-      .def(py::init([](double sfreq, double window, double stride, bool jitter, double low, double high, int order, double notch, double margin,
-                       bool average_reference, const std::string& scale, double clip, double unit, const std::string& align) {
-             if (align != "none" && align != "subject") throw ValueError("align must be 'none' or 'subject', got '" + align + "'");
-             return EegOptions{sfreq, window, stride, jitter, low, high, order, notch, margin, average_reference, scaling_of(scale), clip, align == "subject",
-                               unit};
-           }),
-           py::kw_only(), py::arg("sfreq"), py::arg("window"), py::arg("stride"), py::arg("jitter"), py::arg("low"), py::arg("high"), py::arg("order"),
-           py::arg("notch"), py::arg("margin"), py::arg("average_reference"), py::arg("scale"), py::arg("clip"), py::arg("unit"), py::arg("align"));
+std::shared_ptr<ArraySource> make_array_source(const std::string& modality, const std::vector<at::Tensor>& values, const std::vector<std::string>& names,
+                                               const std::vector<std::string>& subjects, const std::vector<std::string>& sites,
+                                               const std::vector<std::vector<double>>& spacing, const std::vector<py::dict>& targets) {
+  for (const auto n : {names.size(), subjects.size(), sites.size(), spacing.size(), targets.size()})
+    TORCH_CHECK_VALUE(n == values.size(), "ArraySource: every argument needs one entry for each of ", values.size(), " arrays, got ", n);
+  std::vector<ArrayEntry> entries;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const bool bytes = values[i].scalar_type() == at::kByte;
+    const auto owner = std::make_shared<at::Tensor>(values[i].to(at::kCPU, bytes ? at::kByte : at::kFloat).contiguous());
+    ArrayEntry entry{names[i], subjects[i], sites[i], owner->sizes().vec(), {}, owner, spacing[i], {}};
+    if (bytes) {
+      entry.values = owner->const_data_ptr<std::uint8_t>();
+    } else {
+      entry.values = owner->const_data_ptr<float>();
+    }
+    for (const auto& [name, target] : targets[i]) entry.targets[name.cast<std::string>()] = target_of(target);
+    entries.push_back(std::move(entry));
+  }
+  return std::make_shared<ArraySource>(modality, std::move(entries));
+}
+
+void bind_sources(py::module_& m) {
   py::class_<SampleInfo>(m, "SampleInfo")
       .def_readonly("subject", &SampleInfo::subject)
       .def_readonly("site", &SampleInfo::site)
       .def_readonly("file", &SampleInfo::file)
       .def_readonly("recording", &SampleInfo::recording)
-      .def_readonly("start", &SampleInfo::start)
-      .def_readonly("duration", &SampleInfo::duration)
-      .def_readonly("x", &SampleInfo::x)
-      .def_readonly("y", &SampleInfo::y);
+      .def_property_readonly(
+          "place",
+          [](const SampleInfo& info) {
+            std::map<std::string, double> out;
+            for (const auto& place : info.place) out[place.name] = place.value;
+            return out;
+          },
+          "Where the sample lies within its file, by name.")
+      .def("__str__", &SampleInfo::text);
   py::class_<Source, std::shared_ptr<Source>>(m, "Source")
       .def("__len__", &Source::size)
       .def("describe", &Source::describe, py::arg("index"))
@@ -165,40 +190,25 @@ void bind_data(py::module_& m) {
             for (std::size_t r = 0; r + 1 < first.size(); ++r) std::fill(to + first[r], to + first[r + 1], static_cast<std::int64_t>(r));
             return out;
           },
-          "[n] int64: the recording (or slide) of each sample.");
-  py::class_<EegSource, Source, std::shared_ptr<EegSource>>(m, "EegSource")
-      .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{},
-           py::arg("targets") = TargetColumns{})
-      .def(
-          "sample",
-          [](const EegSource& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
-            const py::gil_scoped_release release;
-            const auto sample = source.sample(index, {seed, epoch, static_cast<std::uint64_t>(index)});
-            auto values = at::empty(sample.shape, at::kFloat);
-            std::copy(sample.values.begin(), sample.values.end(), values.data_ptr<float>());
-            auto positions = at::empty({static_cast<std::int64_t>(sample.space.positions.size()), 3}, at::kFloat);
-            float* at = positions.data_ptr<float>();
-            for (const auto& p : sample.space.positions) at = std::copy(p.begin(), p.end(), at);
-            return std::make_tuple(values, positions);
-          },
-          py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0)
-      .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("origins"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"),
-                  py::arg("gappy"), py::arg("options"), py::arg("extra_channels"), py::arg("targets") = TargetColumns{},
-                  "Of recordings that an index describes; none is opened.");
-
+          "[n] int64: the recording (the cohort's row) of each sample.");
+  py::class_<ArraySource, Source, std::shared_ptr<ArraySource>>(m, "ArraySource", "Arrays [spatial…, channels] in memory, one a sample.")
+      .def(py::init(&make_array_source), py::kw_only(), py::arg("modality"), py::arg("values"), py::arg("names"), py::arg("subjects"), py::arg("sites"),
+           py::arg("spacing"), py::arg("targets"),
+           "targets: a dict a sample; a number, ('map', None, classes [spatial…]), ('points', [n, rank], classes [n]) or ('boxes', [n, 2, rank], classes [n]), "
+           "in cells.");
+  py::class_<JoinedSource, Source, std::shared_ptr<JoinedSource>>(m, "JoinedSource", "Recordings out of several sources.")
+      .def(py::init([](const std::vector<std::shared_ptr<Source>>& sources, const at::Tensor& part_of) {
+             return std::make_shared<JoinedSource>(std::vector<std::shared_ptr<const Source>>(sources.begin(), sources.end()), numbers<std::int32_t>(part_of));
+           }),
+           py::arg("sources"), py::arg("part_of"), "part_of [recordings] int: the source of each recording; those of one source keep its order.");
   py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
       .def(py::init([](const Source& source, const std::string& order, std::int64_t batch_size, bool drop_last, std::uint64_t seed,
                        const std::optional<at::Tensor>& groups) {
-             const bool in_groups = order == "groups";
-             if (order != "sequential" && order != "shuffle" && !in_groups)
-               throw ValueError("order must be 'sequential', 'shuffle' or 'groups', got '" + order + "'");
-             if (in_groups != groups.has_value()) throw ValueError("order 'groups', and no other, takes the group of each recording");
-             return std::make_shared<Sampler>(source.size(),
-                                              in_groups            ? Order::kGroup
-                                              : order == "shuffle" ? Order::kShuffle
-                                                                   : Order::kSequential,
-                                              batch_size, drop_last, seed,
-                                              in_groups ? group_runs(source.first_samples(), numbers<std::int32_t>(*groups)) : GroupRuns{});
+             const auto chosen =
+                 choice(order, Choices<Order>{{"sequential", Order::kSequential}, {"shuffle", Order::kShuffle}, {"groups", Order::kGroup}}, "order");
+             if ((chosen == Order::kGroup) != groups.has_value()) throw ValueError("groups must be given with order='groups', and with no other");
+             return std::make_shared<Sampler>(source.size(), chosen, batch_size, drop_last, seed,
+                                              groups ? group_runs(source.first_samples(), numbers<std::int32_t>(*groups)) : GroupRuns{});
            }),
            py::arg("source"), py::arg("order"), py::arg("batch_size"), py::arg("drop_last"), py::arg("seed"), py::arg("groups") = py::none())
       .def_property_readonly("batches_per_epoch", &Sampler::batches_per_epoch)
@@ -210,57 +220,61 @@ void bind_data(py::module_& m) {
             return out;
           },
           py::arg("number"));
+}
 
-  py::class_<PatchBatch>(m, "PatchBatch", "Views of one role and embedding, packed: row i of every tensor is one token.")
-      .def_readonly("role", &PatchBatch::role)
-      .def_readonly("embedding", &PatchBatch::embedding)
-      .def_property_readonly(
-          "values", [](const PatchBatch& b) { return b.values; }, "[ΣN, P] float32, or uint8 of pictures")
-      .def_property_readonly(
-          "coords", [](const PatchBatch& b) { return b.coords; }, "[ΣN, 4] float32: x, y, z in mm, t in s")
-      .def_property_readonly(
-          "grid", [](const PatchBatch& b) { return b.grid; }, "[ΣN, 2] int32: channel and step, or row and column")
-      .def_property_readonly(
-          "extra", [](const PatchBatch& b) { return b.extra; }, "[ΣN] int64: row of the learned channel table, or -1")
-      .def_property_readonly("keep", [](const PatchBatch& b) { return b.keep.defined() ? std::optional(b.keep) : std::nullopt; })
-      .def_property_readonly("masked", [](const PatchBatch& b) { return b.masked.defined() ? std::optional(b.masked) : std::nullopt; })
-      .def_readonly("lengths", &PatchBatch::lengths)
-      .def_readonly("keep_lengths", &PatchBatch::keep_lengths)
-      .def_readonly("masked_lengths", &PatchBatch::masked_lengths)
-      .def_readonly("blocks", &PatchBatch::blocks)
-      .def_readonly("slots", &PatchBatch::slots);
-  py::class_<Batch>(m, "Batch")
-      .def_readonly("number", &Batch::number)
-      .def_readonly("sample_ids", &Batch::sample_ids)
-      .def_readonly("patches", &Batch::patches)
-      .def_property_readonly(
-          "targets", [](const Batch& b) { return b.targets; }, "By name, [B] float64 in the order of sample_ids; NaN where a sample has none.")
-      .def("__len__", &Batch::samples);
-  py::class_<Loader, std::shared_ptr<Loader>>(m, "Loader", "Batches in order, made by C++ threads.")
-      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, unsigned threads,
-                       unsigned prefetch, const std::string& on_error, std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
-             return std::make_shared<Loader>(std::move(source), std::move(recipe), std::move(sampler),
-                                             LoaderOptions{threads, prefetch, on_error_of(on_error), first, end, rank, ranks});
+}  // namespace
+
+OnError on_error_of(const std::string& name) {
+  return choice(name, Choices<OnError>{{"raise", OnError::kRaise}, {"skip", OnError::kSkip}}, "on_error");
+}
+
+std::vector<std::pair<std::int64_t, std::string>> pairs_of(const std::vector<Failure>& failures) {
+  std::vector<std::pair<std::int64_t, std::string>> out;
+  for (const auto& failure : failures) out.emplace_back(failure.sample, failure.message);
+  return out;
+}
+
+void bind_data(py::module_& m) {
+  m.def(
+      "trim_memory",
+      [] {
+#ifdef __GLIBC__
+        malloc_trim(0);
+#endif
+      },
+      "Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.");
+  bind_recipes(m);
+  bind_sources(m);
+  bind_views(m);
+  py::class_<LoaderPlan, std::shared_ptr<LoaderPlan>>(m, "LoaderPlan", "What a loader is opened with, here or by a trainer.")
+      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Sampler> sampler,
+                       const std::optional<std::shared_ptr<Recipe>>& recipe, unsigned threads, unsigned prefetch, const std::string& on_error,
+                       std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
+             return std::make_shared<LoaderPlan>(LoaderPlan{std::move(source), std::move(sampler), recipe.value_or(nullptr),
+                                                            {threads, prefetch, on_error_of(on_error), first, end, rank, ranks}});
            }),
-           py::arg("source"), py::arg("recipe"), py::arg("sampler"), py::arg("threads") = 1, py::arg("prefetch") = 2, py::arg("on_error") = "raise",
-           py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
+           py::arg("source"), py::arg("sampler"), py::arg("recipe") = py::none(), py::kw_only(), py::arg("threads") = 1, py::arg("prefetch") = 2,
+           py::arg("on_error") = "raise", py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
+      .def(
+          "open", [](const LoaderPlan& plan) { return std::make_shared<Loader>(plan.source, plan.recipe, plan.sampler, plan.options); },
+          "Starts the threads.");
+  py::class_<Loader, std::shared_ptr<Loader>>(m, "Loader", "Batches in order, made by C++ threads.")
       .def(
           "next",
           [](Loader& loader) {
             auto batch = loader.next();
             // Nobody has said which device: what was put off is done here.
-            if (batch)
-              for (auto& view : batch->patches)
-                if (view.deferred.pictures.defined()) view = view.to(at::kCPU);
+            if (batch) {
+              for (auto& view : batch->views) {
+                const auto* patches = std::get_if<PackedPatches>(&view.content);
+                if (patches != nullptr && patches->deferred) view = view.to(at::kCPU);
+              }
+            }
             return batch;
           },
           py::call_guard<py::gil_scoped_release>(), "The next batch, or None after the last.")
       .def_property_readonly("position", &Loader::position)
-      .def_property_readonly("failures", [](const Loader& loader) {
-        std::vector<std::pair<std::int64_t, std::string>> out;
-        for (const auto& failure : loader.failures()) out.emplace_back(failure.sample, failure.message);
-        return out;
-      });
+      .def_property_readonly("failures", [](const Loader& loader) { return pairs_of(loader.failures()); });
 }
 
 }  // namespace sslmed::bindings

@@ -30,7 +30,7 @@ std::pair<at::Tensor, at::Tensor> block(const std::array<std::int64_t, 2>& grid,
   auto kept = at::empty({batch, keep}, at::kLong), masked = at::empty({batch, n - keep}, at::kLong);
   for (std::int64_t b = 0; b < batch; ++b) {
     const auto mask = masking::block_mask(numbers, keep, size, {seed, 0, static_cast<std::uint64_t>(b)});
-    std::copy(mask.keep.begin(), mask.keep.end(), kept.data_ptr<std::int64_t>() + b * keep);
+    std::copy(mask.visible.begin(), mask.visible.end(), kept.data_ptr<std::int64_t>() + b * keep);
     std::copy(mask.masked.begin(), mask.masked.end(), masked.data_ptr<std::int64_t>() + b * (n - keep));
   }
   return {kept, masked};

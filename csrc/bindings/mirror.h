@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "bindings/bindings.h"
+#include "methods/objective.h"
 #include "nn/vit.h"
 
 namespace sslmed::bindings {
@@ -35,13 +36,15 @@ void mirror(py::class_<Module, Extra...>& type) {
       .def("train", [](Module& module, bool on) { module.train(on); }, py::arg("mode"));
 }
 
-inline nn::PatchTokens tokens(const at::Tensor& values, const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra,
-                              const std::vector<std::int64_t>& lengths) {
+// Packed tokens as Python hands them over. `key`: the modality of the embedding that they need; empty: the encoder's first.
+inline nn::PatchTokens tokens(const nn::VisionTransformer* encoder, const at::Tensor& values, const std::vector<std::int64_t>& lengths,
+                              const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra, const std::string& modality = "") {
   nn::PatchTokens out;
   out.values = values;
   if (coords) out.coords = *coords;
   if (extra) out.channel = *extra;
   out.lengths = lengths;
+  if (encoder != nullptr && !modality.empty()) out.key = encoder->embedding_of(modality).config().key();
   std::int64_t rows = 0;
   for (const auto length : lengths) rows += length;
   TORCH_CHECK_VALUE(values.dim() == 2 && values.size(0) == rows, "lengths sum to ", rows, " but values are ", values.sizes());

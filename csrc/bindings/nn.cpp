@@ -1,65 +1,86 @@
 #include "bindings/mirror.h"
+#include "bindings/options.h"
 #include "nn/batch_norm.h"
+#include "nn/cnn.h"
 
 namespace sslmed::bindings {
 namespace {
 
+using nn::ConvEncoder;
+using nn::EmbeddingConfig;
 using nn::VisionTransformer;
 
-nn::Positions positions_of(const std::string& name) {
-  if (name == "learned") return nn::Positions::kLearned;
-  if (name == "sincos") return nn::Positions::kSinCos;
-  if (name == "electrode") return nn::Positions::kElectrode;
-  TORCH_CHECK_VALUE(false, "positions must be 'learned', 'sincos' or 'electrode', got '", name, "'");
+void bind_embedding(py::module_& m) {
+  auto config = bind_options<EmbeddingConfig>(m, "EmbeddingConfig", "How patches of one modality become tokens (nn/positions.h).");
+  config.def_readwrite("modality", &EmbeddingConfig::modality)
+      .def_readwrite("patch_size", &EmbeddingConfig::patch_size)
+      .def_readwrite("img_size", &EmbeddingConfig::img_size)
+      .def_readwrite("in_chans", &EmbeddingConfig::in_chans)
+      .def_readwrite("radius", &EmbeddingConfig::radius)
+      .def_readwrite("extra_channels", &EmbeddingConfig::extra_channels)
+      .def_readwrite("pixel_mean", &EmbeddingConfig::pixel_mean)
+      .def_readwrite("pixel_std", &EmbeddingConfig::pixel_std);
+  using nn::Positions;
+  def_choice(config, "positions", &EmbeddingConfig::positions,
+             Choices<Positions>{{"learned", Positions::kLearned}, {"sincos", Positions::kSinCos}, {"coordinates", Positions::kCoordinates}});
+}
+
+// (tokens, pooled, lengths, pyramid)
+std::tuple<at::Tensor, at::Tensor, nn::Lengths, std::vector<at::Tensor>> told(const nn::Features& features) {
+  return {features.tokens, features.pooled, features.lengths, features.pyramid};
 }
 
 }  // namespace
 
 void bind_nn(py::module_& m) {
+  bind_embedding(m);
+  py::class_<nn::Comm, std::shared_ptr<nn::Comm>>(m, "Comm", "The ranks of a run, for layers and losses.")
+      .def("all_gather", &nn::Comm::all_gather, py::arg("rows"), py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("rank", &nn::Comm::rank)
+      .def_property_readonly("size", &nn::Comm::size);
   py::class_<nn::Encoder, std::shared_ptr<nn::Encoder>>(m, "Encoder").def_property_readonly("dim", [](const nn::Encoder& e) { return e.shape().dim; });
   py::class_<VisionTransformer, nn::Encoder, std::shared_ptr<VisionTransformer>> vit(m, "VisionTransformer");
-  vit.def(py::init([](const std::string& name, std::vector<std::int64_t> patch_size, std::vector<std::int64_t> img_size, std::int64_t in_chans,
-                      std::int64_t num_classes, const std::string& positions, std::int64_t extra_channels, std::uint64_t seed, std::optional<std::int64_t> dim,
-                      std::optional<std::int64_t> depth, std::optional<std::int64_t> heads, bool class_token, std::int64_t lora_rank, double lora_alpha,
-                      std::vector<double> pixel_mean, std::vector<double> pixel_std) {
+  vit.def(py::init([](const std::string& name, const std::vector<EmbeddingConfig>& embeddings, std::int64_t num_classes, std::uint64_t seed,
+                      std::optional<std::int64_t> dim, std::optional<std::int64_t> depth, std::optional<std::int64_t> heads, bool class_token,
+                      std::int64_t lora_rank, double lora_alpha) {
+            TORCH_CHECK_VALUE(!embeddings.empty(), "embeddings must hold at least one");
             auto config = nn::named_vit(name);
-            config.patch_size = std::move(patch_size);
-            config.img_size = std::move(img_size);
-            config.in_chans = in_chans;
+            config.embedding = embeddings.front();
+            config.more.assign(embeddings.begin() + 1, embeddings.end());
             config.num_classes = num_classes;
-            config.positions = positions_of(positions);
-            config.extra_channels = extra_channels;
             config.dim = dim.value_or(config.dim);
             config.depth = depth.value_or(config.depth);
             config.heads = heads.value_or(config.heads);
             config.class_token = class_token;
             config.lora = {lora_rank, lora_alpha};
-            config.pixel_mean = std::move(pixel_mean);
-            config.pixel_std = std::move(pixel_std);
             return std::make_shared<VisionTransformer>(config, seed);
           }),
-          py::arg("name"), py::arg("patch_size"), py::arg("img_size"), py::arg("in_chans"), py::arg("num_classes") = 0, py::arg("positions") = "learned",
-          py::arg("extra_channels") = 0, py::arg("seed") = 0, py::arg("dim") = py::none(), py::arg("depth") = py::none(), py::arg("heads") = py::none(),
-          py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0, py::arg("pixel_mean") = std::vector<double>{},
-          py::arg("pixel_std") = std::vector<double>{})
-      .def_property_readonly("patch_values", [](const VisionTransformer& v) { return v.config().patch_values(); })
+          py::arg("name"), py::arg("embeddings"), py::kw_only(), py::arg("num_classes") = 0, py::arg("seed") = 0, py::arg("dim") = py::none(),
+          py::arg("depth") = py::none(), py::arg("heads") = py::none(), py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0)
+      .def_property_readonly("patch_values", [](const VisionTransformer& v) { return v.config().embedding.patch_values(); })
       .def("forward", &VisionTransformer::forward, py::arg("dense"), py::call_guard<py::gil_scoped_release>())
       .def("forward_features", &VisionTransformer::forward_features, py::arg("dense"), py::call_guard<py::gil_scoped_release>())
       .def(
           "forward_tokens",
-          [](const VisionTransformer& v, const at::Tensor& values, const std::optional<at::Tensor>& coords, const std::optional<at::Tensor>& extra,
-             const std::vector<std::int64_t>& lengths) {
+          [](const VisionTransformer& v, const at::Tensor& values, const nn::Lengths& lengths, const std::optional<at::Tensor>& coords,
+             const std::optional<at::Tensor>& extra, const std::string& modality) {
             const py::gil_scoped_release release;
-            auto out = v.forward_tokens(tokens(values, coords, extra, lengths));
-            return std::make_tuple(out.tokens, out.pooled, out.lengths);
+            return told(v.forward_view(tokens(&v, values, lengths, coords, extra, modality)));
           },
-          py::arg("values"), py::arg("coords"), py::arg("extra"), py::arg("lengths"));
+          py::arg("values"), py::arg("lengths"), py::arg("coords") = py::none(), py::arg("extra") = py::none(), py::arg("modality") = "")
+      .def(
+          "forward_views",
+          [](const VisionTransformer& v, const std::vector<data::ViewBatch>& views) {
+            const py::gil_scoped_release release;
+            std::vector<nn::PatchTokens> all;
+            for (const auto& view : views) all.push_back(methods::tokens_of(view.patches("forward_views")));
+            return told(v.forward_views(all));
+          },
+          py::arg("views"), "Views of a batch in one pass: tokens, pooled, lengths of all sequences, view after view.");
   mirror(vit);
+  m.def("resample_positions", &nn::resample_positions, py::arg("table"), py::arg("grid"), py::arg("to"), py::arg("first"),
+        "[1, first + cells, D] over another grid: bicubic, antialiased.");
 
-  py::class_<nn::Comm, std::shared_ptr<nn::Comm>>(m, "Comm", "The ranks of a run, for layers and losses.")
-      .def("all_gather", &nn::Comm::all_gather, py::arg("rows"), py::call_guard<py::gil_scoped_release>())
-      .def_property_readonly("rank", &nn::Comm::rank)
-      .def_property_readonly("size", &nn::Comm::size);
   py::class_<nn::BatchNorm, std::shared_ptr<nn::BatchNorm>> batch_norm(m, "BatchNorm");
   batch_norm.def(py::init<std::int64_t, double, double>(), py::arg("channels"), py::arg("eps") = 1e-5, py::arg("momentum") = 0.1)
       .def(
@@ -69,6 +90,20 @@ void bind_nn(py::module_& m) {
           },
           py::arg("x"), py::arg("comm") = py::none(), py::call_guard<py::gil_scoped_release>());
   mirror(batch_norm);
+  py::class_<ConvEncoder, nn::Encoder, std::shared_ptr<ConvEncoder>> cnn(m, "ConvEncoder");
+  cnn.def(py::init([](std::int64_t rank, std::int64_t in_chans, std::vector<std::int64_t> widths, std::uint64_t seed) {
+            return std::make_shared<ConvEncoder>(nn::CnnConfig{rank, in_chans, std::move(widths)}, seed);
+          }),
+          py::arg("rank"), py::arg("in_chans"), py::arg("widths"), py::arg("seed") = 0)
+      .def(
+          "forward_dense",
+          [](const ConvEncoder& self, const at::Tensor& dense, const std::optional<std::shared_ptr<nn::Comm>>& comm) {
+            nn::Context context;
+            if (comm && *comm) context.comm = comm->get();
+            return told(self.forward_view(nn::DenseInput{dense, {}}, context));
+          },
+          py::arg("dense"), py::arg("comm") = py::none(), py::call_guard<py::gil_scoped_release>());
+  mirror(cnn);
 }
 
 }  // namespace sslmed::bindings

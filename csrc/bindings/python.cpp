@@ -1,5 +1,6 @@
 // Encoders and objectives written in Python, as the loop sees them. Every call takes the interpreter lock: this is for trying an idea out.
 
+#include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/python_variable.h>
 
@@ -60,7 +61,7 @@ py::object maybe(const at::Tensor& tensor) { return tensor.defined() ? py::cast(
 class PythonEncoder : public nn::Encoder {
  public:
   PythonEncoder(const py::object& self, std::int64_t dim) : self_(self) {
-    TORCH_CHECK_VALUE(dim > 0, "an encoder needs a width of at least 1, got ", dim);
+    TORCH_CHECK_VALUE(dim > 0, "dim must be at least 1, got ", dim);
     shape_.dim = dim;
     adopt(*this, self);
     TORCH_CHECK_VALUE(!parameters().empty(), "an encoder needs a parameter at least");
@@ -68,15 +69,29 @@ class PythonEncoder : public nn::Encoder {
 
   nn::EncoderShape shape() const override { return shape_; }
 
-  nn::Encoded forward_tokens(const nn::PatchTokens& tokens, const at::Tensor& keep) const override {
-    TORCH_CHECK_VALUE(!keep.defined(), "this encoder has no residual branches that it could leave out");
+  nn::Features forward_view(const nn::Input& view, const nn::Context& context) const override {
+    TORCH_CHECK_VALUE(!context.drop_path.defined(), "drop_path: an encoder written in Python has no residual branches that the loop could drop");
     const py::gil_scoped_acquire acquire;
-    const py::object answer = (*self_).attr("forward_tokens")(tokens.values, tokens.lengths, maybe(tokens.coords), maybe(tokens.channel));
-    if (!THPVariable_Check(answer.ptr())) throw py::type_error("forward_tokens must return a tensor, got " + type_name(answer));
-    const auto out = answer.cast<at::Tensor>();
-    TORCH_CHECK_VALUE(out.dim() == 2 && out.size(0) == tokens.values.size(0) && out.size(1) == shape_.dim, "forward_tokens must return [",
-                      tokens.values.size(0), ", ", shape_.dim, "], got ", out.sizes());
-    return {out, nn::mean_rows(out, tokens.lengths, 0), tokens.lengths, false};
+    nn::Features out;
+    if (const auto* dense = std::get_if<nn::DenseInput>(&view)) {
+      // [B, D, spatial…], or [B, D] of networks that pool by themselves.
+      auto map = asked("encode_dense", dense->values);
+      TORCH_CHECK_VALUE(map.dim() >= 2 && map.size(0) == dense->size() && map.size(1) == shape_.dim, "encode_dense must return [", dense->size(), ", ",
+                        shape_.dim, ", …], got ", map.sizes());
+      if (map.dim() > 2) out.pyramid.push_back(map);
+      const auto cells = map.reshape({map.size(0), shape_.dim, -1}).transpose(1, 2);
+      out.lengths.assign(static_cast<std::size_t>(map.size(0)), cells.size(1));
+      out.tokens = cells.flatten(0, 1);
+      out.pooled = cells.mean(1);
+      return out;
+    }
+    const auto& tokens = std::get<nn::PatchTokens>(view);
+    out.tokens = asked("encode_tokens", tokens.values, tokens.lengths, maybe(tokens.coords), maybe(tokens.channel));
+    TORCH_CHECK_VALUE(out.tokens.dim() == 2 && out.tokens.size(0) == tokens.values.size(0) && out.tokens.size(1) == shape_.dim,
+                      "encode_tokens must return [", tokens.values.size(0), ", ", shape_.dim, "], got ", out.tokens.sizes());
+    out.pooled = nn::mean_rows(out.tokens, tokens.lengths, 0);
+    out.lengths = tokens.lengths;
+    return out;
   }
 
   void train(bool on) override {
@@ -86,6 +101,13 @@ class PythonEncoder : public nn::Encoder {
   }
 
  private:
+  template <class... Args>
+  at::Tensor asked(const char* method, Args&&... args) const {
+    const py::object answer = (*self_).attr(method)(std::forward<Args>(args)...);
+    if (!THPVariable_Check(answer.ptr())) throw py::type_error(std::string(method) + " must return a tensor, got " + type_name(answer));
+    return answer.cast<at::Tensor>();
+  }
+
   Held self_;
   nn::EncoderShape shape_;
 };
@@ -198,8 +220,10 @@ void bind_python(py::module_& m) {
   py::class_<PythonEncoder, nn::Encoder, std::shared_ptr<PythonEncoder>>(m, "PythonEncoder")
       .def(py::init<const py::object&, std::int64_t>(), py::arg("module"), py::arg("dim"));
   py::class_<PythonObjective, methods::Objective, std::shared_ptr<PythonObjective>>(m, "PythonObjective")
-      .def(py::init<const py::object&, std::shared_ptr<nn::Encoder>, std::shared_ptr<data::Recipe>>(), py::arg("module"), py::arg("encoder"),
-           py::arg("recipe"));
+      .def(py::init([](const py::object& self, std::shared_ptr<nn::Encoder> encoder, const std::optional<std::shared_ptr<data::Recipe>>& recipe) {
+             return std::make_shared<PythonObjective>(self, std::move(encoder), recipe.value_or(nullptr));
+           }),
+           py::arg("module"), py::arg("encoder"), py::arg("recipe") = py::none());
 }
 
 }  // namespace sslmed::bindings

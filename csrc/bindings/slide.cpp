@@ -6,7 +6,7 @@
 
 #include "bindings/bindings.h"
 #include "core/error.h"
-#include "data/slide_region.h"
+#include "modalities/picture/slide_region.h"
 #include "io/image.h"
 #include "io/jpeg.h"
 
@@ -104,7 +104,7 @@ void bind_slide(py::module_& m) {
           [](const Slide& slide, double x, double y, double mpp, std::int64_t width, std::int64_t height) {
             const py::gil_scoped_release release;
             auto out = region(slide, width, height);
-            data::read_mpp(slide, x, y, mpp, width, height, out.data_ptr<std::uint8_t>());
+            picture::read_mpp(slide, x, y, mpp, width, height, out.data_ptr<std::uint8_t>());
             return out;
           },
           py::arg("x"), py::arg("y"), py::arg("mpp"), py::arg("width"), py::arg("height"),
@@ -112,7 +112,7 @@ void bind_slide(py::module_& m) {
       .def(
           "thumbnail_size",
           [](const Slide& slide, std::int64_t max_width, std::int64_t max_height) {
-            const auto size = data::thumbnail_size(slide, max_width, max_height);
+            const auto size = picture::thumbnail_size(slide, max_width, max_height);
             return std::pair(size[0], size[1]);
           },
           py::arg("max_width"), py::arg("max_height"), "(width, height) of the thumbnail that fits.")
@@ -120,9 +120,9 @@ void bind_slide(py::module_& m) {
           "thumbnail",
           [](const Slide& slide, std::int64_t max_width, std::int64_t max_height) {
             const py::gil_scoped_release release;
-            const auto [width, height] = data::thumbnail_size(slide, max_width, max_height);
+            const auto [width, height] = picture::thumbnail_size(slide, max_width, max_height);
             auto out = region(slide, width, height);
-            data::read_thumbnail(slide, width, height, out.data_ptr<std::uint8_t>());
+            picture::read_thumbnail(slide, width, height, out.data_ptr<std::uint8_t>());
             return out;
           },
           py::arg("max_width"), py::arg("max_height"));

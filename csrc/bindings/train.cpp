@@ -2,7 +2,8 @@
 #include <optional>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
-#include "bindings/bindings.h"
+#include "bindings/loader.h"
+#include "bindings/options.h"
 #include "core/error.h"
 #include "train/encode.h"
 #include "train/trainer.h"
@@ -58,8 +59,7 @@ Report wrap(const py::object& callback, double& gil_seconds) {
 }  // namespace
 
 void bind_train(py::module_& m) {
-  py::class_<TrainOptions>(m, "TrainOptions")
-      .def(py::init<>())
+  bind_options<TrainOptions>(m, "TrainOptions", "Of the training loop (train/trainer.h).")
       .def_readwrite("epochs", &TrainOptions::epochs)
       .def_readwrite("accumulate", &TrainOptions::accumulate)
       .def_readwrite("lr", &TrainOptions::lr)
@@ -90,34 +90,26 @@ void bind_train(py::module_& m) {
       .def(py::init([](const py::object& group) { return std::make_shared<Ranks>(group.cast<c10::intrusive_ptr<c10d::ProcessGroup>>()); }),
            py::arg("process_group"));
   py::class_<PyTrainer>(m, "Trainer")
-      .def(py::init([](std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
-                       unsigned threads, unsigned prefetch, const std::string& on_error, const TrainOptions& options,
+      .def(py::init([](std::shared_ptr<methods::Objective> objective, const data::LoaderPlan& loader, const TrainOptions& options,
                        const std::optional<std::shared_ptr<Ranks>>& ranks) {
-             if (on_error != "raise" && on_error != "skip") throw ValueError("on_error must be 'raise' or 'skip', got '" + on_error + "'");
-             const data::LoaderOptions loader{threads, prefetch, on_error == "skip" ? data::OnError::kSkip : data::OnError::kRaise, 0, 0};
-             return std::make_unique<PyTrainer>(std::move(objective), std::move(source), std::move(sampler), loader, options, ranks.value_or(nullptr));
+             return std::make_unique<PyTrainer>(std::move(objective), loader, options, ranks.value_or(nullptr));
            }),
-           py::arg("objective"), py::arg("source"), py::arg("sampler"), py::arg("threads"), py::arg("prefetch"), py::arg("on_error"), py::arg("options"),
-           py::arg("ranks") = py::none())
+           py::arg("objective"), py::arg("loader"), py::arg("options"), py::arg("ranks") = py::none())
       .def("resume", &Trainer::resume, py::arg("path"), py::call_guard<py::gil_scoped_release>())
       .def("save", &Trainer::save, py::call_guard<py::gil_scoped_release>())
       .def(
           "fit",
-          [](PyTrainer& trainer, const py::object& callback) {
+          [](PyTrainer& trainer, const py::object& callback, std::int64_t until) {
             const auto report = wrap(callback, trainer.gil_seconds);
             const py::gil_scoped_release release;
-            return trainer.fit(report);
+            return trainer.fit(report, until);
           },
-          py::arg("callback") = py::none(), "True when all steps were done, False when the callback asked to stop.")
+          py::arg("callback") = py::none(), py::arg("until") = -1, "True when all steps until there were done, False when the callback asked to stop.")
+      .def("seek", &Trainer::seek, py::arg("step"), "The next fit() starts at this step of the schedule.")
       .def_readonly("gil_seconds", &PyTrainer::gil_seconds)
       .def_property_readonly("step", &Trainer::step)
       .def_property_readonly("total_steps", &Trainer::total_steps)
-      .def_property_readonly("failures",
-                             [](const PyTrainer& trainer) {
-                               std::vector<std::pair<std::int64_t, std::string>> out;
-                               for (const auto& failure : trainer.failures()) out.emplace_back(failure.sample, failure.message);
-                               return out;
-                             })
+      .def_property_readonly("failures", [](const PyTrainer& trainer) { return pairs_of(trainer.failures()); })
       .def("encoder_weights", &Trainer::encoder_weights);
   m.def(
       "feature_health",
@@ -128,19 +120,21 @@ void bind_train(py::module_& m) {
         return std::make_pair(health.std, health.effective_rank);
       },
       py::arg("features"), "(standard deviation over samples relative to the features' size, effective rank) of [B, D].");
+  py::class_<Pooling>(m, "Pooling", "How a sample's tokens become its features: by mean(), cls(), or a modality's regions.")
+      .def_static("mean", [] { return Pooling{}; })
+      .def_static("cls", [] { return Pooling{Pooling::Kind::kClassToken, 1, {}}; })
+      .def_readonly("regions", &Pooling::regions);
   m.def(
       "encode",
-      [](const nn::Encoder& encoder, data::Loader& loader, const std::string& pooling) {
-        if (pooling != "mean" && pooling != "cls" && pooling != "regions")
-          throw ValueError("pooling must be 'mean', 'cls' or 'regions', got '" + pooling + "'");
+      [](const nn::Encoder& encoder, data::Loader& loader, const Pooling& pooling) {
         const py::gil_scoped_release release;
-        auto features = encode(encoder, loader, pooling == "mean" ? Pooling::kMean : pooling == "cls" ? Pooling::kClassToken : Pooling::kRegions);
+        auto features = encode(encoder, loader, pooling);
         return std::make_tuple(features.values, features.sample_ids);
       },
-      py::arg("encoder"), py::arg("loader"), py::arg("pooling") = "mean");
+      py::arg("encoder"), py::arg("loader"), py::arg("pooling"));
   m.def(
       "predict",
-      [](const methods::Supervised& task, data::Loader& loader) {
+      [](const tasks::Supervised& task, data::Loader& loader) {
         const py::gil_scoped_release release;
         auto out = predict(task, loader);
         return std::make_tuple(out.values, out.sample_ids);

@@ -30,9 +30,10 @@ Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recip
       options_(options),
       queue_(options.first, std::max(options.first, options.end), in_flight(options, *sampler_)),
       pool_(BufferPool::make(in_flight(options, *sampler_))) {
-  if (!recipe_) throw ValueError("no recipe says how samples are cut: an objective around an encoder of dense inputs takes none of a cohort");
-  if (options.threads < 1 || options.threads > 1024) throw ValueError("a loader needs 1 to 1,024 threads, got " + std::to_string(options.threads));
-  if (options.rank >= options.ranks) throw ValueError("rank " + std::to_string(options.rank) + " of " + std::to_string(options.ranks));
+  if (!recipe_) throw ValueError("Loader: recipe is missing; an objective around a bare network has none: build it with an encoder of a cohort");
+  if (options.threads < 1 || options.threads > 1024)
+    throw ValueError("Loader: threads=" + std::to_string(options.threads) + " must be within 1 and 1,024");
+  if (options.rank >= options.ranks) throw ValueError("Loader: rank=" + std::to_string(options.rank) + " must be below ranks=" + std::to_string(options.ranks));
   threads_.start(options.threads, [this](unsigned) { work(); }, [this] { queue_.close(); });
 }
 
@@ -81,7 +82,8 @@ void Loader::make(Job& job, std::size_t slot) {
   const Draw draw{sampler_->seed(), job.epoch, pick.draw, job.number};
   try {
     auto sample = source_->sample(pick.sample, draw);
-    job.targets[slot] = sample.targets;
+    for (const auto& [name, target] : sample.targets)  // what has places is the recipe's to move
+      if (std::holds_alternative<double>(target)) job.targets[slot][name] = target;
     job.views[slot] = recipe_->make(std::move(sample), draw);
   } catch (const std::exception& error) {
     job.errors[slot] = std::current_exception();

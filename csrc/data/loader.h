@@ -30,6 +30,14 @@ struct LoaderOptions {
   unsigned rank = 0, ranks = 1;      // of each batch only this rank's share: [n * rank / ranks, n * (rank + 1) / ranks)
 };
 
+// All that makes a stream of batches: what a loader is opened with, here or by a training loop.
+struct LoaderPlan {
+  std::shared_ptr<const Source> source;
+  std::shared_ptr<const Sampler> sampler;
+  std::shared_ptr<const Recipe> recipe;  // null: the objective's
+  LoaderOptions options;
+};
+
 struct Failure {
   std::int64_t sample;
   std::string message;
@@ -56,7 +64,7 @@ class Loader {
     std::uint64_t number = 0, epoch = 0;
     std::vector<Pick> picks;
     std::vector<std::int64_t> ids;
-    std::vector<std::vector<PatchView>> views;
+    std::vector<std::vector<View>> views;
     std::vector<Targets> targets;
     std::vector<std::exception_ptr> errors;
     std::size_t next = 0;  // guarded by job_mutex_

@@ -1,47 +1,59 @@
 #pragma once
-// What a source gives and what a recipe makes of it. Plain host memory: no model, no device, no torch.
+// What a source gives of one index. Plain host memory: no model, no device, no torch.
 
 #include <array>
 #include <cstdint>
-#include <map>
-#include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
-#include "transforms/augment_plan.h"
+#include "data/targets.h"
 
 namespace sslmed::data {
 
-// Where the rows of an array lie: electrodes on a head, sampled in time. Other modalities add theirs beside it.
-struct ElectrodeSpace {
+// Of an array [channels, time]: where its channels are, and how it is sampled in time.
+struct ChannelSpace {
   double sfreq = 0;                             // Hz
-  std::vector<std::array<float, 3>> positions;  // mm, one a row; NaN where unknown
-  std::vector<std::int32_t> extra;              // row of the learned table for unknown electrodes, or -1
+  std::vector<std::array<float, 3>> positions;  // mm, one a channel; NaN where unknown
+  std::vector<std::int32_t> extra;              // row of the encoder's table for channels without a position, or -1
 };
 
-// Where a picture lies on its slide.
-struct PictureSpace {
-  double x = 0, y = 0;       // mm of its corner
-  double pixel[2] = {0, 0};  // mm of a pixel in x and y; 0 where the scale is not known
+// Of an array [spatial…, channels] on a regular grid.
+struct GridSpace {
+  std::vector<double> spacing;  // mm of a cell along each axis; 0 where it is not known
+  std::vector<double> origin;   // mm of the first cell's corner along each axis
 };
 
-using Targets = std::map<std::string, double>;  // labels by name
+using Space = std::variant<GridSpace, ChannelSpace>;
+using Values = std::variant<std::vector<float>, std::vector<std::uint8_t>>;
+
+struct Array {
+  std::string modality;             // a name of the registry: by it a recipe and an encoder know what this is
+  std::vector<std::int64_t> shape;  // [channels, time] or [spatial…, channels]
+  Values values;                    // row-major
+  Space space;
+};
 
 struct Sample {
-  std::vector<float> values;         // of a signal, row-major
-  std::vector<std::uint8_t> pixels;  // of a picture, row-major
-  std::vector<std::int64_t> shape;   // [channels, time], or [height, width, 3]
-  ElectrodeSpace space;              // of a signal
-  PictureSpace picture;
-  Targets targets;
+  std::vector<Array> arrays;
+  Targets targets;  // places and label maps count in cells of the first array
+};
+
+// Where a sample lies within its file: a number with its name and unit.
+struct Place {
+  std::string name;
+  double value;
+  const char* unit;
 };
 
 // What is known of a sample without reading it.
 struct SampleInfo {
   std::string subject, site, file;
-  std::int64_t recording = 0;
-  double start = 0, duration = 0;  // s
-  double x = 0, y = 0;             // of a picture's corner on its slide, in pixels of level 0
+  std::int64_t recording = 0;  // the row of its cohort
+  std::vector<Place> place;
+
+  // "file, start 12 s": for messages.
+  std::string text() const;
 };
 
 // Samples [first[r], first[r + 1]) are of group[r]; a group (a subject, a site) may have several runs.
@@ -49,29 +61,6 @@ struct GroupRuns {
   std::vector<std::int64_t> first;  // one more than runs
   std::vector<std::int32_t> group;  // codes in [0, n_groups)
   std::int32_t n_groups = 0;
-};
-
-// A picture whose changes are made later, where the model is. Views of one sample share it.
-struct Deferred {
-  std::shared_ptr<const Sample> picture;
-  transforms::AugmentPlan plan;
-  std::int64_t patch = 0;  // pixels of a token's sides
-};
-
-// Tokens of one sample under one embedding: `count` patches of `patch` values, with places and an optional mask.
-struct PatchView {
-  std::string role = "tokens";
-  std::int64_t embedding = 0;  // views are grouped by it; samples of one embedding share a patch size
-  std::int64_t count = 0, patch = 0;
-  std::vector<float> values;         // [count, patch], or
-  std::vector<std::uint8_t> pixels;  // [count, patch]: bytes stay bytes until they are embedded, or
-  Deferred deferred;
-  std::vector<float> coords;        // [count, 4]: x, y, z in mm, t in s
-  std::vector<std::int32_t> grid;   // [count, 2]: row, step
-  std::vector<std::int32_t> extra;  // [count]: row of the learned table, or -1
-  // Rows; both empty without a mask. Ascending, or with several target blocks: block after block, each and the context in its grid's order.
-  std::vector<std::int32_t> keep, masked;
-  std::int32_t blocks = 1;  // equal parts that `masked` consists of
 };
 
 }  // namespace sslmed::data

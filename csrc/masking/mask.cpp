@@ -80,7 +80,7 @@ Mask random_mask(std::int64_t n_tokens, std::int64_t keep, const Draw& draw) {
   if (keep < 0 || keep > n_tokens) throw ValueError("cannot keep " + std::to_string(keep) + " of " + std::to_string(n_tokens) + " tokens");
   std::vector<std::int64_t> kept(static_cast<std::size_t>(keep)), masked(static_cast<std::size_t>(n_tokens - keep));
   random_mask(n_tokens, keep, draw, kept.data(), masked.data());
-  return {{kept.begin(), kept.end()}, {masked.begin(), masked.end()}};
+  return {{kept.begin(), kept.end()}, {masked.begin(), masked.end()}, 1};
 }
 
 Mask bernoulli_mask(std::int64_t n_tokens, double ratio, const Draw& draw) {
@@ -89,12 +89,12 @@ Mask bernoulli_mask(std::int64_t n_tokens, double ratio, const Draw& draw) {
   Philox random(draw, Stream::kMask, /*many=*/true);
   Mask mask;
   // A ratio near 0 or 1 may take many rounds; after so many, one token drawn at random changes sides.
-  for (int round = 0; round < 100 && (mask.keep.empty() || mask.masked.empty()); ++round) {
-    mask.keep.clear();
+  for (int round = 0; round < 100 && (mask.visible.empty() || mask.masked.empty()); ++round) {
+    mask.visible.clear();
     mask.masked.clear();
-    for (std::int64_t i = 0; i < n_tokens; ++i) (random.uniform() < ratio ? mask.masked : mask.keep).push_back(static_cast<std::int32_t>(i));
+    for (std::int64_t i = 0; i < n_tokens; ++i) (random.uniform() < ratio ? mask.masked : mask.visible).push_back(static_cast<std::int32_t>(i));
   }
-  auto &empty = mask.keep.empty() ? mask.keep : mask.masked, &full = mask.keep.empty() ? mask.masked : mask.keep;
+  auto &empty = mask.visible.empty() ? mask.visible : mask.masked, &full = mask.visible.empty() ? mask.masked : mask.visible;
   if (empty.empty()) {
     const auto i = random.below(static_cast<std::uint32_t>(n_tokens));
     empty.push_back(full[i]);
@@ -128,8 +128,8 @@ Mask block_mask(const std::vector<std::int32_t>& axis, std::int64_t keep, std::i
   const auto border = tokens.begin() + (n - keep);
   std::nth_element(tokens.begin(), border, tokens.end());
   Mask mask;
-  for (auto it = tokens.begin(); it != tokens.end(); ++it) (it < border ? mask.masked : mask.keep).push_back(it->second);
-  std::sort(mask.keep.begin(), mask.keep.end());
+  for (auto it = tokens.begin(); it != tokens.end(); ++it) (it < border ? mask.masked : mask.visible).push_back(it->second);
+  std::sort(mask.visible.begin(), mask.visible.end());
   std::sort(mask.masked.begin(), mask.masked.end());
   return mask;
 }

@@ -8,8 +8,10 @@
 
 namespace sslmed::masking {
 
+// Token numbers. Ascending, and together [0, n) once; with several target blocks: block after block, each and the visible ones in their grid's order.
 struct Mask {
-  std::vector<std::int32_t> keep, masked;  // ascending; together [0, n)
+  std::vector<std::int32_t> visible, masked;
+  std::int32_t blocks = 1;  // equal parts that `masked` consists of
 };
 
 // int(n * (1 - ratio)), MAE's count. ValueError when it is 0 or n, or ratio is outside (0, 1): nothing to see, or nothing to learn.

@@ -78,7 +78,7 @@ std::int64_t MultiblockMask::draw(const Draw& draw, std::int64_t* targets_out, s
 Mask MultiblockMask::draw(const Draw& named) const {
   std::vector<std::int64_t> blocks(static_cast<std::size_t>(targets() * target_size())), context(static_cast<std::size_t>(cells() + 1));
   context.resize(static_cast<std::size_t>(draw(named, blocks.data(), context.data())));
-  return {{context.begin(), context.end()}, {blocks.begin(), blocks.end()}};
+  return {{context.begin(), context.end()}, {blocks.begin(), blocks.end()}, static_cast<std::int32_t>(targets())};
 }
 
 }  // namespace sslmed::masking

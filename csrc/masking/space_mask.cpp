@@ -42,7 +42,7 @@ Mask space_mask(const Places& places, std::int64_t keep, double radius, std::int
     std::erase_if(open, [&](std::int32_t i) { return hidden[static_cast<std::size_t>(i)] != 0; });
   }
   Mask mask;
-  for (std::int64_t i = 0; i < n; ++i) (hidden[static_cast<std::size_t>(i)] ? mask.masked : mask.keep).push_back(static_cast<std::int32_t>(i));
+  for (std::int64_t i = 0; i < n; ++i) (hidden[static_cast<std::size_t>(i)] ? mask.masked : mask.visible).push_back(static_cast<std::int32_t>(i));
   return mask;
 }
 

@@ -7,98 +7,136 @@
 #include "ops/masked_mse.h"
 
 namespace sslmed::methods {
+namespace {
 
-Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& options, std::uint64_t seed) : options_(options), encoder_(std::move(encoder)) {
+// How many numbers the decoder predicts of a patch.
+std::int64_t outputs(const MaeOptions& options, const nn::EmbeddingConfig& config) {
+  const auto values = config.patch_values();
+  if (options.reconstruct == Reconstruct::kSignal) return values;
+  TORCH_CHECK_VALUE(config.patch_size.size() == 1 && config.in_chans == 1, "reconstruct='spectrum' needs patches of one channel in time, got ",
+                    config.key().text());
+  TORCH_CHECK_VALUE(options.reconstruct_bins <= values / 2, "reconstruct_bins=", options.reconstruct_bins, " must be within 1 and half a patch (", values / 2,
+                    ")");
+  return options.reconstruct_bins > 1 ? values / 2 / options.reconstruct_bins : values / 2 + 1;
+}
+
+}  // namespace
+
+Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& options, std::shared_ptr<const data::Recipe> recipe)
+    : options_(options), recipe_(std::move(recipe)), encoder_(std::move(encoder)) {
   const auto& config = encoder_->config();
   const std::int64_t dim = options.decoder_dim;
   TORCH_CHECK_VALUE(options.decoder_depth > 0, "decoder_depth must be positive, got ", options.decoder_depth);
-  TORCH_CHECK_VALUE(dim > 0 && options.decoder_heads > 0 && dim % options.decoder_heads == 0, "decoder width ", dim, " must be a multiple of ",
-                    options.decoder_heads, " heads");
+  TORCH_CHECK_VALUE(options.decoder_heads > 0, "decoder_heads must be positive, got ", options.decoder_heads);
+  TORCH_CHECK_VALUE(dim > 0 && dim % options.decoder_heads == 0, "decoder_dim=", dim, " must be a positive multiple of decoder_heads=", options.decoder_heads);
+  TORCH_CHECK_VALUE(options.reconstruct_bins >= 1, "reconstruct_bins must be at least 1, got ", options.reconstruct_bins);
   const auto decoder = std::make_shared<torch::nn::Module>();
   embed_ = decoder->register_module("embed", std::make_shared<nn::Linear>(config.dim, dim));
   mask_token_ = decoder->register_parameter("mask_token", at::zeros({1, 1, dim}));
-  positions_ = std::make_shared<nn::PositionEmbedding>(config, dim);
-  if (config.positions == nn::Positions::kElectrode) {
-    decoder->register_module("pos_embed", positions_);
-  } else {
-    positions_->table = decoder->register_buffer("pos_embed", positions_->table);  // fixed, as in the paper's code
-  }
+  End first;
+  first.positions = nn::PositionEmbedding::create(*decoder, config.embedding, dim, config.class_token, /*learned=*/false);  // as in the paper's code
   const auto blocks = decoder->register_module("blocks", std::make_shared<torch::nn::Module>());
   for (std::int64_t i = 0; i < options.decoder_depth; ++i)
     blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<nn::Block>(dim, options.decoder_heads, config.mlp_ratio)));
   norm_ = decoder->register_module("norm", std::make_shared<nn::LayerNorm>(dim));
-  TORCH_CHECK_VALUE(options.target == Target::kSignal || (config.patch_size.size() == 1 && config.in_chans == 1),
-                    "a spectral target needs patches of one channel in time");
-  const std::int64_t bins = options.target_bins;
-  TORCH_CHECK_VALUE(bins >= 1 && bins <= config.patch_values() / 2, "target_bins must be within 1 and half a patch (", config.patch_values() / 2, "), got ",
-                    bins);
-  const std::int64_t spectral = bins > 1 ? config.patch_values() / 2 / bins : config.patch_values() / 2 + 1;
-  const std::int64_t outputs = options.target == Target::kSpectrum ? spectral : config.patch_values();
-  pred_ = decoder->register_module("pred", std::make_shared<nn::Linear>(dim, outputs));
-  nn::initialise(*decoder, seed + 1);
+  first.pred = decoder->register_module("pred", std::make_shared<nn::Linear>(dim, outputs(options, config.embedding)));
+  nn::initialise(*decoder, options.seed + 1);
+  ends_[config.embedding.modality] = std::move(first);
+  if (!config.more.empty()) {
+    const auto others = decoder->register_module("embeddings", std::make_shared<torch::nn::Module>());
+    for (std::size_t i = 0; i < config.more.size(); ++i) {
+      const auto& more = config.more[i];
+      const auto owner = others->register_module(more.modality, std::make_shared<torch::nn::Module>());
+      ends_[more.modality] = end(*owner, more);
+      nn::initialise(*owner, options.seed + 2 + i);
+    }
+  }
   register_module("encoder", encoder_);  // after initialise: the encoder may come with weights
   register_module("decoder", decoder);
 }
 
-Loss Mae::loss(const data::Batch& batch, const Step&) {
-  TORCH_CHECK_VALUE(batch.patches.size() == 1 && batch.patches[0].masked.defined(), "MAE takes batches of one embedding with a mask");
-  const auto& view = batch.patches[0];
-  Loss out;
-  const auto prediction = forward(tokens_of(view), view.keep, view.masked, view.keep_lengths);
-  out.total = prediction.loss;
-  out.features = prediction.pooled.detach();
-  out.weight = static_cast<double>(view.masked.size(0));
+Mae::End Mae::end(torch::nn::Module& owner, const nn::EmbeddingConfig& config) const {
+  End out;
+  out.positions = nn::PositionEmbedding::create(owner, config, options_.decoder_dim, encoder_->config().class_token, /*learned=*/false);
+  out.pred = owner.register_module("pred", std::make_shared<nn::Linear>(options_.decoder_dim, outputs(options_, config)));
   return out;
 }
 
-Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& keep, const at::Tensor& masked,
-                             const std::vector<std::int64_t>& keep_lengths) const {
-  const auto encoded = encoder_->forward_tokens(tokens.select(keep, keep_lengths));
-  const auto latent = embed_->forward(encoded.tokens);
-  const auto visible = encoded.class_token ? nn::drop_first(latent, encoded.lengths) : latent;
+Loss Mae::loss(const data::Batch& batch, const Step& step) {
+  TORCH_CHECK_VALUE(!batch.views.empty(), "mae: the batch has no views");
+  Loss out;
+  std::vector<at::Tensor> losses, pooled;
+  std::vector<double> weights;
+  for (const auto& view : batch.views) {
+    const auto& mask = view.masks("mae");
+    const auto prediction =
+        forward(tokens_of(view.patches("mae")), mask.visible, mask.masked, mask.visible_lengths, mask.masked_lengths, context_of(view, step));
+    losses.push_back(prediction.loss);
+    pooled.push_back(prediction.pooled.detach());
+    weights.push_back(static_cast<double>(mask.masked.size(0)));
+    out.weight += weights.back();
+  }
+  out.total = losses.front();
+  out.features = pooled.front();
+  if (losses.size() > 1) {
+    out.total = losses.front() * (weights.front() / out.weight);
+    for (std::size_t i = 1; i < losses.size(); ++i) out.total = out.total + losses[i] * (weights[i] / out.weight);
+    out.features = at::cat(pooled);
+  }
+  return out;
+}
+
+Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& visible, const at::Tensor& masked, const nn::Lengths& visible_lengths,
+                             const nn::Lengths& masked_lengths, const nn::Context& context) const {
+  const auto encoded = encoder_->forward_view(tokens.select(visible, visible_lengths), context);
+  const nn::Rows seen(encoded.lengths, context.samples), all(tokens.lengths, context.samples);
+  const auto& embedding = encoder_->embedding(tokens.key);
+  const auto& [positions, pred] = ends_.at(embedding.config().modality);
+  const auto latent = embed_->forward(encoded.tokens, seen);
+  const auto shown = encoded.class_token ? nn::drop_first(latent, encoded.lengths) : latent;
   // Every row a mask token, then the visible ones at their places.
-  auto x = mask_token_[0].to(visible.scalar_type()).expand({tokens.values.size(0), -1}).index_copy(0, keep, visible);
-  x = x + positions_->forward(tokens);
+  auto x = nn::repeat_token(mask_token_[0].to(shown.scalar_type()), all).index_copy(0, visible, shown);
+  x = x + positions->forward(tokens);
   auto lengths = tokens.lengths;
   if (encoded.class_token) {                                 // it goes through the decoder as well
     auto classes = nn::first_rows(latent, encoded.lengths);  // [B, D]
-    if (const auto row = positions_->class_row(); row.defined()) classes = classes + row;
+    if (const auto row = positions->class_row(); row.defined()) classes = classes + row;
     x = nn::join(classes, nn::Lengths(tokens.lengths.size(), 1), x, tokens.lengths, lengths);
   }
-  const auto layout = nn::layout_of(lengths);
-  for (const auto& block : blocks_) x = block->forward(x, layout);
+  const nn::Rows rows(lengths, context.samples);
+  for (const auto& block : blocks_) x = block->forward(x, rows);
   // Only masked patches are scored, so only they are projected back.
   const auto hidden = (encoded.class_token ? nn::drop_first(x, lengths) : x).index_select(0, masked);
-  const auto pred = pred_->forward(norm_->forward(hidden));
-  const auto target = target_of(encoder_->standardised(tokens.values.index_select(0, masked))).to(pred.scalar_type());
-  const auto all = at::ones({1, masked.size(0)}, pred.options().dtype(at::kFloat));
-  return {ops::masked_mse(pred.unsqueeze(0), target.unsqueeze(0), all, options_.norm_target), pred, encoded.tokens, encoded.pooled};
+  const nn::Rows scored(masked_lengths, context.samples);
+  const auto out = pred->forward(norm_->forward(hidden, scored), scored);
+  const auto target = target_of(embedding.standardized(tokens.values.index_select(0, masked))).to(out.scalar_type());
+  return {ops::masked_mse(out.unsqueeze(0), target.unsqueeze(0), std::nullopt, options_.norm_target), out, encoded.tokens, encoded.pooled};
 }
 
 at::Tensor Mae::target_of(const at::Tensor& patches) const {
-  if (options_.target == Target::kSignal) return patches;
+  if (options_.reconstruct == Reconstruct::kSignal) return patches;
   // Power per sample, so that the floor means the same for every patch length; it keeps flat patches finite.
   constexpr double kFloor = 1e-4;
   auto power = at::fft_rfft(patches).abs().square() / static_cast<double>(patches.size(1));
   // One coefficient of noise has a logarithm of variance pi^2 / 6; the mean of several is a target with less of it.
-  if (const auto bins = options_.target_bins; bins > 1) {
+  if (const auto bins = options_.reconstruct_bins; bins > 1) {
     const auto bands = (power.size(1) - 1) / bins;
     power = power.narrow(1, 1, bands * bins).view({-1, bands, bins}).mean(2);
   }
   return (power + kFloor).log();
 }
 
-Mae::Prediction Mae::forward_dense(const at::Tensor& dense, const at::Tensor& keep, const at::Tensor& masked) const {
-  const auto patches = nn::patchify(dense, encoder_->config().patch_size);
-  const std::int64_t batch = patches.size(0), n = patches.size(1);
-  TORCH_CHECK_VALUE(keep.dim() == 2 && masked.dim() == 2 && keep.size(0) == batch && masked.size(0) == batch && keep.size(1) + masked.size(1) == n,
-                    "keep [B, K] and masked [B, M] must share the ", n, " patches, got ", keep.sizes(), " and ", masked.sizes());
-  nn::PatchTokens tokens;
-  tokens.values = patches.flatten(0, 1);
-  tokens.position = at::arange(n, keep.options()).repeat({batch});
-  tokens.lengths.assign(static_cast<std::size_t>(batch), n);
-  const auto offset = (at::arange(batch, keep.options()) * n).unsqueeze(1);
-  return forward(tokens, (keep + offset).flatten(), (masked + offset).flatten(), std::vector<std::int64_t>(static_cast<std::size_t>(batch), keep.size(1)));
+Mae::Prediction Mae::forward_dense(const at::Tensor& dense, const at::Tensor& visible, const at::Tensor& masked) const {
+  const auto tokens = encoder_->tokens_of(dense);
+  const auto batch = static_cast<std::int64_t>(tokens.lengths.size()), n = tokens.lengths.front();
+  TORCH_CHECK_VALUE(visible.dim() == 2 && masked.dim() == 2 && visible.size(0) == batch && masked.size(0) == batch && visible.size(1) + masked.size(1) == n,
+                    "visible [B, K] and masked [B, M] must share the ", n, " patches, got ", visible.sizes(), " and ", masked.sizes());
+  auto placed = tokens;
+  placed.position = at::arange(n, visible.options()).repeat({batch});
+  const auto offset = (at::arange(batch, visible.options()) * n).unsqueeze(1);
+  const auto sequences = static_cast<std::size_t>(batch);
+  return forward(placed, (visible + offset).flatten(), (masked + offset).flatten(), nn::Lengths(sequences, visible.size(1)),
+                 nn::Lengths(sequences, masked.size(1)));
 }
 
 }  // namespace sslmed::methods

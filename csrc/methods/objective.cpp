@@ -19,14 +19,29 @@ std::vector<ParameterGroup> Objective::parameter_groups() const {
   return groups;
 }
 
-nn::PatchTokens tokens_of(const data::PatchBatch& batch) {
+nn::PatchTokens tokens_of(const data::PackedPatches& patches) {
   nn::PatchTokens tokens;
-  tokens.values = batch.values;
-  tokens.coords = batch.coords;
-  tokens.channel = batch.extra;
-  tokens.grid = batch.grid;
-  tokens.lengths = batch.lengths;
+  tokens.key = patches.key;
+  tokens.values = patches.values;
+  tokens.coords = patches.coords;
+  tokens.channel = patches.extra;
+  tokens.grid = patches.grid;
+  tokens.extents = patches.extents;
+  tokens.lengths = patches.lengths;
   return tokens;
+}
+
+nn::Input input_of(const data::ViewBatch& view) {
+  if (const auto* patches = std::get_if<data::PackedPatches>(&view.content)) return tokens_of(*patches);
+  const auto& dense = std::get<data::StackedDense>(view.content);
+  return nn::DenseInput{dense.values, dense.spacing};
+}
+
+nn::Context context_of(const data::ViewBatch& view, const Step& step) {
+  nn::Context context;
+  context.comm = step.comm;
+  context.samples = view.slots;
+  return context;
 }
 
 }  // namespace sslmed::methods

@@ -39,7 +39,7 @@ struct ParameterGroup {
 
 class Objective : public torch::nn::Module {
  public:
-  // How samples become views; run in the loader's threads.
+  // How samples become views; run in the loader's threads. Null: whoever trains it must say (a loader's own recipe).
   virtual std::shared_ptr<const data::Recipe> recipe() const = 0;
   virtual Loss loss(const data::Batch& batch, const Step& step) = 0;
   // Instead of loss() on a rank that has none of the batch's samples: what gathers over ranks takes part here too. A zero that gradients come from.
@@ -52,7 +52,10 @@ class Objective : public torch::nn::Module {
   virtual std::shared_ptr<nn::Encoder> encoder() const = 0;
 };
 
-// The batch's tokens as the encoders take them.
-nn::PatchTokens tokens_of(const data::PatchBatch& batch);
+// A batch's views as the encoders take them.
+nn::Input input_of(const data::ViewBatch& view);
+nn::PatchTokens tokens_of(const data::PackedPatches& patches);
+// What a forward pass over these views knows: the other ranks, and whose rows they are.
+nn::Context context_of(const data::ViewBatch& view, const Step& step);
 
 }  // namespace sslmed::methods

@@ -1,31 +1,57 @@
 #pragma once
-// What tasks, objectives and the loop ask of an encoder: packed tokens in, features out.
+// What tasks, objectives and the loop ask of an encoder: views in, features out.
 
 #include <torch/nn/module.h>
 
+#include <variant>
+#include <vector>
+
+#include "core/embedding.h"
+#include "nn/comm.h"
 #include "nn/tokens.h"
 
 namespace sslmed::nn {
 
 // Tokens of several sequences, one after the other.
 struct PatchTokens {
+  EmbeddingKey key;     // which embedding they need; an empty modality: the encoder's first
   at::Tensor values;    // [ΣN, P] patches, (p…, c) order; uint8 of pictures
-  at::Tensor coords;    // [ΣN, 4] float32: x, y, z in mm, t in s (kElectrode); NaN x where unknown
+  at::Tensor coords;    // [ΣN, 4] float32: x, y, z in mm, t in s; NaN x where unknown
   at::Tensor position;  // [ΣN] int64 grid cell, row-major (tables); undefined: by `grid`, or 0 … N-1 in every sequence
-  at::Tensor grid;      // [ΣN, 2] row and column of the grid (tables), or undefined
-  at::Tensor channel;   // [ΣN] int64 row of the table for unknown electrodes, or -1 (kElectrode)
+  at::Tensor grid;      // [ΣN, rank] cell of the grid along each axis (tables), or undefined
+  at::Tensor extents;   // [B, rank] int32 on the CPU: cells of each sequence's whole grid; undefined: those of the table
+  at::Tensor channel;   // [ΣN] int64 row of the table for channels without a position, or -1; or undefined
   Lengths lengths;      // [B]
 
-  // The tokens in `rows`, as sequences of `lengths`. Without positions of their own, tokens take those of whole sequences.
+  // The tokens in `rows`, as sequences of `lengths`: of each of ours a whole number of them, one after the other. Without positions of their own, tokens take
+  // those of whole sequences.
   PatchTokens select(const at::Tensor& rows, Lengths lengths) const;
 };
 
-struct Encoded {
-  at::Tensor tokens;  // [Σ(1+N), D], class token (if there is one) first in each sequence, after the last norm
-  at::Tensor pooled;  // [B, D] mean over patch tokens
-  Lengths lengths;    // [B] of `tokens`
-  bool class_token = true;
+// Arrays of one shape.
+struct DenseInput {
+  at::Tensor values;   // [B, C, spatial…]; uint8 of pictures
+  at::Tensor spacing;  // [B, rank] float64 mm; 0 where unknown; or undefined
+  std::int64_t size() const { return values.size(0); }
+};
+
+using Input = std::variant<PatchTokens, DenseInput>;
+
+// What a forward pass knows beside its input.
+struct Context {
+  const Comm* comm = &Comm::alone();  // the other ranks, for layers whose samples interact (batch normalisation)
+  at::Tensor drop_path;               // [2·depth, B] factors of each sequence's residual branches, in the order of the blocks; undefined: none
+  std::vector<std::int64_t> samples;  // [B] which sample each sequence is of; empty: one each
+};
+
+struct Features {
+  at::Tensor tokens;                // [Σ(1+N), D], class token (if there is one) first in each sequence, after the last norm; cells of the last map, row-major
+  Lengths lengths;                  // [B] of `tokens`
+  at::Tensor pooled;                // [B, D] mean over patch tokens
+  std::vector<at::Tensor> pyramid;  // [B, D_i, spatial…] maps from fine to coarse; empty of encoders that have none
+  bool class_token = false;
   at::Tensor patches() const { return class_token ? drop_first(tokens, lengths) : tokens; }  // [ΣN, D]
+  Lengths patch_lengths() const;                                                             // [B]
 };
 
 struct EncoderShape {
@@ -39,8 +65,8 @@ struct EncoderShape {
 class Encoder : public torch::nn::Module {
  public:
   virtual EncoderShape shape() const = 0;
-  // `keep` [2·depth, B]: factors of each sequence's residual branches, in the order of the blocks (stochastic depth); undefined: none.
-  virtual Encoded forward_tokens(const PatchTokens& tokens, const at::Tensor& keep = {}) const = 0;
+  // ValueError for an input of the other kind, or of an embedding that the encoder does not hold.
+  virtual Features forward_view(const Input& view, const Context& context = {}) const = 0;
 };
 
 }  // namespace sslmed::nn

@@ -8,30 +8,29 @@
 
 #include "core/simd.h"
 #include "nn/linear.h"
+#include "nn/tokens.h"
 
 namespace sslmed::nn {
 
-Layout layout_of(const std::vector<std::int64_t>& lengths) {
-  Layout layout;
-  std::int64_t row = 0;
-  for (const auto length : lengths) {
-    if (!layout.empty() && layout.back().length == length) {
-      ++layout.back().count;
-    } else {
-      layout.push_back({row, 1, length});
-    }
-    row += length;
-  }
-  return layout;
-}
-
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const Rows&) {
   return prefers_onednn(x, weight) ? linear_by_onednn(x, weight, bias) : at::linear(x, weight, bias);
 }
 
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows&) {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
+
+at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, std::int64_t stride, std::int64_t padding, const Rows&) {
+  const auto rank = static_cast<std::size_t>(weight.dim()) - 2;
+  const std::vector<std::int64_t> strides(rank, stride), paddings(rank, padding), ones(rank, 1), zeros(rank, 0);
+  return at::convolution(x, weight, bias, strides, paddings, ones, /*transposed=*/false, zeros, /*groups=*/1);
+}
+
+at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows) { return prepend(x, token, rows.layout()); }
+
+at::Tensor repeat_token(const at::Tensor& token, const Rows& rows) { return token.expand({rows.total(), -1}); }
+
+at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows&) { return table.index_select(0, index); }
 
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps) {
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
@@ -54,30 +53,31 @@ bool better_widened(const at::Tensor& qkv, const Layout& layout) {
 
 }  // namespace
 
-at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t heads) {
+at::Tensor attention(const at::Tensor& qkv, const Rows& rows, std::int64_t heads) {
+  const auto& layout = rows.layout();
   if (better_widened(qkv, layout)) {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::DispatchKey::AutocastCPU);  // which would narrow it again
-    return attention(qkv.to(at::kFloat), layout, heads).to(at::kBFloat16);
+    return attention(qkv.to(at::kFloat), rows, heads).to(at::kBFloat16);
   }
   const std::int64_t dim = qkv.size(-1) / 3, head_dim = dim / heads;
   std::vector<at::Tensor> parts;
   parts.reserve(layout.size());
   for (const auto& run : layout) {
-    const auto rows = layout.size() == 1 ? qkv : qkv.narrow(0, run.first_row, run.count * run.length);
-    const auto split = rows.view({run.count, run.length, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, b, h, n, d]
+    const auto own = layout.size() == 1 ? qkv : qkv.narrow(0, run.first_row, run.count * run.length);
+    const auto split = own.view({run.count, run.length, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, b, h, n, d]
     const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);                     // [b, h, n, d]
     parts.push_back(out.transpose(1, 2).reshape({run.count * run.length, dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
-at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Layout& layout, std::int64_t heads) {
+at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Rows& rows, std::int64_t heads) {
   const std::int64_t dim = kv.size(-1) / 2, head_dim = dim / heads;
   const auto q = query.view({1, heads, 1, head_dim});
   std::vector<at::Tensor> parts;
-  for (const auto& run : layout) {
-    const auto rows = kv.narrow(0, run.first_row, run.count * run.length);
-    const auto split = rows.view({run.count, run.length, 2, heads, head_dim}).permute({2, 0, 3, 1, 4});                // [2, b, h, n, d]
+  for (const auto& run : rows.layout()) {
+    const auto own = kv.narrow(0, run.first_row, run.count * run.length);
+    const auto split = own.view({run.count, run.length, 2, heads, head_dim}).permute({2, 0, 3, 1, 4});                // [2, b, h, n, d]
     const auto out = at::scaled_dot_product_attention(q.expand({run.count, heads, 1, head_dim}), split[0], split[1]);  // [b, h, 1, d]
     parts.push_back(out.reshape({run.count, dim}));
   }

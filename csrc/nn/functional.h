@@ -1,30 +1,32 @@
 #pragma once
-// The seam under every layer: parametrised layers call only these. Here fused kernels, LoRA and per-sample gradient norms
-// attach, because LibTorch has no layer hooks.
+// The seam under every layer: parametrised layers call only these, and each call says whose rows it works on. Here fused kernels, LoRA and per-sample gradient
+// norms attach, because LibTorch has no layer hooks. Nothing is computed from the ownership yet.
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <vector>
 
+#include "nn/rows.h"
+
 namespace sslmed::nn {
 
-// Consecutive sequences of one length among packed rows.
-struct Run {
-  std::int64_t first_row, count, length;
-};
-using Layout = std::vector<Run>;
-// lengths [B] to runs; sorted lengths give the fewest.
-Layout layout_of(const std::vector<std::int64_t>& lengths);
-
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);  // bias may be undefined
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
-// (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …].
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const Rows& rows);  // bias may be undefined
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
+// x [B, C, spatial…] of any rank, weight [D, C, kernel…]; one row of `rows` a sample. `padding` on each side of every axis.
+at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, std::int64_t stride, std::int64_t padding, const Rows& rows);
+// (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …]. Samples interact by their statistics: it has no ownership to tell.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps);
+// A learned token [1, D] in front of each sequence of packed rows [ΣN, D] → [Σ(1+N), D].
+at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows);
+// A learned token [1, D] in every row: [ΣN, D], not copied.
+at::Tensor repeat_token(const at::Tensor& token, const Rows& rows);
+// Rows of a learned table [T, D] by index [ΣN] int64 → [ΣN, D].
+at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows& rows);
 // Multi-head attention inside each sequence. qkv [ΣN, 3·D] as one linear layer gives it (q, k, v, each heads × D/heads);
 // returns [ΣN, D]. One scaled_dot_product_attention call a run, so nothing is padded.
-at::Tensor attention(const at::Tensor& qkv, const Layout& layout, std::int64_t heads);
+at::Tensor attention(const at::Tensor& qkv, const Rows& rows, std::int64_t heads);
 // One query [1, D] over the keys and values [ΣN, 2·D] of each sequence; returns [B, D].
-at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Layout& layout, std::int64_t heads);
+at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Rows& rows, std::int64_t heads);
 
 }  // namespace sslmed::nn

@@ -16,9 +16,9 @@ Linear::Linear(std::int64_t in, std::int64_t out, const Lora& lora)
   if (lora.alpha > 0) lora_scale_ = lora.alpha / static_cast<double>(lora.rank);
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) const {
-  const auto out = linear(x, weight, bias);
-  return lora_a.defined() ? out + linear(linear(x, lora_a, at::Tensor()), lora_b, at::Tensor()) * lora_scale_ : out;
+at::Tensor Linear::forward(const at::Tensor& x, const Rows& rows) const {
+  const auto out = linear(x, weight, bias, rows);
+  return lora_a.defined() ? out + linear(linear(x, lora_a, at::Tensor(), rows), lora_b, at::Tensor(), rows) * lora_scale_ : out;
 }
 
 LayerNorm::LayerNorm(std::int64_t dim, double eps)
@@ -36,10 +36,12 @@ Block::Block(std::int64_t dim, std::int64_t heads, double mlp_ratio, const Lora&
   fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const Layout& layout, const at::Tensor& keep) const {
-  const auto scaled = [&](const at::Tensor& branch, std::int64_t which) { return keep.defined() ? branch * keep[which].to(branch.scalar_type()) : branch; };
-  const auto attended = x + scaled(proj_->forward(attention(qkv_->forward(norm1_->forward(x)), layout, heads_)), 0);
-  return attended + scaled(fc2_->forward(at::gelu(fc1_->forward(norm2_->forward(attended)))), 1);
+at::Tensor Block::forward(const at::Tensor& x, const Rows& rows, const at::Tensor& drop_path) const {
+  const auto scaled = [&](const at::Tensor& branch, std::int64_t which) {
+    return drop_path.defined() ? branch * drop_path[which].to(branch.scalar_type()) : branch;
+  };
+  const auto attended = x + scaled(proj_->forward(attention(qkv_->forward(norm1_->forward(x, rows), rows), rows, heads_), rows), 0);
+  return attended + scaled(fc2_->forward(at::gelu(fc1_->forward(norm2_->forward(attended, rows), rows)), rows), 1);
 }
 
 AttentivePool::AttentivePool(std::int64_t dim, std::int64_t heads, double mlp_ratio) : heads_(heads) {
@@ -55,9 +57,12 @@ AttentivePool::AttentivePool(std::int64_t dim, std::int64_t heads, double mlp_ra
   fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
 }
 
-at::Tensor AttentivePool::forward(const at::Tensor& x, const Layout& layout) const {
-  const auto pooled = proj_->forward(query_attention(q_->forward(latent_[0]), kv_->forward(x), layout, heads_));
-  return pooled + fc2_->forward(at::gelu(fc1_->forward(norm_->forward(pooled))));
+at::Tensor AttentivePool::forward(const at::Tensor& x, const Rows& rows) const {
+  // The query is the same for all; what it finds, one row a sequence, is a sample's own.
+  const auto single = rows.single();
+  const auto query = q_->forward(latent_[0], Rows::single(1));
+  const auto pooled = proj_->forward(query_attention(query, kv_->forward(x, rows), rows, heads_), single);
+  return pooled + fc2_->forward(at::gelu(fc1_->forward(norm_->forward(pooled, single), single)), single);
 }
 
 void initialise(torch::nn::Module& module, std::uint64_t seed) {

@@ -19,7 +19,7 @@ struct Lora {
 class Linear : public torch::nn::Module {
  public:
   Linear(std::int64_t in, std::int64_t out, const Lora& lora = {});
-  at::Tensor forward(const at::Tensor& x) const;
+  at::Tensor forward(const at::Tensor& x, const Rows& rows) const;
   at::Tensor weight, bias;    // [out, in], [out]
   at::Tensor lora_a, lora_b;  // [rank, in], [out, rank]; undefined without
 
@@ -30,7 +30,7 @@ class Linear : public torch::nn::Module {
 class LayerNorm : public torch::nn::Module {
  public:
   explicit LayerNorm(std::int64_t dim, double eps = 1e-6);
-  at::Tensor forward(const at::Tensor& x) const { return layer_norm(x, weight, bias, eps_); }
+  at::Tensor forward(const at::Tensor& x, const Rows& rows) const { return layer_norm(x, weight, bias, eps_, rows); }
   at::Tensor weight, bias;  // [dim]
 
  private:
@@ -41,8 +41,8 @@ class LayerNorm : public torch::nn::Module {
 class Block : public torch::nn::Module {
  public:
   Block(std::int64_t dim, std::int64_t heads, double mlp_ratio, const Lora& lora = {});
-  // [ΣN, D] to [ΣN, D]. `keep` [2, ΣN, 1]: what attention and MLP are multiplied by before they are added; undefined: nothing.
-  at::Tensor forward(const at::Tensor& x, const Layout& layout, const at::Tensor& keep = {}) const;
+  // [ΣN, D] to [ΣN, D]. `drop_path` [2, ΣN, 1]: what attention and MLP are multiplied by before they are added; undefined: nothing.
+  at::Tensor forward(const at::Tensor& x, const Rows& rows, const at::Tensor& drop_path = {}) const;
 
  private:
   std::int64_t heads_;
@@ -54,7 +54,7 @@ class Block : public torch::nn::Module {
 class AttentivePool : public torch::nn::Module {
  public:
   AttentivePool(std::int64_t dim, std::int64_t heads, double mlp_ratio);
-  at::Tensor forward(const at::Tensor& x, const Layout& layout) const;  // [ΣN, D] to [B, D]
+  at::Tensor forward(const at::Tensor& x, const Rows& rows) const;  // [ΣN, D] to [B, D]
 
  private:
   std::int64_t heads_;

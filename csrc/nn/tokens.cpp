@@ -3,8 +3,6 @@
 #include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 
-#include "nn/functional.h"
-
 namespace sslmed::nn {
 namespace {
 
@@ -45,11 +43,10 @@ std::vector<JointRun> joint_runs(const Lengths& head, const Lengths& tail, std::
 
 }  // namespace
 
-at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, Lengths& lengths) {
+at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, const Layout& layout) {
   std::vector<at::Tensor> parts;
-  for (const auto& run : layout_of(lengths))
+  for (const auto& run : layout)
     parts.push_back(at::cat({token.to(rows.scalar_type()).expand({run.count, 1, -1}), block(rows, run)}, 1).flatten(0, 1));
-  for (auto& length : lengths) ++length;
   return together(parts);
 }
 

@@ -3,15 +3,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-#include <vector>
+#include "nn/rows.h"
 
 namespace sslmed::nn {
 
-using Lengths = std::vector<std::int64_t>;
-
-// Puts `token` [1, D] in front of each sequence of packed rows; lengths grow by one.
-at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, Lengths& lengths);
+// Puts `token` [1, D] in front of each sequence of packed rows; layers go through prepend_token().
+at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, const Layout& layout);
 // The inverse: rows without the first of each sequence, lengths being those with it.
 at::Tensor drop_first(const at::Tensor& rows, const Lengths& lengths);
 // The first row of each sequence, [B, D].

@@ -3,45 +3,40 @@
 #include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 
-#include <cmath>
-#include <numbers>
 #include <utility>
 
 namespace sslmed::nn {
 namespace {
 
-constexpr std::int64_t kFrequencies = 8;
-constexpr double kHeadRadius = 95.0;                    // mm
-constexpr double kLongestPeriod = 64, kShortest = 0.5;  // s
+void check(EmbeddingConfig& config) {
+  const bool placed = config.positions == Positions::kCoordinates;
+  TORCH_CHECK_VALUE(!config.patch_size.empty(), "patch_size must have an entry for each axis");
+  TORCH_CHECK_VALUE(placed || config.patch_size.size() == config.img_size.size(), "patch_size has ", config.patch_size.size(), " axes and img_size ",
+                    config.img_size.size(), "; they must have the same");
+  for (std::size_t a = 0; a < config.patch_size.size(); ++a) {
+    TORCH_CHECK_VALUE(config.patch_size[a] > 0, "patch_size must be positive, got ", config.patch_size[a]);
+    TORCH_CHECK_VALUE(placed || (config.img_size[a] > 0 && config.img_size[a] % config.patch_size[a] == 0), "img_size=", config.img_size[a],
+                      " is not a multiple of patch_size=", config.patch_size[a]);
+  }
+  TORCH_CHECK_VALUE(config.in_chans > 0, "in_chans must be positive, got ", config.in_chans);
+  TORCH_CHECK_VALUE(config.extra_channels >= 0, "extra_channels must not be negative, got ", config.extra_channels);
+  const auto channels = static_cast<std::size_t>(config.in_chans);
+  auto &mean = config.pixel_mean, &std = config.pixel_std;
+  if (mean.empty()) mean.assign(channels, 0);
+  if (std.empty()) std.assign(channels, 1);
+  TORCH_CHECK_VALUE(mean.size() == channels, "pixel_mean has ", mean.size(), " numbers, expected one for each of ", channels, " channels");
+  TORCH_CHECK_VALUE(std.size() == channels, "pixel_std has ", std.size(), " numbers, expected one for each of ", channels, " channels");
+  for (const auto value : std) TORCH_CHECK_VALUE(value > 0, "pixel_std must be positive, got ", value);
+}
 
-// [n, 4] to [n, 4 · 2 · kFrequencies]: sine and cosine of x, y, z over the head and of t, octave by octave.
-at::Tensor fourier(const at::Tensor& coords) {
-  const auto options = coords.options();
-  const auto octave = at::arange(kFrequencies, options);
-  const auto space = at::pow(2.0, octave) * (std::numbers::pi / 4 / kHeadRadius);
-  const double ratio = std::log(kLongestPeriod / kShortest) / static_cast<double>(kFrequencies - 1);
-  const auto time = at::exp(octave * ratio) * (2 * std::numbers::pi / kLongestPeriod);
-  const auto known = at::nan_to_num(coords, 0.0);
-  const auto angles = known.unsqueeze(-1) * at::stack({space, space, space, time});  // [n, 4, F]
-  auto features = at::cat({angles.sin(), angles.cos()}, -1);                         // [n, 4, 2F]
-  // An electrode without a position gets no spatial features, rather than those of the head's centre.
-  const auto has_position = coords.isfinite().to(options.dtype()).unsqueeze(-1);
-  return (features * has_position).flatten(1);
+// Seeds of embeddings that came later: of the modality's name, so that none depends on which others there are.
+std::uint64_t seed_of(const std::string& modality, std::uint64_t seed) {
+  std::uint64_t hash = 14695981039346656037ull ^ seed;  // FNV-1a
+  for (const char c : modality) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return hash;
 }
 
 }  // namespace
-
-std::vector<std::int64_t> VitConfig::grid() const {
-  std::vector<std::int64_t> cells;
-  for (std::size_t i = 0; i < patch_size.size(); ++i) cells.push_back(img_size[i] / patch_size[i]);
-  return cells;
-}
-
-std::int64_t VitConfig::patch_values() const {
-  std::int64_t n = in_chans;
-  for (const auto p : patch_size) n *= p;
-  return n;
-}
 
 VitConfig named_vit(const std::string& name) {
   VitConfig config;
@@ -77,151 +72,139 @@ at::Tensor patchify(const at::Tensor& dense, const std::vector<std::int64_t>& pa
   return dense.reshape(shape).permute(order).reshape({dense.size(0), cells, -1});
 }
 
-PatchTokens PatchTokens::select(const at::Tensor& rows, Lengths chosen) const {
-  PatchTokens out;
-  out.values = values.index_select(0, rows);
-  if (coords.defined()) out.coords = coords.index_select(0, rows);
-  if (channel.defined()) out.channel = channel.index_select(0, rows);
-  if (position.defined()) out.position = position.index_select(0, rows);
-  if (grid.defined()) out.grid = grid.index_select(0, rows);
-  out.lengths = std::move(chosen);
-  return out;
+PatchEmbedding::PatchEmbedding(torch::nn::Module& owner, EmbeddingConfig config, std::int64_t dim, bool class_token) : config_(std::move(config)) {
+  check(config_);
+  const auto pixels = config_.patch_values() / config_.in_chans;
+  const auto &mean = config_.pixel_mean, &std = config_.pixel_std;
+  pixel_scale_ = at::tensor(std, at::kDouble).mul(255).reciprocal().repeat({pixels});
+  pixel_shift_ = (-at::tensor(mean, at::kDouble) / at::tensor(std, at::kDouble)).repeat({pixels});
+  positions_ = PositionEmbedding::create(owner, config_, dim, class_token, config_.positions == Positions::kLearned);
+  const auto patch_embed = owner.register_module("patch_embed", std::make_shared<torch::nn::Module>());
+  const auto proj = patch_embed->register_module("proj", std::make_shared<torch::nn::Module>());
+  std::vector<std::int64_t> shape{dim, config_.in_chans};
+  shape.insert(shape.end(), config_.patch_size.begin(), config_.patch_size.end());
+  weight_ = proj->register_parameter("weight", at::zeros(shape));
+  bias_ = proj->register_parameter("bias", at::zeros({dim}));
 }
 
-PositionEmbedding::PositionEmbedding(const VitConfig& config, std::int64_t dim)
-    : kind_(config.positions),
-      first_(config.class_token ? 1 : 0),
-      columns_(kind_ != Positions::kElectrode && config.patch_size.size() == 2 ? config.grid()[1] : 0) {
-  if (kind_ == Positions::kElectrode) {
-    proj_ = register_module("proj", std::make_shared<Linear>(4 * 2 * kFrequencies, dim));
-    if (config.extra_channels > 0) channel_table_ = register_parameter("channel_table", at::zeros({config.extra_channels, dim}));
-  } else {
-    table = sincos_table(config.grid(), dim, config.class_token).unsqueeze(0);
-  }
+at::Tensor PatchEmbedding::forward(const PatchTokens& tokens) const {
+  TORCH_CHECK_VALUE(tokens.values.dim() == 2 && tokens.values.size(1) == config_.patch_values(), "patches of ", config_.patch_values(),
+                    " values expected, got ", tokens.values.sizes());
+  // Stored as timm has it, [D, C, p…]; patches are (p…, c).
+  const auto weight = weight_.movedim(1, -1).reshape({weight_.size(0), -1});
+  return linear(standardized(tokens.values), weight, bias_, Rows(tokens.lengths)) + positions_->forward(tokens);
 }
 
-at::Tensor PositionEmbedding::class_row() const { return kind_ == Positions::kElectrode || first_ == 0 ? at::Tensor() : table.select(1, 0); }
-
-at::Tensor PositionEmbedding::forward(const PatchTokens& tokens) const {
-  if (kind_ != Positions::kElectrode) {
-    const auto cells = table[0].narrow(0, first_, table.size(1) - first_);
-    if (tokens.position.defined()) return cells.index_select(0, tokens.position);
-    if (tokens.grid.defined() && columns_ > 0) {
-      const auto row = tokens.grid.select(1, 0), column = tokens.grid.select(1, 1);
-      return cells.index_select(0, row.to(at::kLong) * columns_ + column);
-    }
-    std::vector<at::Tensor> parts;
-    for (const auto length : tokens.lengths) {
-      TORCH_CHECK_VALUE(length == cells.size(0), "a sequence of ", length, " patches where the position table has ", cells.size(0));
-      parts.push_back(cells);
-    }
-    return at::cat(parts);
-  }
-  auto out = proj_->forward(fourier(tokens.coords).to(proj_->weight.scalar_type()));
-  if (channel_table_.defined() && tokens.channel.defined()) {
-    const auto known = tokens.channel.ge(0).unsqueeze(-1).to(out.scalar_type());
-    out = out + channel_table_.index_select(0, tokens.channel.clamp_min(0)) * known;
-  }
-  return out;
+at::Tensor PatchEmbedding::standardized(const at::Tensor& values) const {
+  const auto type = weight_.scalar_type();
+  if (values.scalar_type() != at::kByte) return values.to(type);
+  const auto options = values.options().dtype(type);
+  return values.to(type).mul_(pixel_scale_.to(options)).add_(pixel_shift_.to(options));
 }
 
 VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : config_(std::move(config)) {
-  const bool electrode = config_.positions == Positions::kElectrode;
-  TORCH_CHECK_VALUE(!config_.patch_size.empty() && (electrode || config_.patch_size.size() == config_.img_size.size()),
-                    "patch_size and img_size must have the same rank");
-  for (std::size_t a = 0; a < config_.patch_size.size(); ++a) {
-    TORCH_CHECK_VALUE(config_.patch_size[a] > 0, "patch_size must be positive, got ", config_.patch_size[a]);
-    TORCH_CHECK_VALUE(electrode || (config_.img_size[a] > 0 && config_.img_size[a] % config_.patch_size[a] == 0), "img_size ", config_.img_size[a],
-                      " is not a multiple of patch_size ", config_.patch_size[a]);
-  }
-  TORCH_CHECK_VALUE(config_.in_chans > 0 && config_.num_classes >= 0, "in_chans must be positive and num_classes not negative");
-  TORCH_CHECK_VALUE(config_.dim > 0 && config_.heads > 0 && config_.depth > 0 && config_.dim % config_.heads == 0, "width ", config_.dim,
-                    " must be a multiple of ", config_.heads, " heads");
-  TORCH_CHECK_VALUE(config_.lora.rank >= 0 && config_.lora.alpha >= 0, "the rank and alpha of adapters must not be negative");
-  const auto channels = static_cast<std::size_t>(config_.in_chans);
-  auto &mean = config_.pixel_mean, &std = config_.pixel_std;
-  if (mean.empty()) mean.assign(channels, 0);
-  if (std.empty()) std.assign(channels, 1);
-  TORCH_CHECK_VALUE(mean.size() == channels && std.size() == channels, "pixel_mean and pixel_std need a number for each of ", channels, " channels");
-  for (const auto value : std) TORCH_CHECK_VALUE(value > 0, "pixel_std must be positive, got ", value);
-  const auto pixels = config_.patch_values() / config_.in_chans;
-  pixel_scale_ = at::tensor(std, at::kDouble).mul(255).reciprocal().repeat({pixels});
-  pixel_shift_ = (-at::tensor(mean, at::kDouble) / at::tensor(std, at::kDouble)).repeat({pixels});
+  TORCH_CHECK_VALUE(config_.num_classes >= 0, "num_classes must not be negative, got ", config_.num_classes);
+  TORCH_CHECK_VALUE(config_.depth > 0, "depth must be positive, got ", config_.depth);
+  TORCH_CHECK_VALUE(config_.heads > 0 && config_.dim > 0 && config_.dim % config_.heads == 0, "dim=", config_.dim, " must be a positive multiple of heads=",
+                    config_.heads);
+  TORCH_CHECK_VALUE(config_.lora.rank >= 0, "lora_rank must not be negative, got ", config_.lora.rank);
+  TORCH_CHECK_VALUE(config_.lora.alpha >= 0, "lora_alpha must not be negative, got ", config_.lora.alpha);
   if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
-  positions_ = std::make_shared<PositionEmbedding>(config_, config_.dim);
-  if (config_.positions == Positions::kElectrode) {
-    register_module("pos_embed", positions_);
-  } else if (config_.positions == Positions::kLearned) {
-    pos_table_ = positions_->table = register_parameter("pos_embed", positions_->table);
-  } else {
-    pos_table_ = positions_->table = register_buffer("pos_embed", positions_->table);
-  }
-  const auto patch_embed = register_module("patch_embed", std::make_shared<torch::nn::Module>());
-  const auto proj = patch_embed->register_module("proj", std::make_shared<torch::nn::Module>());
-  std::vector<std::int64_t> shape{config_.dim, config_.in_chans};
-  shape.insert(shape.end(), config_.patch_size.begin(), config_.patch_size.end());
-  proj_weight_ = proj->register_parameter("weight", at::zeros(shape));
-  proj_bias_ = proj->register_parameter("bias", at::zeros({config_.dim}));
+  embeddings_.emplace_back(*this, config_.embedding, config_.dim, config_.class_token);
   const auto blocks = register_module("blocks", std::make_shared<torch::nn::Module>());
   for (std::int64_t i = 0; i < config_.depth; ++i)
     blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<Block>(config_.dim, config_.heads, config_.mlp_ratio, config_.lora)));
   norm_ = register_module("norm", std::make_shared<LayerNorm>(config_.dim));
   if (config_.num_classes > 0) head_ = register_module("head", std::make_shared<Linear>(config_.dim, config_.num_classes));
   initialise(*this, seed);
-}
-
-at::Tensor VisionTransformer::embed(const PatchTokens& tokens) const {
-  TORCH_CHECK_VALUE(tokens.values.dim() == 2 && tokens.values.size(1) == config_.patch_values(), "patches of ", config_.patch_values(),
-                    " values expected, got ", tokens.values.sizes());
-  // Stored as timm has it, [D, C, p…]; patches are (p…, c).
-  const auto weight = proj_weight_.movedim(1, -1).reshape({config_.dim, -1});
-  return linear(standardised(tokens.values), weight, proj_bias_) + positions_->forward(tokens);
-}
-
-at::Tensor VisionTransformer::standardised(const at::Tensor& values) const {
-  const auto type = proj_weight_.scalar_type();
-  if (values.scalar_type() != at::kByte) return values.to(type);
-  const auto options = values.options().dtype(type);
-  return values.to(type).mul_(pixel_scale_.to(options)).add_(pixel_shift_.to(options));
-}
-
-Encoded VisionTransformer::forward_tokens(const PatchTokens& tokens, const at::Tensor& keep) const {
-  Lengths lengths = tokens.lengths;
-  TORCH_CHECK_VALUE(!lengths.empty(), "an empty batch");
-  for (const auto length : lengths) TORCH_CHECK_VALUE(length > 0, "a sequence without tokens");
-  auto x = embed(tokens);
-  if (config_.class_token) {
-    auto token = cls_token_[0];
-    if (const auto row = positions_->class_row(); row.defined()) token = token + row;
-    x = prepend(x, token, lengths);
+  if (config_.more.empty()) return;
+  const auto others = register_module("embeddings", std::make_shared<torch::nn::Module>());
+  for (const auto& other : config_.more) {
+    for (const auto& known : embeddings_)
+      TORCH_CHECK_VALUE(known.config().modality != other.modality, "modality '", other.modality, "' has two embeddings; an encoder holds one of each");
+    const auto owner = others->register_module(other.modality, std::make_shared<torch::nn::Module>());
+    embeddings_.emplace_back(*owner, other, config_.dim, config_.class_token);
+    initialise(*owner, seed_of(other.modality, seed));
   }
-  const Layout layout = layout_of(lengths);
-  at::Tensor factors;  // [depth, 2, ΣN, 1]
-  if (keep.defined()) {
-    TORCH_CHECK_VALUE(keep.dim() == 2 && keep.size(0) == 2 * config_.depth && keep.size(1) == static_cast<std::int64_t>(lengths.size()), "keep must be [",
-                      2 * config_.depth, ", ", lengths.size(), "], got ", keep.sizes());
-    factors = keep.repeat_interleave(at::tensor(lengths, at::kLong).to(keep.device()), 1).view({config_.depth, 2, -1, 1});
-  }
-  for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, layout, keep.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor());
-  x = norm_->forward(x);
-  const auto pooled = mean_rows(x, lengths, config_.class_token ? 1 : 0);
-  return {x, pooled, std::move(lengths), config_.class_token};
 }
 
-at::Tensor VisionTransformer::forward_features(const at::Tensor& dense) const {
-  TORCH_CHECK_VALUE(config_.positions != Positions::kElectrode, "this encoder takes tokens with electrode positions, not a dense batch");
-  TORCH_CHECK_VALUE(dense.dim() >= 2 && dense.size(1) == config_.in_chans, "expected ", config_.in_chans, " channels, got a batch of ", dense.sizes());
-  const auto patches = patchify(dense, config_.patch_size);
+const PatchEmbedding& VisionTransformer::embedding(const EmbeddingKey& key) const {
+  if (key.modality.empty() || embeddings_.front().config().modality.empty()) return embeddings_.front();
+  std::string known;
+  for (const auto& embedding : embeddings_) {
+    if (embedding.config().key() == key) return embedding;
+    known += (known.empty() ? "" : "; ") + embedding.config().key().text();
+  }
+  TORCH_CHECK_VALUE(false, "this encoder embeds ", known, "; the batch has ", key.text());
+}
+
+const PatchEmbedding& VisionTransformer::embedding_of(const std::string& modality) const {
+  for (const auto& embedding : embeddings_)
+    if (embedding.config().modality == modality) return embedding;
+  TORCH_CHECK_VALUE(false, "this encoder has no embedding for the modality '", modality, "'");
+}
+
+PatchTokens VisionTransformer::tokens_of(const at::Tensor& dense) const {
+  const auto& config = config_.embedding;
+  TORCH_CHECK_VALUE(config.positions != Positions::kCoordinates, "this encoder takes tokens with coordinates, not a dense batch");
+  TORCH_CHECK_VALUE(dense.dim() >= 2 && dense.size(1) == config.in_chans, "expected ", config.in_chans, " channels, got a batch of ", dense.sizes());
+  const auto patches = patchify(dense, config.patch_size);
   PatchTokens tokens;
   tokens.values = patches.flatten(0, 1);
   tokens.lengths.assign(static_cast<std::size_t>(dense.size(0)), patches.size(1));
-  return forward_tokens(tokens).tokens.view({dense.size(0), -1, config_.dim});
+  return tokens;
+}
+
+Features VisionTransformer::forward_view(const Input& view, const Context& context) const {
+  const auto* tokens = std::get_if<PatchTokens>(&view);
+  return forward_views({tokens != nullptr ? *tokens : tokens_of(std::get<DenseInput>(view).values)}, context);
+}
+
+Features VisionTransformer::forward_views(const std::vector<PatchTokens>& views, const Context& context) const {
+  std::vector<at::Tensor> parts;
+  Lengths lengths;
+  for (const auto& view : views) {
+    TORCH_CHECK_VALUE(!view.lengths.empty(), "an empty batch");
+    for (const auto length : view.lengths) TORCH_CHECK_VALUE(length > 0, "a sequence without tokens");
+    const auto& embedding = this->embedding(view.key);
+    auto x = embedding.forward(view);
+    if (config_.class_token) {
+      auto token = cls_token_[0];
+      if (const auto row = embedding.class_row(); row.defined()) token = token + row;
+      x = prepend_token(x, token, Rows(view.lengths));
+    }
+    parts.push_back(x);
+    lengths.insert(lengths.end(), view.lengths.begin(), view.lengths.end());
+  }
+  TORCH_CHECK_VALUE(!parts.empty(), "an empty batch");
+  auto x = parts.size() == 1 ? parts[0] : at::cat(parts);
+  const Rows patches(std::move(lengths), context.samples);
+  const auto rows = config_.class_token ? patches.longer() : patches;
+  at::Tensor factors;  // [depth, 2, ΣN, 1]
+  if (const auto& drop_path = context.drop_path; drop_path.defined()) {
+    TORCH_CHECK_VALUE(drop_path.dim() == 2 && drop_path.size(0) == 2 * config_.depth && drop_path.size(1) == rows.sequences(), "drop_path must be [",
+                      2 * config_.depth, ", ", rows.sequences(), "], got ", drop_path.sizes());
+    factors = drop_path.repeat_interleave(at::tensor(rows.lengths(), at::kLong).to(drop_path.device()), 1).view({config_.depth, 2, -1, 1});
+  }
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor());
+  x = norm_->forward(x, rows);
+  Features out;
+  out.pooled = mean_rows(x, rows.lengths(), config_.class_token ? 1 : 0);
+  out.tokens = std::move(x);
+  out.lengths = rows.lengths();
+  out.class_token = config_.class_token;
+  return out;
+}
+
+at::Tensor VisionTransformer::forward_features(const at::Tensor& dense) const {
+  return forward_view(DenseInput{dense, {}}).tokens.view({dense.size(0), -1, config_.dim});
 }
 
 at::Tensor VisionTransformer::forward(const at::Tensor& dense) const {
   const auto features = forward_features(dense);
   const auto pooled = config_.class_token ? features.select(1, 0) : features.mean(1);
-  return head_ ? head_->forward(pooled) : pooled;
+  return head_ ? head_->forward(pooled, Rows::single(pooled.size(0))) : pooled;
 }
 
 }  // namespace sslmed::nn

@@ -2,6 +2,7 @@
 
 #include <ATen/Functions.h>
 
+#include <charconv>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,11 @@ constexpr std::pair<const char*, at::ScalarType> kTypes[] = {{"F64", at::kDouble
                                                              {"F8_E5M2", at::kFloat8_e5m2}};
 
 }  // namespace
+
+std::string exact_text(double value) {
+  char text[40];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
 
 void save_tensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata) {
   std::vector<io::TensorBytes> bytes;

@@ -16,4 +16,7 @@ void save_tensors(const std::string& path, const TensorMap& tensors, const Metad
 // FormatError or ReadError; a dtype that torch lacks is a FormatError.
 TensorMap load_tensors(const std::string& path, Metadata* metadata = nullptr);
 
+// Shortest text that reads back as the same double.
+std::string exact_text(double value);
+
 }  // namespace sslmed::train

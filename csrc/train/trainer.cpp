@@ -6,10 +6,8 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <utility>
 
@@ -20,7 +18,6 @@ namespace sslmed::train {
 namespace {
 
 constexpr int kCollapsedLooks = 5;
-constexpr const char* kFormat = "sslmed-checkpoint-1";
 
 // Forward passes in bfloat16 for the life of the object, when asked.
 class Autocast {
@@ -45,55 +42,63 @@ class Autocast {
 
 at::Device moved(methods::Objective& objective, const std::string& name, bool fp64) {
   const at::Device device(name);
-  TORCH_CHECK_VALUE(device.is_cpu() || (device.is_cuda() && at::hasCUDA()), "device '", name, "' is not to be had: this torch has ",
-                    at::hasCUDA() ? "CUDA" : "no CUDA");
+  TORCH_CHECK_VALUE(device.is_cpu() || (device.is_cuda() && at::hasCUDA()), "Trainer: device='", name, "' is not available: this build of torch has ",
+                    at::hasCUDA() ? "CUDA" : "no CUDA support");
   objective.to(device);
   if (fp64) objective.to(at::kDouble);
   return device;
 }
 
-// Shortest text that reads back as the same double.
-std::string exact(double value) {
-  char text[40];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+void check(const TrainOptions& options) {
+  const auto at_least = [](const char* name, auto value, auto least) {
+    if (!(value >= least)) throw ValueError("Trainer: " + std::string(name) + "=" + std::to_string(value) + " must be at least " + std::to_string(least));
+  };
+  at_least("epochs", options.epochs, 1);
+  at_least("accumulate", options.accumulate, 1);
+  at_least("warmup_steps", options.warmup_steps, 0);
+  at_least("keep_last", options.keep_last, 1);
+  at_least("checkpoint_every", options.checkpoint_every, 0);
+  at_least("monitor_every", options.monitor_every, 0);
+  at_least("start_lr", options.start_lr, 0.0);
+  at_least("min_lr", options.min_lr, 0.0);
+  at_least("clip_norm", options.clip_norm, 0.0);
+  at_least("collapse_std", options.collapse_std, 0.0);
+  if (!(options.lr > 0)) throw ValueError("Trainer: lr=" + std::to_string(options.lr) + " must be positive");
+  if (!(options.ema_decay >= 0 && options.ema_decay < 1)) throw ValueError("Trainer: ema_decay=" + std::to_string(options.ema_decay) + " must be within [0, 1)");
+  if (options.fp64 && options.bf16) throw ValueError("Trainer: fp64=True and bf16=True exclude each other");
 }
 
-double number(const Metadata& metadata, const std::string& key, const std::string& path) {
-  const auto found = metadata.find(key);
-  double value = 0;
-  if (found == metadata.end()) throw FormatError(path, "a checkpoint with '" + key + "'", "none");
-  const auto* end = found->second.data() + found->second.size();
-  if (std::from_chars(found->second.data(), end, value).ptr != end) throw FormatError(path, "a number as '" + key + "'", quote(found->second));
-  return value;
-}
-
-std::string step_name(std::int64_t step) {
-  std::string digits = std::to_string(step);
-  return "step-" + std::string(9 - std::min<std::size_t>(9, digits.size()), '0') + digits + ".safetensors";
+// Refuses what a run cannot honour, and fills in what it decides itself.
+data::LoaderPlan checked(data::LoaderPlan plan, const methods::Objective& objective, const Ranks* ranks) {
+  const auto& options = plan.options;
+  if (options.first != 0) throw ValueError("Trainer: start=" + std::to_string(options.first) + " of the loader is refused: a run starts at its own step");
+  if (options.end != 0) throw ValueError("Trainer: epochs of the loader are refused: give them to the trainer");
+  const auto rank = static_cast<unsigned>(ranks != nullptr ? ranks->rank() : 0), size = static_cast<unsigned>(ranks != nullptr ? ranks->size() : 1);
+  if (options.ranks != 1 && (options.ranks != size || options.rank != rank))
+    throw ValueError("Trainer: rank=" + std::to_string(options.rank) + " of ranks=" + std::to_string(options.ranks) +
+                     " of the loader is refused: this process is rank " + std::to_string(rank) + " of " + std::to_string(size));
+  plan.options.rank = rank;
+  plan.options.ranks = size;
+  const auto own = objective.recipe();
+  if (plan.recipe && own && plan.recipe != own) throw ValueError("Trainer: recipe of the loader is refused: the objective has its own");
+  if (!plan.recipe) plan.recipe = own;
+  return plan;
 }
 
 }  // namespace
 
-Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
-                 data::LoaderOptions loader, TrainOptions options, std::shared_ptr<const Ranks> ranks)
+Trainer::Trainer(std::shared_ptr<methods::Objective> objective, data::LoaderPlan loader, TrainOptions options, std::shared_ptr<const Ranks> ranks)
     : objective_(std::move(objective)),
-      source_(std::move(source)),
-      sampler_(std::move(sampler)),
-      loader_options_(loader),
-      options_(std::move(options)),
+      plan_(checked(std::move(loader), *objective_, ranks.get())),
+      options_((check(options), std::move(options))),
       device_(moved(*objective_, options_.device, options_.fp64)),
       optimizer_(objective_->parameter_groups(), options_.adamw),
       best_loss_(std::numeric_limits<double>::infinity()),
       ranks_(ranks && ranks->size() > 1 ? std::move(ranks) : nullptr) {
-  if (options_.fp64 && options_.bf16) throw ValueError("fp64 and bf16 exclude each other");
-  if (options_.epochs < 1 || options_.accumulate < 1 || !(options_.lr > 0) || options_.warmup_steps < 0 || options_.keep_last < 1 ||
-      options_.checkpoint_every < 0 || options_.monitor_every < 0 || options_.start_lr < 0 || options_.ema_decay < 0 || options_.ema_decay >= 1 ||
-      options_.clip_norm < 0)
-    throw ValueError("training needs epochs, accumulate, keep_last >= 1, lr > 0, 0 <= ema_decay < 1, and no negative step counts or norms");
-  steps_per_epoch_ = sampler_->batches_per_epoch() / options_.accumulate;
+  steps_per_epoch_ = plan_.sampler->batches_per_epoch() / options_.accumulate;
   if (steps_per_epoch_ < 1)
-    throw ValueError("an epoch has " + std::to_string(sampler_->batches_per_epoch()) + " batches, fewer than the " + std::to_string(options_.accumulate) +
-                     " of one step");
+    throw ValueError("Trainer: accumulate=" + std::to_string(options_.accumulate) + " batches a step is more than the " +
+                     std::to_string(plan_.sampler->batches_per_epoch()) + " of an epoch");
   total_steps_ = options_.epochs * steps_per_epoch_;
   if (options_.ema_decay > 0) {
     for (const auto& item : objective_->encoder()->named_parameters()) {
@@ -104,8 +109,6 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<
   }
   if (options_.intra_op_threads <= 0) options_.intra_op_threads = at::get_num_threads();
   if (ranks_) {
-    loader_options_.rank = static_cast<unsigned>(ranks_->rank());
-    loader_options_.ranks = static_cast<unsigned>(ranks_->size());
     std::vector<at::Tensor> parameters;
     for (const auto& group : objective_->parameter_groups()) parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
     reducer_ = std::make_unique<GradientReducer>(*ranks_, std::move(parameters));
@@ -113,10 +116,11 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<
 }
 
 // Every rank starts from the first one's state, and only if all see the same run.
-void Trainer::synchronise() {
+void Trainer::synchronise(std::int64_t until) {
   ranks_->guarded([&] {
     const auto options = at::TensorOptions().dtype(at::kLong).device(device_);
-    const std::vector<std::int64_t> own{total_steps_, sampler_->batches_per_epoch(), sampler_->batch_size(), static_cast<std::int64_t>(sampler_->seed()),
+    const std::vector<std::int64_t> own{total_steps_, until, plan_.sampler->batches_per_epoch(), plan_.sampler->batch_size(),
+                                        static_cast<std::int64_t>(plan_.sampler->seed()),
                                         static_cast<std::int64_t>(std::hash<std::string>{}(options_.config))};
     const auto plan = at::tensor(own, at::kLong).to(device_);
     const auto theirs = plan.clone();
@@ -125,7 +129,7 @@ void Trainer::synchronise() {
     ranks_->sum(differs)();
     if (differs.item<std::int64_t>() != 0)
       throw ValueError("the ranks do not agree on the run: rank " + std::to_string(ranks_->rank()) + " sees " + std::to_string(total_steps_) +
-                       " steps, batches of " + std::to_string(sampler_->batch_size()) + ", seed " + std::to_string(sampler_->seed()) + " and configuration " +
+                       " steps, until " + std::to_string(until) + ", batches of " + std::to_string(plan_.sampler->batch_size()) + ", seed " + std::to_string(plan_.sampler->seed()) + " and configuration " +
                        options_.config);
     std::vector<at::Tensor> state;
     for (const auto& item : objective_->named_parameters()) state.push_back(item.value());
@@ -146,8 +150,7 @@ void Trainer::check_finite(double value, const char* what, const std::vector<std
   std::string who;
   for (std::size_t i = 0; i < samples.size() && i < 8; ++i) {
     if (samples[i] < 0) continue;
-    const auto info = source_->describe(samples[i]);
-    who += (who.empty() ? "" : "; ") + info.file + " at " + std::to_string(info.start) + " s";
+    who += (who.empty() ? "" : "; ") + plan_.source->describe(samples[i]).text();
   }
   if (samples.size() > 8) who += "; and " + std::to_string(samples.size() - 8) + " more";
   throw NonFiniteError(std::string("the ") + what + " is not finite at step " + std::to_string(step_) + "; samples: " + who);
@@ -158,9 +161,9 @@ void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& re
   if (!batch) throw std::logic_error("the loader ended before the run");
   methods::Loss loss;
   double value = 0, weight = 0;
-  if (!batch->patches.empty()) {
+  if (!batch->views.empty()) {
     last_samples_ = batch->sample_ids;
-    for (auto& view : batch->patches) view = view.to(device_, options_.fp64 ? at::kDouble : at::kFloat);
+    for (auto& view : batch->views) view = view.to(device_, options_.fp64 ? at::kDouble : at::kFloat);
     const Autocast autocast(options_.bf16, device_.type());
     loss = objective_->loss(*batch, {step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
     value = loss.total.item<double>();
@@ -209,8 +212,8 @@ Record Trainer::train_step(data::Loader& loader) {
   if (sums.weight == 0) {
     const auto failures = loader.failures();  // with an example, because all of them failing has one cause mostly
     const auto what = "no sample of step " + std::to_string(step_) + " could be read" + (ranks_ ? ", by any rank" : "");
-    if (failures.empty()) throw ReadError(source_->describe(0).file, what);
-    throw ReadError(source_->describe(failures.front().sample).file, what + "; the first that failed: " + failures.front().message);
+    if (failures.empty()) throw ReadError(plan_.source->describe(0).file, what);
+    throw ReadError(plan_.source->describe(failures.front().sample).file, what + "; the first that failed: " + failures.front().message);
   }
   record.loss = sums.loss / sums.weight;
   record.samples = static_cast<std::int64_t>(sums.samples);
@@ -218,7 +221,7 @@ Record Trainer::train_step(data::Loader& loader) {
   check_finite(record.loss, "loss", last_samples_);
   if (sums.collapsed > 0)
     throw CollapseError("the features have collapsed at step " + std::to_string(step_) + ": over the samples of a batch they vary by less than " +
-                        exact(options_.collapse_std) + " of their size" + (std::isnan(record.features.std) ? "" : " (" + exact(record.features.std) + ")"));
+                        exact_text(options_.collapse_std) + " of their size" + (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")"));
   objective_->after_backward();
   // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
   const bool plain = !ranks_ && options_.accumulate == 1;
@@ -255,17 +258,33 @@ void Trainer::end_epoch() {
   }
 }
 
-bool Trainer::fit(const Report& report) {
+std::int64_t Trainer::batch_of(std::int64_t step) const {
+  return step / steps_per_epoch_ * plan_.sampler->batches_per_epoch() + step % steps_per_epoch_ * options_.accumulate;
+}
+
+void Trainer::seek(std::int64_t step) {
+  if (step < 0 || step > total_steps_)
+    throw ValueError("Trainer: step=" + std::to_string(step) + " must be within the schedule's 0 to " + std::to_string(total_steps_));
+  step_ = step;
+  // An epoch that is not seen from its start has no mean, so that it cannot be the best one.
+  epoch_loss_ = step % steps_per_epoch_ == 0 ? 0 : std::numeric_limits<double>::quiet_NaN();
+}
+
+bool Trainer::fit(const Report& report, std::int64_t until) {
+  if (until < 0) until = total_steps_;
+  if (until > total_steps_)
+    throw ValueError("Trainer: until=" + std::to_string(until) + " must be within the schedule's " + std::to_string(total_steps_) + " steps");
   using Clock = std::chrono::steady_clock;
   at::set_num_threads(options_.intra_op_threads);
-  if (ranks_) synchronise();
-  loader_options_.first = static_cast<std::uint64_t>(step_ / steps_per_epoch_ * sampler_->batches_per_epoch() + step_ % steps_per_epoch_ * options_.accumulate);
-  loader_options_.end = static_cast<std::uint64_t>(options_.epochs * sampler_->batches_per_epoch());
-  data::Loader loader(source_, objective_->recipe(), sampler_, loader_options_);
+  if (ranks_) synchronise(until);
+  auto options = plan_.options;
+  options.first = static_cast<std::uint64_t>(batch_of(step_));
+  options.end = static_cast<std::uint64_t>(batch_of(std::max(step_, until)));
+  data::Loader loader(plan_.source, plan_.recipe, plan_.sampler, options);
   objective_->train();
   const auto start = Clock::now();
   auto last_report = start;
-  const std::int64_t batches_left_over = sampler_->batches_per_epoch() - steps_per_epoch_ * options_.accumulate;
+  const std::int64_t batches_left_over = plan_.sampler->batches_per_epoch() - steps_per_epoch_ * options_.accumulate;
   std::vector<Record> records;
   std::exception_ptr thrown;  // by the report, while other ranks have to be told first
   std::int64_t saved_at = -1;
@@ -274,7 +293,7 @@ bool Trainer::fit(const Report& report) {
     saved_at = step_;
   };
   stop_wanted_ = stop_agreed_ = false;
-  while (step_ < total_steps_) {
+  while (step_ < until) {
     records.push_back(train_step(loader));
     records.back().seconds = std::chrono::duration<double>(Clock::now() - start).count();
     const bool epoch_ended = step_ % steps_per_epoch_ == 0;
@@ -283,7 +302,7 @@ bool Trainer::fit(const Report& report) {
       // Batches that do not fill a step are read past, so that a batch's number and its epoch stay in step.
       for (std::int64_t i = 0; i < batches_left_over; ++i) loader.next();
     }
-    const bool save_due = step_ == total_steps_ || (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ended);
+    const bool save_due = step_ == until || (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ended);
     // Reported before it is saved: after a kill the checkpoint must not know of steps that the history does not.
     if (save_due || stop_agreed_ || std::chrono::duration<double>(Clock::now() - last_report).count() >= options_.report_interval) {
       failures_ = loader.failures();
@@ -303,81 +322,6 @@ bool Trainer::fit(const Report& report) {
   }
   if (thrown) std::rethrow_exception(thrown);
   return !stop_wanted_ && !stop_agreed_;
-}
-
-TensorMap Trainer::encoder_weights() const {
-  TensorMap weights;
-  for (const auto& item : objective_->encoder()->named_parameters()) weights[item.key()] = item.value().detach();
-  for (const auto& item : objective_->encoder()->named_buffers()) weights[item.key()] = item.value().detach();
-  for (std::size_t i = 0; i < average_.size(); ++i) weights[average_names_[i]] = average_[i];
-  return weights;
-}
-
-std::string Trainer::write(const std::string& name) {
-  TensorMap tensors;
-  for (const auto& item : objective_->named_parameters()) tensors["model." + item.key()] = item.value();
-  for (const auto& item : objective_->named_buffers()) tensors["model." + item.key()] = item.value();
-  for (const auto& [key, tensor] : optimizer_.state()) tensors["optimizer." + key] = tensor;
-  for (std::size_t i = 0; i < average_.size(); ++i) tensors["ema." + average_names_[i]] = average_[i];
-  std::filesystem::create_directories(options_.checkpoint_folder);
-  const std::string path = options_.checkpoint_folder + "/" + name;
-  save_tensors(path, tensors,
-               {{"format", kFormat},
-                {"step", std::to_string(step_)},
-                {"epoch_loss", exact(epoch_loss_)},
-                {"best_loss", exact(best_loss_)},
-                {"intra_op_threads", std::to_string(options_.intra_op_threads)},
-                {"ranks", std::to_string(ranks_ ? ranks_->size() : 1)},
-                {"config", options_.config}});
-  return path;
-}
-
-std::string Trainer::save() {
-  if (options_.checkpoint_folder.empty()) throw ValueError("this trainer has no folder for checkpoints");
-  const std::string path = write(step_name(step_));
-  rotate();
-  return path;
-}
-
-void Trainer::rotate() const {
-  std::vector<std::filesystem::path> kept, stale;
-  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
-    if (const auto name = entry.path().filename().string(); name.rfind("step-", 0) == 0 && entry.path().extension() == ".safetensors")
-      kept.push_back(entry.path());
-  // What a killed process left half-written; a run has one writer, and it is not writing now.
-  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
-    if (entry.path().filename().string().find(".safetensors.tmp-") != std::string::npos) stale.push_back(entry.path());
-  for (const auto& path : stale) std::filesystem::remove(path);
-  std::sort(kept.begin(), kept.end());
-  for (std::size_t i = 0; i + static_cast<std::size_t>(options_.keep_last) < kept.size(); ++i) std::filesystem::remove(kept[i]);
-}
-
-void Trainer::resume(const std::string& path) {
-  Metadata metadata;
-  const TensorMap tensors = load_tensors(path, &metadata);
-  if (metadata["format"] != kFormat) throw FormatError(path, std::string("a checkpoint of format ") + kFormat, quote(metadata["format"]));
-  if (metadata["config"] != options_.config)
-    throw ValueError(path + ": was written by a run of another configuration: " + metadata["config"] + " where this one has " + options_.config);
-  const c10::NoGradGuard guard;
-  const auto restore = [&](const std::string& key, at::Tensor target) {
-    const auto found = tensors.find(key);
-    if (found == tensors.end() || found->second.sizes() != target.sizes())
-      throw FormatError(path, "a tensor " + quote(key), found == tensors.end() ? "none" : "one of another shape");
-    target.copy_(found->second);
-  };
-  for (const auto& item : objective_->named_parameters()) restore("model." + item.key(), item.value());
-  for (const auto& item : objective_->named_buffers()) restore("model." + item.key(), item.value());
-  for (std::size_t i = 0; i < average_.size(); ++i) restore("ema." + average_names_[i], average_[i]);
-  std::map<std::string, at::Tensor> state;
-  for (const auto& [key, tensor] : tensors)
-    if (key.rfind("optimizer.", 0) == 0) state[key.substr(10)] = tensor;
-  optimizer_.load(state);
-  step_ = static_cast<std::int64_t>(number(metadata, "step", path));
-  epoch_loss_ = number(metadata, "epoch_loss", path);
-  best_loss_ = number(metadata, "best_loss", path);
-  // Sums in kernels depend on the number of threads; the same bits need the same number. Another number of ranks has other bits anyway.
-  if (static_cast<int>(number(metadata, "ranks", path)) == (ranks_ ? ranks_->size() : 1))
-    options_.intra_op_threads = static_cast<int>(number(metadata, "intra_op_threads", path));
 }
 
 }  // namespace sslmed::train

@@ -58,16 +58,19 @@ using Report = std::function<bool(const std::vector<Record>&)>;
 
 class Trainer {
  public:
-  Trainer(std::shared_ptr<methods::Objective> objective, std::shared_ptr<const data::Source> source, std::shared_ptr<const data::Sampler> sampler,
-          data::LoaderOptions loader, TrainOptions options, std::shared_ptr<const Ranks> ranks = nullptr);
+  // The loader is opened as it is planned, from the run's step on; what cannot be honoured (a start or end of its own, a share of a batch beside `ranks`, a
+  // recipe beside the objective's) is a ValueError.
+  Trainer(std::shared_ptr<methods::Objective> objective, data::LoaderPlan loader, TrainOptions options, std::shared_ptr<const Ranks> ranks = nullptr);
 
   // Continues from a checkpoint of the same configuration, of any number of ranks; of several ranks, the first one resumes.
   // FormatError or ValueError where it does not fit.
   void resume(const std::string& path);
-  // True when all steps were done, false when the report of any rank asked to stop; a checkpoint is written either way, by the
-  // first rank. DistributedError when another rank is lost.
-  // CollapseError when the encoder's features have collapsed.
-  bool fit(const Report& report);
+  // Goes on from the present step until `until` (negative: the schedule's last). Several calls give the same bits as one, in one process or, through
+  // checkpoints, in several. True when all these steps were done, false when the report of any rank asked to stop; a checkpoint is written either way, by the
+  // first rank. DistributedError when another rank is lost. CollapseError when the encoder's features have collapsed.
+  bool fit(const Report& report, std::int64_t until = -1);
+  // The next fit() starts at this step of the schedule, with the weights and moments as they are: a round of somebody else's run.
+  void seek(std::int64_t step);
   // Writes a checkpoint now; gives its path.
   std::string save();
 
@@ -83,7 +86,7 @@ class Trainer {
     double weight = 0, loss = 0, samples = 0, stop = 0, collapsed = 0;
   };
   bool first() const { return !ranks_ || ranks_->rank() == 0; }
-  void synchronise();
+  void synchronise(std::int64_t until);
   Record train_step(data::Loader& loader);
   // One batch forward and backward; `last` of a step starts the reduction.
   void micro_step(data::Loader& loader, bool last, Sums& sums, Record& record);
@@ -92,13 +95,12 @@ class Trainer {
   bool look_at(const at::Tensor& features, Record& record);  // true: collapsed
   void update_average();
   void end_epoch();
+  std::int64_t batch_of(std::int64_t step) const;  // its first one
   std::string write(const std::string& name);
   void rotate() const;
 
   std::shared_ptr<methods::Objective> objective_;
-  std::shared_ptr<const data::Source> source_;
-  std::shared_ptr<const data::Sampler> sampler_;
-  data::LoaderOptions loader_options_;
+  data::LoaderPlan plan_;
   TrainOptions options_;
   at::Device device_;
   AdamW optimizer_;  // after the device: its state lies beside the parameters

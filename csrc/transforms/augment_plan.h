@@ -31,7 +31,13 @@ struct AugmentPlan {
   bool solarise = false;
 };
 
-static_assert(std::is_trivially_copyable_v<AugmentPlan>);
+// Of one picture among many that lie end to end.
+struct PlacedPlan {
+  AugmentPlan plan;
+  std::int64_t first = 0, width = 0, height = 0;  // its first byte, and pixels
+};
+
+static_assert(std::is_trivially_copyable_v<PlacedPlan>);  // jobs made of them travel to a GPU
 
 // Whether pixels change their size; otherwise they are copied.
 inline bool resizes(const AugmentPlan& plan) { return plan.box.width != static_cast<double>(plan.size) || plan.box.height != static_cast<double>(plan.size); }

@@ -16,8 +16,6 @@
 
 namespace sslmed::ops {
 
-void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm);
-
 namespace {
 
 template <class Acc>
@@ -48,34 +46,48 @@ Moments<Acc> moments(const T* x, std::int64_t n, bool norm) {
   return {mean, Acc{1} / std::sqrt(squares / static_cast<Acc>(n - 1) + static_cast<Acc>(kMaskedMseEps))};
 }
 
-double mask_sum(const at::Tensor& weights) {
+// Weights of the rows; null: all are one.
+struct Weights {
+  explicit Weights(const std::optional<at::Tensor>& mask) {
+    if (mask) kept = mask->to(at::kFloat).contiguous();
+    values = mask ? kept.const_data_ptr<float>() : nullptr;
+  }
+  float operator[](std::int64_t row) const { return values == nullptr ? 1.0f : values[row]; }
+  double sum(std::int64_t rows) const { return values == nullptr ? static_cast<double>(rows) : mask_sum(kept); }
+  static double mask_sum(const at::Tensor& weights);
+
+  at::Tensor kept;
+  const float* values;
+};
+
+double Weights::mask_sum(const at::Tensor& weights) {
   double sum = 0;
   const float* w = weights.const_data_ptr<float>();
   for (std::int64_t i = 0; i < weights.numel(); ++i) sum += static_cast<double>(w[i]);
   return sum;
 }
 
-at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm) {
+at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm) {
   check_masked_mse(pred, target, mask, norm);
-  const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
+  const auto p = pred.contiguous(), t = target.contiguous();
+  const Weights weights(mask);
   const std::int64_t rows = p.size(0) * p.size(1), n = p.size(2);
-  const double count = mask_sum(w);
+  const double count = weights.sum(rows);
   TORCH_CHECK_VALUE(count > 0, "masked_mse: the mask is empty, so there is nothing to average over");
   std::vector<double> sums(static_cast<std::size_t>(rows), 0.0);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, p.scalar_type(), "masked_mse", [&] {
     using Acc = at::opmath_type<scalar_t>;
     const scalar_t *pp = p.const_data_ptr<scalar_t>(), *tp = t.const_data_ptr<scalar_t>();
-    const float* wp = w.const_data_ptr<float>();
     at::parallel_for(0, rows, 64, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t r = first; r < last; ++r) {
-        if (wp[r] == 0) continue;  // hidden patches cost nothing, whatever they hold
+        if (weights[r] == 0) continue;  // hidden patches cost nothing, whatever they hold
         const auto m = moments<scalar_t, Acc>(tp + r * n, n, norm);
         const scalar_t *own_p = pp + r * n, *own_t = tp + r * n;
         const Acc sum = sum_of<Acc>(n, [&](std::int64_t i) {
           const Acc d = static_cast<Acc>(own_p[i]) - (static_cast<Acc>(own_t[i]) - m.mean) * m.inverse_std;
           return d * d;
         });
-        sums[static_cast<std::size_t>(r)] = static_cast<double>(sum) / static_cast<double>(n) * static_cast<double>(wp[r]);
+        sums[static_cast<std::size_t>(r)] = static_cast<double>(sum) / static_cast<double>(n) * static_cast<double>(weights[r]);
       }
     });
   });
@@ -84,21 +96,21 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const at::T
   return at::scalar_tensor(total / count, p.options().dtype(at::toOpMathType(p.scalar_type())));
 }
 
-std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const at::Tensor& mask, bool norm,
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm,
                                             bool wants_target) {
-  const auto p = pred.contiguous(), t = target.contiguous(), w = mask.to(at::kFloat).contiguous();
+  const auto p = pred.contiguous(), t = target.contiguous();
+  const Weights weights(mask);
   const std::int64_t rows = p.size(0) * p.size(1), n = p.size(2);
-  const double scale = grad.item<double>() / mask_sum(w) * 2 / static_cast<double>(n);
+  const double scale = grad.item<double>() / weights.sum(rows) * 2 / static_cast<double>(n);
   auto grad_pred = at::empty_like(p), grad_target = wants_target ? at::empty_like(p) : at::Tensor();
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, p.scalar_type(), "masked_mse_backward", [&] {
     using Acc = at::opmath_type<scalar_t>;
     const scalar_t *pp = p.const_data_ptr<scalar_t>(), *tp = t.const_data_ptr<scalar_t>();
     scalar_t *gp = grad_pred.mutable_data_ptr<scalar_t>(), *gt = wants_target ? grad_target.mutable_data_ptr<scalar_t>() : nullptr;
-    const float* wp = w.const_data_ptr<float>();
     at::parallel_for(0, rows, 64, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t r = first; r < last; ++r) {
         const scalar_t *own_p = pp + r * n, *own_t = tp + r * n;
-        const Acc factor = static_cast<Acc>(scale * static_cast<double>(wp[r]));
+        const Acc factor = static_cast<Acc>(scale * static_cast<double>(weights[r]));
         if (factor == 0) {
           std::fill_n(gp + r * n, n, scalar_t(0));
           if (wants_target) std::fill_n(gt + r * n, n, scalar_t(0));

@@ -6,6 +6,7 @@
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <torch/custom_class.h>
 #include <torch/library.h>
 
 #include <cstring>
@@ -23,11 +24,10 @@ at::Tensor sent(const std::vector<T>& values, const at::Device& device) {
   return bytes.to(device);
 }
 
-at::Tensor augment_on_cuda(const at::Tensor& pictures, const at::Tensor& sources, const at::Tensor& plans, std::int64_t patch) {
-  const auto rows = check_augment(pictures, sources, plans, patch);
+at::Tensor augment_on_cuda(const at::Tensor& pictures, const c10::intrusive_ptr<AugmentPlanList>& list, std::int64_t patch) {
+  const auto rows = check_augment(pictures, list->plans, patch);
   const c10::cuda::CUDAGuard guard(pictures.device());
-  const auto made = cuda::augment_jobs(reinterpret_cast<const transforms::AugmentPlan*>(plans.const_data_ptr<std::uint8_t>()),
-                                       sources.const_data_ptr<std::int64_t>(), sources.size(0));
+  const auto made = cuda::augment_jobs(list->plans);
   const auto jobs = sent(made.jobs, pictures.device()), weights = sent(made.weights, pictures.device());
   const auto area = [&](std::int64_t elements, at::ScalarType type) { return at::empty({elements}, pictures.options().dtype(type)); };
   const auto taps = area(made.sizes.taps, at::kInt), shrunk = area(made.sizes.shrunk, at::kByte), rgb = area(made.sizes.rgb, at::kByte),
@@ -42,7 +42,7 @@ at::Tensor augment_on_cuda(const at::Tensor& pictures, const at::Tensor& sources
                                    sums.data_ptr<std::int16_t>(),
                                    out.data_ptr<std::uint8_t>(),
                                    patch};
-  C10_CUDA_CHECK(cuda::augment(static_cast<const cuda::AugmentJob*>(jobs.const_data_ptr()), sources.size(0), memory, c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::augment(static_cast<const cuda::AugmentJob*>(jobs.const_data_ptr()), static_cast<std::int64_t>(made.jobs.size()), memory, c10::cuda::getCurrentCUDAStream()));
   return out;
 }
 

@@ -8,16 +8,16 @@
 
 namespace sslmed::ops::cuda {
 
-AugmentJobs augment_jobs(const transforms::AugmentPlan* plans, const std::int64_t* sources, std::int64_t n) {
+AugmentJobs augment_jobs(const std::vector<transforms::PlacedPlan>& plans) {
   AugmentJobs out;
-  out.jobs.reserve(static_cast<std::size_t>(n));
+  out.jobs.reserve(plans.size());
   const auto take = [](std::int64_t& used, std::int64_t elements) { return std::exchange(used, used + elements); };
-  for (std::int64_t i = 0; i < n; ++i) {
+  for (const auto& placed : plans) {
     AugmentJob job{};
-    const auto& plan = job.plan = plans[i];
-    job.source = sources[3 * i];
-    job.width = sources[3 * i + 1];
-    job.height = sources[3 * i + 2];
+    const auto& plan = job.plan = placed.plan;
+    job.source = placed.first;
+    job.width = placed.width;
+    job.height = placed.height;
     const auto size = plan.size, pixels = size * size;
     const auto& box = plan.box;
     job.resized = transforms::resizes(plan);

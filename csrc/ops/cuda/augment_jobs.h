@@ -35,8 +35,7 @@ struct AugmentJobs {
   AugmentSizes sizes;
 };
 
-// sources [n, 3]: first byte, width, height.
-AugmentJobs augment_jobs(const transforms::AugmentPlan* plans, const std::int64_t* sources, std::int64_t n);
+AugmentJobs augment_jobs(const std::vector<transforms::PlacedPlan>& plans);
 
 // The areas, on the device.
 struct AugmentMemory {

@@ -35,6 +35,9 @@ __device__ Acc block_sum(Acc value) {
   return total;
 }
 
+// Null: all rows count alike.
+__device__ inline float weight_of(const float* weights, std::int64_t row) { return weights == nullptr ? 1.0f : weights[row]; }
+
 template <class T, class Acc>
 __device__ void statistics(const T* x, std::int64_t n, bool norm, Acc& mean, Acc& inverse_std) {
   mean = 0;
@@ -55,7 +58,7 @@ template <class T>
 __global__ void forward_kernel(const T* pred, const T* target, const float* weights, double* row_sums, std::int64_t n, bool norm) {
   using Acc = typename Accumulate<T>::type;
   const std::int64_t row = blockIdx.x;
-  if (weights[row] == 0) {  // the same for the whole block
+  if (weight_of(weights, row) == 0) {  // the same for the whole block
     if (threadIdx.x == 0) row_sums[row] = 0;
     return;
   }
@@ -68,7 +71,7 @@ __global__ void forward_kernel(const T* pred, const T* target, const float* weig
     sum += d * d;
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) row_sums[row] = static_cast<double>(sum) / static_cast<double>(n) * static_cast<double>(weights[row]);
+  if (threadIdx.x == 0) row_sums[row] = static_cast<double>(sum) / static_cast<double>(n) * static_cast<double>(weight_of(weights, row));
 }
 
 template <class T>
@@ -78,8 +81,8 @@ __global__ void backward_kernel(const T* pred, const T* target, const float* wei
   const std::int64_t row = blockIdx.x;
   const T *p = pred + row * n, *t = target + row * n;
   T *gp = grad_pred + row * n, *gt = grad_target == nullptr ? nullptr : grad_target + row * n;
-  const Acc factor = static_cast<Acc>(*scale * 2 / static_cast<double>(n) * static_cast<double>(weights[row]));
-  if (weights[row] == 0) {
+  const Acc factor = static_cast<Acc>(*scale * 2 / static_cast<double>(n) * static_cast<double>(weight_of(weights, row)));
+  if (weight_of(weights, row) == 0) {
     for (std::int64_t i = threadIdx.x; i < n; i += kThreads) {
       gp[i] = static_cast<T>(0.0f);
       if (gt != nullptr) gt[i] = static_cast<T>(0.0f);

@@ -9,7 +9,7 @@ namespace sslmed::ops::cuda {
 
 enum class Scalar { kFloat, kDouble, kHalf, kBFloat16 };
 
-// pred, target [rows, n]; weights [rows] float. row_sums [rows] double receives weight * patch MSE.
+// pred, target [rows, n]; weights [rows] float, or null where all are one. row_sums [rows] double receives weight * patch MSE.
 cudaError_t masked_mse_rows(Scalar type, const void* pred, const void* target, const float* weights, double* row_sums, std::int64_t rows, std::int64_t n,
                             bool norm, cudaStream_t stream);
 // *scale (double, on the device) is grad / sum(weights). grad_pred and, where it is not null, grad_target [rows, n] are written everywhere.

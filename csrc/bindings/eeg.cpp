@@ -1,0 +1,144 @@
+// EEG: recordings, their source and recipe, and regions of the head.
+
+#include <ATen/Functions.h>
+
+#include "bindings/columns.h"
+#include "bindings/options.h"
+#include "core/error.h"
+#include "modalities/eeg/eeg_recipe.h"
+#include "modalities/eeg/eeg_source.h"
+#include "modalities/eeg/regions.h"
+#include "train/encode.h"
+
+namespace sslmed::bindings {
+namespace {
+
+using namespace sslmed::eeg;
+
+// What Python knows of a recording: a path, or an array [channels, samples] in µV.
+struct Spec {
+  std::string name;
+  std::optional<at::Tensor> values;
+  double sfreq = 0;
+  std::vector<std::string> channels;
+  std::string subject, site;
+};
+
+std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const EegOptions& options, const std::vector<std::string>& extra_channels,
+                                       TargetColumns targets) {
+  std::shared_ptr<EegSource> source;
+  std::vector<std::string> notes;
+  {
+    const py::gil_scoped_release release;
+    const auto cache = std::make_shared<EdfCache>();
+    std::vector<RecordingEntry> entries;
+    for (const auto& spec : specs) {
+      std::shared_ptr<const Recording> recording;
+      if (spec.values) {
+        const auto owner = std::make_shared<at::Tensor>(spec.values->to(at::kCPU, at::kFloat).contiguous());
+        if (owner->dim() != 2 || owner->size(0) != static_cast<std::int64_t>(spec.channels.size()))
+          throw ValueError(spec.name + ": values must be [channels, samples] with one name a channel");
+        recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner);
+      } else {
+        recording = open_recording(spec.name, cache, notes);
+      }
+      entries.push_back({std::move(recording), spec.subject, spec.site});
+    }
+    source = std::make_shared<EegSource>(open_list(std::move(entries)), options, extra_channels, std::move(targets));
+    notes.insert(notes.end(), source->notes().begin(), source->notes().end());
+  }
+  warn(notes);
+  return source;
+}
+
+std::shared_ptr<EegSource> make_indexed_source(const OriginColumns& origins, const at::Tensor& montage_codes,
+                                               const std::vector<std::pair<double, std::vector<std::string>>>& montages, const at::Tensor& samples,
+                                               const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
+                                               const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets) {
+  RecordingIndex index;
+  index.origins = origins_of(origins);
+  index.montage_codes = numbers<std::int32_t>(montage_codes);
+  for (const auto& [sfreq, channels] : montages) index.montages.push_back({sfreq, channels});
+  index.samples = numbers<std::int64_t>(samples);
+  for (const auto& [i, stretches] : gappy)
+    for (const auto& [first, last] : stretches) index.gappy[i].push_back({first, last});
+  std::shared_ptr<EegSource> source;
+  {
+    const py::gil_scoped_release release;
+    source = std::make_shared<EegSource>(indexed_list(std::move(index)), options, extra_channels, std::move(targets));
+  }
+  warn(source->notes());
+  return source;
+}
+
+}  // namespace
+
+void bind_eeg(py::module_& m) {
+  py::class_<EegRecipe, data::Recipe, std::shared_ptr<EegRecipe>>(m, "EegRecipe")
+      .def(py::init([](std::int64_t patch, const masking::MaskOptions& mask, std::int64_t overlap) {
+             return std::make_shared<EegRecipe>(EegRecipeOptions{patch, overlap, mask});
+           }),
+           py::arg("patch"), py::arg("mask"), py::arg("overlap") = 0);
+  py::class_<Spec>(m, "RecordingSpec")
+      .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
+                       std::string site) { return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)}; }),
+           py::arg("name"), py::arg("values") = py::none(), py::arg("sfreq") = 0.0, py::arg("channels") = std::vector<std::string>{}, py::arg("subject") = "",
+           py::arg("site") = "");
+  m.def(
+      "recording_info",
+      [](const std::string& path) {
+        std::vector<std::string> notes;
+        std::unique_ptr<Recording> recording;
+        {
+          const py::gil_scoped_release release;
+          recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
+        }
+        std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
+        for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);
+        return std::make_tuple(recording->channels(), recording->sfreq(), stretches, notes);
+      },
+      py::arg("path"), "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
+
+  auto options = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
+  options.def_readwrite("sfreq", &EegOptions::sfreq)
+      .def_readwrite("window", &EegOptions::window)
+      .def_readwrite("stride", &EegOptions::stride)
+      .def_readwrite("jitter", &EegOptions::jitter)
+      .def_readwrite("l_freq", &EegOptions::l_freq)
+      .def_readwrite("h_freq", &EegOptions::h_freq)
+      .def_readwrite("order", &EegOptions::order)
+      .def_readwrite("notch", &EegOptions::notch)
+      .def_readwrite("margin", &EegOptions::margin)
+      .def_readwrite("average_reference", &EegOptions::average_reference)
+      .def_readwrite("clip", &EegOptions::clip)
+      .def_readwrite("unit", &EegOptions::unit);
+  using transforms::Scaling;
+  def_choice(options, "scale", &EegOptions::scaling, Choices<Scaling>{{"none", Scaling::kNone}, {"zscore", Scaling::kZScore}, {"robust", Scaling::kRobust}});
+  def_choice(options, "align", &EegOptions::align, Choices<bool>{{"none", false}, {"subject", true}});
+  py::class_<EegSource, data::Source, std::shared_ptr<EegSource>>(m, "EegSource")
+      .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{},
+           py::arg("targets") = TargetColumns{})
+      .def(
+          "sample",
+          [](const EegSource& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
+            const py::gil_scoped_release release;
+            const auto sample = source.sample(index, {seed, epoch, static_cast<std::uint64_t>(index)});
+            const auto& array = sample.arrays.front();
+            const auto& from = std::get<std::vector<float>>(array.values);
+            auto values = at::empty(array.shape, at::kFloat);
+            std::copy(from.begin(), from.end(), values.data_ptr<float>());
+            const auto& places = std::get<data::ChannelSpace>(array.space).positions;
+            auto positions = at::empty({static_cast<std::int64_t>(places.size()), 3}, at::kFloat);
+            float* at = positions.data_ptr<float>();
+            for (const auto& p : places) at = std::copy(p.begin(), p.end(), at);
+            return std::make_tuple(values, positions);
+          },
+          py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0)
+      .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("origins"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"),
+                  py::arg("gappy"), py::arg("options"), py::arg("extra_channels"), py::arg("targets") = TargetColumns{},
+                  "Of recordings that an index describes; none is opened.");
+  m.def("head_regions", [] { return train::Pooling{train::Pooling::Kind::kRegions, kRegions, head_regions}; },
+        "Pooling by six regions of the head: left, middle and right, front and back.");
+}
+
+}  // namespace sslmed::bindings

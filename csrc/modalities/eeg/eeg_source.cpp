@@ -1,0 +1,252 @@
+#include "modalities/eeg/eeg_source.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "core/error.h"
+#include "transforms/lanes.h"
+#include "transforms/montage.h"
+
+namespace sslmed::eeg {
+
+EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels,
+                     std::map<std::string, std::vector<double>> targets)
+    : options_(options), output_length_(std::llround(options.window * options.sfreq)), recordings_(std::move(recordings)), targets_(std::move(targets)) {
+  for (const auto& [name, column] : targets_)
+    if (static_cast<std::int64_t>(column.size()) != recordings_->size())
+      throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(recordings_->size()) +
+                       " recordings");
+  if (!(options.sfreq > 0) || !(options.window > 0) || output_length_ < 2 || options.stride < 0 || options.margin < 0 || options.clip < 0 ||
+      !(options.unit > 0))
+    throw ValueError("EEG windows need a positive rate, length and unit, and no negative stride, margin or clip");
+  std::vector<std::vector<std::string>> left_out;
+  for (const auto& montage : recordings_->montages()) prepared_.push_back(prepare(montage, extra_channels, left_out.emplace_back()));
+  note_left_out(left_out);
+  const auto n = recordings_->size();
+  first_window_.reserve(static_cast<std::size_t>(n) + 1);
+  first_window_.push_back(0);
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(i))]; prepared.rows.empty())
+      throw FormatError(recordings_->name(i), "at least one channel with a known position",
+                        "none of " + std::to_string(recordings_->montages()[static_cast<std::size_t>(recordings_->montage(i))].channels.size()));
+    else if (options_.average_reference && prepared.rows.size() == 1)
+      throw ValueError(recordings_->name(i) +
+                       ": has one channel with a known position, which an average reference would take away; switch it off (average_reference=False)");
+    first_window_.push_back(first_window_.back() + windows_of(i));
+  }
+  if (first_window_.back() == 0) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
+  if (options_.align) alignment_ = std::make_unique<Alignment>(*recordings_);
+}
+
+EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {
+  Prepared prepared;
+  const float unknown = std::numeric_limits<float>::quiet_NaN();
+  for (std::size_t i = 0; i < montage.channels.size(); ++i) {
+    const std::string& name = montage.channels[i];
+    if (const auto place = transforms::electrode_position(name)) {
+      prepared.space.positions.push_back({static_cast<float>((*place)[0]), static_cast<float>((*place)[1]), static_cast<float>((*place)[2])});
+      prepared.space.extra.push_back(-1);
+    } else if (const auto found = std::find(extra.begin(), extra.end(), name); found != extra.end()) {
+      prepared.space.positions.push_back({unknown, unknown, unknown});
+      prepared.space.extra.push_back(static_cast<std::int32_t>(found - extra.begin()));
+    } else {
+      left_out.push_back(name);
+      continue;
+    }
+    prepared.rows.push_back(i);
+  }
+  prepared.sfreq = montage.sfreq;
+  prepared.space.sfreq = options_.sfreq;
+  const double nyquist = montage.sfreq / 2;
+  // A recording slower than the pass band has nothing above its Nyquist rate; the upper edge is then left to its own filter.
+  const double high = options_.h_freq > 0 && options_.h_freq < 0.98 * nyquist ? options_.h_freq : 0;
+  if (options_.l_freq > 0 || high > 0) prepared.filters.push_back(transforms::butterworth(options_.order, options_.l_freq, high, montage.sfreq));
+  if (options_.notch > 0 && options_.notch < 0.98 * nyquist) prepared.filters.push_back(transforms::notch(options_.notch, 30, montage.sfreq));
+  prepared.resampler = std::make_shared<const transforms::Resampler>(transforms::Resampler::between(montage.sfreq, options_.sfreq));
+  prepared.input_length = (output_length_ * prepared.resampler->down() + prepared.resampler->up() - 1) / prepared.resampler->up();
+  prepared.stride = std::max<std::int64_t>(1, std::llround((options_.stride > 0 ? options_.stride : options_.window) * montage.sfreq));
+  return prepared;
+}
+
+// One line a name: a large cohort has the same trigger channel ten thousand times.
+void EegSource::note_left_out(const std::vector<std::vector<std::string>>& left_out) {
+  if (std::all_of(left_out.begin(), left_out.end(), [](const auto& names) { return names.empty(); })) return;
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> seen;  // how often, and where first
+  for (std::int64_t i = 0; i < recordings_->size(); ++i)
+    for (const auto& name : left_out[static_cast<std::size_t>(recordings_->montage(i))]) ++seen.try_emplace(name, 0, i).first->second.first;
+  for (const auto& [name, where] : seen)
+    notes_.push_back(recordings_->name(where.second) + ": channel " + quote(name) + " has no known position and is left out" +
+                     (where.first > 1 ? ", here and in " + std::to_string(where.first - 1) + " other recordings" : ""));
+}
+
+std::int64_t EegSource::windows_of(std::int64_t recording) const {
+  thread_local std::vector<Stretch> stretches;
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(recording))];
+  recordings_->stretches(recording, stretches);
+  std::int64_t n = 0;
+  for (const auto& stretch : stretches)
+    if (const auto room = stretch.last - stretch.first - prepared.input_length; room >= 0) n += room / prepared.stride + 1;
+  return n;
+}
+
+EegSource::Window EegSource::window(std::int64_t index) const {
+  if (index < 0 || index >= size()) throw ValueError("window " + std::to_string(index) + " of " + std::to_string(size()));
+  thread_local std::vector<Stretch> stretches;
+  const std::int64_t recording = std::upper_bound(first_window_.begin(), first_window_.end(), index) - first_window_.begin() - 1;
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(recording))];
+  recordings_->stretches(recording, stretches);
+  std::int64_t left = index - first_window_[static_cast<std::size_t>(recording)];
+  for (const auto& stretch : stretches) {
+    const auto room = stretch.last - stretch.first - prepared.input_length;
+    const auto n = room >= 0 ? room / prepared.stride + 1 : 0;
+    if (left < n) {
+      const auto start = stretch.first + left * prepared.stride;
+      return {recording, start, std::min(prepared.stride - 1, stretch.last - prepared.input_length - start), stretch.first, stretch.last};
+    }
+    left -= n;
+  }
+  throw std::logic_error("a recording has fewer windows than were counted");
+}
+
+data::SampleInfo EegSource::describe(std::int64_t index) const {
+  const auto at = window(index);
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(at.recording))];
+  return {recordings_->subject(at.recording),
+          recordings_->site(at.recording),
+          recordings_->name(at.recording),
+          at.recording,
+          {{"start", static_cast<double>(at.start) / prepared.sfreq, "s"}, {"duration", options_.window, "s"}}};
+}
+
+// Filters rows of `length` samples and resamples them; outputs from `offset` on go to `into` [rows, output_length_].
+void EegSource::process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const {
+  thread_local transforms::LaneBuffer buffer, resampled;
+  std::int64_t pad = 0;
+  for (const auto& filter : prepared.filters) pad = std::max(pad, transforms::padding(filter));
+  Lanes* block = buffer.resize(length + 2 * pad) + pad;
+  Lanes* cut = resampled.resize(output_length_);
+  for (std::size_t first = 0; first < rows.size(); first += kLanes) {
+    const int n = static_cast<int>(std::min<std::size_t>(kLanes, rows.size() - first));
+    transforms::interleave(rows.data() + first, n, length, block);
+    for (const auto& filter : prepared.filters) transforms::filter_zero_phase(filter, block, length);
+    prepared.resampler->apply(block, length, offset, output_length_, cut);
+    std::array<double*, kLanes> results{};
+    for (int c = 0; c < n; ++c) results[static_cast<std::size_t>(c)] = into + (static_cast<std::int64_t>(first) + c) * output_length_;
+    transforms::deinterleave(cut, n, output_length_, results.data());
+  }
+}
+
+void EegSource::read(const Window& window, std::int64_t start, Signal& into) const {
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
+  const auto opened = recordings_->open(window.recording);
+  const auto& recording = *opened;
+  const auto& resampler = *prepared.resampler;
+  // The margin in front is a whole number of resampling periods, so that the window starts on an output sample.
+  const auto margin = static_cast<std::int64_t>(std::ceil(options_.margin * recording.sfreq())) + (resampler.is_identity() ? 0 : resampler.reach());
+  const std::int64_t periods = std::min(margin, start - window.first) / resampler.down();
+  const std::int64_t first = start - periods * resampler.down(), last = std::min(window.last, start + prepared.input_length + margin);
+  const std::int64_t length = last - first;
+  const auto stored_channels = static_cast<std::int64_t>(prepared.rows.size());
+  thread_local std::vector<float> stored;
+  stored.resize(static_cast<std::size_t>(stored_channels * length));
+  recording.read(prepared.rows, first, last, stored.data());
+
+  // What carries no signal is left out before it can spread through a filter or into the average.
+  into.usable = transforms::good_channels(stored.data(), stored_channels, length);
+  std::vector<const float*> rows;
+  for (std::size_t c = 0; c < into.usable.size(); ++c)
+    if (into.usable[c] != 0) rows.push_back(stored.data() + static_cast<std::int64_t>(c) * length);
+  if (options_.average_reference && rows.size() == 1) rows.clear();  // it is its own average
+  into.channels = static_cast<std::int64_t>(rows.size());
+  into.values.resize(static_cast<std::size_t>(into.channels * output_length_));
+  if (rows.empty()) return;
+  process(prepared, rows, length, periods * resampler.up(), into.values.data());
+  if (options_.average_reference) transforms::average_reference(into.values.data(), into.channels, output_length_, std::vector<char>(rows.size(), 1));
+}
+
+// Over at most so many windows of the subject, evenly spread and never moved: the same for every draw.
+std::shared_ptr<const MeanCovariance> EegSource::mean_covariance(std::int64_t recording) const {
+  constexpr std::int64_t kWindows = 64;
+  if (auto known = alignment_->find(recording)) return known;
+  const auto relatives = alignment_->relatives(recording);
+  std::int64_t all = 0;
+  for (const auto r : relatives) all += first_window_[static_cast<std::size_t>(r) + 1] - first_window_[static_cast<std::size_t>(r)];
+  const auto mean =
+      std::make_shared<MeanCovariance>(static_cast<std::int64_t>(prepared_[static_cast<std::size_t>(recordings_->montage(recording))].rows.size()));
+  Signal signal;
+  const auto take = std::min(all, kWindows);
+  std::size_t at = 0;
+  std::int64_t before = 0;  // windows of the relatives in front of `at`
+  for (std::int64_t k = 0; k < take; ++k) {
+    const auto wanted = k * all / take;
+    const auto count = [&] { return first_window_[static_cast<std::size_t>(relatives[at]) + 1] - first_window_[static_cast<std::size_t>(relatives[at])]; };
+    while (wanted >= before + count()) before += count(), ++at;
+    const auto window = this->window(first_window_[static_cast<std::size_t>(relatives[at])] + wanted - before);
+    read(window, window.start, signal);
+    if (signal.channels > 0) mean->add(signal.usable, signal.values.data(), output_length_);
+  }
+  mean->whole = mean->inverse_root(std::vector<char>(static_cast<std::size_t>(mean->channels), 1));
+  return alignment_->keep(recording, mean);
+}
+
+void EegSource::align(std::int64_t recording, Signal& signal) const {
+  const auto mean = mean_covariance(recording);
+  for (std::size_t c = 0; c < signal.usable.size(); ++c) {
+    if (signal.usable[c] == 0 || mean->counts[c * signal.usable.size() + c] > 0) continue;
+    const auto montage = static_cast<std::size_t>(recordings_->montage(recording));
+    throw FormatError(recordings_->name(recording),
+                      "a signal of the subject's on channel " + quote(recordings_->montages()[montage].channels[prepared_[montage].rows[c]]) +
+                          " in the windows that it is aligned by",
+                      "none");
+  }
+  const auto root = mean->inverse_root(signal.usable);
+  thread_local std::vector<double> aligned;
+  aligned.assign(signal.values.size(), 0.0);
+  for (std::int64_t i = 0; i < signal.channels; ++i) {
+    for (std::int64_t j = 0; j < signal.channels; ++j) {
+      const double weight = root[static_cast<std::size_t>(i * signal.channels + j)];
+      const double* from = signal.values.data() + j * output_length_;
+      double* to = aligned.data() + i * output_length_;
+      for (std::int64_t t = 0; t < output_length_; ++t) to[t] += weight * from[t];
+    }
+  }
+  signal.values.swap(aligned);
+}
+
+data::Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
+  const auto window = this->window(index);
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
+  std::int64_t start = window.start;
+  if (options_.jitter && window.slack > 0) {
+    Philox random(draw, Stream::kWindow);
+    start += random.below(static_cast<std::uint32_t>(std::min<std::int64_t>(window.slack + 1, std::numeric_limits<std::uint32_t>::max())));
+  }
+  thread_local Signal signal;
+  read(window, start, signal);
+  if (signal.channels == 0)
+    throw FormatError(recordings_->name(window.recording),
+                      std::string("a signal on at least ") + (options_.average_reference ? "two channels, for their average," : "one channel") + " from " +
+                          std::to_string(static_cast<double>(start) / prepared.sfreq) + " s on",
+                      "only flat or non-finite ones");
+  data::ChannelSpace space{options_.sfreq, {}, {}};
+  for (std::size_t c = 0; c < signal.usable.size(); ++c) {
+    if (signal.usable[c] == 0) continue;
+    space.positions.push_back(prepared.space.positions[c]);
+    space.extra.push_back(prepared.space.extra[c]);
+  }
+  if (alignment_) align(window.recording, signal);
+  const std::vector<char> good(static_cast<std::size_t>(signal.channels), 1);
+  transforms::scale_channels(signal.values.data(), signal.channels, output_length_, good, options_.scaling, options_.clip, options_.unit);
+  data::Sample sample;
+  sample.arrays.push_back(
+      {kModality, {signal.channels, output_length_}, std::vector<float>(signal.values.begin(), signal.values.end()), std::move(space)});
+  for (const auto& [name, column] : targets_) sample.targets[name] = column[static_cast<std::size_t>(window.recording)];
+  return sample;
+}
+
+}  // namespace sslmed::eeg

@@ -1,0 +1,114 @@
+#include "modalities/eeg/recording_list.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+
+namespace sslmed::eeg {
+namespace {
+
+class OpenList : public RecordingList {
+ public:
+  explicit OpenList(std::vector<RecordingEntry> entries) : entries_(std::move(entries)) {
+    std::map<Montage, std::int32_t> montages;
+    std::map<std::string, std::int32_t> subjects;
+    for (const auto& entry : entries_) {
+      const Montage montage{entry.recording->sfreq(), entry.recording->channels()};
+      const auto [at, is_new] = montages.try_emplace(montage, static_cast<std::int32_t>(montages.size()));
+      if (is_new) montages_.push_back(montage);
+      codes_.push_back({at->second, subjects.try_emplace(entry.subject, static_cast<std::int32_t>(subjects.size())).first->second});
+    }
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(entries_.size()); }
+  const std::vector<Montage>& montages() const override { return montages_; }
+  std::int32_t montage(std::int64_t i) const override { return codes_[static_cast<std::size_t>(i)].first; }
+  std::int32_t subject_code(std::int64_t i) const override { return codes_[static_cast<std::size_t>(i)].second; }
+  std::string name(std::int64_t i) const override { return entry(i).recording->name(); }
+  std::string subject(std::int64_t i) const override { return entry(i).subject; }
+  std::string site(std::int64_t i) const override { return entry(i).site; }
+  void stretches(std::int64_t i, std::vector<Stretch>& into) const override { into = entry(i).recording->stretches(); }
+  std::shared_ptr<const Recording> open(std::int64_t i) const override { return entry(i).recording; }
+
+ private:
+  const RecordingEntry& entry(std::int64_t i) const { return entries_[static_cast<std::size_t>(i)]; }
+  std::vector<RecordingEntry> entries_;
+  std::vector<std::pair<std::int32_t, std::int32_t>> codes_;
+  std::vector<Montage> montages_;
+};
+
+std::int64_t total(const std::vector<Stretch>& stretches) {
+  std::int64_t samples = 0;
+  for (const auto& stretch : stretches) samples += stretch.last - stretch.first;
+  return samples;
+}
+
+std::string describe(const Montage& montage, std::int64_t samples) {
+  return std::to_string(montage.channels.size()) + " channels (" + (montage.channels.empty() ? "" : montage.channels.front()) + " …) at " +
+         std::to_string(montage.sfreq) + " Hz with " + std::to_string(samples) + " samples";
+}
+
+class IndexedList : public RecordingList {
+ public:
+  explicit IndexedList(RecordingIndex index) : index_(std::move(index)), open_(256) {
+    const auto n = index_.samples.size();
+    index_.origins.check(n);
+    if (index_.montage_codes.size() != n || std::any_of(index_.montage_codes.begin(), index_.montage_codes.end(), [&](std::int32_t code) {
+          return code < 0 || static_cast<std::size_t>(code) >= index_.montages.size();
+        }))
+      throw ValueError("an index needs a montage for each of its " + std::to_string(n) + " recordings");
+    for (std::size_t i = 0; i < n; ++i)
+      if (index_.samples[i] < 0)
+        throw ValueError(index_.origins.paths.at(static_cast<std::int64_t>(i)) + ": an index with " + std::to_string(index_.samples[i]) + " samples");
+    for (const auto& montage : index_.montages)
+      if (montage.channels.empty() || !(montage.sfreq > 0)) throw ValueError("an index has a montage without channels or without a sampling rate");
+    for (const auto& [i, stretches] : index_.gappy) {
+      std::int64_t end = 0;
+      for (const auto& stretch : stretches) {
+        if (stretch.first < end || stretch.last <= stretch.first) throw ValueError(index_.origins.paths.at(i) + ": an index whose stretches are not in order");
+        end = stretch.last;
+      }
+    }
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(index_.samples.size()); }
+  const std::vector<Montage>& montages() const override { return index_.montages; }
+  std::int32_t montage(std::int64_t i) const override { return index_.montage_codes[static_cast<std::size_t>(i)]; }
+  std::int32_t subject_code(std::int64_t i) const override { return index_.origins.subject_codes[static_cast<std::size_t>(i)]; }
+  std::string name(std::int64_t i) const override { return index_.origins.paths.at(i); }
+  std::string subject(std::int64_t i) const override { return index_.origins.subjects.at(subject_code(i)); }
+  std::string site(std::int64_t i) const override {
+    return index_.origins.sites[static_cast<std::size_t>(index_.origins.site_codes[static_cast<std::size_t>(i)])];
+  }
+  void stretches(std::int64_t i, std::vector<Stretch>& into) const override {
+    if (const auto found = index_.gappy.find(i); found != index_.gappy.end()) {
+      into = found->second;
+    } else {
+      into.assign(1, {0, index_.samples[static_cast<std::size_t>(i)]});
+    }
+  }
+  std::shared_ptr<const Recording> open(std::int64_t i) const override {
+    return open_.get(i, [&]() -> std::shared_ptr<const Recording> {
+      std::vector<std::string> notes;  // told when the index was made
+      std::shared_ptr<const Recording> recording = open_recording(name(i), std::make_shared<EdfCache>(1), notes);
+      const Montage found{recording->sfreq(), recording->channels()};
+      std::vector<Stretch> expected;
+      stretches(i, expected);
+      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
+      if (found != montage || !(recording->stretches() == expected))
+        throw FormatError(name(i), describe(montage, total(expected)) + ", as the index says", describe(found, total(recording->stretches())));
+      return recording;
+    });
+  }
+
+ private:
+  RecordingIndex index_;
+  mutable Lru<std::int64_t, Recording> open_;
+};
+
+}  // namespace
+
+std::shared_ptr<const RecordingList> open_list(std::vector<RecordingEntry> entries) { return std::make_shared<OpenList>(std::move(entries)); }
+
+std::shared_ptr<const RecordingList> indexed_list(RecordingIndex index) { return std::make_shared<IndexedList>(std::move(index)); }
+
+}  // namespace sslmed::eeg

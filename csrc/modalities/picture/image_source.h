@@ -1,0 +1,43 @@
+#pragma once
+// Pictures out of image files (PNG, JPEG), one a file, brought to one size.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/origins.h"
+#include "data/source.h"
+
+namespace sslmed::picture {
+
+constexpr const char* kImages = "images";  // the modality
+
+enum class Fit {
+  kCrop,  // the shorter side gets the size, of the longer one the middle is taken
+  kPad,   // the longer side gets the size, black is added around the shorter one
+};
+
+struct ImageSourceOptions {
+  std::int64_t size = 224;  // pixels of their sides
+  Fit fit = Fit::kCrop;
+  bool whole = false;  // kCrop: the longer side stays whole, for a recipe that crops at random
+};
+
+class ImageSource : public data::Source {
+ public:
+  // `targets`: columns of labels, one entry an image. ValueError for columns that do not fit. No file is opened.
+  ImageSource(data::Origins images, const ImageSourceOptions& options, std::map<std::string, std::vector<double>> targets = {});
+
+  std::int64_t size() const override { return static_cast<std::int64_t>(images_.subject_codes.size()); }
+  data::SampleInfo describe(std::int64_t index) const override;
+  std::vector<std::int64_t> first_samples() const override;
+  // Grey becomes three equal channels, transparency is left out, 16 bits become 8.
+  data::Sample sample(std::int64_t index, const Draw& draw) const override;
+
+ private:
+  data::Origins images_;
+  ImageSourceOptions options_;
+  std::map<std::string, std::vector<double>> targets_;
+};
+
+}  // namespace sslmed::picture
