@@ -86,9 +86,9 @@ fuzz: setup-test
 
 # All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer. With -j the parts
 # run side by side.
-SANITIZED_1 := modalities test_pretraining methods/test_python training/test_faults transforms/test_signal io/test_safetensors
-SANITIZED_2 := io/test_edf io/test_edf_real io/test_slide io/test_read_image transforms/test_image transforms/test_tissue transforms/test_stain \
-	training/test_loader test_masking test_losses nn test_cohort
+SANITIZED_1 := modalities test_pretraining.py methods/test_python.py training/test_faults.py transforms/test_signal.py io/test_safetensors.py
+SANITIZED_2 := io/test_edf.py io/test_edf_real.py io/test_slide.py io/test_read_image.py transforms/test_image.py transforms/test_tissue.py \
+	transforms/test_stain.py training/test_loader.py test_masking.py test_losses.py nn test_cohort.py
 SANITIZER := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build-asan: setup-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
@@ -101,7 +101,7 @@ sanitize-cpp: build-asan
 
 sanitize-1 sanitize-2: sanitize-%: build-test build-asan
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" $(SANITIZER) OMP_NUM_THREADS=1 \
-	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(foreach name,$(SANITIZED_$*),$(wildcard tests/python/$(name).py) $(if $(findstring test_,$(name)),,tests/python/$(name))) \
+	$(BIN)/python tools/sanitized_pytest.py build/asan -q -p no:cacheprovider $(SANITIZED_$*:%=tests/python/%) \
 	-k 'not kill and not sigterm and not full_disk and not interpreter_is_free'
 
 tsan: setup-test

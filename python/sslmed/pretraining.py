@@ -193,8 +193,7 @@ def pretrain(
     folder = Path(out)
     found = _checkpoints(folder, resume)
     model = resolve(encoder, cohort, preprocessing=config.preprocessing, seed=config.seed, depth=config.depth, class_token=chosen.class_token)
-    if probe is not None:
-        probe.check(model)
+    _check_probe(probe, model)
     objective = chosen.objective(model, config.seed)
     config = _with_decay(config, chosen)
     loader = _loader(cohort, model, config)
@@ -237,6 +236,14 @@ def _checkpoints(folder: Path, resume: bool) -> list[Path]:
     if resume and not found and checkpoints.exists() and any(checkpoints.iterdir()):
         raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
     return found
+
+
+def _check_probe(probe: Probe | None, model: CohortEncoder) -> None:
+    if probe is None:
+        return
+    if not callable(getattr(probe, "check", None)):
+        raise TypeError(f"pretrain: probe={probe!r} must follow sslmed.pretraining.Probe, for example sslmed.evaluation.KnnProbe(cohort, target)")
+    probe.check(model)
 
 
 def _with_decay(config: PretrainConfig, method: methods.Method) -> PretrainConfig:

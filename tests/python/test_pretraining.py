@@ -315,5 +315,5 @@ def test_a_probe_that_cannot_be_is_told_before_training(tiny_site, tiny_clinic, 
     for column, what in (("nothing", "target='nothing' is not a column"), ("diagnosis", "too few for 5 folds")):
         steps = []
         with pytest.raises(ValueError, match=what):
-            sm.pretrain(tiny_site, out=tmp_path / column, probe=(tiny_clinic.subset(range(12)), column), callback=steps.extend, **SMALL)
+            sm.pretrain(tiny_site, out=tmp_path / column, probe=sm.evaluation.KnnProbe(tiny_clinic.subset(range(12)), column), callback=steps.extend, **SMALL)
         assert not steps
