@@ -31,18 +31,16 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 # Rooms of python/sslmed, a folder or a module each, from the ground up. A room may import from the rows above its own, and from nothing in its own row.
 FLOORS = (
     ("_core",),
-    ("_checks",),
-    ("io", "transforms", "masking", "losses", "nn", "tables", "leakage", "distributed", "reporting", "sources", "plots", "report"),
+    ("_checks", "sources"),
+    ("io", "transforms", "masking", "losses", "nn", "tables", "leakage", "distributed", "reporting"),
     ("bids",),
     ("modalities",),
     ("encoders",),
     ("cohort",),
     ("training",),
     ("methods",),
-    ("labels", "stats"),
-    ("adaptation", "brain_age"),
+    ("labels",),
     ("pretraining", "finetuning"),
-    ("transfer",),
     ("evaluation",),
     ("shift", "presets"),
     ("grid", "demo"),
@@ -50,13 +48,13 @@ FLOORS = (
     ("__main__",),
 )
 # Inside modalities/: the ground floor, pictures, the modalities themselves (which may not see each other), and the package.
-MODALITY_FLOORS = (("base",), ("registry", "pictures"), ("eeg", "slides", "images"), ("__init__",))
+MODALITY_FLOORS = (("base",), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images"), ("__init__",))
 # The package itself loads names on demand, and is no room.
 PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "encoders", "evaluation", "finetuning", "grid", "methods", "pretraining", "shift", "sources", "tables", "training", "transfer",
+    "bids", "cli", "cohort", "encoders", "evaluation", "finetuning", "grid", "methods", "pretraining", "shift", "sources", "tables", "training",
 )  # fmt: skip
 WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures")
 # Public names that callers have, and what generic rooms may say of them.

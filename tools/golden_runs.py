@@ -46,7 +46,10 @@ PREFIX = "GOLDEN_SSLMED"  # environment variable: the folder that sslmed must co
 ALIASES = {
     "l_freq": ("low",), "h_freq": ("high",), "scale": ("area",), "p_grayscale": ("grey",), "p_blur": ("blur",), "p_solarize": ("solarise",),
     "reconstruct": ("target",), "reconstruct_bins": ("target_bins",), "groups": ("group",), "cv": ("folds",), "millimeters": ("millimetres",),
+    "unlabeled": ("unlabelled",),
 }  # fmt: skip
+# Columns of comparisons that older versions lack.
+ADDED = ["low", "high"]
 # Modules that write the synthetic cohorts.
 PLACES = {"eeg": ("sslmed.demo.eeg", "sslmed.demo"), "slides": ("sslmed.demo.slides", "sslmed.demo_slides")}
 # Words in labels and names of columns.
@@ -189,7 +192,7 @@ class Lab:
         return self.pretrain_slides(mae(norm_target=False))
 
     def finetune(self, options: Any, **more: Any) -> dict[str, Any]:
-        tuned = sm.finetune(self.eeg_run.encoder, self.eeg[1], "diagnosis", options, seed=3, **more)
+        tuned = made(sm.finetune, self.eeg_run.encoder, self.eeg[1], "diagnosis", options, seed=3, **more)
         predicted = attribute(tuned, "predict_proba", "predict")(self.eeg[0])
         found = {"task": weights(attribute(tuned, "task", "task_", "model_")), "first": [repr(float(v)) for v in predicted[0]]}
         return found | {"predictions": numbers(predicted)}
@@ -198,8 +201,9 @@ class Lab:
 def transferred(lab: Lab, target: str, kind: str = "linear", slides: bool = False, **options: Any) -> dict[str, Any]:
     encoder, cohort = (lab.slide_run.encoder, lab.slides[1]) if slides else (lab.eeg_run.encoder, lab.eeg[1])
     result = made(sm.transfer, encoder, cohort, target, kind, bootstrap=50, **options)
-    scores = numbers(result.predictions.drop(columns=["subject", "truth"]))
-    return {"table": table(result.table), "comparisons": table(result.comparisons), "predictions": scores}
+    wide = result.wide() if hasattr(result, "wide") else result.predictions
+    comparisons = result.comparisons.drop(columns=ADDED, errors="ignore")
+    return {"table": table(result.table), "comparisons": table(comparisons), "predictions": numbers(wide.drop(columns=["subject", "truth"]))}
 
 
 def mae(**options: Any) -> Any:
@@ -271,7 +275,7 @@ JOBS: dict[str, Callable[[Lab], dict[str, Any]]] = {
     "slides/augmentation_on_device": lambda lab: pretrained(lab.pretrain_slides(augmented(on_device=True))),
     "images/mae": lambda lab: pretrained(lab.pretrain(lab.images, mae(), made(sm.ImagePreprocessing, size=64, patch=16), batch_size=4)),
     **{f"finetune/{name}": lambda lab, name=name: lab.finetune(protocol(name)) for name in ("finetune", "lora", "attentive")},
-    "finetune/dann": lambda lab: lab.finetune(made(sm.FineTuning, epochs=EPOCHS, dann=0.1), unlabelled=lab.eeg[0]),
+    "finetune/dann": lambda lab: lab.finetune(made(sm.FineTuning, epochs=EPOCHS, dann=0.1), unlabeled=lab.eeg[0]),
     "finetune/groups": lambda lab: lab.finetune(made(sm.FineTuning, epochs=EPOCHS, groups="sex")),
     "resume": resumed,
     "two_ranks": two_ranks,

@@ -30,6 +30,8 @@ def generate() -> str:
     # What depends on the machine and not on the interface.
     text = re.sub(r"^(COMPILER|BUILD_TYPE|TORCH_VERSION): str = .*$", r"\1: str", text, flags=re.M)
     text = re.sub(r"^(HAS_CUDA|HAS_EDFLIB): bool = .*$", r"\1: bool", text, flags=re.M)
+    # Options take the names of their attributes.
+    text = text.replace("**kwargs)", "**kwargs: typing.Any)").replace("Sequence[dict]", "Sequence[dict[str, typing.Any]]")
     # Exceptions live under the package's name, which would make the stub import itself.
     exceptions = {
         "DistributedError": "RuntimeError",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['AUGMENT_PLAN_BYTES', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'DistributedError', 'EdfFile', 'EegOptions', 'EegSource', 'Encoder', 'FormatError', 'FormatWarning', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'ImageSource', 'LabMoments', 'Loader', 'Loss', 'Mae', 'NonFiniteError', 'Objective', 'PatchBatch', 'PatchRecipe', 'PictureRecipe', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -196,29 +196,321 @@ class LabMoments:
         """
         Of L*, a* and b*.
         """
-class Encoder:
-    @property
-    def dim(self) -> int:
-        ...
-class VisionTransformer(Encoder):
-    def __init__(self, name: str, patch_size: collections.abc.Sequence[int], img_size: collections.abc.Sequence[int], in_chans: int, num_classes: int = 0, positions: str = 'learned', extra_channels: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = []) -> None:
-        ...
-    def forward(self, dense: torch.Tensor) -> torch.Tensor:
-        ...
-    def forward_features(self, dense: torch.Tensor) -> torch.Tensor:
-        ...
-    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-        ...
-    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def set_buffer(self, name: str, value: torch.Tensor) -> None:
-        ...
-    def train(self, mode: bool) -> None:
+class MaskOptions:
+    """
+    What is masked of a view (masking/masker.h).
+    """
+    complementary: bool
+    mask: str
+    def __init__(self, **kwargs: typing.Any) -> None:
         ...
     @property
-    def patch_values(self) -> int:
+    def block(self) -> int:
+        ...
+    @block.setter
+    def block(self, arg0: int) -> None:
+        ...
+    @property
+    def radius(self) -> float:
+        ...
+    @radius.setter
+    def radius(self, arg0: float) -> None:
+        ...
+    @property
+    def ratio(self) -> float:
+        ...
+    @ratio.setter
+    def ratio(self, arg0: float) -> None:
+        ...
+class Recipe:
+    def __deepcopy__(self, memo: typing.Any) -> typing.Any:
+        """
+        Itself: it never changes.
+        """
+class GridView:
+    """
+    One view that a GridRecipe makes (data/grid_recipe.h).
+    """
+    mask: MaskOptions
+    random: bool
+    role: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def count(self) -> int:
+        ...
+    @count.setter
+    def count(self, arg0: int) -> None:
+        ...
+    @property
+    def crop(self) -> list[int]:
+        ...
+    @crop.setter
+    def crop(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def mask_cell(self) -> list[int]:
+        ...
+    @mask_cell.setter
+    def mask_cell(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def p_flip(self) -> list[float]:
+        ...
+    @p_flip.setter
+    def p_flip(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def patch(self) -> list[int]:
+        ...
+    @patch.setter
+    def patch(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+class GridRecipe(Recipe):
+    """
+    Views of arrays on a regular grid of any rank; targets follow.
+    """
+    def __init__(self, views: collections.abc.Sequence[GridView]) -> None:
+        ...
+class JoinedRecipe(Recipe):
+    """
+    Asks the recipe of each sample's modality.
+    """
+    def __init__(self, recipes: collections.abc.Mapping[str, Recipe]) -> None:
+        ...
+class SampleInfo:
+    def __str__(self) -> str:
+        ...
+    @property
+    def file(self) -> str:
+        ...
+    @property
+    def place(self) -> dict[str, float]:
+        """
+        Where the sample lies within its file, by name.
+        """
+    @property
+    def recording(self) -> int:
+        ...
+    @property
+    def site(self) -> str:
+        ...
+    @property
+    def subject(self) -> str:
+        ...
+class Source:
+    def __len__(self) -> int:
+        ...
+    def describe(self, index: int) -> SampleInfo:
+        ...
+    @property
+    def recording_of(self) -> torch.Tensor:
+        """
+        [n] int64: the recording (the cohort's row) of each sample.
+        """
+class ArraySource(Source):
+    """
+    Arrays [spatial…, channels] in memory, one a sample.
+    """
+    def __init__(self, *, modality: str, values: collections.abc.Sequence[torch.Tensor], names: collections.abc.Sequence[str], subjects: collections.abc.Sequence[str], sites: collections.abc.Sequence[str], spacing: collections.abc.Sequence[collections.abc.Sequence[float]], targets: collections.abc.Sequence[dict[str, typing.Any]]) -> None:
+        """
+        targets: a dict a sample; a number, ('map', None, classes [spatial…]), ('points', [n, rank], classes [n]) or ('boxes', [n, 2, rank], classes [n]), in cells.
+        """
+class JoinedSource(Source):
+    """
+    Recordings out of several sources.
+    """
+    def __init__(self, sources: collections.abc.Sequence[Source], part_of: torch.Tensor) -> None:
+        """
+        part_of [recordings] int: the source of each recording; those of one source keep its order.
+        """
+class Sampler:
+    def __init__(self, source: Source, order: str, batch_size: int, drop_last: bool, seed: int, groups: torch.Tensor | None = None) -> None:
+        ...
+    def batch(self, number: int) -> list[int]:
+        ...
+    @property
+    def batches_per_epoch(self) -> int:
+        ...
+class ViewBatch:
+    """
+    Views of one role, number and kind. Patches are packed: row i of every tensor is one token. Dense views are stacked: values [B, C, spatial…], and what only patches have is None.
+    """
+    @property
+    def blocks(self) -> int | None:
+        ...
+    @property
+    def coords(self) -> torch.Tensor | None:
+        """
+        [ΣN, 4] float32: x, y, z in mm, t in s.
+        """
+    @property
+    def extents(self) -> torch.Tensor | None:
+        """
+        [B, rank] int32: cells of each view's whole grid.
+        """
+    @property
+    def extra(self) -> torch.Tensor | None:
+        """
+        [ΣN] int64: row of the learned channel table, or -1; None where the modality has none.
+        """
+    @property
+    def grid(self) -> torch.Tensor | None:
+        """
+        [ΣN, rank] int32: the cell of each patch.
+        """
+    @property
+    def is_dense(self) -> bool:
+        ...
+    @property
+    def lengths(self) -> list[int] | None:
+        """
+        [B]: patches of each view.
+        """
+    @property
+    def masked(self) -> torch.Tensor | None:
+        """
+        [ΣM] int64 rows that the mask hides.
+        """
+    @property
+    def masked_lengths(self) -> list[int] | None:
+        ...
+    @property
+    def modality(self) -> str:
+        """
+        The modality of the samples.
+        """
+    @property
+    def number(self) -> int:
+        ...
+    @property
+    def patch(self) -> list[int] | None:
+        """
+        Cells of a patch along each axis.
+        """
+    @property
+    def role(self) -> str:
+        ...
+    @property
+    def slots(self) -> list[int]:
+        """
+        [B]: the place of each view's sample in the batch's sample_ids.
+        """
+    @property
+    def spacing(self) -> torch.Tensor | None:
+        """
+        [B, rank] float64: mm; 0 where unknown.
+        """
+    @property
+    def targets(self) -> dict[str, list[torch.Tensor]]:
+        """
+        By name, one tensor a view: label maps int32 [spatial…], points [n, rank + 1] and boxes [n, 2 rank + 1], whose last column is the class.
+        """
+    @property
+    def values(self) -> torch.Tensor:
+        """
+        [ΣN, P] or [B, C, spatial…] float32, or uint8 of pictures.
+        """
+    @property
+    def visible(self) -> torch.Tensor | None:
+        """
+        [ΣK] int64 rows that the mask leaves; None without a mask.
+        """
+    @property
+    def visible_lengths(self) -> list[int] | None:
+        ...
+class Batch:
+    def __len__(self) -> int:
+        ...
+    @property
+    def number(self) -> int:
+        ...
+    @property
+    def sample_ids(self) -> list[int]:
+        ...
+    @property
+    def targets(self) -> dict[str, torch.Tensor]:
+        """
+        By name, [B] float64 in the order of sample_ids; NaN where a sample has none.
+        """
+    @property
+    def views(self) -> list[ViewBatch]:
+        """
+        By role, number and kind.
+        """
+class Loader:
+    """
+    Batches in order, made by C++ threads.
+    """
+    def next(self) -> Batch | None:
+        """
+        The next batch, or None after the last.
+        """
+    @property
+    def failures(self) -> list[tuple[int, str]]:
+        ...
+    @property
+    def position(self) -> int:
+        ...
+class LoaderPlan:
+    """
+    What a loader is opened with, here or by a trainer.
+    """
+    def __init__(self, source: Source, sampler: Sampler, recipe: Recipe | None = None, *, threads: int = 1, prefetch: int = 2, on_error: str = 'raise', first: int = 0, end: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        ...
+    def open(self) -> Loader:
+        """
+        Starts the threads.
+        """
+class EmbeddingConfig:
+    """
+    How patches of one modality become tokens (nn/positions.h).
+    """
+    modality: str
+    positions: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def extra_channels(self) -> int:
+        ...
+    @extra_channels.setter
+    def extra_channels(self, arg0: int) -> None:
+        ...
+    @property
+    def img_size(self) -> list[int]:
+        ...
+    @img_size.setter
+    def img_size(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def in_chans(self) -> int:
+        ...
+    @in_chans.setter
+    def in_chans(self, arg0: int) -> None:
+        ...
+    @property
+    def patch_size(self) -> list[int]:
+        ...
+    @patch_size.setter
+    def patch_size(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def pixel_mean(self) -> list[float]:
+        ...
+    @pixel_mean.setter
+    def pixel_mean(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def pixel_std(self) -> list[float]:
+        ...
+    @pixel_std.setter
+    def pixel_std(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def radius(self) -> float:
+        ...
+    @radius.setter
+    def radius(self, arg0: float) -> None:
         ...
 class Comm:
     """
@@ -231,6 +523,34 @@ class Comm:
         ...
     @property
     def size(self) -> int:
+        ...
+class Encoder:
+    @property
+    def dim(self) -> int:
+        ...
+class VisionTransformer(Encoder):
+    def __init__(self, name: str, embeddings: collections.abc.Sequence[EmbeddingConfig], *, num_classes: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0) -> None:
+        ...
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def forward_features(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def forward_tokens(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None, modality: str = '') -> tuple[torch.Tensor, torch.Tensor, list[int], list[torch.Tensor]]:
+        ...
+    def forward_views(self, views: collections.abc.Sequence[ViewBatch]) -> tuple[torch.Tensor, torch.Tensor, list[int], list[torch.Tensor]]:
+        """
+        Views of a batch in one pass: tokens, pooled, lengths of all sequences, view after view.
+        """
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+    @property
+    def patch_values(self) -> int:
         ...
 class BatchNorm:
     def __init__(self, channels: int, eps: float = 1e-05, momentum: float = 0.1) -> None:
@@ -245,205 +565,70 @@ class BatchNorm:
         ...
     def train(self, mode: bool) -> None:
         ...
-class Recipe:
-    def __deepcopy__(self, memo: typing.Any) -> typing.Any:
-        """
-        Itself: it never changes.
-        """
-class PatchRecipe(Recipe):
-    def __init__(self, patch: int, mask: str = 'none', ratio: float = 0.5, block: int = 2, radius: float = 30.0, complementary: bool = False, overlap: int = 0) -> None:
+class ConvEncoder(Encoder):
+    def __init__(self, rank: int, in_chans: int, widths: collections.abc.Sequence[int], seed: int = 0) -> None:
         ...
-class RecordingSpec:
-    def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
+    def forward_dense(self, dense: torch.Tensor, comm: Comm | None = None) -> tuple[torch.Tensor, torch.Tensor, list[int], list[torch.Tensor]]:
         ...
-class EegOptions:
-    def __init__(self, *, sfreq: float, window: float, stride: float, jitter: bool, low: float, high: float, order: int, notch: float, margin: float, average_reference: bool, scale: str, clip: float, unit: float, align: str) -> None:
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
         ...
-class SampleInfo:
-    @property
-    def duration(self) -> float:
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
         ...
-    @property
-    def file(self) -> str:
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
         ...
-    @property
-    def recording(self) -> int:
+    def train(self, mode: bool) -> None:
         ...
-    @property
-    def site(self) -> str:
-        ...
-    @property
-    def start(self) -> float:
-        ...
-    @property
-    def subject(self) -> str:
-        ...
-    @property
-    def x(self) -> float:
-        ...
-    @property
-    def y(self) -> float:
-        ...
-class Source:
-    def __len__(self) -> int:
-        ...
-    def describe(self, index: int) -> SampleInfo:
-        ...
-    @property
-    def recording_of(self) -> torch.Tensor:
-        """
-        [n] int64: the recording (or slide) of each sample.
-        """
-class EegSource(Source):
-    @staticmethod
-    def indexed(*, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
-        """
-        Of recordings that an index describes; none is opened.
-        """
-    def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = [], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
-        ...
-    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        ...
-class Sampler:
-    def __init__(self, source: Source, order: str, batch_size: int, drop_last: bool, seed: int, groups: torch.Tensor | None = None) -> None:
-        ...
-    def batch(self, number: int) -> list[int]:
-        ...
-    @property
-    def batches_per_epoch(self) -> int:
-        ...
-class PatchBatch:
-    """
-    Views of one role and embedding, packed: row i of every tensor is one token.
-    """
-    @property
-    def blocks(self) -> int:
-        ...
-    @property
-    def coords(self) -> torch.Tensor:
-        """
-        [ΣN, 4] float32: x, y, z in mm, t in s
-        """
-    @property
-    def embedding(self) -> int:
-        ...
-    @property
-    def extra(self) -> torch.Tensor:
-        """
-        [ΣN] int64: row of the learned channel table, or -1
-        """
-    @property
-    def grid(self) -> torch.Tensor:
-        """
-        [ΣN, 2] int32: channel and step, or row and column
-        """
-    @property
-    def keep(self) -> torch.Tensor | None:
-        ...
-    @property
-    def keep_lengths(self) -> list[int]:
-        ...
-    @property
-    def lengths(self) -> list[int]:
-        ...
-    @property
-    def masked(self) -> torch.Tensor | None:
-        ...
-    @property
-    def masked_lengths(self) -> list[int]:
-        ...
-    @property
-    def role(self) -> str:
-        ...
-    @property
-    def slots(self) -> list[int]:
-        ...
-    @property
-    def values(self) -> torch.Tensor:
-        """
-        [ΣN, P] float32, or uint8 of pictures
-        """
-class Batch:
-    def __len__(self) -> int:
-        ...
-    @property
-    def number(self) -> int:
-        ...
-    @property
-    def patches(self) -> list[PatchBatch]:
-        ...
-    @property
-    def sample_ids(self) -> list[int]:
-        ...
-    @property
-    def targets(self) -> dict[str, torch.Tensor]:
-        """
-        By name, [B] float64 in the order of sample_ids; NaN where a sample has none.
-        """
-class Loader:
-    """
-    Batches in order, made by C++ threads.
-    """
-    def __init__(self, source: Source, recipe: Recipe, sampler: Sampler, threads: int = 1, prefetch: int = 2, on_error: str = 'raise', first: int = 0, end: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        ...
-    def next(self) -> Batch | None:
-        """
-        The next batch, or None after the last.
-        """
-    @property
-    def failures(self) -> list[tuple[int, str]]:
-        ...
-    @property
-    def position(self) -> int:
-        ...
-class Augmentation:
-    def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, macenko: float, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
-        ...
-class PictureRecipe(Recipe):
-    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, float, bool, Augmentation, bool]], mask: str = 'none', ratio: float = 0.75, complementary: bool = False) -> None:
-        """
-        views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device).
-        """
-class SlideSource(Source):
-    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
-        ...
-    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
-        """
-        uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
-        """
-class ImageSource(Source):
-    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
-        ...
-    def sample(self, index: int) -> torch.Tensor:
-        """
-        uint8 [height, width, 3].
-        """
 class Objective:
+    def loss(self, batch: Batch, step: int = 0, total: int = 0) -> torch.Tensor:
+        ...
     def parameter_groups(self) -> list[tuple[list[str], float, bool]]:
         """
         (names, factor of the learning rate, whether weights decay) of each group that the optimiser takes.
         """
-class Supervised(Objective):
-    def __init__(self, *, encoder: Encoder, recipe: Recipe, target: str, classes: int, class_weights: collections.abc.Sequence[float], label_smoothing: float, mean: float, scale: float, readout: str, readout_heads: int, tuned: str, layer_decay: float, drop_path: float, groups: int = 0, group_step: float = 0.01, domains: int = 0, domain_weight: float = 0.1, seed: int = 0) -> None:
+class MaeOptions:
+    """
+    Of the decoder (methods/mae.h).
+    """
+    norm_target: bool
+    reconstruct: str
+    def __init__(self, **kwargs: typing.Any) -> None:
         ...
-    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor | None = None) -> torch.Tensor:
+    @property
+    def decoder_depth(self) -> int:
         ...
-    def loss(self, batch: Batch, step: int = 0, total: int = 0) -> torch.Tensor:
+    @decoder_depth.setter
+    def decoder_depth(self, arg0: int) -> None:
         ...
-    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+    @property
+    def decoder_dim(self) -> int:
         ...
-    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+    @decoder_dim.setter
+    def decoder_dim(self, arg0: int) -> None:
         ...
-    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+    @property
+    def decoder_heads(self) -> int:
         ...
-    def train(self, mode: bool) -> None:
+    @decoder_heads.setter
+    def decoder_heads(self, arg0: int) -> None:
+        ...
+    @property
+    def reconstruct_bins(self) -> int:
+        ...
+    @reconstruct_bins.setter
+    def reconstruct_bins(self, arg0: int) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
         ...
 class Mae(Objective):
-    def __init__(self, encoder: VisionTransformer, recipe: Recipe, decoder_dim: int, decoder_depth: int, decoder_heads: int, target: str = 'signal', target_bins: int = 1, norm_target: bool = True, seed: int = 0) -> None:
+    def __init__(self, encoder: VisionTransformer, options: MaeOptions, recipe: Recipe | None = None) -> None:
         ...
-    def forward_dense(self, dense: torch.Tensor, keep: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward_dense(self, dense: torch.Tensor, visible: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
-    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], keep: torch.Tensor, masked: torch.Tensor, keep_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward_tokens(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], visible: torch.Tensor, masked: torch.Tensor, visible_lengths: collections.abc.Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
     def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
         ...
@@ -453,8 +638,51 @@ class Mae(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
+class IJepaOptions:
+    """
+    Of the predictor and the averaged encoder (methods/ijepa.h).
+    """
+    cut_contexts: bool
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def ema_end(self) -> float:
+        ...
+    @ema_end.setter
+    def ema_end(self, arg0: float) -> None:
+        ...
+    @property
+    def ema_start(self) -> float:
+        ...
+    @ema_start.setter
+    def ema_start(self, arg0: float) -> None:
+        ...
+    @property
+    def predictor_depth(self) -> int:
+        ...
+    @predictor_depth.setter
+    def predictor_depth(self, arg0: int) -> None:
+        ...
+    @property
+    def predictor_dim(self) -> int:
+        ...
+    @predictor_dim.setter
+    def predictor_dim(self, arg0: int) -> None:
+        ...
+    @property
+    def predictor_heads(self) -> int:
+        ...
+    @predictor_heads.setter
+    def predictor_heads(self, arg0: int) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
 class IJepa(Objective):
-    def __init__(self, encoder: VisionTransformer, recipe: Recipe, predictor_dim: int = 384, predictor_depth: int = 6, predictor_heads: int = 0, ema_start: float = 0.996, ema_end: float = 1.0, cut_contexts: bool = False, seed: int = 0) -> None:
+    def __init__(self, encoder: VisionTransformer, options: IJepaOptions, recipe: Recipe | None = None) -> None:
         ...
     def after_step(self, step: int, total: int) -> None:
         """
@@ -462,7 +690,109 @@ class IJepa(Objective):
         """
     def forward_dense(self, dense: torch.Tensor, context: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ...
-    def forward_tokens(self, values: torch.Tensor, coords: torch.Tensor | None, extra: torch.Tensor | None, lengths: collections.abc.Sequence[int], context: torch.Tensor, targets: torch.Tensor, context_lengths: collections.abc.Sequence[int], block_lengths: collections.abc.Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward_tokens(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], context: torch.Tensor, targets: torch.Tensor, context_lengths: collections.abc.Sequence[int], block_lengths: collections.abc.Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class SupervisedOptions:
+    """
+    Of a task learned from labels (tasks/supervised.h).
+    """
+    readout: str
+    target: str
+    tuned: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def class_weights(self) -> list[float]:
+        ...
+    @class_weights.setter
+    def class_weights(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def classes(self) -> int:
+        ...
+    @classes.setter
+    def classes(self, arg0: int) -> None:
+        ...
+    @property
+    def domain_weight(self) -> float:
+        ...
+    @domain_weight.setter
+    def domain_weight(self, arg0: float) -> None:
+        ...
+    @property
+    def domains(self) -> int:
+        ...
+    @domains.setter
+    def domains(self, arg0: int) -> None:
+        ...
+    @property
+    def drop_path(self) -> float:
+        ...
+    @drop_path.setter
+    def drop_path(self, arg0: float) -> None:
+        ...
+    @property
+    def group_step(self) -> float:
+        ...
+    @group_step.setter
+    def group_step(self, arg0: float) -> None:
+        ...
+    @property
+    def groups(self) -> int:
+        ...
+    @groups.setter
+    def groups(self, arg0: int) -> None:
+        ...
+    @property
+    def label_smoothing(self) -> float:
+        ...
+    @label_smoothing.setter
+    def label_smoothing(self, arg0: float) -> None:
+        ...
+    @property
+    def layer_decay(self) -> float:
+        ...
+    @layer_decay.setter
+    def layer_decay(self, arg0: float) -> None:
+        ...
+    @property
+    def mean(self) -> float:
+        ...
+    @mean.setter
+    def mean(self, arg0: float) -> None:
+        ...
+    @property
+    def readout_heads(self) -> int:
+        ...
+    @readout_heads.setter
+    def readout_heads(self, arg0: int) -> None:
+        ...
+    @property
+    def scale(self) -> float:
+        ...
+    @scale.setter
+    def scale(self, arg0: float) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+class Supervised(Objective):
+    def __init__(self, encoder: Encoder, options: SupervisedOptions, recipe: Recipe | None = None) -> None:
+        ...
+    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def forward_tokens(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None, drop_path: torch.Tensor | None = None) -> torch.Tensor:
         ...
     def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
         ...
@@ -514,15 +844,18 @@ class PythonEncoder(Encoder):
     def __init__(self, module: typing.Any, dim: int) -> None:
         ...
 class PythonObjective(Objective):
-    def __init__(self, module: typing.Any, encoder: Encoder, recipe: Recipe) -> None:
+    def __init__(self, module: typing.Any, encoder: Encoder, recipe: Recipe | None = None) -> None:
         ...
 class TrainOptions:
+    """
+    Of the training loop (train/trainer.h).
+    """
     bf16: bool
     checkpoint_folder: str
     config: str
     device: str
     fp64: bool
-    def __init__(self) -> None:
+    def __init__(self, **kwargs: typing.Any) -> None:
         ...
     @property
     def accumulate(self) -> int:
@@ -636,18 +969,22 @@ class Ranks(Comm):
     def __init__(self, process_group: typing.Any) -> None:
         ...
 class Trainer:
-    def __init__(self, objective: Objective, source: Source, sampler: Sampler, threads: int, prefetch: int, on_error: str, options: TrainOptions, ranks: Ranks | None = None) -> None:
+    def __init__(self, objective: Objective, loader: LoaderPlan, options: TrainOptions, ranks: Ranks | None = None) -> None:
         ...
     def encoder_weights(self) -> dict[str, torch.Tensor]:
         ...
-    def fit(self, callback: typing.Any = None) -> bool:
+    def fit(self, callback: typing.Any = None, until: int = -1) -> bool:
         """
-        True when all steps were done, False when the callback asked to stop.
+        True when all steps until there were done, False when the callback asked to stop.
         """
     def resume(self, path: str) -> None:
         ...
     def save(self) -> str:
         ...
+    def seek(self, step: int) -> None:
+        """
+        The next fit() starts at this step of the schedule.
+        """
     @property
     def failures(self) -> list[tuple[int, str]]:
         ...
@@ -660,6 +997,127 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         ...
+class Pooling:
+    """
+    How a sample's tokens become its features: by mean(), cls(), or a modality's regions.
+    """
+    @staticmethod
+    def cls() -> Pooling:
+        ...
+    @staticmethod
+    def mean() -> Pooling:
+        ...
+    @property
+    def regions(self) -> int:
+        ...
+class EegRecipe(Recipe):
+    def __init__(self, patch: int, mask: MaskOptions, overlap: int = 0) -> None:
+        ...
+class RecordingSpec:
+    def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
+        ...
+class EegOptions:
+    """
+    How windows are read (modalities/eeg/eeg_source.h).
+    """
+    align: str
+    average_reference: bool
+    jitter: bool
+    scale: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def clip(self) -> float:
+        ...
+    @clip.setter
+    def clip(self, arg0: float) -> None:
+        ...
+    @property
+    def h_freq(self) -> float:
+        ...
+    @h_freq.setter
+    def h_freq(self, arg0: float) -> None:
+        ...
+    @property
+    def l_freq(self) -> float:
+        ...
+    @l_freq.setter
+    def l_freq(self, arg0: float) -> None:
+        ...
+    @property
+    def margin(self) -> float:
+        ...
+    @margin.setter
+    def margin(self, arg0: float) -> None:
+        ...
+    @property
+    def notch(self) -> float:
+        ...
+    @notch.setter
+    def notch(self, arg0: float) -> None:
+        ...
+    @property
+    def order(self) -> int:
+        ...
+    @order.setter
+    def order(self, arg0: int) -> None:
+        ...
+    @property
+    def sfreq(self) -> float:
+        ...
+    @sfreq.setter
+    def sfreq(self, arg0: float) -> None:
+        ...
+    @property
+    def stride(self) -> float:
+        ...
+    @stride.setter
+    def stride(self, arg0: float) -> None:
+        ...
+    @property
+    def unit(self) -> float:
+        ...
+    @unit.setter
+    def unit(self, arg0: float) -> None:
+        ...
+    @property
+    def window(self) -> float:
+        ...
+    @window.setter
+    def window(self, arg0: float) -> None:
+        ...
+class EegSource(Source):
+    @staticmethod
+    def indexed(*, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
+        """
+        Of recordings that an index describes; none is opened.
+        """
+    def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = [], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        ...
+class Augmentation:
+    def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, macenko: float, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
+        ...
+class PictureRecipe(Recipe):
+    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, float, bool, Augmentation, bool, MaskOptions]]) -> None:
+        """
+        views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device, mask).
+        """
+class SlideSource(Source):
+    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
+        """
+        uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
+        """
+class ImageSource(Source):
+    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def sample(self, index: int) -> torch.Tensor:
+        """
+        uint8 [height, width, 3].
+        """
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -688,7 +1146,7 @@ def edflib_validate(path: str) -> None:
     ...
 def electrode_position(name: str) -> typing.Annotated[list[float], "FixedSize(3)"] | None:
     ...
-def encode(encoder: Encoder, loader: Loader, pooling: str = 'mean') -> tuple[torch.Tensor, torch.Tensor]:
+def encode(encoder: Encoder, loader: Loader, pooling: Pooling) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def feature_health(features: torch.Tensor) -> tuple[float, float]:
     """
@@ -704,6 +1162,10 @@ def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
     ...
 def have_images() -> bool:
     ...
+def head_regions() -> Pooling:
+    """
+    Pooling by six regions of the head: left, middle and right, front and back.
+    """
 def hed_jitter(rgb: torch.Tensor, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> torch.Tensor:
     ...
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -744,6 +1206,10 @@ def reinhard_transform(rgb: torch.Tensor, source: LabMoments, target: LabMoments
     ...
 def resample(x: torch.Tensor, sfreq: float, to: float) -> torch.Tensor:
     ...
+def resample_positions(table: torch.Tensor, grid: collections.abc.Sequence[int], to: collections.abc.Sequence[int], first: int) -> torch.Tensor:
+    """
+    [1, first + cells, D] over another grid: bicubic, antialiased.
+    """
 def resize_bicubic(image: torch.Tensor, height: int, width: int, box: typing.Annotated[collections.abc.Sequence[float], "FixedSize(4)"] | None = None) -> torch.Tensor:
     ...
 def robust_scale(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
@@ -784,7 +1250,6 @@ def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: co
     ...
 def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
     ...
-AUGMENT_PLAN_BYTES: int = 224
 BUILD_TYPE: str
 COMPILER: str
 HAS_CUDA: bool

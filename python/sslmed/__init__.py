@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     )
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, Encoder, PythonEncoder
-    from sslmed.evaluation import TransferResult, few_shot, transfer, transfer_matrix
+    from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
+    from sslmed.evaluation.transfer import transfer
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.methods import PythonObjective
     from sslmed.modalities import Augmentation, View, slides
@@ -160,4 +161,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-

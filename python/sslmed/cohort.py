@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import bids, sources, tables
+from sslmed import bids, tables
 from sslmed._core import C, FormatError
 from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array, Preprocessing
+from sslmed.modalities.joined import parts_of, whole_of
 
 __all__ = ["Cohort"]
 
@@ -319,20 +320,21 @@ class Cohort:
         Warns:
             FormatWarning: Files were salvaged, or channels are left out.
         """
-        options = {"extra_channels": extra_channels, "stride": stride, "random": random}
-        if not isinstance(preprocessing, Mapping):
-            if preprocessing.modality != self.modality:
-                raise ValueError(f"{self.name}: preprocessing of modality {preprocessing.modality!r}, but the cohort is of {self.modality!r}")
-            return registry.get(self.modality).source(self, preprocessing, targets=targets, **options)  # type: ignore[arg-type]
-        if missing := [name for name in self.modalities if name not in preprocessing]:
-            raise ValueError(f"{self.name}: preprocessing has no entry for modality {', '.join(missing)}")
-        parts, order = [], np.zeros((len(self), 2), np.int64)
+        options: dict[str, Any] = {"extra_channels": extra_channels, "stride": stride, "random": random}
+        known = parts_of(whole_of(preprocessing))
+        if missing := [name for name in self.modalities if name not in known]:
+            found = " and ".join(known)
+            raise ValueError(f"{self.name}: preprocessing is for {found}, but the cohort has rows of {' and '.join(missing)}")
+        if len(self.modalities) == 1:
+            name = self.modalities[0]
+            return registry.get(name).source(self, known[name], targets=targets, **options)
+        parts, part_of = [], np.zeros(len(self), np.int32)
         for number, name in enumerate(self.modalities):
             rows = np.flatnonzero((self.table["modality"] == name).to_numpy())
-            order[rows, 0], order[rows, 1] = number, np.arange(len(rows))
+            part_of[rows] = number
             own = {column: [values[int(i)] for i in rows] for column, values in (targets or {}).items()}
-            parts.append(registry.get(name).source(self.part(name), preprocessing[name], targets=own, **options))  # type: ignore[arg-type]
-        return sources.joined(parts, torch.from_numpy(order))
+            parts.append(registry.get(name).source(self.part(name), known[name], targets=own, **options))
+        return C.JoinedSource(parts, torch.from_numpy(part_of))
 
     def index(self, out: _Path | None = None, *, threads: int | None = None, **options: Any) -> Cohort | None:
         """The same cohort with what its files hold in its table: it then opens without touching a file.

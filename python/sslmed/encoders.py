@@ -6,7 +6,7 @@ import copy
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, Union
 
@@ -15,6 +15,7 @@ import torch
 from sslmed import io
 from sslmed._core import C, FormatError
 from sslmed.modalities.base import Preprocessing, Rows
+from sslmed.modalities.joined import embeddings_of, parts_of, whole_of
 from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from
 from sslmed.nn import Features, VisionTransformer, list_models
 
@@ -28,7 +29,9 @@ class _Cohort(Rows, Protocol):
     """What :func:`resolve` asks of a :class:`sslmed.Cohort`."""
 
     @property
-    def modality(self) -> str: ...
+    def modalities(self) -> tuple[str, ...]: ...
+
+    def part(self, modality: str) -> Rows: ...
 
 
 class CohortEncoder(ABC):
@@ -62,7 +65,8 @@ class Encoder(VisionTransformer, CohortEncoder):
 
     Args:
         name: One of :func:`sslmed.nn.list_models`.
-        preprocessing: Applied to all that it encodes; by default that of the modality registered first.
+        preprocessing: Applied to all that it encodes; by default that of the modality registered first. Of several modalities a mapping by name, or a
+            :class:`sslmed.modalities.JoinedPreprocessing`: each has a patch embedding of its own, and all share the blocks.
         extra_channels: Channel names without a known position, which get a learned row each.
         seed: Seed of the initial weights.
         dim: Width, instead of the name's.
@@ -76,7 +80,7 @@ class Encoder(VisionTransformer, CohortEncoder):
     def __init__(
         self,
         name: str = "vit_tiny",
-        preprocessing: Preprocessing | None = None,
+        preprocessing: Preprocessing | Mapping[str, Preprocessing] | None = None,
         *,
         extra_channels: Sequence[str] = (),
         seed: int = 0,
@@ -87,7 +91,7 @@ class Encoder(VisionTransformer, CohortEncoder):
         lora_rank: int = 0,
         lora_alpha: float = 0.0,
     ) -> None:
-        preprocessing = default_preprocessing(names()[0]) if preprocessing is None else preprocessing
+        whole = default_preprocessing(names()[0]) if preprocessing is None else whole_of(preprocessing)
         extra = tuple(extra_channels)
 
         if name not in list_models():
@@ -96,7 +100,7 @@ class Encoder(VisionTransformer, CohortEncoder):
         def build() -> Any:
             return C.VisionTransformer(
                 name,
-                extra_channels=len(extra),
+                embeddings_of(whole, len(extra)),
                 seed=seed,
                 dim=dim,
                 depth=depth,
@@ -104,11 +108,10 @@ class Encoder(VisionTransformer, CohortEncoder):
                 class_token=class_token,
                 lora_rank=lora_rank,
                 lora_alpha=lora_alpha,
-                **preprocessing.embedding(),
             )
 
         super().__init__(build(), build)
-        self.preprocessing = preprocessing
+        self.preprocessing = whole
         self.extra_channels = extra
         self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}
         if lora_rank:
@@ -272,7 +275,7 @@ EncoderLike: TypeAlias = Union[str, "os.PathLike[str]", CohortEncoder]
 def resolve(
     encoder: EncoderLike,
     *cohorts: _Cohort,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | Mapping[str, Preprocessing] | None = None,
     seed: int = 0,
     depth: int | None = None,
     class_token: bool = True,
@@ -280,7 +283,7 @@ def resolve(
     """An encoder from whatever names one, checked against the cohorts that it is for.
 
     Args:
-        encoder: A name out of :func:`sslmed.nn.list_models` (untrained, for the modality of the first cohort), the path of an ``encoder.safetensors``, or
+        encoder: A name out of :func:`sslmed.nn.list_models` (untrained, for the modalities of the first cohort), the path of an ``encoder.safetensors``, or
             an encoder.
         *cohorts: Cohorts that it will encode.
         preprocessing: Preprocessing of an encoder that is given by name; by default its modality's. Otherwise it must be the encoder's own.
@@ -297,26 +300,27 @@ def resolve(
     if named:
         if not cohorts:
             raise ValueError(f"encoder={encoder!r}: an encoder by name needs a cohort, whose modality decides on its inputs")
-        kind = get(cohorts[0].modality)
-        chosen = kind.preprocessing() if preprocessing is None else preprocessing
-        _check_modality(chosen.modality, "preprocessing", *cohorts)
+        first = cohorts[0].modalities
+        chosen = whole_of({name: get(name).preprocessing() for name in first} if preprocessing is None else preprocessing)
+        _check_modality(chosen, "preprocessing", *cohorts)
         if encoder not in list_models():
             known = ", ".join(list_models())
             raise ValueError(f"encoder={encoder!r} is unknown, expected one of {known}, an encoder, or the path of an encoder.safetensors")
-        extra = kind.extra_channels(cohorts[0])
+        extra = [channel for name in first for channel in get(name).extra_channels(cohorts[0].part(name))]
         return Encoder(str(encoder), chosen, extra_channels=extra, seed=seed, depth=depth, class_token=class_token)
     if isinstance(encoder, (str, os.PathLike)):
         encoder = Encoder.load(encoder)
     if not isinstance(encoder, CohortEncoder):
         hint = "; pass run.encoder" if hasattr(encoder, "encoder") else ""
         raise TypeError(f"encoder={encoder!r}: expected a name, an encoder or the path of an encoder.safetensors, got {type(encoder).__name__}{hint}")
-    if preprocessing is not None and preprocessing != encoder.preprocessing:
+    if preprocessing is not None and whole_of(preprocessing) != encoder.preprocessing:
         raise ValueError("preprocessing must be left out, or be the encoder's own: an encoder keeps the one it was made with")
-    _check_modality(encoder.preprocessing.modality, "encoder", *cohorts)
+    _check_modality(encoder.preprocessing, "encoder", *cohorts)
     return encoder
 
 
-def _check_modality(modality: str, what: str, *cohorts: _Cohort) -> None:
+def _check_modality(preprocessing: Preprocessing, what: str, *cohorts: _Cohort) -> None:
     for cohort in cohorts:
-        if cohort.modality != modality:
-            raise ValueError(f"{cohort.name}: {what} of modality {modality!r}, but the cohort is of {cohort.modality!r}")
+        if any(name not in parts_of(preprocessing) for name in cohort.modalities):
+            theirs = " and ".join(cohort.modalities)
+            raise ValueError(f"{cohort.name}: {what} of modality {preprocessing.modality!r}, but the cohort is of {theirs!r}")

@@ -17,16 +17,14 @@ import pandas as pd
 
 from sslmed import io
 from sslmed._checks import OnError, choice, number, whole
-from sslmed._core import C, FormatError
+from sslmed._core import FormatError
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, PythonEncoder, resolve
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Supervised
 from sslmed.modalities import Augmentation, described, preprocessing_from
-from sslmed.modalities.base import OnError
-from sslmed.sources import in_order
-from sslmed.training import Interrupt, Loader, Trainer, recording_means
+from sslmed.training import Interrupt, Loader, Trainer, predict, recording_means
 from sslmed.training.loader import warn_of_failures
 
 __all__ = ["PROTOCOLS", "FineTuned", "FineTuning", "TrainedProtocol", "finetune"]
@@ -229,14 +227,10 @@ class FineTuned:
         choice(where, "on_error", on_error, get_args(OnError))
         known = [s for s in cohort.table["subject"].unique() if _fingerprint(s, self._salt) in self._seen]
         refuse_overlap(known, known, f"{where}: cohort={cohort.name!r}")
-        preprocessing = self.encoder.preprocessing
-        source = cohort.source(preprocessing, extra_channels=self.encoder.extra_channels)
-        loader = in_order(source, preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
-        values, ids = C.predict(self.task._handle, loader)
-        warn_of_failures(cohort, loader.failures)
+        values, recording = predict(self.task, self.encoder, cohort, threads=threads, batch_size=batch_size, on_error=on_error)
         if len(self.classes_):
             values = values.double().softmax(1)
-        return recording_means(values, source.recording_of[ids], len(cohort))
+        return recording_means(values, recording, len(cohort))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture, preprocessing and classes to one safetensors file.
@@ -373,7 +367,7 @@ def finetune(
         targets["domain"] = [0.0] * len(cohort) + [1.0] * len(unlabeled)
     task = Supervised(model, augmentation=options.augmentation, **settings)
     batches = Loader(
-        trained, model.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, on_error=on_error, seed=seed, jitter=True,
+        trained, model.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, on_error=on_error, seed=seed, random=True,
         extra_channels=model.extra_channels, drop_last=True, shrink=True, targets=targets,
     )  # fmt: skip
     _train(task, batches, options, settings, checkpoints, callback)
@@ -408,9 +402,15 @@ def _settings(
         targets["group"] = codes.astype(float).tolist()
     return settings, targets
 
-    whole("finetune", "seed", seed)
-    whole("finetune", "threads", threads, 1)
-    choice("finetune", "on_error", on_error, get_args(OnError))
+
+def _train(
+    task: Supervised,
+    batches: Loader,
+    options: FineTuning,
+    settings: dict[str, Any],
+    checkpoints: str | os.PathLike[str] | None,
+    callback: Callable[[list[dict[str, float]]], bool | None] | None,
+) -> None:
     steps = options.epochs * batches.sampler.batches_per_epoch
     config = json.dumps(settings | asdict(options) | {"drop_path": settings["drop_path"]})
     trainer = Trainer(

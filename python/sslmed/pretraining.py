@@ -281,7 +281,6 @@ def _description(
     method: methods.Method, options: Mapping[str, Any], model: CohortEncoder, config: PretrainConfig, loader: Loader, probe: Probe | None
 ) -> dict[str, Any]:
     """Everything that tells this run from another, as plain values: a resumed run must have the same."""
-    modality = registry.get(model.preprocessing.modality)
     settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in _NOT_DESCRIBED}
     out = {
         "method": method.name,
@@ -289,11 +288,19 @@ def _description(
         "encoder": model.config,
         "extra_channels": list(model.extra_channels),
         "preprocessing": registry.described(model.preprocessing),
-        "data": modality.describe(loader.source),
+        "data": _data(loader),
     } | settings
     if probe is not None:
         out["probe"] = [probe.describe(), config.probe_every]
     return out
+
+
+def _data(loader: Loader) -> dict[str, Any]:
+    """What identifies the samples."""
+    found = loader.cohort.modalities
+    if len(found) == 1:
+        return registry.get(found[0]).describe(loader.source)
+    return {"samples": len(loader.source), "rows": loader.cohort.table["modality"].value_counts().to_dict()}
 
 
 def _without_device(value: Any) -> Any:

@@ -10,8 +10,8 @@ import pandas as pd
 from sslmed import shift
 from sslmed.demo import eeg, slides
 from sslmed.demo.job import STAMP, Job
-from sslmed.pretraining import pretrain
 from sslmed.evaluation import transfer
+from sslmed.pretraining import pretrain
 from sslmed.reporting.page import write_report
 
 __all__ = ["DEMOS", "STAMP", "Job", "run_demo"]

@@ -63,7 +63,8 @@ def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
         digest.update(_bytes(value))
     # Other columns are labels, which features do not depend on.
-    for column in cohort.table.columns.intersection(registry.get(cohort.modality).columns(cohort.table), sort=True):
+    named = {column for name in cohort.modalities for column in registry.get(name).columns(cohort.table)}
+    for column in sorted(named.intersection(cohort.table.columns)):
         digest.update(f"{column}\0".encode())
         for value in cohort.table[column]:
             digest.update(f"{value!r}\0".encode())

@@ -74,7 +74,16 @@ class JointEmbeddingPredictor(Mirror):
         recipe = recipe_for(encoder, mask=chosen.mask, augmentation=chosen.augmentation)
 
         def build_on(handle: Any) -> Any:
-            return C.IJepa(handle, recipe, width, chosen.predictor_depth, heads, chosen.ema_start, chosen.ema_end, exact, seed)
+            options = C.IJepaOptions(
+                predictor_dim=width,
+                predictor_depth=chosen.predictor_depth,
+                predictor_heads=heads,
+                ema_start=chosen.ema_start,
+                ema_end=chosen.ema_end,
+                cut_contexts=exact,
+                seed=seed,
+            )
+            return C.IJepa(handle, options, recipe)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
         self.options = chosen
@@ -103,7 +112,7 @@ class JointEmbeddingPredictor(Mirror):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As :meth:`forward` on packed tokens: context and targets are rows of ``values``, targets block after block."""
         out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self._handle.forward_tokens(
-            values, coords, extra, list(lengths), context, targets, list(context_lengths), list(block_lengths)
+            values, list(lengths), context, targets, list(context_lengths), list(block_lengths), coords, extra
         )
         return out
 

@@ -89,7 +89,16 @@ class MaskedAutoencoder(Mirror):
         )
 
         def build_on(handle: Any) -> Any:
-            return C.Mae(handle, recipe, width, chosen.decoder_depth, heads, chosen.reconstruct, chosen.reconstruct_bins, norm, seed)
+            options = C.MaeOptions(
+                decoder_dim=width,
+                decoder_depth=chosen.decoder_depth,
+                decoder_heads=heads,
+                reconstruct=chosen.reconstruct,
+                reconstruct_bins=chosen.reconstruct_bins,
+                norm_target=norm,
+                seed=seed,
+            )
+            return C.Mae(handle, options, recipe)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
         self.options = chosen
@@ -117,6 +126,6 @@ class MaskedAutoencoder(Mirror):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As :meth:`forward` on packed tokens; visible and masked are rows of ``values``."""
         out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self._handle.forward_tokens(
-            values, coords, extra, list(lengths), visible, masked, list(visible_lengths)
+            values, list(lengths), visible, masked, list(visible_lengths), coords, extra
         )
         return out

@@ -62,7 +62,7 @@ class PythonObjective(torch.nn.Module, ABC):
         """The loss of a batch, with gradients: a tensor [], the mean over the samples, or a :class:`Loss`.
 
         Args:
-            batch: Batch on the run's device: views in ``batch.patches``, labels by name in ``batch.targets``.
+            batch: Batch on the run's device: views in ``batch.views``, labels by name in ``batch.targets``.
             step: Position in the run, and its other ranks.
         """
 

@@ -70,9 +70,7 @@ class Supervised(Mirror):
         recipe = recipe_for(encoder, default_augmentation=False, augmentation=augmentation)
 
         def build_on(handle: Any) -> Any:
-            return C.Supervised(
-                encoder=handle,
-                recipe=recipe,
+            options = C.SupervisedOptions(
                 target=target,
                 classes=classes,
                 class_weights=list(class_weights or ()),
@@ -90,6 +88,7 @@ class Supervised(Mirror):
                 domain_weight=domain_weight,
                 seed=seed,
             )
+            return C.Supervised(handle, options, recipe)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
 
@@ -110,7 +109,12 @@ class Supervised(Mirror):
             extra: [ΣN] int64 rows of the learned table of extra channels, or -1.
             drop_path: [2 · depth, B] factors of the residual branches; None: all ones.
         """
-        out: torch.Tensor = self._handle.forward_tokens(values, coords, extra, list(lengths), drop_path)
+        out: torch.Tensor = self._handle.forward_tokens(values, list(lengths), coords, extra, drop_path)
+        return out
+
+    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
+        """Logits [B, classes], or the regressed target [B, 1], of dense inputs [B, C, spatial…]."""
+        out: torch.Tensor = self._handle.forward_dense(dense)
         return out
 
     def loss(self, batch: C.Batch, step: int = 0, total: int = 0) -> torch.Tensor:

@@ -2,12 +2,14 @@
 
 from sslmed.modalities import eeg, images, slides
 from sslmed.modalities.base import Baseline, Modality, Preprocessing
+from sslmed.modalities.joined import JoinedPreprocessing
 from sslmed.modalities.pictures import Augmentation, View
 from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from, reader, recognize, register
 
 __all__ = [
     "Augmentation",
     "Baseline",
+    "JoinedPreprocessing",
     "Modality",
     "Preprocessing",
     "View",

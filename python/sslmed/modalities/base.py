@@ -135,6 +135,10 @@ class Modality(ABC):
         """Channel names for which an encoder needs a learned row, with a warning if there are any; by default none."""
         return []
 
+    def pooling(self, name: str) -> C.Pooling:
+        """How tokens become the features of a sample, by one of :attr:`poolings`."""
+        return {"mean": C.Pooling.mean, "cls": C.Pooling.cls}[name]()
+
     def describe(self, source: C.Source) -> dict[str, Any]:
         """What identifies a source's content, for the configuration in a checkpoint."""
         return {self.samples: len(source)}

@@ -147,8 +147,9 @@ class PicturePreprocessing:
         for view in chosen:
             if not isinstance(view.augmentation, Augmentation):
                 raise TypeError(f"recipe: augmentation={view.augmentation!r} must be an sslmed.Augmentation")
-        made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options(), view.augmentation.on_device) for view in chosen]
-        return C.PictureRecipe(self.patch, made, mask, 0.75 if ratio is None else ratio, complementary)
+        how = C.MaskOptions(mask=mask, ratio=0.75 if ratio is None else ratio, complementary=complementary)
+        made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options(), view.augmentation.on_device, how) for view in chosen]
+        return C.PictureRecipe(self.patch, made)
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder must know of its tokens."""

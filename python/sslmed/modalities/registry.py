@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sslmed.modalities.base import Modality, Preprocessing
+from sslmed.modalities.joined import JoinedPreprocessing
 
 __all__ = ["default_preprocessing", "described", "get", "names", "preprocessing_from", "reader", "recognize", "register"]
 
@@ -75,6 +76,8 @@ def default_preprocessing(modality: str) -> Any:
 
 def described(preprocessing: Preprocessing) -> dict[str, Any]:
     """A preprocessing as plain values, for :func:`preprocessing_from`."""
+    if isinstance(preprocessing, JoinedPreprocessing):
+        return {"parts": [described(part) for part in preprocessing.parts]}
     values: dict[str, Any] = asdict(preprocessing)  # type: ignore[call-overload]
     return {"modality": preprocessing.modality} | values
 
@@ -85,5 +88,7 @@ def preprocessing_from(values: Mapping[str, Any]) -> Any:
     Raises:
         KeyError, TypeError, ValueError: The values are not such a description.
     """
+    if "parts" in values:
+        return JoinedPreprocessing(tuple(preprocessing_from(part) for part in values["parts"]))
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name != "modality"}
     return get(values["modality"]).preprocessing(**fields)

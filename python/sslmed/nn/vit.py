@@ -24,6 +24,8 @@ class Features(NamedTuple):
     """[B, D] mean over each sequence's patch tokens."""
     lengths: list[int]
     """Number of tokens of each sequence, the class token included."""
+    pyramid: Sequence[torch.Tensor] = ()
+    """[B, D_i, spatial…] maps from fine to coarse, of encoders that have any."""
 
 
 class VisionTransformer(Mirror):
@@ -50,16 +52,22 @@ class VisionTransformer(Mirror):
         lengths: Sequence[int],
         coords: torch.Tensor | None = None,
         extra: torch.Tensor | None = None,
+        modality: str = "",
     ) -> Features:
         """Features of packed tokens of several sequences, without padding.
 
         Args:
             values: [ΣN, P] patches.
             lengths: Number of tokens of each sequence.
-            coords: [ΣN, 4] x, y, z in mm and t in s, for encoders with electrode positions.
+            coords: [ΣN, 4] x, y, z in mm and t in s, for encoders that place tokens by coordinates.
             extra: [ΣN] int64 rows of the learned table of extra channels, or -1.
+            modality: Modality of the tokens, of an encoder for several; empty: its first.
         """
-        return Features(*self._handle.forward_tokens(values, coords, extra, list(lengths)))
+        return Features(*self._handle.forward_tokens(values, list(lengths), coords, extra, modality))
+
+    def forward_views(self, views: Sequence[C.ViewBatch]) -> Features:
+        """Features of views of one batch in one pass, of several modalities or sizes: the sequences of all views, view after view."""
+        return Features(*self._handle.forward_views(list(views)))
 
 
 def list_models() -> list[str]:
@@ -105,6 +113,7 @@ def create(
     image = [img_size] * len(patch) if isinstance(img_size, int) else list(img_size)
 
     def build() -> Any:
-        return C.VisionTransformer(name, patch, image, in_chans, num_classes, positions, 0, seed, dim, depth, heads, class_token)
+        embedding = C.EmbeddingConfig(patch_size=patch, img_size=image, in_chans=in_chans, positions=positions)
+        return C.VisionTransformer(name, [embedding], num_classes=num_classes, seed=seed, dim=dim, depth=depth, heads=heads, class_token=class_token)
 
     return VisionTransformer(build(), build)

@@ -54,10 +54,12 @@ def encode(
         (torch.Size([4, 192]), [0, 0, 1, 1])
     """
     model = resolve(encoder, cohort)
-    known = registry.get(model.preprocessing.modality).poolings
+    kinds = [registry.get(name) for name in cohort.modalities]
+    known = [name for name in kinds[0].poolings if all(name in kind.poolings for kind in kinds)]
     if pooling not in known:
-        raise ValueError(f"encode: pooling={pooling!r}, expected one of {', '.join(known)} for modality {model.preprocessing.modality!r}")
-    return _run(model, cohort, lambda loader: C.encode(model._handle, loader, pooling), threads=threads, batch_size=batch_size, on_error=on_error)
+        raise ValueError(f"encode: pooling={pooling!r}, expected one of {', '.join(known)} for {' and '.join(cohort.modalities)}")
+    how = kinds[0].pooling(pooling)
+    return _run(model, cohort, lambda loader: C.encode(model._handle, loader, how), threads=threads, batch_size=batch_size, on_error=on_error)
 
 
 def predict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import torch
 from sslmed._core import C, LeftOutWarning
 from sslmed.cohort import Cohort
 from sslmed.modalities.base import Mask, OnError, Preprocessing
+from sslmed.modalities.joined import whole_of
 from sslmed.modalities.registry import default_preprocessing
-from sslmed.sources import recipe_of
 
 __all__ = ["Loader", "groups_of", "warn_of_failures"]
 
@@ -89,15 +90,18 @@ class Loader:
         ranks: int = 1,
     ) -> None:
         self.cohort = cohort
-        self.preprocessing = default_preprocessing(cohort.modality) if preprocessing is None else preprocessing
+        if preprocessing is None:
+            preprocessing = {name: default_preprocessing(name) for name in cohort.modalities}
+        self.preprocessing = whole_of(preprocessing)
         self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, random=random, targets=targets)
         if shrink:
             batch_size = min(batch_size, len(self.source))
         groups = groups_of(cohort, order)
         self.sampler = C.Sampler(self.source, order if groups is None else "groups", batch_size, drop_last, seed, groups)
-        self.recipe = recipe or recipe_of(
-            self.preprocessing, mask=mask, ratio=ratio, block=block, radius=radius, complementary=complementary, augmentation=augmentation
-        )
+        self._given = recipe
+        self._options = {
+            "mask": mask, "ratio": ratio, "block": block, "radius": radius, "complementary": complementary, "augmentation": augmentation,
+        }  # fmt: skip
         self.batch_size, self.epochs, self.threads, self.on_error = batch_size, epochs, threads, on_error
         self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
         self._running: C.Loader | None = None
@@ -105,11 +109,27 @@ class Loader:
     def __len__(self) -> int:
         return self.sampler.batches_per_epoch * self.epochs - self.start
 
+    @cached_property
+    def recipe(self) -> C.Recipe:
+        """How samples are cut and masked where the loader is iterated; a trainer uses its objective's."""
+        made: C.Recipe = self._given or self.preprocessing.recipe(**self._options)
+        return made
+
     def open(self) -> C.Loader:
         """Starts the threads; the C++ loader that comes back gives batches by ``next()``."""
         end = self.sampler.batches_per_epoch * self.epochs
-        self._running = C.Loader(self.source, self.recipe, self.sampler, self.threads, 2, self.on_error, self.start, end, self.rank, self.ranks)
+        self._running = self._plan(self.recipe, first=self.start, end=end).open()
         return self._running
+
+    def plan(self) -> C.LoaderPlan:
+        """What a trainer opens: this loader without an end of its own. Options that a run cannot honor are refused there."""
+        end = 0 if self.epochs == 1 else self.sampler.batches_per_epoch * self.epochs
+        return self._plan(self._given, first=self.start, end=end)
+
+    def _plan(self, recipe: C.Recipe | None, *, first: int, end: int) -> C.LoaderPlan:
+        return C.LoaderPlan(
+            self.source, self.sampler, recipe, threads=self.threads, on_error=self.on_error, first=first, end=end, rank=self.rank, ranks=self.ranks,
+        )  # fmt: skip
 
     def __iter__(self) -> Iterator[C.Batch]:
         loader = self.open()

@@ -82,27 +82,43 @@ class Trainer:
         intra_op_threads: int = 0,
         group: Any = None,
     ) -> None:
-        options = C.TrainOptions()
-        options.epochs, options.accumulate, options.lr, options.min_lr = epochs, accumulate, lr, min_lr
-        options.warmup_steps, options.weight_decay, options.clip_norm = warmup_steps, weight_decay, clip_norm
-        options.start_lr, options.monitor_every, options.collapse_std = start_lr, monitor_every, collapse_std
-        options.final_weight_decay = -1.0 if final_weight_decay is None else final_weight_decay
-        options.ema_decay, options.bf16, options.fp64, options.intra_op_threads = ema_decay, bf16, fp64, intra_op_threads
-        options.device = device
-        options.checkpoint_folder = "" if checkpoints is None else os.fspath(checkpoints)
-        options.checkpoint_every, options.keep_last, options.config = checkpoint_every, keep_last, config
+        options = C.TrainOptions(
+            epochs=epochs,
+            accumulate=accumulate,
+            lr=lr,
+            min_lr=min_lr,
+            start_lr=start_lr,
+            warmup_steps=warmup_steps,
+            weight_decay=weight_decay,
+            final_weight_decay=-1.0 if final_weight_decay is None else final_weight_decay,
+            clip_norm=clip_norm,
+            ema_decay=ema_decay,
+            bf16=bf16,
+            fp64=fp64,
+            device=device,
+            checkpoint_folder="" if checkpoints is None else os.fspath(checkpoints),
+            checkpoint_every=checkpoint_every,
+            keep_last=keep_last,
+            config=config,
+            monitor_every=monitor_every,
+            collapse_std=collapse_std,
+            intra_op_threads=intra_op_threads,
+        )
         self.objective, self.loader = objective, loader
-        self._core = C.Trainer(objective._handle, loader.source, loader.sampler, loader.threads, 2, loader.on_error, options, ranks(group))
+        self._core = C.Trainer(objective._handle, loader.plan(), options, ranks(group))
 
-    def fit(self, callback: Callable[[list[dict[str, float]]], bool | None] | None = None) -> bool:
-        """Trains without the interpreter lock.
+    def fit(self, callback: Callable[[list[dict[str, float]]], bool | None] | None = None, *, until: int | None = None) -> bool:
+        """Trains from the present step on, without the interpreter lock.
+
+        Several calls give the same bits as one (CPU), in one process or, through checkpoints, in several.
 
         Args:
             callback: Called at most twice a second with the steps since the last call (step, epoch, loss, lr, grad_norm,
                 feature_std, effective_rank, seconds, samples). False asks to save and stop.
+            until: Step of the schedule to stop before; None: its last.
 
         Returns:
-            True when all steps were done; False when the callback, or Ctrl-C, stopped the run after a checkpoint.
+            True when all these steps were done; False when the callback, or Ctrl-C, stopped the run after a checkpoint.
 
         Raises:
             NonFiniteError: A loss or gradient was not finite; names the step and the samples.
@@ -110,13 +126,21 @@ class Trainer:
             DistributedError: Another rank is gone, or did not answer within the process group's time-out.
         """
         try:
-            return bool(self._core.fit(callback))
+            return bool(self._core.fit(callback, -1 if until is None else until))
         except KeyboardInterrupt:
             return False
 
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Continues from a checkpoint of the same configuration, with the same bits as if it had never stopped (CPU)."""
         self._core.resume(os.fspath(path))
+
+    def seek(self, step: int) -> None:
+        """The next :meth:`fit` starts at this step of the schedule, with the weights and moments as they are.
+
+        Raises:
+            ValueError: The schedule has no such step.
+        """
+        self._core.seek(step)
 
     @property
     def step(self) -> int:

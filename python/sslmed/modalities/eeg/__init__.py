@@ -68,7 +68,7 @@ class Eeg(Modality):
 
     def describe(self, source: C.Source) -> dict[str, Any]:
         """Number of windows, and the starts of the first and the last one in s."""
-        return {"windows": len(source), "first": source.describe(0).start, "last": source.describe(len(source) - 1).start}
+        return {"windows": len(source), "first": source.describe(0).place["start"], "last": source.describe(len(source) - 1).place["start"]}
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame:
         """Reads the headers of all files, see :func:`sslmed.modalities.eeg.index.describe`."""
@@ -82,6 +82,10 @@ class Eeg(Modality):
     def summary(self, table: pd.DataFrame) -> str:
         """Number of montages."""
         return f"{len(index.montages(table))} montages"
+
+    def pooling(self, name: str) -> C.Pooling:
+        """By "regions" too: six of the head, left, middle and right, front and back."""
+        return C.head_regions() if name == "regions" else super().pooling(name)
 
     def comparable(self, cohorts: Sequence[Rows]) -> bool:
         """Whether all recordings have a channel in common."""

@@ -8,7 +8,11 @@ from typing import Any, ClassVar, Literal
 from sslmed._core import C
 from sslmed.modalities.base import Mask
 
-__all__ = ["EegPreprocessing"]
+__all__ = ["HEAD_RADIUS", "EegPreprocessing"]
+
+
+HEAD_RADIUS = 95.0
+"""Radius in mm of the sphere that electrodes lie on."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class EegPreprocessing:
         """The C++ options: ``stride`` in s between windows (0: the window's length), and whether starts are moved at random."""
         values = asdict(self)
         del values["patch"], values["overlap"]
-        return C.EegOptions(stride=stride, jitter=random, low=values.pop("l_freq"), high=values.pop("h_freq"), **values)
+        return C.EegOptions(stride=stride, jitter=random, **values)
 
     def recipe(
         self,
@@ -90,7 +94,8 @@ class EegPreprocessing:
         if augmentation is not None:
             raise TypeError(f"recipe: augmentation={augmentation!r} must be None, augmentations are for pictures")
         overlap = round(self.overlap * self.sfreq)
-        recipe = C.PatchRecipe(self.patch_samples, mask, 0.5 if ratio is None else ratio, block, radius, complementary, overlap)
+        how = C.MaskOptions(mask=mask, ratio=0.5 if ratio is None else ratio, block=block, radius=radius, complementary=complementary)
+        recipe = C.EegRecipe(self.patch_samples, how, overlap)
         if left := (round(self.window * self.sfreq) - self.patch_samples) % (self.patch_samples - overlap):
             raise ValueError(
                 f"patches of {self.patch:g} s{f' that overlap by {self.overlap:g} s' if overlap else ''} do not fill a window of {self.window:g} s: "
@@ -100,4 +105,4 @@ class EegPreprocessing:
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder must know of its tokens; inputs are never dense."""
-        return {"patch_size": [self.patch_samples], "img_size": [], "in_chans": 1, "positions": "electrode"}
+        return {"patch_size": [self.patch_samples], "img_size": [], "in_chans": 1, "positions": "coordinates", "radius": HEAD_RADIUS}

@@ -23,9 +23,9 @@ def color(rows: Rows, *, threads: int = 2, on_error: OnError = "raise") -> Array
     preprocessing = ImagePreprocessing()
     loader = sources.in_order(source(rows, preprocessing), preprocessing, threads=threads, batch_size=16, on_error=on_error)
     while (batch := loader.next()) is not None:
-        if not batch.patches:
+        if not batch.views:
             continue
-        light = batch.patches[0].values.view(len(batch), -1, 3).double() / 255  # pixels are in the patches' order
-        images = [batch.sample_ids[slot] for slot in batch.patches[0].slots]
+        light = batch.views[0].values.view(len(batch), -1, 3).double() / 255  # pixels are in the patches' order
+        images = [batch.sample_ids[slot] for slot in batch.views[0].slots]
         out[images] = torch.cat([light.mean(1), light.std(1, correction=0)], dim=1).numpy()
     return out

@@ -61,7 +61,7 @@ class Slides(Modality):
     def describe(self, source: C.Source) -> dict[str, Any]:
         """Number of pictures, and where the first and the last one are."""
         first, last = source.describe(0), source.describe(len(source) - 1)
-        return {"pictures": len(source), "first": [first.x, first.y], "last": [last.x, last.y]}
+        return {"pictures": len(source), "first": [first.place["x"], first.place["y"]], "last": [last.place["x"], last.place["y"]]}
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
         """Looks for the tissue, see :func:`sslmed.modalities.slides.index.write`."""
