@@ -71,7 +71,7 @@ def main() -> None:
     def step(model, parameters, optimizer, bf16: bool):
         def run() -> float:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                out = model(images, mask.keep, mask.masked)
+                out = model(images, mask.visible, mask.masked)
             loss = out[0] if isinstance(out, tuple) else out
             optimizer.zero_grad()
             loss.backward()

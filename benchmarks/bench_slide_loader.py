@@ -166,7 +166,7 @@ def main() -> None:
         places = []
         for i in torch.randperm(len(source), generator=torch.Generator().manual_seed(0)).tolist():
             info = source.describe(i)
-            places.append((info.recording, int(info.x), int(info.y)))
+            places.append((info.recording, int(info.place["x"]), int(info.place["y"])))
         places = (places * (samples // len(places) + 1))[:samples]
 
         def ours() -> Iterator[Any]:
@@ -174,7 +174,7 @@ def main() -> None:
             sm.io.set_slide_cache(cache)
             recipe = preprocessing.recipe() if views is None else preprocessing.recipe(views=views)
             sampler = C.Sampler(source, "shuffle", BATCH, True, 0)
-            loader = C.Loader(source, recipe, sampler, WORKERS, 2, "raise", 0, samples // BATCH)
+            loader = C.LoaderPlan(source, sampler, recipe, threads=WORKERS, end=samples // BATCH).open()
             while (batch := loader.next()) is not None:
                 yield batch
 

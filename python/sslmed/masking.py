@@ -12,7 +12,7 @@ __all__ = ["Mask", "Multiblock", "block", "multiblock", "random"]
 class Mask(NamedTuple):
     """Token indices of a batch of masks; together they are every token once."""
 
-    keep: torch.Tensor
+    visible: torch.Tensor
     """[B, K] int64, ascending."""
     masked: torch.Tensor
     """[B, M] int64, ascending."""

@@ -37,8 +37,8 @@ def batch_of(encoder, people, n=6, **targets):
 
 
 def plain_logits(task, encoder, batch, readout="mean", keep=None):
-    """The same network, one sequence at a time, from PyTorch's own layers. In the order of batch.patches."""
-    view, state, out, row = batch.patches[0], dict(task.named_parameters()), [], 0
+    """The same network, one sequence at a time, from PyTorch's own layers. In the order of batch.views."""
+    view, state, out, row = batch.views[0], dict(task.named_parameters()), [], 0
     heads, depth = encoder._handle.dim // 64, 2
     dtype = state["head.weight"].dtype
 
@@ -112,7 +112,7 @@ def test_logits_loss_and_gradients_equal_plain_pytorch(readout, dtype):
                 p.add_(0.1 * torch.randn_like(p))
     numbers = (people.table["y"] == "fast").astype(float).tolist()
     batch = batch_of(encoder, people, target=numbers)
-    view = batch.patches[0]
+    view = batch.views[0]
     ours = task.forward_tokens(view.values.to(dtype), view.lengths, view.coords.to(dtype), view.extra)
     theirs = plain_logits(task, encoder, batch, readout)
     assert (ours - theirs).abs().max() < TOLERANCE[dtype]
@@ -152,7 +152,7 @@ def test_regression_learns_in_units_of_its_spread():
     encoder = Encoder("vit_tiny", PRE, depth=2)
     task = Supervised(encoder, classes=0, mean=45.0, scale=15.0)
     batch = batch_of(encoder, people, target=people.table["age"].tolist())
-    view = batch.patches[0]
+    view = batch.views[0]
     out = task.forward_tokens(view.values, view.lengths, view.coords, view.extra)
     truth = batch.targets["target"][view.slots].float()
     assert abs(task.eval().loss(batch) - (((out[:, 0] - truth) / 15) ** 2).mean()) < 1e-5
@@ -199,7 +199,7 @@ def test_attentive_readout_equals_timms_pool():
     task = Supervised(encoder, classes=2, readout="attentive").double()
     theirs = AttentionPoolLatent(192, num_heads=3, mlp_ratio=4.0, norm_layer=functools.partial(tnn.LayerNorm, eps=1e-6)).double()
     theirs.load_state_dict({k.removeprefix("pool."): v for k, v in task.state_dict().items() if k.startswith("pool.")})
-    view = batch_of(encoder, people, target=[0.0] * len(people)).patches[0]
+    view = batch_of(encoder, people, target=[0.0] * len(people)).views[0]
     tokens, _, lengths = encoder.forward_tokens(view.values.double(), view.lengths, view.coords.double(), view.extra)
     patches = tokens.view(len(lengths), lengths[0], -1)[:, 1:]
     want = tnn.functional.linear(theirs(patches), task.get_parameter("head.weight"), task.get_parameter("head.bias"))
@@ -219,7 +219,7 @@ def test_dropped_paths_are_drawn_by_sample_and_batch():
     assert torch.equal(dropped, task.loss(batch))  # nothing hidden in a generator
     assert not torch.equal(dropped, task.eval().loss(batch))
     # Only the last block drops (rates rise from none): each sample has one of four pairs of factors, and the loss is one of their means.
-    view = batch.patches[0]
+    view = batch.views[0]
     truth = batch.targets["target"][view.slots].long()
     per_pair = []
     for a in (0.0, 2.0):
@@ -251,7 +251,7 @@ def test_adapters_start_as_no_change_and_equal_their_definition():
             if "lora" in name or "head" in name:
                 p.add_(0.05 * torch.randn_like(p))
     batch = batch_of(adapted, people, target=[0.0] * len(people))
-    view = batch.patches[0]
+    view = batch.views[0]
     ours = task.forward_tokens(view.values, view.lengths, view.coords, view.extra)
     assert (ours - plain_logits(task, adapted, batch)).abs().max() < 1e-5
     with pytest.raises(ValueError, match="no adapters"):

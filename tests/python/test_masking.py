@@ -10,12 +10,12 @@ from sslmed._core import C
 
 def test_random_is_exact_ascending_and_whole():
     m = masking.random(196, 0.75, 64, seed=1)
-    assert m.keep.shape == (64, 49)
+    assert m.visible.shape == (64, 49)
     assert m.masked.shape == (64, 147)
-    assert m.keep.dtype == torch.int64
-    assert (m.keep.diff() > 0).all()
+    assert m.visible.dtype == torch.int64
+    assert (m.visible.diff() > 0).all()
     assert (m.masked.diff() > 0).all()
-    assert torch.equal(torch.cat([m.keep, m.masked], 1).sort(1).values, torch.arange(196).expand(64, -1))
+    assert torch.equal(torch.cat([m.visible, m.masked], 1).sort(1).values, torch.arange(196).expand(64, -1))
 
 
 @pytest.mark.parametrize("n", [2, 3, 63, 64, 65, 128, 1000])
@@ -26,7 +26,7 @@ def test_counts(n, ratio):
         with pytest.raises(ValueError):
             masking.random(n, ratio, 2, 0)
     else:
-        assert masking.random(n, ratio, 2, 0).keep.shape == (2, keep)
+        assert masking.random(n, ratio, 2, 0).visible.shape == (2, keep)
 
 
 @pytest.mark.parametrize("args", [(0, 0.5, 1), (10, 0.0, 1), (10, 1.0, 1), (10, 0.99, 1), (10, float("nan"), 1), (10, 0.5, 0), (-5, 0.5, 1)])
@@ -37,14 +37,14 @@ def test_refusals(args):
 
 def test_masks_depend_on_seed_and_place_alone():
     a = masking.random(100, 0.6, 8, seed=5)
-    assert torch.equal(a.keep, masking.random(100, 0.6, 8, seed=5).keep)
-    assert torch.equal(a.keep[:3], masking.random(100, 0.6, 3, seed=5).keep)
-    assert not torch.equal(a.keep, masking.random(100, 0.6, 8, seed=6).keep)
+    assert torch.equal(a.visible, masking.random(100, 0.6, 8, seed=5).visible)
+    assert torch.equal(a.visible[:3], masking.random(100, 0.6, 3, seed=5).visible)
+    assert not torch.equal(a.visible, masking.random(100, 0.6, 8, seed=6).visible)
 
 
 def test_every_token_and_pair_is_equally_likely():
     n, keep, draws = 12, 5, 40_000
-    m = masking.random(n, 1 - keep / n, draws, seed=11).keep.numpy()
+    m = masking.random(n, 1 - keep / n, draws, seed=11).visible.numpy()
     hot = np.zeros((draws, n))
     np.put_along_axis(hot, m, 1, axis=1)
     p = keep / n
@@ -58,7 +58,7 @@ def test_every_token_and_pair_is_equally_likely():
 def test_blocks(axis):
     channels, steps = 6, 10
     m = masking.block((channels, steps), 0.5, 50, seed=0, axis=axis, block=2)
-    assert m.keep.shape == (50, 30)
+    assert m.visible.shape == (50, 30)
     assert (m.masked.diff() > 0).all()
     number = m.masked % steps if axis == "time" else m.masked // steps
     size = channels if axis == "time" else steps
@@ -85,15 +85,15 @@ def space_batch(**options):
     table = pd.DataFrame({"subject": [f"s{i}" for i in range(8)]})
     cohort = sm.Cohort.from_arrays(np.random.default_rng(0).normal(size=(8, 20, 1600)), 100, HEAD, table)
     pre = sm.EegPreprocessing(sfreq=100, window=16, patch=1, h_freq=45)
-    return next(iter(sm.Loader(cohort, pre, batch_size=8, order="sequential", seed=4, **options))).patches[0]
+    return next(iter(sm.Loader(cohort, pre, batch_size=8, order="sequential", seed=4, **options))).views[0]
 
 
 def test_space_masks_are_exact_and_lie_together():
     view = space_batch(mask="space", ratio=0.55, radius=40.0, block=3)
     n = 20 * 16
     keep = int(n * 0.45)
-    assert view.keep_lengths == [keep] * 8
-    assert torch.equal(torch.cat([view.keep, view.masked]).sort().values, torch.arange(8 * n))
+    assert view.visible_lengths == [keep] * 8
+    assert torch.equal(torch.cat([view.visible, view.masked]).sort().values, torch.arange(8 * n))
 
     def share_of_hidden_neighbours(view):
         """How often the nearest other electrode at the same step is hidden too, over hidden tokens of one sample."""
@@ -140,10 +140,10 @@ def test_complementary_views_see_what_the_other_hides():
     view = space_batch(mask="random", ratio=0.4, complementary=True)
     assert len(view.lengths) == 16
     assert sorted(view.slots) == sorted([*range(8)] * 2)
-    assert view.keep_lengths == sorted(view.keep_lengths)  # equal ones together, so that attention runs in few calls
+    assert view.visible_lengths == sorted(view.visible_lengths)  # equal ones together, so that attention runs in few calls
     values, offset, seen = view.values, 0, {}
     kept = torch.zeros(len(values), dtype=torch.bool)
-    kept[view.keep] = True
+    kept[view.visible] = True
     for slot, length in zip(view.slots, view.lengths, strict=True):
         seen.setdefault(slot, []).append((values[offset : offset + length], kept[offset : offset + length]))
         offset += length

@@ -24,17 +24,17 @@ def test_a_preset_trains(preset, views, tmp_path):
     assert np.isfinite(run.history["loss"]).all()
     options = {k: getattr(method, k) for k in ("mask", "ratio", "block", "radius", "complementary")}
     batch = next(iter(sm.Loader(people, pre, batch_size=4, **options)))
-    assert sum(len(view.lengths) for view in batch.patches) == 4 * views
-    hidden = sum(sum(view.masked_lengths) for view in batch.patches) / sum(sum(view.lengths) for view in batch.patches)
+    assert sum(len(view.lengths) for view in batch.views) == 4 * views
+    hidden = sum(sum(view.masked_lengths) for view in batch.views) / sum(sum(view.lengths) for view in batch.views)
     assert hidden == pytest.approx(method.ratio, abs=0.08)
     if method.mask == "bernoulli":
-        assert len(set(batch.patches[0].masked_lengths)) > 1
+        assert len(set(batch.views[0].masked_lengths)) > 1
 
 
 def test_patches_overlap_as_unfolded_windows(tmp_path):
     people = cohort(10)
     pre = sm.presets.reve()["preprocessing"]
-    view = next(iter(sm.Loader(people, pre, batch_size=4, order="sequential"))).patches[0]
+    view = next(iter(sm.Loader(people, pre, batch_size=4, order="sequential"))).views[0]
     windows = torch.stack([people.source(pre).sample(i)[0] for i in range(4)])
     assert torch.equal(view.values, windows.unfold(2, 200, 180).reshape(-1, 200))
     assert view.lengths == [5 * 11] * 4

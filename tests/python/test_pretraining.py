@@ -239,8 +239,8 @@ def test_one_step_equals_torch(tiny_site):
     for step, batch in enumerate(loader):
         for group in optimizer.param_groups:
             group["lr"] = 0.5e-3 * (1 + math.cos(math.pi * step / total))
-        view = batch.patches[0]
-        loss, _, _ = theirs.forward_tokens(view.values, view.lengths, view.keep, view.masked, view.keep_lengths, view.coords, view.extra)
+        view = batch.views[0]
+        loss, _, _ = theirs.forward_tokens(view.values, view.lengths, view.visible, view.masked, view.visible_lengths, view.coords, view.extra)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)

@@ -204,7 +204,7 @@ def test_alignment_in_the_loader_equals_that_of_arrays():
     for threads in (1, 4):
         loader = sm.Loader(people, sm.EegPreprocessing(**options, align="subject"), batch_size=7, order="shuffle", seed=3, threads=threads)
         for batch in loader:
-            view = batch.patches[0]
+            view = batch.views[0]
             rows = view.values.view(len(view.lengths), 4, -1)
             for slot, row in zip(view.slots, rows, strict=True):
                 assert torch.equal(row, torch.from_numpy(ours[batch.sample_ids[slot]]))

@@ -15,7 +15,7 @@ import sslmed as sm
 from sslmed import labels, leakage
 from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics
 from sslmed.evaluation.transfer import knn_score, plan
-from sslmed.nn import Encoder
+from sslmed import Encoder
 
 
 @lru_cache

@@ -19,7 +19,7 @@ class Nearer(sm.PythonObjective):
         self.power, self.scale = power, torch.nn.Parameter(torch.ones(()))
 
     def loss(self, batch, step):
-        view = batch.patches[0]
+        view = batch.views[0]
         found = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)
         return sm.methods.Loss((self.scale * found.pooled).abs().pow(self.power).mean(), features=torch.randn(len(found.lengths), 8))
 

@@ -263,16 +263,16 @@ def test_packed_samples_equal_one_at_a_time(tiny_site):
     encoder = Encoder("vit_tiny", PRE, depth=2, class_token=False)
     model = JointEmbeddingPredictor(encoder, sm.methods.IJepa(predictor_dim=64, predictor_depth=1, predictor_heads=2)).double()
     for mask in ("multiblock", "multiblock_exact"):
-        view = next(iter(sm.Loader(tiny_site, PRE, batch_size=5, mask=mask, seed=3))).patches[0]
+        view = next(iter(sm.Loader(tiny_site, PRE, batch_size=5, mask=mask, seed=3))).views[0]
         assert view.blocks == 4
         blocks = [m // 4 for m in view.masked_lengths for _ in range(4)]
         assert len(set(blocks)) == 1  # drawn once a batch
         values, coords = view.values.double(), view.coords.double()
-        _, pred, _ = model.forward_tokens(values, view.lengths, view.keep, view.masked, view.keep_lengths, blocks, coords, view.extra)
+        _, pred, _ = model.forward_tokens(values, view.lengths, view.visible, view.masked, view.visible_lengths, blocks, coords, view.extra)
         row = k = m = 0
-        for n, kept, masked in zip(view.lengths, view.keep_lengths, view.masked_lengths, strict=True):
+        for n, kept, masked in zip(view.lengths, view.visible_lengths, view.masked_lengths, strict=True):
             own = slice(row, row + n)
-            context, targets = view.keep[k : k + kept] - row, view.masked[m : m + masked] - row
+            context, targets = view.visible[k : k + kept] - row, view.masked[m : m + masked] - row
             assert not np.intersect1d(context, targets).size
             _, alone, _ = model.forward_tokens(values[own], [n], context, targets, [kept], [masked // 4] * 4, coords[own], view.extra[own])
             assert (alone - pred[m : m + masked]).abs().max() <= 1e-10

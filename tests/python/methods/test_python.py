@@ -31,7 +31,7 @@ class Restore(PythonObjective):
         self.modes, self.after = [], []
 
     def loss(self, batch, step):
-        view = batch.patches[0]
+        view = batch.views[0]
         self.modes.append(self.training)
         tokens, pooled, lengths = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)
         tokens = torch.cat([part[len(part) - n :] for part, n in zip(tokens.split(lengths), view.lengths, strict=True)])
@@ -104,9 +104,9 @@ class Doubled:
     """A loader's batch with its numbers in double precision, as the trainer hands it on with fp64."""
 
     def __init__(self, batch):
-        view = batch.patches[0]
+        view = batch.views[0]
         double = lambda t: t.double() if t is not None and t.is_floating_point() else t  # noqa: E731
-        self.patches = [type("View", (), {k: double(getattr(view, k)) for k in ("values", "coords", "extra")} | {"lengths": view.lengths})]
+        self.views = [type("View", (), {k: double(getattr(view, k)) for k in ("values", "coords", "extra")} | {"lengths": view.lengths})]
 
 
 @pytest.mark.parametrize("make", [ours, Conv])

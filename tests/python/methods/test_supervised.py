@@ -28,7 +28,7 @@ def test_group_weights_move_as_the_paper_has_it():
         task.get_parameter("head.weight").mul_(100)
     targets = {"target": (people.table["y"] == "fast").astype(float).tolist(), "group": (people.table["group"] == "b").astype(float).tolist()}
     batch = batch_of(encoder, people, n=24, **targets)
-    view = batch.patches[0]
+    view = batch.views[0]
     logits = task.forward_tokens(view.values, view.lengths, view.coords, view.extra)
     truth, group = batch.targets["target"][view.slots].long(), batch.targets["group"][view.slots].long()
     each = tnn.functional.cross_entropy(logits, truth, reduction="none")
@@ -57,7 +57,7 @@ def test_reversed_gradients_equal_their_definition():
     task = Supervised(encoder, classes=2, domains=2, domain_weight=0.3)
     numbers = (people.table["y"] == "fast").astype(float).tolist() + [float("nan")] * 12
     batch = batch_of(encoder, both, n=20, target=numbers, domain=[0.0] * 12 + [1.0] * 12)
-    view = batch.patches[0]
+    view = batch.views[0]
     loss = task.loss(batch, step=30, total=100)
     strength = 0.3 * (2 / (1 + np.exp(-10 * 0.3)) - 1)
     state = dict(task.named_parameters())

@@ -75,7 +75,7 @@ def test_pictures_made_on_the_device_are_those_of_the_loader(rng: np.random.Gene
         return list(sm.Loader(cohort, pre, batch_size=3, recipe=pre.recipe(views=views), threads=threads, seed=4))
 
     for a, b in zip(batches(False, 1), batches(True, 3), strict=True):
-        for x, y in zip(a.patches, b.patches, strict=True):  # type: ignore[attr-defined]
+        for x, y in zip(a.views, b.views, strict=True):  # type: ignore[attr-defined]
             assert (x.role, x.lengths, x.slots) == (y.role, y.lengths, y.slots)
             for name in ("values", "coords", "grid"):
                 torch.testing.assert_close(getattr(x, name), getattr(y, name), rtol=0, atol=0, equal_nan=True)

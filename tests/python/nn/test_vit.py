@@ -287,7 +287,7 @@ def test_mae_on_packed_tokens_equals_one_at_a_time():
     for n in lengths:
         parts.append(tokens(n))
         m = sm.masking.random(n, 0.5, 1, n)
-        keeps.append(m.keep[0])
+        keeps.append(m.visible[0])
         maskeds.append(m.masked[0])
     starts = [0, 8, 20]
     packed = [torch.cat(p) for p in zip(*parts, strict=True)]
@@ -307,7 +307,7 @@ def test_spectral_target_equals_its_definition(bins, outputs):
     mae = MaskedAutoencoder(eeg_encoder(), sm.methods.Mae(reconstruct_bins=bins, **options)).double()
     values, coords, extra = tokens(10)
     m = sm.masking.random(10, 0.5, 1, 0)
-    loss, pred, _ = mae.forward_tokens(values, [10], m.keep[0], m.masked[0], [5], coords, extra)
+    loss, pred, _ = mae.forward_tokens(values, [10], m.visible[0], m.masked[0], [5], coords, extra)
     power = torch.fft.rfft(values[m.masked[0]]).abs() ** 2 / 50
     if bins > 1:
         power = power[:, 1 : 1 + outputs * bins].unflatten(1, (outputs, bins)).mean(2)

@@ -22,7 +22,7 @@ class Contrast(PythonObjective):
     """Written in Python: every sample against those of all ranks."""
 
     def loss(self, batch, step):
-        view = batch.patches[0]
+        view = batch.views[0]
         pooled = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)[1]
         return torch.logsumexp(pooled @ step.all_gather(pooled).T, 1).mean()
 

@@ -17,7 +17,7 @@ SINGLE = replace(PRE, average_reference=False)  # a single channel is its own av
 
 
 def flat(batch):
-    view = batch.patches[0]
+    view = batch.views[0]
     parts = [
         view.values,
         view.coords,
@@ -27,7 +27,7 @@ def flat(batch):
         torch.tensor(view.slots),
         torch.tensor(batch.sample_ids),
     ]
-    return parts + [t for t in (view.keep, view.masked) if t is not None]
+    return parts + [t for t in (view.visible, view.masked) if t is not None]
 
 
 @pytest.mark.parametrize("mask", ["none", "random", "time", "channel"])
@@ -108,7 +108,7 @@ def test_mixed_montages_and_rates_share_batches(rng):
     values = [rng.normal(size=(3, 1000)), rng.normal(size=(2, 2000)), rng.normal(size=(1, 777))]
     cohort = sm.Cohort.from_arrays(values, [100, 250, 128], [["Fp1", "Cz", "O2"], ["C3", "C4"], ["Pz"]], pd.DataFrame({"subject": list("abc")}))
     batches = list(sm.Loader(cohort, SINGLE, batch_size=100, order="sequential"))
-    view = batches[0].patches[0]
+    view = batches[0].views[0]
     assert sorted(view.lengths) == view.lengths
     assert {n // 4 for n in view.lengths} == {1, 2, 3}
     assert view.values.shape == (sum(view.lengths), 100)
@@ -152,7 +152,7 @@ def test_unreadable_windows(rng):
         assert lost == len(loader.failures) > 0
         assert sum(len(b) for b in batches) == len(loader.source) - lost
         for b in batches:
-            assert all(b.sample_ids[s] >= 0 for s in b.patches[0].slots)
+            assert all(b.sample_ids[s] >= 0 for s in b.views[0].slots)
 
 
 def test_a_file_that_vanishes_mid_epoch(tmp_path):
@@ -174,7 +174,7 @@ def test_gaps_never_enter_a_window(tmp_path):
     cohort = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / "d.edf")], "subject": ["a"]}))
     source = cohort.source(replace(SINGLE, h_freq=40))
     assert len(source) == 2
-    assert [source.describe(i).start for i in range(2)] == [0.0, 20.0]
+    assert [source.describe(i).place["start"] for i in range(2)] == [0.0, 20.0]
     assert all(source.sample(i)[0].isfinite().all() for i in range(2))
 
 

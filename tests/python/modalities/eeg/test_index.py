@@ -16,7 +16,7 @@ PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
 
 def stream(cohort, order="shuffle"):
-    return [(b.sample_ids, b.patches[0].values) for b in sm.Loader(cohort, PRE, batch_size=4, order=order, mask="random", seed=2)]
+    return [(b.sample_ids, b.views[0].values) for b in sm.Loader(cohort, PRE, batch_size=4, order=order, mask="random", seed=2)]
 
 
 @pytest.mark.parametrize("name", ["index.parquet", "index.tsv"])

@@ -127,7 +127,7 @@ def test_a_stream_of_images_is_one_for_any_threads_and_goes_on_anywhere(cohort: 
 
     def stream(**options: Any) -> list[torch.Tensor]:
         loader = sm.Loader(cohort, SMALL, batch_size=4, order="site", random=True, augmentation=how, epochs=2, seed=3, **options)
-        return [batch.patches[0].values for batch in loader]
+        return [batch.views[0].values for batch in loader]
 
     one, four = stream(threads=1), stream(threads=4)
     assert len(one) == 6

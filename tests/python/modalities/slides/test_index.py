@@ -11,7 +11,7 @@ import pytest
 from slide_files import blob
 
 import sslmed as sm
-from sslmed import slides
+from sslmed.modalities import slides
 from sslmed.modalities.slides import index as slide_index
 
 

@@ -82,7 +82,7 @@ def test_a_stream_of_pictures_is_one_for_any_threads_and_goes_on_anywhere(slide_
 
     def stream(threads: int, start: int = 0) -> list[torch.Tensor]:
         loader = sm.Loader(slide_cohort, SMALL, batch_size=16, mask="random", random=True, augmentation=how, threads=threads, epochs=2, seed=5, start=start)
-        return [torch.cat([b.patches[0].values.flatten(), b.patches[0].masked]) for b in loader]
+        return [torch.cat([b.views[0].values.flatten(), b.views[0].masked]) for b in loader]
 
     one, four = stream(1), stream(4)
     assert all(torch.equal(a, b) for a, b in zip(one, four, strict=True))
@@ -171,7 +171,7 @@ def test_several_views_come_from_one_picture(slide_cohort: sm.Cohort) -> None:
     preprocessing = sm.SlidePreprocessing(mpp=1.0, size=64, patch=8, region=96)
     loader = sm.Loader(slide_cohort, preprocessing, batch_size=4, random=True, recipe=preprocessing.recipe(views=crops))
     batch = next(iter(loader))
-    views = {view.role: view for view in batch.patches}
+    views = {view.role: view for view in batch.views}
     assert views["global"].lengths == [64] * 8
     assert views["local"].lengths == [16] * 12
     assert sorted(views["local"].slots) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -181,7 +181,7 @@ def test_several_views_come_from_one_picture(slide_cohort: sm.Cohort) -> None:
         assert (places.amax(0) - places.amin(0)).max() < 0.096
     concentric = [sm.View("near", 1, 32, middle=True), sm.View("far", 1, 32, zoom=3, middle=True), sm.View("any", 1, 32, zoom=1.5)]
     batch = next(iter(sm.Loader(slide_cohort, preprocessing, batch_size=4, random=True, recipe=preprocessing.recipe(views=concentric))))
-    near, far, somewhere = (next(v for v in batch.patches if v.role == role).coords.view(4, 16, 4)[..., :2] for role in ("near", "far", "any"))
+    near, far, somewhere = (next(v for v in batch.views if v.role == role).coords.view(4, 16, 4)[..., :2] for role in ("near", "far", "any"))
     assert (near.mean(1) - far.mean(1)).abs().max() <= 0.0011  # mm: a pixel
     torch.testing.assert_close(far.amax(1) - far.amin(1), 3 * (near.amax(1) - near.amin(1)))
     assert (somewhere.mean(1) - near.mean(1)).abs().max() > 0.0011
@@ -301,7 +301,7 @@ def test_mae_learns_from_a_real_slide(data_root: Path, tmp_path: Path) -> None:
 def test_samples_of_another_kind_are_refused_by_a_recipe(slide_cohort: sm.Cohort, tiny_site: sm.Cohort) -> None:
     pictures, signals = slide_cohort.source(SMALL), tiny_site.source(sm.EegPreprocessing())
     for source, recipe, expected in ((pictures, sm.EegPreprocessing().recipe(), "takes signals"), (signals, SMALL.recipe(), "takes pictures")):
-        loader = C.Loader(source, recipe, C.Sampler(source, "sequential", 2, False, 0), end=1)
+        loader = C.LoaderPlan(source, C.Sampler(source, "sequential", 2, False, 0), recipe, end=1).open()
         with pytest.raises(ValueError, match=expected):
             loader.next()
     dense = sm.methods.MaskedAutoencoder(sm.nn.create("vit_tiny", 8, 32, 3, depth=1), sm.methods.Mae(decoder_dim=32, decoder_depth=1, decoder_heads=2))
