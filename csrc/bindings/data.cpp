@@ -246,18 +246,6 @@ void bind_data(py::module_& m) {
   bind_recipes(m);
   bind_sources(m);
   bind_views(m);
-  py::class_<LoaderPlan, std::shared_ptr<LoaderPlan>>(m, "LoaderPlan", "What a loader is opened with, here or by a trainer.")
-      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Sampler> sampler,
-                       const std::optional<std::shared_ptr<Recipe>>& recipe, unsigned threads, unsigned prefetch, const std::string& on_error,
-                       std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
-             return std::make_shared<LoaderPlan>(LoaderPlan{std::move(source), std::move(sampler), recipe.value_or(nullptr),
-                                                            {threads, prefetch, on_error_of(on_error), first, end, rank, ranks}});
-           }),
-           py::arg("source"), py::arg("sampler"), py::arg("recipe") = py::none(), py::kw_only(), py::arg("threads") = 1, py::arg("prefetch") = 2,
-           py::arg("on_error") = "raise", py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
-      .def(
-          "open", [](const LoaderPlan& plan) { return std::make_shared<Loader>(plan.source, plan.recipe, plan.sampler, plan.options); },
-          "Starts the threads.");
   py::class_<Loader, std::shared_ptr<Loader>>(m, "Loader", "Batches in order, made by C++ threads.")
       .def(
           "next",
@@ -275,6 +263,18 @@ void bind_data(py::module_& m) {
           py::call_guard<py::gil_scoped_release>(), "The next batch, or None after the last.")
       .def_property_readonly("position", &Loader::position)
       .def_property_readonly("failures", [](const Loader& loader) { return pairs_of(loader.failures()); });
+  py::class_<LoaderPlan, std::shared_ptr<LoaderPlan>>(m, "LoaderPlan", "What a loader is opened with, here or by a trainer.")
+      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Sampler> sampler,
+                       const std::optional<std::shared_ptr<Recipe>>& recipe, unsigned threads, unsigned prefetch, const std::string& on_error,
+                       std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
+             return std::make_shared<LoaderPlan>(LoaderPlan{std::move(source), std::move(sampler), recipe.value_or(nullptr),
+                                                            {threads, prefetch, on_error_of(on_error), first, end, rank, ranks}});
+           }),
+           py::arg("source"), py::arg("sampler"), py::arg("recipe") = py::none(), py::kw_only(), py::arg("threads") = 1, py::arg("prefetch") = 2,
+           py::arg("on_error") = "raise", py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
+      .def(
+          "open", [](const LoaderPlan& plan) { return std::make_shared<Loader>(plan.source, plan.recipe, plan.sampler, plan.options); },
+          "Starts the threads.");
 }
 
 }  // namespace sslmed::bindings

@@ -35,12 +35,12 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_picture(m);
   bindings::bind_transforms(m);
   bindings::bind_masking(m);
-  bindings::bind_nn(m);
   bindings::bind_data(m);
-  bindings::bind_eeg(m);
-  bindings::bind_pictures(m);
+  bindings::bind_nn(m);
   bindings::bind_methods(m);
   bindings::bind_tasks(m);
   bindings::bind_python(m);
   bindings::bind_train(m);
+  bindings::bind_eeg(m);
+  bindings::bind_pictures(m);
 }
