@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         transforms,
     )
     from sslmed.cohort import Cohort
-    from sslmed.encoders import CohortEncoder, Encoder, PythonEncoder
+    from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.transfer import transfer
     from sslmed.finetuning import FineTuned, FineTuning, finetune
@@ -68,6 +68,7 @@ _HOMES = {
     "Augmentation": "modalities",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
+    "ConvEncoder": "encoders",
     "EegPreprocessing": "modalities.eeg",
     "Encoder": "encoders",
     "FineTuned": "finetuning",
@@ -98,6 +99,7 @@ __all__ = [
     "Cohort",
     "CohortEncoder",
     "CollapseError",
+    "ConvEncoder",
     "DistributedError",
     "EegPreprocessing",
     "Encoder",

@@ -17,11 +17,12 @@ from sslmed._core import C, FormatError
 from sslmed.modalities.base import Preprocessing, Rows
 from sslmed.modalities.joined import embeddings_of, parts_of, whole_of
 from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from
-from sslmed.nn import Features, VisionTransformer, list_models
+from sslmed.nn import ConvNet, Features, VisionTransformer, list_models
 
-__all__ = ["CohortEncoder", "Encoder", "EncoderLike", "PythonEncoder", "resolve"]
+__all__ = ["CohortEncoder", "ConvEncoder", "Encoder", "EncoderLike", "PythonEncoder", "resolve"]
 
 _FORMAT = "sslmed-encoder-1"
+_CONV_FORMAT = "sslmed-conv-encoder-1"
 _PYTHON_FORMAT = "sslmed-python-encoder-1"
 
 
@@ -44,10 +45,6 @@ class CohortEncoder(ABC):
     _build: Callable[[], Any]
 
     @abstractmethod
-    def forward_tokens(self, values: torch.Tensor, lengths: Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None) -> Features:
-        """Features of packed tokens."""
-
-    @abstractmethod
     def randomized(self) -> CohortEncoder:
         """The same architecture with fresh random weights."""
 
@@ -58,6 +55,12 @@ class CohortEncoder(ABC):
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights and preprocessing."""
+
+    def _load_weights(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self.load_state_dict(io.load_safetensors(path))  # type: ignore[attr-defined]
+        except RuntimeError as error:
+            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
 
 
 class Encoder(VisionTransformer, CohortEncoder):
@@ -165,17 +168,65 @@ class Encoder(VisionTransformer, CohortEncoder):
             encoder = cls(preprocessing=preprocessing, **config)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
+        encoder._load_weights(path)
+        return encoder
+
+
+class ConvEncoder(ConvNet, CohortEncoder):
+    """A small convolutional network with the preprocessing of its inputs, which must give dense views.
+
+    Args:
+        preprocessing: Applied to all that it encodes. Its ``embedding()`` has an ``img_size`` along each axis, and no ``patch_size``.
+        widths: Number of channels of each stage; every stage halves the map.
+        seed: Seed of the initial weights.
+
+    Raises:
+        ValueError: The preprocessing gives patches, or a number is out of range.
+    """
+
+    extra_channels = ()
+
+    def __init__(self, preprocessing: Preprocessing, widths: Sequence[int] = (16, 32, 64), *, seed: int = 0) -> None:
+        embedding = preprocessing.embedding()
+        if embedding["patch_size"] or not embedding["img_size"]:
+            raise ValueError(f"ConvEncoder: preprocessing={preprocessing!r} gives patches, expected one that gives dense views")
+        super().__init__(len(embedding["img_size"]), embedding["in_chans"], tuple(widths), seed=seed)
+        self.preprocessing = preprocessing
+        self.config = {"widths": list(widths), "seed": seed}
+
+    def __repr__(self) -> str:
+        return f"<ConvEncoder {' '.join(map(str, self.widths))}; {self.preprocessing}>"
+
+    def randomized(self) -> ConvEncoder:
+        """The same architecture with fresh random weights: the baseline to beat."""
+        return ConvEncoder(self.preprocessing, self.widths, seed=self.seed + 1_000_003)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights, architecture and preprocessing to one safetensors file."""
+        metadata = {"format": _CONV_FORMAT, "encoder": json.dumps(self.config), "preprocessing": json.dumps(described(self.preprocessing))}
+        io.save_safetensors(self.state_dict(), path, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ConvEncoder:
+        """Reads what :meth:`save` or a training run wrote. Every weight must be there, and no other.
+
+        Raises:
+            FormatError: The file is not a saved encoder of this kind, or its weights do not fit its architecture.
+        """
+        metadata = io.load_metadata(path, _CONV_FORMAT)
         try:
-            encoder.load_state_dict(io.load_safetensors(path))
-        except RuntimeError as error:
-            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
+            encoder = cls(preprocessing_from(json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
+        encoder._load_weights(path)
         return encoder
 
 
 class PythonEncoder(torch.nn.Module, CohortEncoder):
     """Base of encoders written in Python, for :func:`sslmed.finetune`, :func:`sslmed.transfer` and objectives written in Python.
 
-    Derive, make layers in ``__init__`` after ``super().__init__()``, and define :meth:`encode_tokens`. Change buffers in place, do not replace them.
+    Derive, make layers in ``__init__`` after ``super().__init__()``, and define :meth:`encode_tokens`, or :meth:`encode_dense` where the preprocessing gives
+    dense views. Change buffers in place, do not replace them.
 
     Args:
         dim: Width D of the features.
@@ -190,7 +241,6 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
         self.extra_channels = tuple(extra_channels)
         self.config = {"python": type(self).__qualname__, "dim": dim}
 
-    @abstractmethod
     def encode_tokens(self, values: torch.Tensor, lengths: list[int], coords: torch.Tensor | None, extra: torch.Tensor | None) -> torch.Tensor:
         """Features of packed tokens: what a derived class defines.
 
@@ -203,6 +253,18 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
         Returns:
             [ΣN, D].
         """
+        raise TypeError(f"{type(self).__name__} defines no encode_tokens(), but the preprocessing gives patches")
+
+    def encode_dense(self, values: torch.Tensor) -> torch.Tensor:
+        """Features of dense views: what a derived class defines whose preprocessing gives them.
+
+        Args:
+            values: [B, C, spatial…]. Of pictures they are uint8.
+
+        Returns:
+            [B, D, spatial…], or [B, D] of a network that pools by itself.
+        """
+        raise TypeError(f"{type(self).__name__} defines no encode_dense(), but the preprocessing gives dense views")
 
     def forward_tokens(self, values: torch.Tensor, lengths: Sequence[int], coords: torch.Tensor | None = None, extra: torch.Tensor | None = None) -> Features:
         """Features of packed tokens, as :meth:`sslmed.nn.VisionTransformer.forward_tokens` gives them."""
@@ -213,7 +275,7 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
     @property
     def _handle(self) -> C.PythonEncoder:
         # Made anew for everybody who asks: kept here, the two would hold each other for ever.
-        return C.PythonEncoder(_Hook(self), self.dim)
+        return C.PythonEncoder(self, self.dim)
 
     def _build(self) -> C.PythonEncoder:
         return copy.deepcopy(self)._handle
@@ -249,23 +311,7 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
         for key, mine in (("encoder", self.config), ("preprocessing", described(self.preprocessing))):
             if metadata.get(key) != json.dumps(mine):
                 raise FormatError(f"{os.fspath(path)}: expected {key} {json.dumps(mine)}, found {metadata.get(key)}")
-        try:
-            self.load_state_dict(io.load_safetensors(path))
-        except RuntimeError as error:
-            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
-
-
-class _Hook:
-    """A :class:`PythonEncoder` as the core calls it: ``forward_tokens`` gives the tokens' tensor alone."""
-
-    def __init__(self, module: PythonEncoder) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-    def forward_tokens(self, *tokens: Any) -> torch.Tensor:
-        return self._module.encode_tokens(*tokens)
+        self._load_weights(path)
 
 
 EncoderLike: TypeAlias = Union[str, "os.PathLike[str]", CohortEncoder]
@@ -309,7 +355,8 @@ def resolve(
         extra = [channel for name in first for channel in get(name).extra_channels(cohorts[0].part(name))]
         return Encoder(str(encoder), chosen, extra_channels=extra, seed=seed, depth=depth, class_token=class_token)
     if isinstance(encoder, (str, os.PathLike)):
-        encoder = Encoder.load(encoder)
+        kind = io.load_metadata(encoder, _FORMAT, _CONV_FORMAT)["format"]
+        encoder = (Encoder if kind == _FORMAT else ConvEncoder).load(encoder)
     if not isinstance(encoder, CohortEncoder):
         hint = "; pass run.encoder" if hasattr(encoder, "encoder") else ""
         raise TypeError(f"encoder={encoder!r}: expected a name, an encoder or the path of an encoder.safetensors, got {type(encoder).__name__}{hint}")

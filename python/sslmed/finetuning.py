@@ -19,7 +19,7 @@ from sslmed import io
 from sslmed._checks import OnError, choice, number, whole
 from sslmed._core import FormatError
 from sslmed.cohort import Cohort
-from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, PythonEncoder, resolve
+from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, resolve
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Supervised
@@ -380,7 +380,7 @@ def _settings(
     encoder: CohortEncoder, cohort: Cohort, options: FineTuning, numbers: Array, classes: Array, regression: bool, seed: int
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Arguments of the task, and the targets of each recording by name."""
-    drop_path = (0.0 if isinstance(encoder, PythonEncoder) else 0.1) if options.drop_path is None else options.drop_path
+    drop_path = (0.1 if isinstance(encoder, Encoder) else 0.0) if options.drop_path is None else options.drop_path
     settings: dict[str, Any] = {
         "classes": len(classes), "readout": options.readout, "tuned": options.tuned, "layer_decay": options.layer_decay,
         "drop_path": drop_path, "label_smoothing": options.label_smoothing, "seed": seed,

@@ -34,9 +34,9 @@ def load_safetensors(path: _Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def load_metadata(path: _Path, expected_format: str) -> dict[str, str]:
-    """The metadata of a safetensors file of ours; FormatError when its ``format`` is another."""
+def load_metadata(path: _Path, *formats: str) -> dict[str, str]:
+    """The metadata of a safetensors file of ours; FormatError when its ``format`` is none of these."""
     metadata: dict[str, str] = C.load_safetensors(os.fspath(path))[1]
-    if metadata.get("format") != expected_format:
-        raise FormatError(f"{os.fspath(path)}: expected format {expected_format!r}, found {metadata.get('format')!r}")
+    if metadata.get("format") not in formats:
+        raise FormatError(f"{os.fspath(path)}: expected format {' or '.join(map(repr, formats))}, found {metadata.get('format')!r}")
     return metadata

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 
 from sslmed._core import C
+from sslmed.nn.features import Features
 from sslmed.nn.mirror import Mirror
 
-__all__ = ["MODELS", "Features", "VisionTransformer", "create", "list_models"]
+__all__ = ["MODELS", "VisionTransformer", "create", "list_models"]
 
 MODELS = ("vit_tiny", "vit_small", "vit_base", "vit_large")
-
-
-class Features(NamedTuple):
-    """What an encoder makes of packed tokens."""
-
-    tokens: torch.Tensor
-    """[Σ(1+N), D] features of every token, the class token (if there is one) first in each sequence."""
-    pooled: torch.Tensor
-    """[B, D] mean over each sequence's patch tokens."""
-    lengths: list[int]
-    """Number of tokens of each sequence, the class token included."""
-    pyramid: Sequence[torch.Tensor] = ()
-    """[B, D_i, spatial…] maps from fine to coarse, of encoders that have any."""
 
 
 class VisionTransformer(Mirror):
