@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,9 +67,12 @@ def _value(option: str, text: str, default: Any) -> Any:
     return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
-def _chosen(texts: dict[str, str], *places: Any) -> list[dict[str, Any]]:
-    """The options of each dataclass out of texts by name; an option that none has is refused."""
-    known = [{field.name: field.default for field in fields(place)} for place in places]
+def _chosen(texts: dict[str, str], *places: Any, listed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The fields of each dataclass out of texts by name, the first that has one taking it; a name that none has is refused.
+
+    ``listed`` are fields that are options of the command under their own names.
+    """
+    known = [{field.name: field.default for field in fields(place) if field.name not in listed} for place in places]
     for name in texts:
         if not any(name in names for names in known):
             where = " and ".join(f"{place.__name__} ({', '.join(names)})" for place, names in zip(places, known, strict=True))
@@ -144,7 +148,8 @@ def pretrain(
 
     people = _cohort(cohort)
     kind = registry.get(people.modality).preprocessing
-    options, changes, settings = _chosen(_extra(context.args), methods.get(method), kind, PretrainConfig)
+    listed = {"preprocessing", "probe_every", *(parameter.name or "" for parameter in context.command.params)}
+    options, changes, settings = _chosen(_extra(context.args), methods.get(method), kind, PretrainConfig, listed=listed)
     signal.signal(signal.SIGTERM, _stop)
     with under_torchrun(device, timeout) as own_device:
         config = PretrainConfig(
@@ -266,10 +271,10 @@ def index(
     people = _cohort(cohort) if subject is None else Cohort.from_folder(cohort, subject=subject)
     options: dict[str, Any] = {name: _value(name, text, None) for name, text in _extra(context.args).items()}
     known = registry.get(str(people.table["modality"].iloc[0])).index_options
-    if unknown := [name for name in options if name not in known]:
-        raise ValueError(f"--{unknown[0].replace('_', '-')} is no option of this command, and none of the modality's index ({', '.join(known)})")
     if (part := _shard(shard)) and (shard or "shard" in known):
         options["shard"] = part
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"--{unknown[0].replace('_', '-')} is no option of this command, and none of the modality's index ({', '.join(known)})")
     if "progress" in known:
         options["progress"] = True
     indexed = people.index(out, threads=threads, **options)

@@ -71,6 +71,34 @@ def test_bad_input_is_one_line_and_exit_code_two(args, tmp_path):
     assert result.stderr.startswith("error: ")
 
 
+def test_fields_of_method_and_preprocessing_are_options(tiny_site, tmp_path):
+    short = [*FAST, "--epochs", 1]
+    fields = ["--window", "2", "--h-freq=45", "--mask", "time", "--ratio", ".6", "--norm-target", "false", "--clip-norm", "0.5"]
+    result = run("pretrain", site_root(tiny_site), "--out", tmp_path / "a", *fields, *short)
+    assert result.returncode == 0, result.stderr
+    preprocessing = sm.Encoder.load(tmp_path / "a" / "encoder.safetensors").preprocessing
+    assert (preprocessing.sfreq, preprocessing.window, preprocessing.h_freq) == (100.0, 2.0, 45.0)
+    for wrong, text in (
+        (["--mpp", 1], "--mpp is no option of this command, and no field of Mae"),
+        (["--window", "long"], "--window long: expected float, such as 4.0"),
+        (["--average-reference", "yes"], "--average-reference yes: expected bool, such as True"),
+        (["--window"], "--window needs a value"),
+        (["stray"], "unexpected argument stray"),
+    ):
+        result = run("pretrain", site_root(tiny_site), "--out", tmp_path / "b", *short, *wrong)
+        assert result.returncode == 2
+        assert text in result.stderr
+
+
+def test_index_has_the_options_of_the_modality(tiny_site, tmp_path):
+    result = run("index", site_root(tiny_site), "--out", tmp_path / "i.parquet")
+    assert "6 recordings of 6 subjects, 1 montages" in result.stdout
+    for wrong in (["--cell", 32], ["--shard", "0/2"]):
+        result = run("index", site_root(tiny_site), "--out", tmp_path / "i.parquet", *wrong)
+        assert result.returncode == 2
+        assert f"{wrong[0]} is no option of this command" in result.stderr
+
+
 def test_interrupt_saves_and_exits_130(tiny_site, tmp_path):
     out = tmp_path / "run"
     args = ["pretrain", site_root(tiny_site), "--out", str(out), "--epochs", "100000", "--checkpoint-every", "5", *map(str, FAST)]

@@ -264,7 +264,7 @@ def test_a_saved_adapted_encoder_comes_back(tmp_path):
         adapted.get_parameter("blocks.0.attn.qkv.lora_b").normal_()
     adapted.save(tmp_path / "e.safetensors")
     again = Encoder.load(tmp_path / "e.safetensors")
-    assert torch.equal(again.encode(cohort())[0], sm.encode(adapted, cohort())[0])
+    assert torch.equal(sm.encode(again, cohort())[0], sm.encode(adapted, cohort())[0])
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "lora", "attentive"])

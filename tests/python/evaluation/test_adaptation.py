@@ -194,7 +194,7 @@ def mixed_recordings(n=6, channels=4, seed=0):
 
 def test_alignment_in_the_loader_equals_that_of_arrays():
     people = mixed_recordings()
-    options = {"sfreq": 100, "window": 2, "low": 0, "high": 0, "average_reference": False, "scale": "none", "clip": 0}
+    options = {"sfreq": 100, "window": 2, "l_freq": 0, "h_freq": 0, "average_reference": False, "scale": "none", "clip": 0}
     plain, aligned = (people.source(sm.EegPreprocessing(**options, align=align)) for align in ("none", "subject"))
     raw = np.stack([plain.sample(i)[0].numpy() for i in range(len(plain))])
     ours = np.stack([aligned.sample(i)[0].numpy() for i in range(len(plain))])

@@ -6,7 +6,7 @@ from sklearn.covariance import ledoit_wolf
 
 import sslmed as sm
 from sslmed.encoders import Encoder
-from sslmed.evaluation import features
+from sslmed.modalities.eeg import baselines
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
@@ -71,7 +71,7 @@ def test_refusals():
 
 def test_same_subject_names_are_two_people():
     a, b = cohort("a", 10, 30, 0.5), cohort("b", 10, 30, 0.5, seed=2)
-    b = sm.Cohort.from_arrays([v for v, _, _ in b._arrays], 100, ["Fp1", "Cz", "O2"], b.table.assign(subject=a.table["subject"]), name="b")
+    b = sm.Cohort.from_arrays([v for v, _, _ in b.arrays], 100, ["Fp1", "Cz", "O2"], b.table.assign(subject=a.table["subject"]), name="b")
     table = sm.shift.report(a, b, by=["age"], bootstrap=20).table
     assert table["n_subjects"].max() == 20
 
@@ -91,8 +91,8 @@ def test_distance_is_mahalanobis_and_scores_go_by_it():
     assert list(distance.index) == sorted(there.table["subject"])
     by_size = distance[there.table["subject"]].to_numpy()
     assert stats.spearmanr(by_size, np.arange(12))[0] > 0.9
-    x = features.band_power(here, ["Cz", "O2"])
-    z = features.band_power(there, ["Cz", "O2"])
+    x = baselines.band_power(here, ["Cz", "O2"])
+    z = baselines.band_power(there, ["Cz", "O2"])
     shrunk, _ = ledoit_wolf(x / x.std(0))
     gap = (z - x.mean(0)) / x.std(0)
     assert np.allclose(by_size, np.sqrt(np.einsum("ij,jk,ik->i", gap, np.linalg.inv(shrunk), gap)))
