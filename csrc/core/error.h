@@ -3,6 +3,7 @@
 // bindings/errors.cpp maps them to Python once.
 
 #include <stdexcept>
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -32,5 +33,14 @@ class ValueError : public std::invalid_argument {
 
 // A long text cut for a message, with unprintable bytes escaped, so that a hostile header cannot garble a terminal.
 std::string quote(std::string_view text, std::size_t limit = 48);
+
+// ValueError "name=value expected" unless `good`: one condition a message.
+template <class T>
+void require(bool good, const char* name, const T& value, const std::string& expected) {
+  if (good) return;
+  std::ostringstream text;
+  text << name << '=' << value << ' ' << expected;
+  throw ValueError(text.str());
+}
 
 }  // namespace sslmed

@@ -103,9 +103,10 @@ GridRecipe::GridRecipe(std::vector<GridView> views) : views_(std::move(views)) {
   for (const auto& view : views_) {
     const std::string where = "GridRecipe: view '" + view.role + "'";
     if (view.count < 1) throw ValueError(where + ": count=" + std::to_string(view.count) + " must be at least 1");
-    for (const auto* sizes : {&view.patch, &view.crop, &view.mask_cell})
-      for (const auto size : *sizes)
-        if (size < 1) throw ValueError(where + ": patch, crop and mask_cell must be positive, got " + std::to_string(size));
+    const std::pair<const char*, const std::vector<std::int64_t>&> sizes[] = {{"patch", view.patch}, {"crop", view.crop}, {"mask_cell", view.mask_cell}};
+    for (const auto& [name, all] : sizes)
+      for (const auto size : all)
+        if (size < 1) throw ValueError(where + ": " + name + "=" + std::to_string(size) + " must be at least 1 cell");
     for (const auto p : view.p_flip)
       if (!(p >= 0 && p <= 1)) throw ValueError(where + ": p_flip=" + std::to_string(p) + " must be within [0, 1]");
     masking::check(view.mask, where.c_str());

@@ -9,6 +9,7 @@ namespace sslmed::data {
 
 JoinedSource::JoinedSource(std::vector<std::shared_ptr<const Source>> sources, std::vector<std::int32_t> part_of)
     : sources_(std::move(sources)), part_of_(std::move(part_of)), first_{0} {
+  if (sources_.empty()) throw ValueError("JoinedSource: sources must hold at least one source");
   std::vector<std::vector<std::int64_t>> theirs;
   for (const auto& source : sources_) theirs.push_back(source->first_samples());
   std::vector<std::size_t> next(sources_.size(), 0);

@@ -140,8 +140,8 @@ void solarise(std::uint8_t* rgb, std::int64_t pixels, int threshold) {
 }
 
 std::vector<std::int16_t> blur_weights(int side, double sigma) {
-  if (side < 1 || side % 2 == 0 || !(sigma > 0 && std::isfinite(sigma)))
-    throw ValueError("a blur has an odd number of taps and a positive sigma, got " + std::to_string(side) + " and " + std::to_string(sigma));
+  require(side >= 1 && side % 2 == 1, "side", side, "taps of a blur must be an odd number");
+  require(sigma > 0 && std::isfinite(sigma), "sigma", sigma, "must be positive");
   // From the middle outwards, sums rounded and not each: then the middle, which gets what is left, is as right as the others.
   const std::int64_t half = side / 2;
   const auto exact = [&](std::int64_t t) { return std::exp(-0.5 * std::pow(static_cast<double>(t) / sigma, 2)); };

@@ -89,10 +89,12 @@ SSLMED_CLONES void pass_band(const Section* sections, const std::array<double, 2
 
 Sections butterworth(int order, double low, double high, double sfreq) {
   const double nyquist = sfreq / 2;
-  if (order < 1 || order > 16 || !(sfreq > 0) || low < 0 || high < 0 || (low == 0 && high == 0) || !(low < nyquist) || !(high < nyquist) ||
-      (high > 0 && !(low < high)))
-    throw ValueError("a filter needs 0 < low < high < " + std::to_string(nyquist) + " Hz and an order of 1 to 16; got low " + std::to_string(low) + ", high " +
-                     std::to_string(high) + ", order " + std::to_string(order));
+  require(sfreq > 0, "sfreq", sfreq, "must be positive");
+  require(order >= 1 && order <= 16, "order", order, "must be within 1 and 16");
+  require(low >= 0 && low < nyquist, "low", low, "Hz must be within 0 (none) and half the sampling rate");
+  require(high >= 0 && high < nyquist, "high", high, "Hz must be within 0 (none) and half the sampling rate");
+  require(low > 0 || high > 0, "high", high, "Hz must be positive where low is 0: a filter has an edge");
+  require(high == 0 || low < high, "high", high, "Hz must be above low");
   const auto warp = [&](double f) { return 2 * sfreq * std::tan(std::numbers::pi * f / sfreq); };
   const auto digital = [&](Complex s) { return (2 * sfreq + s) / (2 * sfreq - s); };
   std::vector<Complex> prototype;  // upper half plane and the real pole
@@ -126,8 +128,8 @@ Sections butterworth(int order, double low, double high, double sfreq) {
 }
 
 Sections notch(double freq, double quality, double sfreq) {
-  if (!(freq > 0) || !(freq < sfreq / 2) || !(quality > 0))
-    throw ValueError("a notch needs 0 < freq < " + std::to_string(sfreq / 2) + " Hz and quality > 0; got " + std::to_string(freq) + " Hz");
+  require(freq > 0 && freq < sfreq / 2, "freq", freq, "Hz must be above 0 and below half the sampling rate");
+  require(quality > 0, "quality", quality, "must be positive");
   const double w0 = 2 * std::numbers::pi * freq / sfreq, gain = 1 / (1 + std::tan(w0 / quality / 2)), c = std::cos(w0);
   return {{gain, -2 * gain * c, gain, -2 * gain * c, 2 * gain - 1}};
 }

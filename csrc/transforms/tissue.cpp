@@ -186,8 +186,10 @@ int otsu_threshold(const std::vector<std::int64_t>& histogram) {
 
 std::vector<std::uint8_t> tissue_mask(const std::uint8_t* rgb, std::int64_t width, std::int64_t height, const TissueOptions& options) {
   if (width < 1 || height < 1) throw ValueError("a picture of tissue has pixels, got " + std::to_string(width) + " x " + std::to_string(height));
-  if (options.median < 1 || options.median > 99 || options.close < 1 || options.margin < 0 || !(options.sharpness >= 0))
-    throw ValueError("median and close are sides in pixels from 1 (median: to 99), margin and sharpness not negative");
+  require(options.median >= 1 && options.median <= 99, "median", options.median, "pixels must be within 1 and 99");
+  require(options.close >= 1, "close", options.close, "pixels must be at least 1");
+  require(options.margin >= 0, "margin", options.margin, "must not be negative");
+  require(options.sharpness >= 0, "sharpness", options.sharpness, "must not be negative");
   const Size size{width, height};
   Mask light(size.count()), values(size.count());
   for (std::size_t i = 0; i < values.size(); ++i) {

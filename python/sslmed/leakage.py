@@ -30,13 +30,11 @@ def refuse_shared_files(*cohorts: Cohort) -> None:
     """Raises ValueError if a file is listed for two subjects: it could be in training and test data at the same time.
 
     Args:
-        *cohorts: Cohorts to look through; those in memory have no files.
+        *cohorts: Cohorts to look through; rows in memory have no files.
     """
-    tables = [cohort.table[["path", "subject"]] for cohort in cohorts if not cohort.in_memory]
-    if not tables:
-        return
+    tables = [cohort.table.loc[[array is None for array in cohort.arrays or [None] * len(cohort)], ["path", "subject"]] for cohort in cohorts]
     owners = pd.concat(tables).groupby("path")["subject"].nunique()
-    if owners.max() > 1:
+    if len(owners) and owners.max() > 1:
         raise ValueError(
             f"{owners.idxmax()} is listed for {owners.max()} subjects, so it would be in training and test data at once; list every file for one subject"
         )

@@ -21,9 +21,12 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
     if (static_cast<std::int64_t>(column.size()) != recordings_->size())
       throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(recordings_->size()) +
                        " recordings");
-  if (!(options.sfreq > 0) || !(options.window > 0) || output_length_ < 2 || options.stride < 0 || options.margin < 0 || options.clip < 0 ||
-      !(options.unit > 0))
-    throw ValueError("EEG windows need a positive rate, length and unit, and no negative stride, margin or clip");
+  require(options.sfreq > 0, "sfreq", options.sfreq, "Hz must be positive");
+  require(options.window > 0 && output_length_ >= 2, "window", options.window, "s must hold at least two samples");
+  require(options.stride >= 0, "stride", options.stride, "s must not be negative");
+  require(options.margin >= 0, "margin", options.margin, "s must not be negative");
+  require(options.clip >= 0, "clip", options.clip, "must not be negative");
+  require(options.unit > 0, "unit", options.unit, "µV must be positive");
   std::vector<std::vector<std::string>> left_out;
   for (const auto& montage : recordings_->montages()) prepared_.push_back(prepare(montage, extra_channels, left_out.emplace_back()));
   note_left_out(left_out);

@@ -114,8 +114,9 @@ std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_p
 
 std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
                                            std::shared_ptr<const void> owner) {
-  if (channels.empty() || samples < 1 || !(sfreq > 0) || !std::isfinite(sfreq))
-    throw ValueError(name + ": a recording needs channels, samples and a positive sampling rate");
+  if (channels.empty()) throw ValueError(name + ": expected at least one channel, got none");
+  if (samples < 1) throw ValueError(name + ": expected at least one sample, got none");
+  if (!(sfreq > 0) || !std::isfinite(sfreq)) throw ValueError(name + ": sfreq=" + std::to_string(sfreq) + " Hz must be positive");
   return std::make_unique<ArrayRecording>(std::move(name), values, samples, sfreq, std::move(channels), std::move(owner));
 }
 

@@ -17,11 +17,13 @@ constexpr std::size_t kLayouts = 1 << 15;
 
 SlideSource::SlideSource(SlideIndex index, const SlideSourceOptions& options, std::map<std::string, std::vector<double>> targets)
     : index_(std::move(index)), options_(options), targets_(std::move(targets)), open_(options.open), layouts_(kLayouts) {
-  if (!(options.mpp > 0 && std::isfinite(options.mpp)) || options.mpp_high < 0 || (options.mpp_high > 0 && !(options.mpp_high >= options.mpp)) ||
-      options.size < 1 || options.size > (1 << 14) || !(options.stride == 0 || (options.stride >= options.mpp && std::isfinite(options.stride))) ||
-      options.open < 1)
-    throw ValueError(
-        "pictures need a scale (mpp <= mpp_high) in µm per pixel, a side of 1 to 16,384 pixels, a stride of a pixel at least, and an open slide at least");
+  require(options.mpp > 0 && std::isfinite(options.mpp), "mpp", options.mpp, "µm per pixel must be positive");
+  require(options.mpp_high == 0 || (options.mpp_high >= options.mpp && std::isfinite(options.mpp_high)), "mpp_high", options.mpp_high,
+          "µm per pixel must be 0 (the same as mpp) or at least mpp");
+  require(options.size >= 1 && options.size <= (1 << 14), "size", options.size, "pixels must be within 1 and 16,384");
+  require(options.stride == 0 || (options.stride >= options.mpp && std::isfinite(options.stride)), "stride", options.stride,
+          "µm must be 0 (pictures adjoin) or at least a pixel");
+  require(options.open >= 1, "open", options.open, "must be at least 1 slide");
   check_columns();
   const auto n = static_cast<std::int64_t>(index_.cells.size());
   first_.reserve(static_cast<std::size_t>(n) + 1);
