@@ -41,6 +41,7 @@ IJepa::IJepa(std::shared_ptr<nn::VisionTransformer> encoder, const IJepaOptions&
   const auto& config = encoder_->config();
   const std::int64_t dim = options.predictor_dim, heads = options.predictor_heads > 0 ? options.predictor_heads : config.heads;
   TORCH_CHECK_VALUE(options.predictor_depth > 0, "predictor_depth must be positive, got ", options.predictor_depth);
+  TORCH_CHECK_VALUE(heads > 0, "predictor_heads=", heads, " must be positive");
   TORCH_CHECK_VALUE(dim > 0 && dim % heads == 0, "predictor_dim=", dim, " must be a positive multiple of predictor_heads=", heads);
   TORCH_CHECK_VALUE(options.ema_start >= 0 && options.ema_start <= 1, "ema_start must be within [0, 1], got ", options.ema_start);
   TORCH_CHECK_VALUE(options.ema_end >= options.ema_start && options.ema_end <= 1, "ema_end must be within [ema_start, 1], got ", options.ema_end, " after ",

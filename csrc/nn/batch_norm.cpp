@@ -8,9 +8,17 @@
 #include "nn/functional.h"
 
 namespace sslmed::nn {
+namespace {
+
+std::int64_t checked(std::int64_t channels) {
+  TORCH_CHECK_VALUE(channels > 0, "channels=", channels, " must be at least 1");
+  return channels;
+}
+
+}  // namespace
 
 BatchNorm::BatchNorm(std::int64_t channels, double eps, double momentum)
-    : weight(register_parameter("weight", at::ones({channels}))),
+    : weight(register_parameter("weight", at::ones({checked(channels)}))),
       bias(register_parameter("bias", at::zeros({channels}))),
       running_mean(register_buffer("running_mean", at::zeros({channels}))),
       running_var(register_buffer("running_var", at::ones({channels}))),

@@ -41,7 +41,13 @@ class Autocast {
 };
 
 at::Device moved(methods::Objective& objective, const std::string& name, bool fp64) {
-  const at::Device device(name);
+  const auto device = [&] {
+    try {
+      return at::Device(name);
+    } catch (const c10::Error&) {
+      throw ValueError("Trainer: device='" + name + "' must be 'cpu', 'cuda' or 'cuda:1'");
+    }
+  }();
   TORCH_CHECK_VALUE(device.is_cpu() || (device.is_cuda() && at::hasCUDA()), "Trainer: device='", name, "' is not available: this build of torch has ",
                     at::hasCUDA() ? "CUDA" : "no CUDA support");
   objective.to(device);
@@ -59,6 +65,8 @@ void check(const TrainOptions& options) {
   at_least("keep_last", options.keep_last, 1);
   at_least("checkpoint_every", options.checkpoint_every, 0);
   at_least("monitor_every", options.monitor_every, 0);
+  at_least("intra_op_threads", options.intra_op_threads, 0);
+  at_least("weight_decay", options.adamw.weight_decay, 0.0);
   at_least("start_lr", options.start_lr, 0.0);
   at_least("min_lr", options.min_lr, 0.0);
   at_least("clip_norm", options.clip_norm, 0.0);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -134,25 +136,33 @@ void recolour(const AugmentPlan& plan, std::uint8_t* rgb) {
 }  // namespace
 
 void check(const Augmentation& how) {
+  // By the names of sslmed.Augmentation.
   const auto within = [](double low, double value, double high, const char* name) {
-    if (!(value >= low && value <= high))
-      throw ValueError(std::string(name) + " must be within [" + std::to_string(low) + ", " + std::to_string(high) + "], got " + std::to_string(value));
+    std::ostringstream range;
+    range << "must be within [" << low << ", " << high << ']';
+    require(value >= low && value <= high, name, value, range.str());
   };
-  if (!(how.area_low > 0 && how.area_low <= how.area_high && how.area_high <= 1)) throw ValueError("a crop's area must be 0 < low <= high <= 1");
-  if (!(how.aspect_low > 0 && how.aspect_low <= how.aspect_high && std::isfinite(how.aspect_high))) throw ValueError("a crop's aspect must be 0 < low <= high");
-  if (!(how.blur_low > 0 && how.blur_low <= how.blur_high && std::isfinite(how.blur_high))) throw ValueError("a blur's sigma must be 0 < low <= high");
+  const auto ordered = [](double low, double high, double most, const char* name) {
+    std::ostringstream text;
+    text << name << "=(" << low << ", " << high << ") must be 0 < low <= high";
+    if (std::isfinite(most)) text << " <= " << most;
+    if (!(low > 0 && low <= high && high <= most && std::isfinite(high))) throw ValueError(text.str());
+  };
+  ordered(how.area_low, how.area_high, 1, "scale");
+  ordered(how.aspect_low, how.aspect_high, std::numeric_limits<double>::infinity(), "ratio");
+  ordered(how.blur_low, how.blur_high, std::numeric_limits<double>::infinity(), "sigma");
   within(0, how.hed, 1, "hed");
   within(0, how.macenko, 1, "macenko");
   within(0, how.hue, 0.5, "hue");
   for (const auto& [value, name] : {std::pair{how.brightness, "brightness"}, {how.contrast, "contrast"}, {how.saturation, "saturation"}})
     within(0, value, 10, name);
-  for (const auto& [value, name] : {std::pair{how.jitter, "jitter"}, {how.grey, "grey"}, {how.blur, "blur"}, {how.solarise, "solarise"}})
+  for (const auto& [value, name] : {std::pair{how.jitter, "p_jitter"}, {how.grey, "p_grayscale"}, {how.blur, "p_blur"}, {how.solarise, "p_solarize"}})
     within(0, value, 1, name);
 }
 
 void check(const Frame& frame, const Augmentation& how) {
-  if (frame.size < 1 || frame.size > (1 << 14)) throw ValueError("a picture has 1 to 16,384 pixels a side, got " + std::to_string(frame.size));
-  if (!(frame.zoom >= 1.0 / 16 && frame.zoom <= 64)) throw ValueError("zoom must be within [1/16, 64], got " + std::to_string(frame.zoom));
+  require(frame.size >= 1 && frame.size <= (1 << 14), "size", frame.size, "pixels must be within 1 and 16,384");
+  require(frame.zoom >= 1.0 / 16 && frame.zoom <= 64, "zoom", frame.zoom, "must be within 1/16 and 64");
   if (resizes(how) && (frame.zoom != 1 || frame.middle)) throw ValueError("a resized crop draws its size and place: give neither zoom nor middle");
 }
 

@@ -91,10 +91,10 @@ Sections butterworth(int order, double low, double high, double sfreq) {
   const double nyquist = sfreq / 2;
   require(sfreq > 0, "sfreq", sfreq, "must be positive");
   require(order >= 1 && order <= 16, "order", order, "must be within 1 and 16");
-  require(low >= 0 && low < nyquist, "low", low, "Hz must be within 0 (none) and half the sampling rate");
-  require(high >= 0 && high < nyquist, "high", high, "Hz must be within 0 (none) and half the sampling rate");
-  require(low > 0 || high > 0, "high", high, "Hz must be positive where low is 0: a filter has an edge");
-  require(high == 0 || low < high, "high", high, "Hz must be above low");
+  require(low >= 0 && low < nyquist, "l_freq", low, "Hz must be within 0 (none) and half the sampling rate");
+  require(high >= 0 && high < nyquist, "h_freq", high, "Hz must be within 0 (none) and half the sampling rate");
+  require(low > 0 || high > 0, "h_freq", high, "Hz must be positive where l_freq is 0: a filter has an edge");
+  require(high == 0 || low < high, "h_freq", high, "Hz must be above l_freq");
   const auto warp = [&](double f) { return 2 * sfreq * std::tan(std::numbers::pi * f / sfreq); };
   const auto digital = [&](Complex s) { return (2 * sfreq + s) / (2 * sfreq - s); };
   std::vector<Complex> prototype;  // upper half plane and the real pole

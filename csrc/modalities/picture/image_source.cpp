@@ -46,7 +46,7 @@ ImageSource::ImageSource(data::Origins images, const ImageSourceOptions& options
   images_.check(n);
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
-      throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(n) + " images");
+      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) + " images");
 }
 
 data::SampleInfo ImageSource::describe(std::int64_t index) const {

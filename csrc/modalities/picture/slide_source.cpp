@@ -40,7 +40,7 @@ void SlideSource::check_columns() const {
   index_.slides.check(n);
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
-      throw ValueError("target " + quote(name) + " has " + std::to_string(column.size()) + " values for " + std::to_string(n) + " slides");
+      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) + " slides");
   constexpr std::int64_t kMost = std::int64_t{1} << 31;
   for (std::size_t i = 0; i < n; ++i) {
     const auto positive = [](double value) { return value > 0 && std::isfinite(value); };

@@ -83,6 +83,8 @@ def whole_of(preprocessing: Any) -> Any:
     if not isinstance(preprocessing, Mapping):
         return preprocessing
     for name, part in preprocessing.items():
+        if not hasattr(part, "modality"):
+            raise TypeError(f"preprocessing[{name!r}]={part!r} must be a preprocessing, got {type(part).__name__}")
         if part.modality != name:
             raise ValueError(f"preprocessing[{name!r}] is of modality {part.modality!r}")
     parts = tuple(preprocessing.values())

@@ -43,7 +43,7 @@ def get(name: str) -> Modality:
         ValueError: There is none of this name.
     """
     if name not in _MODALITIES:
-        raise ValueError(f"modality={name!r} is unknown, expected one of {', '.join(_MODALITIES)}")
+        raise ValueError(f"modality: name={name!r} is unknown, expected one of {', '.join(_MODALITIES)}")
     return _MODALITIES[name]
 
 

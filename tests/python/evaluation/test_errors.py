@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 import sslmed as sm
-from sslmed import labels, leakage
+from sslmed import Encoder, labels, leakage
 from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics
 from sslmed.evaluation.transfer import knn_score, plan
-from sslmed import Encoder
+
 
 
 @lru_cache

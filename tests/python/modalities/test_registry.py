@@ -80,7 +80,7 @@ def test_what_is_no_modality_is_refused(toy):
 
     with pytest.raises(ValueError, match="name='toy' is taken"):
         sm.modalities.register(Other())
-    with pytest.raises(ValueError, match="modality='sound' is unknown, expected one of eeg"):
+    with pytest.raises(ValueError, match="name='sound' is unknown, expected one of eeg"):
         registry.get("sound")
     with pytest.raises(ValueError, match="need no index"):
         sm.Cohort.from_table(pd.DataFrame({"path": ["a.toy"], "subject": ["a"]})).index()

@@ -114,7 +114,7 @@ def _recordings(values: Any, sfreq: Any, ch_names: Any, rows: int, name: str) ->
     signals = [_floats(v, f"{name}: recording {i}") for i, v in enumerate(values)]
     n = len(signals)
     if rows != n:
-        raise ValueError(f"{name}: {n} recordings but {rows} rows in the table")
+        raise ValueError(f"{name}: values has {n} recordings, expected one for each of the table's {rows} rows")
     rates = [float(sfreq)] * n if np.ndim(sfreq) == 0 else [float(f) for f in sfreq]
     shared = not len(ch_names) or isinstance(ch_names[0], str)
     names = [[str(c) for c in ch_names]] * n if shared else [[str(c) for c in row] for row in ch_names]
@@ -124,7 +124,7 @@ def _recordings(values: Any, sfreq: Any, ch_names: Any, rows: int, name: str) ->
         raise ValueError(f"{name}: sfreq must be positive, got {wrong[0]}")
     for i, (signal, channels) in enumerate(zip(signals, names, strict=True)):
         if signal.ndim != 2 or signal.shape[0] != len(channels):
-            raise ValueError(f"{name}: recording {i} must be [channels, samples] with {len(channels)} channels, got {tuple(signal.shape)}")
+            raise ValueError(f"{name}: values: recording {i} is {tuple(signal.shape)}, expected [{len(channels)}, samples] for its ch_names")
     some = signals[0].flatten()[:: max(1, signals[0].numel() // 100_000)] if signals else torch.zeros(0)
     if len(some) and 0 < (typical := float(some.nan_to_num().abs().median())) < 0.01:
         text = f"{name}: recording 0 is typically of {typical:.1e} µV; multiply signals in V by 1e6"

@@ -1,0 +1,132 @@
+"""Every parameter that can be wrong, below the evaluation: one bad value each, and an error that names the parameter.
+
+As ``evaluation/test_errors.py``: a parameter with neither a bad value nor a place in ``FREE`` fails the test, so that a new one is not forgotten.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ramps import RampPreprocessing
+
+import sslmed as sm
+from sslmed import methods, modalities, nn
+from sslmed.training import predict
+
+TABLE = pd.DataFrame({"subject": list("abcd"), "age": [1.0, 2, 3, 4]})
+VALUES = np.random.default_rng(0).normal(size=(4, 2, 800))
+
+
+@lru_cache
+def people() -> sm.Cohort:
+    return sm.Cohort.from_arrays(VALUES, 100, ["Cz", "Pz"], TABLE)
+
+
+@lru_cache
+def encoder() -> sm.Encoder:
+    return sm.Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1), depth=1)
+
+
+def pictures() -> sm.Encoder:
+    return sm.Encoder("vit_tiny", sm.ImagePreprocessing(size=32, patch=8), depth=1)
+
+
+def masked(**options: Any) -> methods.MaskedAutoencoder:
+    return methods.MaskedAutoencoder(encoder(), methods.Mae(**options))
+
+
+def predicted(**options: Any) -> methods.JointEmbeddingPredictor:
+    return methods.JointEmbeddingPredictor(pictures(), methods.IJepa(**options))
+
+
+def task(**options: Any) -> methods.Supervised:
+    return methods.Supervised(encoder(), **({"classes": 2} | options))
+
+
+def trainer(**options: Any) -> sm.Trainer:
+    return sm.Trainer(task(classes=2), sm.Loader(people(), encoder().preprocessing, batch_size=2), **options)
+
+
+def source(**fields: Any) -> Any:
+    return people().source(sm.EegPreprocessing(**{"sfreq": 100.0, "window": 4.0, "patch": 1.0} | fields))
+
+
+def images(**fields: Any) -> Any:
+    return sm.ImagePreprocessing(**{"size": 32, "patch": 8} | fields).recipe()
+
+
+def augmentation(**fields: Any) -> Any:
+    return sm.ImagePreprocessing(size=32, patch=8).recipe(augmentation=sm.Augmentation(**fields))
+
+
+def view(**fields: Any) -> Any:
+    return sm.ImagePreprocessing(size=32, patch=8).recipe(views=[sm.View(**fields)])
+
+
+def pretrain(**options: Any) -> Any:
+    given = {"method": "mae", "encoder": encoder(), "out": "unused", "batch_size": 2, "progress": False} | options
+    return sm.pretrain(people(), **given)
+
+
+# What is called, and (parameter, bad value) of all that can be wrong.
+BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
+    (masked, [("mask", "blob"), ("ratio", 1.0), ("block", 0), ("radius", -1.0), ("reconstruct", "pixels"), ("reconstruct_bins", 0), ("decoder_dim", -2),
+              ("decoder_depth", 0), ("decoder_heads", 5), ("augmentation", 3)]),
+    (predicted, [("mask", "random"), ("predictor_dim", -2), ("predictor_depth", 0), ("predictor_heads", 5), ("ema_start", -0.1), ("ema_end", 1.5),
+                 ("augmentation", 3)]),
+    (task, [("classes", 1), ("class_weights", [1.0]), ("label_smoothing", 1.0), ("mean", float("nan")), ("scale", 0.0), ("readout", "max"),
+            ("readout_heads", 5), ("tuned", "half"), ("layer_decay", 0.0), ("drop_path", 1.0), ("groups", 1), ("group_step", 0.0), ("domains", 1),
+            ("domain_weight", -1.0)]),
+    (trainer, [("epochs", 0), ("accumulate", 0), ("lr", -1.0), ("min_lr", -1.0), ("start_lr", -1.0), ("warmup_steps", -1), ("weight_decay", -0.1),
+               ("clip_norm", -1.0), ("ema_decay", 1.0), ("device", "abacus"), ("checkpoint_every", -1), ("keep_last", 0), ("monitor_every", -1),
+               ("intra_op_threads", -1)]),
+    (sm.Loader, [("batch_size", 0), ("order", "nose"), ("mask", "blob"), ("block", 0), ("radius", -1.0), ("threads", 0),
+                 ("on_error", "ignore"), ("augmentation", 3), ("targets", {"age": [1.0]}), ("rank", 2), ("ranks", 0),
+                 ("preprocessing", sm.ImagePreprocessing())]),
+    (source, [("sfreq", 0.0), ("window", 0.0), ("l_freq", -1.0), ("h_freq", 0.1), ("margin", -1.0), ("clip", -1.0), ("unit", 0.0), ("scale", "big")]),
+    (images, [("size", 0), ("patch", 5)]),
+    (augmentation, [("scale", (0.5, 0.2)), ("p_turn", 0.3), ("p_flip", 0.3), ("brightness", -1.0), ("contrast", -1.0), ("saturation", -1.0), ("hue", 0.7),
+                    ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("p_solarize", 2.0)]),
+    (view, [("count", 0), ("size", 5), ("zoom", 0.0)]),
+    (sm.Encoder, [("name", "vit"), ("dim", 7), ("depth", 0), ("heads", 5), ("lora_rank", -1), ("lora_alpha", -1.0), ("preprocessing", {"images": 3})]),
+    (lambda **o: sm.ConvEncoder(**{"preprocessing": RampPreprocessing(patch=None)} | o), [("preprocessing", RampPreprocessing()), ("widths", (0,))]),
+    (lambda **o: nn.create(**{"name": "vit_tiny"} | o), [("name", "vit"), ("patch_size", 0), ("img_size", 100), ("in_chans", 0), ("num_classes", -1),
+                                                         ("positions", "none"), ("dim", 7), ("depth", 0), ("heads", 5)]),
+    (nn.ConvNet, [("rank", 4), ("in_chans", 0), ("widths", ())]),
+    (pretrain, [("method", "mea"), ("encoder", "vit"), ("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("warmup", 2.0), ("accumulate", 0), ("order", "nose"),
+                ("on_error", "ignore"), ("probe_every", 0), ("probe", 3), ("threads", 0), ("clip_norm", -1.0), ("mask", "blob")]),
+    (lambda **o: sm.encode(**{"encoder": encoder(), "cohort": people()} | o), [("encoder", 3), ("pooling", "max"), ("threads", 0), ("batch_size", 0),
+                                                                               ("on_error", "ignore")]),
+    (lambda **o: predict(**{"task": task(classes=2), "encoder": encoder(), "cohort": people()} | o), [("threads", 0), ("batch_size", 0), ("on_error", "ignore")]),
+    (lambda **o: sm.Cohort.from_arrays(**{"values": VALUES, "sfreq": 100, "ch_names": ["Cz", "Pz"], "table": TABLE} | o),
+     [("values", VALUES[:2]), ("sfreq", 0.0), ("ch_names", ["Cz"]), ("table", TABLE[["age"]])]),
+    (lambda **o: sm.Cohort(**{"table": TABLE.assign(path="x"), "name": "c"} | o), [("table", TABLE), ("arrays", [None])]),
+    (modalities.get, [("name", "smell")]),
+    (modalities.register, [("modality", 3)]),
+    (methods.register, [("method", 3)]),
+    (nn.BatchNorm, [("channels", 0)]),
+]  # fmt: skip
+CASES = [pytest.param(call, name, value, id=f"{getattr(call, '__name__', '')}-{name}-{i}") for i, (call, bad) in enumerate(BAD) for name, value in bad]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), CASES)
+def test_a_bad_value_is_told_by_the_name_of_its_parameter(call: Any, name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {name: value}
+    if call is sm.Loader:
+        given = {"cohort": people()} | given
+    if call is nn.BatchNorm or call is nn.ConvNet:
+        given = ({"rank": 3} if call is nn.ConvNet else {}) | given
+    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+        made = call(**given)
+        if isinstance(made, sm.Loader):
+            next(iter(made))
+    assert not list(tmp_path.iterdir()), "nothing is written before arguments are checked"
