@@ -100,7 +100,8 @@ void bind_eeg(py::module_& m) {
       py::arg("path"), "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
 
   auto options = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
-  options.def_readwrite("sfreq", &EegOptions::sfreq)
+  options.def_readwrite("modality", &EegOptions::modality)
+      .def_readwrite("sfreq", &EegOptions::sfreq)
       .def_readwrite("window", &EegOptions::window)
       .def_readwrite("stride", &EegOptions::stride)
       .def_readwrite("jitter", &EegOptions::jitter)

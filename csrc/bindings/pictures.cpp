@@ -14,7 +14,7 @@ using namespace sslmed::picture;
 using transforms::Augmentation;
 using Range = std::array<double, 2>;
 
-std::shared_ptr<SlideSource> make_slide_source(const OriginColumns& origins, const TextColumn& tissue, const std::map<std::string, at::Tensor>& columns,
+std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, const OriginColumns& origins, const TextColumn& tissue, const std::map<std::string, at::Tensor>& columns,
                                                double mpp, double mpp_high, std::int64_t size, bool random, double stride, std::size_t open, bool fast,
                                                TargetColumns targets) {
   const auto column = [&](const char* name) -> const at::Tensor& {
@@ -31,12 +31,12 @@ std::shared_ptr<SlideSource> make_slide_source(const OriginColumns& origins, con
   for (const auto& [name, into] : {std::pair{"mpp_x", &index.mpp_x}, {"mpp_y", &index.mpp_y}, {"cell_x", &index.cell_x}, {"cell_y", &index.cell_y}})
     *into = numbers<double>(column(name));
   const py::gil_scoped_release release;
-  return std::make_shared<SlideSource>(std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast}, std::move(targets));
+  return std::make_shared<SlideSource>(std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality}, std::move(targets));
 }
 
-std::shared_ptr<ImageSource> make_image_source(const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole, TargetColumns targets) {
+std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole, TargetColumns targets) {
   auto images = origins_of(origins);
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit"), whole}, std::move(targets));
+  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit"), whole, modality}, std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {
@@ -133,7 +133,7 @@ void bind_pictures(py::module_& m) {
            py::arg("patch"), py::arg("views"),
            "views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device, mask).");
   py::class_<SlideSource, data::Source, std::shared_ptr<SlideSource>>(m, "SlideSource")
-      .def(py::init(&make_slide_source), py::kw_only(), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"), py::arg("mpp_high"),
+      .def(py::init(&make_slide_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"), py::arg("mpp_high"),
            py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})
       .def(
           "sample",
@@ -145,7 +145,7 @@ void bind_pictures(py::module_& m) {
           },
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0, "uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.");
   py::class_<ImageSource, data::Source, std::shared_ptr<ImageSource>>(m, "ImageSource")
-      .def(py::init(&make_image_source), py::kw_only(), py::arg("origins"), py::arg("size"), py::arg("fit"), py::arg("whole"),
+      .def(py::init(&make_image_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("size"), py::arg("fit"), py::arg("whole"),
            py::arg("targets") = TargetColumns{})
       .def(
           "sample",

@@ -85,7 +85,7 @@ def test_the_shares_of_a_batch_are_the_batch(tiny_site):
         parts = [stream(r, ranks) for r in range(ranks)]
         for i, batch in enumerate(whole):
             assert [s for part in parts for s in part[i]] == batch
-    with pytest.raises(ValueError, match="rank 2 of 2"):
+    with pytest.raises(ValueError, match="rank=2 must be below ranks=2"):
         stream(2, 2)
 
 

@@ -200,7 +200,7 @@ def test_attentive_readout_equals_timms_pool():
     theirs = AttentionPoolLatent(192, num_heads=3, mlp_ratio=4.0, norm_layer=functools.partial(tnn.LayerNorm, eps=1e-6)).double()
     theirs.load_state_dict({k.removeprefix("pool."): v for k, v in task.state_dict().items() if k.startswith("pool.")})
     view = batch_of(encoder, people, target=[0.0] * len(people)).views[0]
-    tokens, _, lengths = encoder.forward_tokens(view.values.double(), view.lengths, view.coords.double(), view.extra)
+    tokens, _, lengths, _ = encoder.forward_tokens(view.values.double(), view.lengths, view.coords.double(), view.extra)
     patches = tokens.view(len(lengths), lengths[0], -1)[:, 1:]
     want = tnn.functional.linear(theirs(patches), task.get_parameter("head.weight"), task.get_parameter("head.bias"))
     got = task.forward_tokens(view.values.double(), view.lengths, view.coords.double(), view.extra)
@@ -232,7 +232,7 @@ def test_dropped_paths_are_drawn_by_sample_and_batch():
     options = torch.stack(per_pair)  # [4, B]
     low, high = options.min(0).values.mean(), options.max(0).values.mean()
     assert low - 1e-5 <= dropped <= high + 1e-5
-    with pytest.raises(ValueError, match="keep must be"):
+    with pytest.raises(ValueError, match="drop_path must be"):
         task.forward_tokens(view.values, view.lengths, view.coords, view.extra, torch.ones(3, 2))
 
 
@@ -254,7 +254,7 @@ def test_adapters_start_as_no_change_and_equal_their_definition():
     view = batch.views[0]
     ours = task.forward_tokens(view.values, view.lengths, view.coords, view.extra)
     assert (ours - plain_logits(task, adapted, batch)).abs().max() < 1e-5
-    with pytest.raises(ValueError, match="no adapters"):
+    with pytest.raises(ValueError, match="needs an encoder with adapters"):
         Supervised(encoder, classes=2, tuned="adapters")
 
 
@@ -315,7 +315,7 @@ def test_predicting_whom_it_was_trained_on_is_refused(tmp_path):
 def test_what_is_refused(tmp_path):
     encoder = Encoder("vit_tiny", PRE, depth=1)
     for options, said in (
-        ({"classes": 1}, "two classes"),
+        ({"classes": 1}, "classes must be 0"),
         ({"classes": 2, "class_weights": [1.0]}, "2 classes with 1 weights"),
         ({"classes": 2, "readout": "x"}, "readout must be"),
         ({"classes": 2, "tuned": "x"}, "tuned must be"),

@@ -42,7 +42,7 @@ def test_patches_overlap_as_unfolded_windows(tmp_path):
     encoder = sm.Encoder("vit_tiny", pre, depth=1)
     encoder.save(tmp_path / "e.safetensors")
     assert sm.Encoder.load(tmp_path / "e.safetensors").preprocessing.overlap == 0.1
-    with pytest.raises(ValueError, match="overlap by fewer"):
+    with pytest.raises(ValueError, match="overlap=100 samples must be smaller"):
         sm.EegPreprocessing(sfreq=200, patch=0.5, overlap=0.5).recipe()
 
 

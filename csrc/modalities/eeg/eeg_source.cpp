@@ -249,7 +249,7 @@ data::Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   transforms::scale_channels(signal.values.data(), signal.channels, output_length_, good, options_.scaling, options_.clip, options_.unit);
   data::Sample sample;
   sample.arrays.push_back(
-      {kModality, {signal.channels, output_length_}, std::vector<float>(signal.values.begin(), signal.values.end()), std::move(space)});
+      {options_.modality, {signal.channels, output_length_}, std::vector<float>(signal.values.begin(), signal.values.end()), std::move(space)});
   for (const auto& [name, column] : targets_) sample.targets[name] = column[static_cast<std::size_t>(window.recording)];
   return sample;
 }

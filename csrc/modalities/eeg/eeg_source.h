@@ -16,10 +16,10 @@
 
 namespace sslmed::eeg {
 
-constexpr const char* kModality = "eeg";
 
 struct EegOptions {
-  double sfreq = 200;           // Hz after resampling
+  std::string modality = "eeg";  // of its samples
+  double sfreq = 200;            // Hz after resampling
   double window = 4;            // s
   double stride = 0;            // s between window starts; 0: the window's length
   bool jitter = false;          // moves each start forward by a random part of the stride

@@ -94,7 +94,7 @@ data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
     const auto side = static_cast<double>(shorter);
     pixels = resized({(all.width - side) / 2, (all.height - side) / 2, side, side}, size, size);
   }
-  sample.arrays.push_back({kImages, std::move(shape), std::move(pixels), data::GridSpace{{0, 0}, {0, 0}}});
+  sample.arrays.push_back({options_.modality, std::move(shape), std::move(pixels), data::GridSpace{{0, 0}, {0, 0}}});
   return sample;
 }
 

@@ -10,7 +10,6 @@
 
 namespace sslmed::picture {
 
-constexpr const char* kImages = "images";  // the modality
 
 enum class Fit {
   kCrop,  // the shorter side gets the size, of the longer one the middle is taken
@@ -21,6 +20,7 @@ struct ImageSourceOptions {
   std::int64_t size = 224;  // pixels of their sides
   Fit fit = Fit::kCrop;
   bool whole = false;  // kCrop: the longer side stays whole, for a recipe that crops at random
+  std::string modality = "images";  // of its samples
 };
 
 class ImageSource : public data::Source {

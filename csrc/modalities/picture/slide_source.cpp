@@ -188,7 +188,7 @@ data::Sample SlideSource::sample(std::int64_t index, const Draw& draw) const {
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * options_.size * options_.size));
   read_mpp(*slide, x, y, mpp, options_.size, options_.size, pixels.data());
   data::Sample sample;
-  sample.arrays.push_back({kSlides, {options_.size, options_.size, 3}, std::move(pixels),
+  sample.arrays.push_back({options_.modality, {options_.size, options_.size, 3}, std::move(pixels),
                            data::GridSpace{{mpp / 1000, mpp / 1000}, {y * index_.mpp_y[i] / 1000, x * index_.mpp_x[i] / 1000}}});
   for (const auto& [name, column] : targets_) sample.targets[name] = column[i];
   return sample;

@@ -15,7 +15,6 @@
 
 namespace sslmed::picture {
 
-constexpr const char* kSlides = "slides";  // the modality
 
 // Columns of an index, one row a slide.
 struct SlideIndex {
@@ -36,6 +35,7 @@ struct SlideSourceOptions {
   double stride = 0;        // µm between pictures of the grid; 0: their sides
   std::size_t open = 64;    // slides at a time
   bool fast = true;         // JPEG tiles read directly where they can be
+  std::string modality = "slides";  // of its samples
 };
 
 class SlideSource : public data::Source {

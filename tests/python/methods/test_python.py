@@ -33,7 +33,7 @@ class Restore(PythonObjective):
     def loss(self, batch, step):
         view = batch.views[0]
         self.modes.append(self.training)
-        tokens, pooled, lengths = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)
+        tokens, pooled, lengths, _ = self.encoder.forward_tokens(view.values, view.lengths, view.coords, view.extra)
         tokens = torch.cat([part[len(part) - n :] for part, n in zip(tokens.split(lengths), view.lengths, strict=True)])
         self.seen += len(view.lengths)
         error = (self.head(tokens) - view.values.to(tokens.dtype)).square().mean()
@@ -60,7 +60,7 @@ def ours(seed=1, **options):
 
 
 def loader(**options):
-    return sm.Loader(cohort(8, 8), PRE, **({"batch_size": 4, "order": "shuffle", "seed": 2, "drop_last": True, "epochs": 2} | options))
+    return sm.Loader(cohort(8, 8), PRE, **({"batch_size": 4, "order": "shuffle", "seed": 2, "drop_last": True} | options))
 
 
 @pytest.mark.parametrize("make", [ours, Conv])
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     people, encoder = cohort(4, 6), Conv()
     with pytest.raises(TypeError, match=r"method='mae' needs an sslmed.Encoder.*Conv"):
         sm.pretrain(people, "mae", encoder, tmp_path / "a", **QUIET)
-    with pytest.raises(ValueError, match="drop_path to 0"):
+    with pytest.raises(ValueError, match="drop_path=0.1 needs an encoder with residual branches"):
         sm.finetune(encoder, people, "y", sm.FineTuning(drop_path=0.1))
     with pytest.raises(TypeError, match="no adapters"):
         sm.finetune(encoder, people, "y", "lora")
@@ -245,7 +245,7 @@ def test_groups_by_name_and_collapse():
             return Loss(loss.total, features=torch.ones(4, 8))
 
     with pytest.raises(sm.CollapseError):
-        sm.Trainer(Constant(ours()), loader(epochs=9), epochs=9, monitor_every=1).fit()
+        sm.Trainer(Constant(ours()), loader(), epochs=9, monitor_every=1).fit()
 
 
 def test_a_step_that_is_kept_and_nothing_that_holds_itself():

@@ -79,7 +79,7 @@ def test_pictures_made_on_the_device_are_those_of_the_loader(rng: np.random.Gene
             assert (x.role, x.lengths, x.slots) == (y.role, y.lengths, y.slots)
             for name in ("values", "coords", "grid"):
                 torch.testing.assert_close(getattr(x, name), getattr(y, name), rtol=0, atol=0, equal_nan=True)
-    with pytest.raises(ValueError, match="all made on the device, or none"):
+    with pytest.raises(ValueError, match="on_device must be the same for all views"):
         pre.recipe(views=[sm.View("a", 1, 32, sm.Augmentation(on_device=True)), sm.View("a", 1, 32)])
 
 
@@ -121,19 +121,5 @@ def test_augmented_pictures_to_look_at(rng: np.random.Generator) -> None:
     with pytest.raises(TypeError, match=r"augmentation=\{'hue': 0\.1\} must be an sslmed\.Augmentation"):
         sm.ImagePreprocessing().recipe(augmentation={"hue": 0.1})  # type: ignore[arg-type]
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="'cuda' is not to be had"):
+        with pytest.raises(ValueError, match="device='cuda' is not available"):
             sm.transforms.image.augment(pictures, how, 24, device="cuda")
-
-
-def test_what_no_loader_makes_is_refused() -> None:
-    picture, source = torch.zeros(300, dtype=torch.uint8), torch.tensor([[0, 10, 10]])
-    augment = torch.ops.sslmed.augment
-    with pytest.raises(ValueError, match=r"plans \[B, \d+\]"):
-        augment(picture, source, torch.zeros(1, 1, dtype=torch.uint8), 4)
-    with pytest.raises(TypeError, match="uint8"):
-        augment(picture.float(), source, torch.zeros(1, 1, dtype=torch.uint8), 4)
-    # A plan of zeros has no size.
-    with pytest.raises(ValueError, match="not made of patches"):
-        augment(picture, source, torch.zeros(1, C.AUGMENT_PLAN_BYTES, dtype=torch.uint8), 4)
-    with pytest.raises(ValueError, match="not within 300 bytes"):
-        augment(picture, source + 1, torch.zeros(1, C.AUGMENT_PLAN_BYTES, dtype=torch.uint8), 4)

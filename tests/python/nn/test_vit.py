@@ -247,7 +247,7 @@ def tokens(n, dtype=torch.float64):
 def test_eeg_encoder_equals_plain_pytorch(dtype):
     encoder = eeg_encoder(dtype)
     values, coords, extra = tokens(9, dtype)
-    out, pooled, _ = encoder.forward_tokens(values, [9], coords, extra)
+    out, pooled = encoder.forward_tokens(values, [9], coords, extra)[:2]
     plain = PlainEncoder(encoder)(values, coords, extra)
     # Of the largest value: one rounding of it is a hundredth of this already.
     assert (out - plain).abs().max() <= TOLERANCE[dtype] * plain.abs().max()
@@ -259,7 +259,7 @@ def test_packed_equals_one_at_a_time_and_gradients():
     lengths = [4, 9, 9, 1, 30, 4]
     parts = [tokens(n) for n in lengths]
     packed = [torch.cat(p) for p in zip(*parts, strict=True)]
-    out, pooled, grown = encoder.forward_tokens(packed[0], lengths, packed[1], packed[2])
+    out, pooled, grown, _ = encoder.forward_tokens(packed[0], lengths, packed[1], packed[2])
     assert grown == [n + 1 for n in lengths]
     singles = [encoder.forward_tokens(v, [len(v)], c, e) for v, c, e in parts]
     assert (out - torch.cat([s[0] for s in singles])).abs().max() <= 1e-10
@@ -274,8 +274,8 @@ def test_channel_order_does_not_matter():
     encoder = eeg_encoder()
     values, coords, extra = tokens(12)
     order = torch.randperm(12)
-    a, pooled_a, _ = encoder.forward_tokens(values, [12], coords, extra)
-    b, pooled_b, _ = encoder.forward_tokens(values[order], [12], coords[order], extra[order])
+    a, pooled_a, *_ = encoder.forward_tokens(values, [12], coords, extra)
+    b, pooled_b, *_ = encoder.forward_tokens(values[order], [12], coords[order], extra[order])
     assert (a[1:][order] - b[1:]).abs().max() <= 1e-10
     assert (pooled_a - pooled_b).abs().max() <= 1e-10
 

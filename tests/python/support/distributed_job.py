@@ -42,7 +42,7 @@ def masked(encoder):
 def train(cohort, *, batch=5, fp64=True, accumulate=1, epochs=2, lr=1e-3, make=masked):
     """Batches that two ranks cannot share evenly, and a last one that leaves a rank without samples; recordings of two montages."""
     targets = {"target": [float(i % 2) for i in range(len(cohort))], "group": [float(i % 3 == 0) for i in range(len(cohort))]}
-    loader = sm.Loader(cohort, PRE, batch_size=batch, order="shuffle", seed=1, drop_last=False, epochs=epochs, targets=targets)
+    loader = sm.Loader(cohort, PRE, batch_size=batch, order="shuffle", seed=1, drop_last=False, targets=targets)
     objective = make(Encoder("vit_tiny", PRE, depth=1, seed=3))
     trainer = sm.Trainer(objective, loader, epochs=epochs, accumulate=accumulate, lr=lr, fp64=fp64, clip_norm=1.0, ema_decay=0.9)
     losses = []
@@ -161,7 +161,7 @@ def refused(folder, cohort):
 def part_way(folder, cohort):
     """Goes on to the step named in FOLDER/until, whatever the number of ranks."""
     until = int((folder / "until").read_text())
-    loader = sm.Loader(cohort, PRE, batch_size=5, seed=1, drop_last=False, epochs=4)
+    loader = sm.Loader(cohort, PRE, batch_size=5, seed=1, drop_last=False)
     objective = MaskedAutoencoder(Encoder("vit_tiny", PRE, depth=1, seed=3), sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2), seed=3)
     trainer = sm.Trainer(objective, loader, epochs=4, lr=1e-3, fp64=True, checkpoints=folder / "c", checkpoint_every=1)
     found = sorted((folder / "c").glob("step-*"))

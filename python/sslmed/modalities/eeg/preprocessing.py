@@ -66,7 +66,7 @@ class EegPreprocessing:
         """The C++ options: ``stride`` in s between windows (0: the window's length), and whether starts are moved at random."""
         values = asdict(self)
         del values["patch"], values["overlap"]
-        return C.EegOptions(stride=stride, jitter=random, **values)
+        return C.EegOptions(modality=self.modality, stride=stride, jitter=random, **values)
 
     def recipe(
         self,

@@ -27,6 +27,7 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
         ValueError: A number is out of range.
     """
     return C.ImageSource(
+        modality=preprocessing.modality,
         origins=tables.origins(rows.table),
         size=preprocessing.training_size if random else preprocessing.size,
         fit=preprocessing.fit,

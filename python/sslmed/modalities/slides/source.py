@@ -61,6 +61,7 @@ def source(
             raise ValueError(f"{rows.name}: every slide of an index needs {column}; row {int(table[column].isna().argmax())} has none")
     use_openslide()
     return C.SlideSource(
+        modality=preprocessing.modality,
         origins=tables.origins(table),
         tissue=tables.texts(table["tissue"], binary=True),
         columns={name: torch.from_numpy(table[name].to_numpy(kind, copy=True)) for name, kind in _TYPES.items()},

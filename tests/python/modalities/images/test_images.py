@@ -91,7 +91,7 @@ def test_padding_keeps_all_of_a_picture(tmp_path: Path) -> None:
     image.draft("RGB", (112, 37))
     assert image.size == (113, 38)
     assert np.abs(ours[10:21].numpy().astype(int) - np.asarray(image.resize((32, 11), Image.Resampling.BICUBIC))).max() <= 2
-    with pytest.raises(ValueError, match="'crop' or 'pad'"):
+    with pytest.raises(ValueError, match="fit must be one of 'crop', 'pad'"):
         read(large, sm.ImagePreprocessing(fit="stretch"))
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, cohort: sm.Cohort) -> None
     assert [text.split(":")[0].endswith("pointer.png") for _, text in loader.failures] == [True]
     with pytest.raises(ValueError, match="need no index"):
         cohort.index()
-    with pytest.raises(ValueError, match="preprocessing of modality 'eeg', but the cohort is of 'images'"):
+    with pytest.raises(ValueError, match="preprocessing is for eeg, but the cohort has rows of images"):
         cohort.source(sm.EegPreprocessing())
 
 

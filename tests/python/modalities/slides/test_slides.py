@@ -38,7 +38,7 @@ def test_pictures_are_what_the_slide_has_at_their_place(slide_cohort: sm.Cohort)
             assert mpp == pytest.approx(1.0)
             if not jitter:
                 info = source.describe(i)
-                assert (info.x * row["mpp_x"] / 1000, info.y * row["mpp_y"] / 1000) == pytest.approx((x, y), abs=0.001)
+                assert (info.place["x"] * row["mpp_x"] / 1000, info.place["y"] * row["mpp_y"] / 1000) == pytest.approx((x, y), abs=0.001)
 
 
 def test_random_pictures_are_even_over_the_tissue(slide_cohort: sm.Cohort) -> None:
@@ -148,7 +148,7 @@ def test_what_is_not_as_the_index_says_is_refused(slide_cohort: sm.Cohort, tmp_p
         sm.Cohort.from_table(cut).source(SMALL)
     with pytest.raises(ValueError, match="needs mpp_x; row 2"):
         sm.Cohort.from_table(slide_cohort.table.assign(mpp_x=[1, 1, None, 1, 1, 1])).source(SMALL)
-    with pytest.raises(ValueError, match="preprocessing of modality 'eeg', but the cohort is of 'slides'"):
+    with pytest.raises(ValueError, match="preprocessing is for eeg, but the cohort has rows of slides"):
         slide_cohort.source(sm.EegPreprocessing())
     with pytest.raises(ValueError, match=r"no such detail"):
         slide_cohort.source(sm.SlidePreprocessing(mpp=0.1)).sample(0)
@@ -158,7 +158,7 @@ def test_bytes_are_seen_as_standardised_pictures(rng: np.random.Generator) -> No
     encoder = sm.Encoder("vit_tiny", SMALL, depth=2).double()
     picture = torch.from_numpy(rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8))
     patches = picture.view(2, 4, 8, 4, 8, 3).transpose(2, 3).reshape(32, 192)
-    tokens, pooled, lengths = encoder.forward_tokens(patches, [16, 16])
+    tokens, pooled, lengths, _ = encoder.forward_tokens(patches, [16, 16])
     mean, std = torch.tensor(SMALL.mean, dtype=torch.float64), torch.tensor(SMALL.std, dtype=torch.float64)
     dense = ((picture.double() / 255 - mean) / std).permute(0, 3, 1, 2)
     assert lengths == [17, 17]
@@ -300,7 +300,7 @@ def test_mae_learns_from_a_real_slide(data_root: Path, tmp_path: Path) -> None:
 
 def test_samples_of_another_kind_are_refused_by_a_recipe(slide_cohort: sm.Cohort, tiny_site: sm.Cohort) -> None:
     pictures, signals = slide_cohort.source(SMALL), tiny_site.source(sm.EegPreprocessing())
-    for source, recipe, expected in ((pictures, sm.EegPreprocessing().recipe(), "takes signals"), (signals, SMALL.recipe(), "takes pictures")):
+    for source, recipe, expected in ((pictures, sm.EegPreprocessing().recipe(), "EegRecipe: needs"), (signals, SMALL.recipe(), "PictureRecipe: needs")):
         loader = C.LoaderPlan(source, C.Sampler(source, "sequential", 2, False, 0), recipe, end=1).open()
         with pytest.raises(ValueError, match=expected):
             loader.next()
