@@ -342,6 +342,9 @@ def resolve(
         ValueError: The name is unknown, the encoder is for another modality than a cohort's, or it has another preprocessing.
         FormatError, ReadError: The file cannot be read, or is not a saved encoder.
     """
+    for cohort in cohorts:
+        if not hasattr(cohort, "modalities"):
+            raise TypeError(f"cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
     named = isinstance(encoder, str) and (encoder in list_models() or not (encoder.endswith(".safetensors") or Path(encoder).exists()))
     if named:
         if not cohorts:

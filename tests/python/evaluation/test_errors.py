@@ -126,7 +126,7 @@ CALLS = {
     leakage.refuse_overlap: lambda: {"train": ["a"], "test": ["b"]},
 }
 
-_ENCODER = ("encoder", "encoder.safetensors", "encoder")
+_ENCODER = ("encoder", 3, "encoder=3: expected a name")
 _COHORT = ("cohort", "cohort.tsv", r"cohort='cohort\.tsv' must be a Cohort")
 _TARGETS = [
     ("target", "x", "target='x' is not a column of the table; there are"),

@@ -14,7 +14,6 @@ from sslmed.modalities.eeg import baselines
 
 BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "permuted labels")
 
-BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "shuffled labels")
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
