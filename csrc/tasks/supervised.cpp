@@ -44,7 +44,9 @@ Supervised::Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOpt
   TORCH_CHECK_VALUE(options.readout != Readout::kClassToken || shape.class_token, "readout='cls' needs an encoder with a class token; use 'mean'");
   TORCH_CHECK_VALUE(options.tuned != Tuned::kAdapters || shape.adapters > 0, "tuned='adapters' needs an encoder with adapters: make it with lora_rank > 0");
   if (options.readout == Readout::kAttentive) {
-    pool_ = register_module("pool", std::make_shared<nn::AttentivePool>(shape.dim, options.readout_heads > 0 ? options.readout_heads : shape.heads, 4));
+    const auto heads = options.readout_heads > 0 ? options.readout_heads : shape.heads;
+    TORCH_CHECK_VALUE(shape.dim % heads == 0, "readout_heads=", heads, " must divide the encoder's width of ", shape.dim);
+    pool_ = register_module("pool", std::make_shared<nn::AttentivePool>(shape.dim, heads, 4));
     nn::initialise(*pool_, options.seed + 1);
   }
   head_ = register_module("head", std::make_shared<nn::Linear>(shape.dim, outputs()));

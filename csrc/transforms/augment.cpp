@@ -150,7 +150,7 @@ void check(const Augmentation& how) {
   };
   ordered(how.area_low, how.area_high, 1, "scale");
   ordered(how.aspect_low, how.aspect_high, std::numeric_limits<double>::infinity(), "ratio");
-  ordered(how.blur_low, how.blur_high, std::numeric_limits<double>::infinity(), "sigma");
+  ordered(how.blur_low, how.blur_high, std::numeric_limits<double>::infinity(), "blur_sigma");
   within(0, how.hed, 1, "hed");
   within(0, how.macenko, 1, "macenko");
   within(0, how.hue, 0.5, "hue");

@@ -235,6 +235,9 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
     """
 
     def __init__(self, dim: int, preprocessing: Preprocessing | None = None, *, extra_channels: Sequence[str] = ()) -> None:
+        own = type(self)
+        if own.encode_tokens is PythonEncoder.encode_tokens and own.encode_dense is PythonEncoder.encode_dense:
+            raise TypeError(f"{own.__name__} must define encode_tokens() or encode_dense()")
         super().__init__()
         self.dim = dim
         self.preprocessing = default_preprocessing(names()[0]) if preprocessing is None else preprocessing

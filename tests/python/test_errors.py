@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from ramps import RampPreprocessing
 
 import sslmed as sm
@@ -48,7 +47,7 @@ def predicted(**options: Any) -> methods.JointEmbeddingPredictor:
 
 
 def task(**options: Any) -> methods.Supervised:
-    return methods.Supervised(encoder(), **({"classes": 2} | options))
+    return methods.Supervised(encoder(), **({"classes": 2, "readout": "attentive"} | options))
 
 
 def trainer(**options: Any) -> sm.Trainer:
@@ -94,7 +93,7 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
     (source, [("sfreq", 0.0), ("window", 0.0), ("l_freq", -1.0), ("h_freq", 0.1), ("margin", -1.0), ("clip", -1.0), ("unit", 0.0), ("scale", "big")]),
     (images, [("size", 0), ("patch", 5)]),
     (augmentation, [("scale", (0.5, 0.2)), ("p_turn", 0.3), ("p_flip", 0.3), ("brightness", -1.0), ("contrast", -1.0), ("saturation", -1.0), ("hue", 0.7),
-                    ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("p_solarize", 2.0)]),
+                    ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)), ("p_solarize", 2.0)]),
     (view, [("count", 0), ("size", 5), ("zoom", 0.0)]),
     (sm.Encoder, [("name", "vit"), ("dim", 7), ("depth", 0), ("heads", 5), ("lora_rank", -1), ("lora_alpha", -1.0), ("preprocessing", {"images": 3})]),
     (lambda **o: sm.ConvEncoder(**{"preprocessing": RampPreprocessing(patch=None)} | o), [("preprocessing", RampPreprocessing()), ("widths", (0,))]),
@@ -105,7 +104,7 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
                 ("on_error", "ignore"), ("probe_every", 0), ("probe", 3), ("threads", 0), ("clip_norm", -1.0), ("mask", "blob")]),
     (lambda **o: sm.encode(**{"encoder": encoder(), "cohort": people()} | o), [("encoder", 3), ("pooling", "max"), ("threads", 0), ("batch_size", 0),
                                                                                ("on_error", "ignore")]),
-    (lambda **o: predict(**{"task": task(classes=2), "encoder": encoder(), "cohort": people()} | o), [("threads", 0), ("batch_size", 0), ("on_error", "ignore")]),
+    (lambda **o: predict(**{"task": task(), "encoder": encoder(), "cohort": people()} | o), [("threads", 0), ("batch_size", 0), ("on_error", "ignore")]),
     (lambda **o: sm.Cohort.from_arrays(**{"values": VALUES, "sfreq": 100, "ch_names": ["Cz", "Pz"], "table": TABLE} | o),
      [("values", VALUES[:2]), ("sfreq", 0.0), ("ch_names", ["Cz"]), ("table", TABLE[["age"]])]),
     (lambda **o: sm.Cohort(**{"table": TABLE.assign(path="x"), "name": "c"} | o), [("table", TABLE), ("arrays", [None])]),
@@ -125,8 +124,33 @@ def test_a_bad_value_is_told_by_the_name_of_its_parameter(call: Any, name: str, 
         given = {"cohort": people()} | given
     if call is nn.BatchNorm or call is nn.ConvNet:
         given = ({"rank": 3} if call is nn.ConvNet else {}) | given
-    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+
+    def run() -> None:
         made = call(**given)
         if isinstance(made, sm.Loader):
             next(iter(made))
+
+    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+        run()
     assert not list(tmp_path.iterdir()), "nothing is written before arguments are checked"
+
+
+# Whose parameters or fields a call of BAD covers.
+OF: dict[Callable[..., Any], Any] = {
+    masked: methods.Mae, predicted: methods.IJepa, task: methods.Supervised, trainer: sm.Trainer, sm.Loader: sm.Loader, source: sm.EegPreprocessing,
+    images: sm.ImagePreprocessing, augmentation: sm.Augmentation, view: sm.View, nn.ConvNet: nn.ConvNet, pretrain: sm.PretrainConfig,
+}  # fmt: skip
+# Those of which no value is wrong, that are checked where they are used (on_device, weight decays …), or that have tests of their own.
+FREE = {
+    "complementary", "norm_target", "seed", "target", "augmentation", "encoder", "objective", "loader", "final_weight_decay", "bf16", "fp64", "checkpoints",
+    "config", "collapse_std", "group", "cohort", "epochs", "random", "recipe", "extra_channels", "drop_last", "shrink", "start", "ratio",
+    "notch", "average_reference", "align", "overlap", "patch", "mean", "std", "fit", "region", "on_device", "macenko", "hed", "middle", "preprocessing",
+    "order", "role", "min_lr", "weight_decay", "ema_decay", "depth", "device", "checkpoint_every", "keep_last", "tensorboard",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "of"), OF.items(), ids=[getattr(of, "__name__", "") for of in OF.values()])
+def test_no_parameter_is_forgotten(call: Any, of: Any) -> None:
+    known = {name for other, bad in BAD if other is call for name, _ in bad}
+    parameters = set(inspect.signature(of).parameters) - {"self"}
+    assert parameters - known - FREE == set()

@@ -143,7 +143,7 @@ def test_targets_travel_with_their_samples():
     recording = people.source(PRE).recording_of[batch.sample_ids]
     assert torch.equal(batch.targets["number"], recording.double())
     assert np.allclose(batch.targets["age"], people.table["age"].to_numpy()[recording])
-    with pytest.raises(ValueError, match="target 'number' has 3 values for 24 recordings"):
+    with pytest.raises(ValueError, match="targets: 'number' has 3 values, expected one for each of 24 recordings"):
         batch_of(encoder, people, number=[1, 2, 3])
 
 
@@ -316,14 +316,14 @@ def test_what_is_refused(tmp_path):
     encoder = Encoder("vit_tiny", PRE, depth=1)
     for options, said in (
         ({"classes": 1}, "classes must be 0"),
-        ({"classes": 2, "class_weights": [1.0]}, "2 classes with 1 weights"),
+        ({"classes": 2, "class_weights": [1.0]}, "class_weights has 1 entries, expected one for each of 2 classes"),
         ({"classes": 2, "readout": "x"}, "readout must be"),
         ({"classes": 2, "tuned": "x"}, "tuned must be"),
         ({"classes": 2, "layer_decay": 0.0}, "layer_decay"),
         ({"classes": 2, "drop_path": 1.0}, "drop_path"),
         ({"classes": 2, "label_smoothing": 1.0}, "label_smoothing"),
-        ({"classes": 0, "scale": 0.0}, "scale > 0"),
-        ({"classes": 2, "readout": "attentive", "readout_heads": 5}, "multiple of 5 heads"),
+        ({"classes": 0, "scale": 0.0}, "scale must be positive"),
+        ({"classes": 2, "readout": "attentive", "readout_heads": 5}, "readout_heads=5 must divide"),
     ):
         with pytest.raises(ValueError, match=said):
             Supervised(encoder, **options)

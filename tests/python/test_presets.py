@@ -52,7 +52,7 @@ def test_microvolts_over_a_unit():
     a, b = (people.source(sm.EegPreprocessing(unit=unit, **plain)).sample(1)[0] for unit in (1.0, 100.0))
     assert 20 < a.std() < 40
     assert torch.allclose(a / 100, b, rtol=1e-6, atol=0)
-    with pytest.raises(ValueError, match="positive rate, length and unit"):
+    with pytest.raises(ValueError, match="unit=0 µV must be positive"):
         people.source(sm.EegPreprocessing(unit=0.0, **plain))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 
+from sslmed._checks import choice, whole
 from sslmed._core import C, LeftOutWarning
 from sslmed.cohort import Cohort
 from sslmed.modalities.base import Mask, OnError, Preprocessing
@@ -89,6 +90,8 @@ class Loader:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
+        whole("Loader", "threads", threads, 1)
+        choice("Loader", "on_error", on_error, get_args(OnError))
         self.cohort = cohort
         if preprocessing is None:
             preprocessing = {name: default_preprocessing(name) for name in cohort.modalities}

@@ -17,7 +17,6 @@ from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics
 from sslmed.evaluation.transfer import knn_score, plan
 
 
-
 @lru_cache
 def people(n=8, name="here", per=1):
     """Recordings of two classes; ages, sexes, and columns that nothing can be learned from."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from ramps import RampPreprocessing, ramps
 
 import sslmed as sm
 from sslmed._core import C
+from sslmed.modalities import registry
 
 DENSE = RampPreprocessing(patch=None)
 
@@ -134,3 +137,14 @@ def test_transfer_and_shift_run_on_it() -> None:
     assert np.isfinite(result.table["value"]).all()
     report = sm.shift.report(public, clinic, encoder, ["age", "sex"], bootstrap=50)
     assert len(report.table)
+
+
+def test_the_example_of_the_docs_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "adding.md").read_text()
+    code = re.search(r"```python\n(from sslmed._core import C.*?)```", page, re.DOTALL)[1]  # type: ignore[index]
+    monkeypatch.setattr(registry, "_MODALITIES", {name: registry.get(name) for name in registry.names() if name != "ramps"})
+    mine = ramps(3, 12)
+    names: dict[str, Any] = {"sm": sm, "dataclass": dataclass, "ClassVar": ClassVar, "arrays": mine.arrays, "table": mine.table.drop(columns="modality")}
+    exec(code, names)
+    features, row = sm.encode("vit_tiny", names["cohort"])
+    assert (features.shape, row.tolist()) == ((3, 192), [0, 1, 2])
