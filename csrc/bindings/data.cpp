@@ -32,13 +32,13 @@ auto of_kind(Get get) {
   };
 }
 
-std::optional<at::Tensor> patch_tensor(const ViewBatch& view, at::Tensor PackedPatches::* member) {
+std::optional<at::Tensor> patch_tensor(const ViewBatch& view, at::Tensor PackedPatches::*member) {
   const auto* patches = std::get_if<PackedPatches>(&view.content);
   return patches == nullptr ? std::nullopt : maybe(patches->*member);
 }
 
 template <class T>
-std::optional<T> of_mask(const ViewBatch& view, T PackedMask::* member) {
+std::optional<T> of_mask(const ViewBatch& view, T PackedMask::*member) {
   return view.mask ? std::optional(*view.mask.*member) : std::nullopt;
 }
 
@@ -224,9 +224,7 @@ void bind_sources(py::module_& m) {
 
 }  // namespace
 
-OnError on_error_of(const std::string& name) {
-  return choice(name, Choices<OnError>{{"raise", OnError::kRaise}, {"skip", OnError::kSkip}}, "on_error");
-}
+OnError on_error_of(const std::string& name) { return choice(name, Choices<OnError>{{"raise", OnError::kRaise}, {"skip", OnError::kSkip}}, "on_error"); }
 
 std::vector<std::pair<std::int64_t, std::string>> pairs_of(const std::vector<Failure>& failures) {
   std::vector<std::pair<std::int64_t, std::string>> out;
@@ -264,17 +262,16 @@ void bind_data(py::module_& m) {
       .def_property_readonly("position", &Loader::position)
       .def_property_readonly("failures", [](const Loader& loader) { return pairs_of(loader.failures()); });
   py::class_<LoaderPlan, std::shared_ptr<LoaderPlan>>(m, "LoaderPlan", "What a loader is opened with, here or by a trainer.")
-      .def(py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Sampler> sampler,
-                       const std::optional<std::shared_ptr<Recipe>>& recipe, unsigned threads, unsigned prefetch, const std::string& on_error,
-                       std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
-             return std::make_shared<LoaderPlan>(LoaderPlan{std::move(source), std::move(sampler), recipe.value_or(nullptr),
-                                                            {threads, prefetch, on_error_of(on_error), first, end, rank, ranks}});
-           }),
-           py::arg("source"), py::arg("sampler"), py::arg("recipe") = py::none(), py::kw_only(), py::arg("threads") = 1, py::arg("prefetch") = 2,
-           py::arg("on_error") = "raise", py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
       .def(
-          "open", [](const LoaderPlan& plan) { return std::make_shared<Loader>(plan.source, plan.recipe, plan.sampler, plan.options); },
-          "Starts the threads.");
+          py::init([](std::shared_ptr<const Source> source, std::shared_ptr<const Sampler> sampler, const std::optional<std::shared_ptr<Recipe>>& recipe,
+                      unsigned threads, unsigned prefetch, const std::string& on_error, std::uint64_t first, std::uint64_t end, unsigned rank, unsigned ranks) {
+            return std::make_shared<LoaderPlan>(LoaderPlan{
+                std::move(source), std::move(sampler), recipe.value_or(nullptr), {threads, prefetch, on_error_of(on_error), first, end, rank, ranks}});
+          }),
+          py::arg("source"), py::arg("sampler"), py::arg("recipe") = py::none(), py::kw_only(), py::arg("threads") = 1, py::arg("prefetch") = 2,
+          py::arg("on_error") = "raise", py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
+      .def(
+          "open", [](const LoaderPlan& plan) { return std::make_shared<Loader>(plan.source, plan.recipe, plan.sampler, plan.options); }, "Starts the threads.");
 }
 
 }  // namespace sslmed::bindings

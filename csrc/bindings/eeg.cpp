@@ -138,8 +138,9 @@ void bind_eeg(py::module_& m) {
       .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("origins"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"),
                   py::arg("gappy"), py::arg("options"), py::arg("extra_channels"), py::arg("targets") = TargetColumns{},
                   "Of recordings that an index describes; none is opened.");
-  m.def("head_regions", [] { return train::Pooling{train::Pooling::Kind::kRegions, kRegions, head_regions}; },
-        "Pooling by six regions of the head: left, middle and right, front and back.");
+  m.def(
+      "head_regions", [] { return train::Pooling{train::Pooling::Kind::kRegions, kRegions, head_regions}; },
+      "Pooling by six regions of the head: left, middle and right, front and back.");
 }
 
 }  // namespace sslmed::bindings

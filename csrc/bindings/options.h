@@ -49,7 +49,7 @@ Enum choice(const std::string& given, const Choices<Enum>& choices, const char* 
 
 // An option that is one of a few words.
 template <class Options, class Enum>
-void def_choice(py::class_<Options>& type, const char* name, Enum Options::* member, Choices<Enum> choices) {
+void def_choice(py::class_<Options>& type, const char* name, Enum Options::*member, Choices<Enum> choices) {
   type.def_property(
       name,
       [member, choices](const Options& options) {

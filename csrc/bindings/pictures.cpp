@@ -14,9 +14,9 @@ using namespace sslmed::picture;
 using transforms::Augmentation;
 using Range = std::array<double, 2>;
 
-std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, const OriginColumns& origins, const TextColumn& tissue, const std::map<std::string, at::Tensor>& columns,
-                                               double mpp, double mpp_high, std::int64_t size, bool random, double stride, std::size_t open, bool fast,
-                                               TargetColumns targets) {
+std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, const OriginColumns& origins, const TextColumn& tissue,
+                                               const std::map<std::string, at::Tensor>& columns, double mpp, double mpp_high, std::int64_t size, bool random,
+                                               double stride, std::size_t open, bool fast, TargetColumns targets) {
   const auto column = [&](const char* name) -> const at::Tensor& {
     const auto found = columns.find(name);
     if (found == columns.end()) throw ValueError(std::string("an index of slides needs a column ") + name);
@@ -34,9 +34,12 @@ std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, cons
   return std::make_shared<SlideSource>(std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality}, std::move(targets));
 }
 
-std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole, TargetColumns targets) {
+std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole,
+                                               TargetColumns targets) {
   auto images = origins_of(origins);
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit"), whole, modality}, std::move(targets));
+  return std::make_shared<ImageSource>(std::move(images),
+                                       ImageSourceOptions{size, choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit"), whole, modality},
+                                       std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {
@@ -123,8 +126,8 @@ void bind_pictures(py::module_& m) {
       py::arg("pictures"), py::arg("how"), py::arg("size"), py::arg("seed"), py::arg("first"), py::arg("zoom"), py::arg("middle"), py::arg("device"),
       "uint8 [N, size, size, 3] there.");
   py::class_<PictureRecipe, data::Recipe, std::shared_ptr<PictureRecipe>>(m, "PictureRecipe")
-      .def(py::init([](std::int64_t patch, const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, double, bool, Augmentation, bool,
-                                                                        masking::MaskOptions>>& views) {
+      .def(py::init([](std::int64_t patch,
+                       const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, double, bool, Augmentation, bool, masking::MaskOptions>>& views) {
              PictureRecipeOptions options{patch, {}};
              for (const auto& [role, count, size, zoom, middle, augmentation, on_device, mask] : views)
                options.views.push_back({role, count, {size, zoom, middle}, augmentation, on_device, mask});
@@ -133,8 +136,8 @@ void bind_pictures(py::module_& m) {
            py::arg("patch"), py::arg("views"),
            "views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device, mask).");
   py::class_<SlideSource, data::Source, std::shared_ptr<SlideSource>>(m, "SlideSource")
-      .def(py::init(&make_slide_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"), py::arg("mpp_high"),
-           py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})
+      .def(py::init(&make_slide_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"),
+           py::arg("mpp_high"), py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})
       .def(
           "sample",
           [](const SlideSource& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {

@@ -87,8 +87,8 @@ class PythonEncoder : public nn::Encoder {
     }
     const auto& tokens = std::get<nn::PatchTokens>(view);
     out.tokens = asked("encode_tokens", tokens.values, tokens.lengths, maybe(tokens.coords), maybe(tokens.channel));
-    TORCH_CHECK_VALUE(out.tokens.dim() == 2 && out.tokens.size(0) == tokens.values.size(0) && out.tokens.size(1) == shape_.dim,
-                      "encode_tokens must return [", tokens.values.size(0), ", ", shape_.dim, "], got ", out.tokens.sizes());
+    TORCH_CHECK_VALUE(out.tokens.dim() == 2 && out.tokens.size(0) == tokens.values.size(0) && out.tokens.size(1) == shape_.dim, "encode_tokens must return [",
+                      tokens.values.size(0), ", ", shape_.dim, "], got ", out.tokens.sizes());
     out.pooled = nn::mean_rows(out.tokens, tokens.lengths, 0);
     out.lengths = tokens.lengths;
     return out;

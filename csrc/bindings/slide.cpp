@@ -6,9 +6,9 @@
 
 #include "bindings/bindings.h"
 #include "core/error.h"
-#include "modalities/picture/slide_region.h"
 #include "io/image.h"
 #include "io/jpeg.h"
+#include "modalities/picture/slide_region.h"
 
 namespace sslmed::bindings {
 namespace {

@@ -2,8 +2,8 @@
 // Errors that carry what a person needs to act: the file, what was expected there, and what was found.
 // bindings/errors.cpp maps them to Python once.
 
-#include <stdexcept>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 

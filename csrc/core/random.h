@@ -9,7 +9,18 @@
 namespace sslmed {
 
 // Which random decision a draw serves. The numbers are part of the reproducibility contract: append, never renumber.
-enum class Stream : std::uint32_t { kOrder = 0, kWindow = 1, kMask = 2, kInit = 3, kAugment = 4, kBlockSize = 5, kSubset = 6, kDropPath = 7, kPicture = 8, kGrid = 9 };
+enum class Stream : std::uint32_t {
+  kOrder = 0,
+  kWindow = 1,
+  kMask = 2,
+  kInit = 3,
+  kAugment = 4,
+  kBlockSize = 5,
+  kSubset = 6,
+  kDropPath = 7,
+  kPicture = 8,
+  kGrid = 9
+};
 
 // Names one draw. Everything random in a run derives from such a name.
 struct Draw {

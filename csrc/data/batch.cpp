@@ -88,8 +88,7 @@ PackedPatches pack(const std::vector<Item>& items, BufferPool& pool) {
   out.grid = column<std::int32_t, int>(items, rows, rank, at::kInt, [](const Patches& p) -> const auto& { return p.grid; }).view({rows, rank});
   const auto n = static_cast<std::int64_t>(items.size());
   out.extents = column<std::int32_t, int>(items, n, rank, at::kInt, [](const Patches& p) -> const auto& { return p.extent; }).view({n, rank});
-  if (!first.extra.empty())
-    out.extra = column<std::int32_t, std::int64_t>(items, rows, 1, at::kLong, [](const Patches& p) -> const auto& { return p.extra; });
+  if (!first.extra.empty()) out.extra = column<std::int32_t, std::int64_t>(items, rows, 1, at::kLong, [](const Patches& p) -> const auto& { return p.extra; });
   return out;
 }
 

@@ -43,9 +43,9 @@ struct StackedDense {
 };
 
 struct PackedMask {
-  at::Tensor visible, masked;              // [ΣK], [ΣM] int64: rows of the patches, or cells of the dense views one after the other
+  at::Tensor visible, masked;               // [ΣK], [ΣM] int64: rows of the patches, or cells of the dense views one after the other
   Lengths visible_lengths, masked_lengths;  // [B] K, M of all blocks
-  std::int32_t blocks = 1;                 // that each sequence's masked rows consist of, of equal size
+  std::int32_t blocks = 1;                  // that each sequence's masked rows consist of, of equal size
 };
 
 // All views of one role, number and embedding (or shape).

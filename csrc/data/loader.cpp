@@ -31,8 +31,7 @@ Loader::Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recip
       queue_(options.first, std::max(options.first, options.end), in_flight(options, *sampler_)),
       pool_(BufferPool::make(in_flight(options, *sampler_))) {
   if (!recipe_) throw ValueError("Loader: recipe is missing; an objective around a bare network has none: build it with an encoder of a cohort");
-  if (options.threads < 1 || options.threads > 1024)
-    throw ValueError("Loader: threads=" + std::to_string(options.threads) + " must be within 1 and 1,024");
+  if (options.threads < 1 || options.threads > 1024) throw ValueError("Loader: threads=" + std::to_string(options.threads) + " must be within 1 and 1,024");
   if (options.rank >= options.ranks) throw ValueError("Loader: rank=" + std::to_string(options.rank) + " must be below ranks=" + std::to_string(options.ranks));
   threads_.start(options.threads, [this](unsigned) { work(); }, [this] { queue_.close(); });
 }

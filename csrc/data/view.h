@@ -29,7 +29,7 @@ struct Patches {
   std::vector<float> coords;                                                     // [count, 4]: x, y, z in mm, t in s; NaN where unknown
   std::vector<std::int32_t> grid;                                                // [count, rank]: the cell of each
   std::vector<std::int32_t> extent;                                              // [rank]: cells of the whole grid, which `grid` may show a part of
-  std::vector<std::int32_t> extra;                                               // [count]: row of the table for channels without a position, or -1; empty: none
+  std::vector<std::int32_t> extra;  // [count]: row of the table for channels without a position, or -1; empty: none
 };
 
 struct Dense {
@@ -45,7 +45,7 @@ struct View {
   std::int32_t number = 0;
   std::variant<Patches, Dense> content;
   std::optional<masking::Mask> mask;  // rows of the patches, or cells of a grid over the dense array (row-major)
-  Targets targets;  // those that moved with the view's geometry
+  Targets targets;                    // those that moved with the view's geometry
 };
 
 }  // namespace sslmed::data

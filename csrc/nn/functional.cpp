@@ -65,7 +65,7 @@ at::Tensor attention(const at::Tensor& qkv, const Rows& rows, std::int64_t heads
   for (const auto& run : layout) {
     const auto own = layout.size() == 1 ? qkv : qkv.narrow(0, run.first_row, run.count * run.length);
     const auto split = own.view({run.count, run.length, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, b, h, n, d]
-    const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);                     // [b, h, n, d]
+    const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);                    // [b, h, n, d]
     parts.push_back(out.transpose(1, 2).reshape({run.count * run.length, dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);
@@ -77,7 +77,7 @@ at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const 
   std::vector<at::Tensor> parts;
   for (const auto& run : rows.layout()) {
     const auto own = kv.narrow(0, run.first_row, run.count * run.length);
-    const auto split = own.view({run.count, run.length, 2, heads, head_dim}).permute({2, 0, 3, 1, 4});                // [2, b, h, n, d]
+    const auto split = own.view({run.count, run.length, 2, heads, head_dim}).permute({2, 0, 3, 1, 4});                 // [2, b, h, n, d]
     const auto out = at::scaled_dot_product_attention(q.expand({run.count, heads, 1, head_dim}), split[0], split[1]);  // [b, h, 1, d]
     parts.push_back(out.reshape({run.count, dim}));
   }

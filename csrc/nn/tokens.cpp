@@ -45,8 +45,7 @@ std::vector<JointRun> joint_runs(const Lengths& head, const Lengths& tail, std::
 
 at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, const Layout& layout) {
   std::vector<at::Tensor> parts;
-  for (const auto& run : layout)
-    parts.push_back(at::cat({token.to(rows.scalar_type()).expand({run.count, 1, -1}), block(rows, run)}, 1).flatten(0, 1));
+  for (const auto& run : layout) parts.push_back(at::cat({token.to(rows.scalar_type()).expand({run.count, 1, -1}), block(rows, run)}, 1).flatten(0, 1));
   return together(parts);
 }
 

@@ -105,8 +105,8 @@ at::Tensor PatchEmbedding::standardized(const at::Tensor& values) const {
 VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : config_(std::move(config)) {
   TORCH_CHECK_VALUE(config_.num_classes >= 0, "num_classes must not be negative, got ", config_.num_classes);
   TORCH_CHECK_VALUE(config_.depth > 0, "depth must be positive, got ", config_.depth);
-  TORCH_CHECK_VALUE(config_.heads > 0 && config_.dim > 0 && config_.dim % config_.heads == 0, "dim=", config_.dim, " must be a positive multiple of heads=",
-                    config_.heads);
+  TORCH_CHECK_VALUE(config_.heads > 0 && config_.dim > 0 && config_.dim % config_.heads == 0, "dim=", config_.dim,
+                    " must be a positive multiple of heads=", config_.heads);
   TORCH_CHECK_VALUE(config_.lora.rank >= 0, "lora_rank must not be negative, got ", config_.lora.rank);
   TORCH_CHECK_VALUE(config_.lora.alpha >= 0, "lora_alpha must not be negative, got ", config_.lora.alpha);
   if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
@@ -186,8 +186,7 @@ Features VisionTransformer::forward_views(const std::vector<PatchTokens>& views,
                       2 * config_.depth, ", ", rows.sequences(), "], got ", drop_path.sizes());
     factors = drop_path.repeat_interleave(at::tensor(rows.lengths(), at::kLong).to(drop_path.device()), 1).view({config_.depth, 2, -1, 1});
   }
-  for (std::size_t i = 0; i < blocks_.size(); ++i)
-    x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor());
+  for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor());
   x = norm_->forward(x, rows);
   Features out;
   out.pooled = mean_rows(x, rows.lengths(), config_.class_token ? 1 : 0);

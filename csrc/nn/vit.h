@@ -13,8 +13,8 @@ namespace sslmed::nn {
 
 struct VitConfig {
   std::string name = "vit_tiny";
-  EmbeddingConfig embedding;               // its parameters have timm's names
-  std::vector<EmbeddingConfig> more;       // of other modalities, under "embeddings.<modality>"; adding one changes no weight of the others
+  EmbeddingConfig embedding;          // its parameters have timm's names
+  std::vector<EmbeddingConfig> more;  // of other modalities, under "embeddings.<modality>"; adding one changes no weight of the others
   std::int64_t dim = 192, depth = 12, heads = 3;
   double mlp_ratio = 4;
   std::int64_t num_classes = 0;

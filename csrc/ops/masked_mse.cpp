@@ -14,7 +14,8 @@ void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const st
                    "masked_mse: pred and target must be floating point of one dtype, got ", pred.scalar_type(), " and ", target.scalar_type());
   TORCH_CHECK_VALUE(!norm || pred.size(2) >= 2, "masked_mse: norm=True needs patches of at least 2 values for the unbiased variance, got ", pred.size(2));
   TORCH_CHECK_VALUE(pred.size(2) >= 1, "masked_mse: patches are empty");
-  TORCH_CHECK_VALUE(pred.device() == target.device() && (!mask || pred.device() == mask->device()), "masked_mse: pred, target and mask are on different devices");
+  TORCH_CHECK_VALUE(pred.device() == target.device() && (!mask || pred.device() == mask->device()),
+                    "masked_mse: pred, target and mask are on different devices");
 }
 
 at::Tensor masked_mse(const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm) {
@@ -25,8 +26,8 @@ at::Tensor masked_mse(const at::Tensor& pred, const at::Tensor& target, const st
   return op.call(pred, target, mask, norm);
 }
 
-std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask,
-                                                       bool norm, bool wants_target) {
+std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target,
+                                                       const std::optional<at::Tensor>& mask, bool norm, bool wants_target) {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("sslmed::masked_mse_backward", "")

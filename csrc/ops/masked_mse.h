@@ -13,10 +13,9 @@ namespace sslmed::ops {
 // Half precision accumulates in float. ValueError on mismatched shapes, P < 2 with norm, or an empty mask.
 at::Tensor masked_mse(const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm);
 
-
 // The gradients with respect to pred and, where it is wanted, target, times `grad` (scalar).
-std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask,
-                                                       bool norm, bool wants_target);
+std::tuple<at::Tensor, at::Tensor> masked_mse_backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target,
+                                                       const std::optional<at::Tensor>& mask, bool norm, bool wants_target);
 
 // For the kernels, so that whoever comes through the dispatcher is checked too.
 void check_masked_mse(const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm);

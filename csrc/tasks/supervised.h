@@ -27,9 +27,9 @@ struct SupervisedOptions {
   double group_step = 0.01;  // of the weights' exponentiated ascent
   // Features that do not tell domains apart (DANN, Ganin et al., arXiv 1505.07818): the target "domain" numbers them; samples without a value of the
   // task's own target take part in this alone.
-  std::int64_t domains = 0;     // 0: none
-  double domain_weight = 0.1;   // of the reversed gradient, reached from 0 as in the paper
-  std::uint64_t seed = 0;       // of the head's weights and of dropped paths
+  std::int64_t domains = 0;    // 0: none
+  double domain_weight = 0.1;  // of the reversed gradient, reached from 0 as in the paper
+  std::uint64_t seed = 0;      // of the head's weights and of dropped paths
 };
 
 class Supervised : public methods::Objective {
@@ -50,8 +50,8 @@ class Supervised : public methods::Objective {
   const at::Tensor& group_weights() const { return group_weights_; }
 
  private:
-  at::Tensor read(const nn::Input& view, const nn::Context& context) const;         // [B, D], what the head sees
-  at::Tensor answer(const at::Tensor& pooled, const nn::Rows& rows) const;           // through the head
+  at::Tensor read(const nn::Input& view, const nn::Context& context) const;  // [B, D], what the head sees
+  at::Tensor answer(const at::Tensor& pooled, const nn::Rows& rows) const;   // through the head
   methods::Loss loss_of(const data::Batch& batch, const data::ViewBatch& view, const methods::Step& step);
   at::Tensor losses(const at::Tensor& out, const at::Tensor& truth, const at::Tensor& weights) const;  // [B]
   at::Tensor robust(const at::Tensor& losses, const at::Tensor& group, const nn::Comm& comm, double weight);

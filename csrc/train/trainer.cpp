@@ -72,7 +72,8 @@ void check(const TrainOptions& options) {
   at_least("clip_norm", options.clip_norm, 0.0);
   at_least("collapse_std", options.collapse_std, 0.0);
   if (!(options.lr > 0)) throw ValueError("Trainer: lr=" + std::to_string(options.lr) + " must be positive");
-  if (!(options.ema_decay >= 0 && options.ema_decay < 1)) throw ValueError("Trainer: ema_decay=" + std::to_string(options.ema_decay) + " must be within [0, 1)");
+  if (!(options.ema_decay >= 0 && options.ema_decay < 1))
+    throw ValueError("Trainer: ema_decay=" + std::to_string(options.ema_decay) + " must be within [0, 1)");
   if (options.fp64 && options.bf16) throw ValueError("Trainer: fp64=True and bf16=True exclude each other");
 }
 
@@ -127,7 +128,10 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, data::LoaderPlan
 void Trainer::synchronise(std::int64_t until) {
   ranks_->guarded([&] {
     const auto options = at::TensorOptions().dtype(at::kLong).device(device_);
-    const std::vector<std::int64_t> own{total_steps_, until, plan_.sampler->batches_per_epoch(), plan_.sampler->batch_size(),
+    const std::vector<std::int64_t> own{total_steps_,
+                                        until,
+                                        plan_.sampler->batches_per_epoch(),
+                                        plan_.sampler->batch_size(),
                                         static_cast<std::int64_t>(plan_.sampler->seed()),
                                         static_cast<std::int64_t>(std::hash<std::string>{}(options_.config))};
     const auto plan = at::tensor(own, at::kLong).to(device_);
@@ -137,8 +141,8 @@ void Trainer::synchronise(std::int64_t until) {
     ranks_->sum(differs)();
     if (differs.item<std::int64_t>() != 0)
       throw ValueError("the ranks do not agree on the run: rank " + std::to_string(ranks_->rank()) + " sees " + std::to_string(total_steps_) +
-                       " steps, until " + std::to_string(until) + ", batches of " + std::to_string(plan_.sampler->batch_size()) + ", seed " + std::to_string(plan_.sampler->seed()) + " and configuration " +
-                       options_.config);
+                       " steps, until " + std::to_string(until) + ", batches of " + std::to_string(plan_.sampler->batch_size()) + ", seed " +
+                       std::to_string(plan_.sampler->seed()) + " and configuration " + options_.config);
     std::vector<at::Tensor> state;
     for (const auto& item : objective_->named_parameters()) state.push_back(item.value());
     for (const auto& item : objective_->named_buffers()) state.push_back(item.value());
@@ -229,7 +233,8 @@ Record Trainer::train_step(data::Loader& loader) {
   check_finite(record.loss, "loss", last_samples_);
   if (sums.collapsed > 0)
     throw CollapseError("the features have collapsed at step " + std::to_string(step_) + ": over the samples of a batch they vary by less than " +
-                        exact_text(options_.collapse_std) + " of their size" + (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")"));
+                        exact_text(options_.collapse_std) + " of their size" +
+                        (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")"));
   objective_->after_backward();
   // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
   const bool plain = !ranks_ && options_.accumulate == 1;

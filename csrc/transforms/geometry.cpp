@@ -43,7 +43,8 @@ void over(const std::vector<std::int64_t>& shape, F&& visit) {
   for (const auto extent : shape) cells *= extent;
   for (std::int64_t cell = 0; cell < cells; ++cell) {
     visit(cell, at);
-    for (auto axis = static_cast<std::int64_t>(shape.size()) - 1; axis >= 0 && ++at[static_cast<std::size_t>(axis)] == shape[static_cast<std::size_t>(axis)]; --axis)
+    for (auto axis = static_cast<std::int64_t>(shape.size()) - 1; axis >= 0 && ++at[static_cast<std::size_t>(axis)] == shape[static_cast<std::size_t>(axis)];
+         --axis)
       at[static_cast<std::size_t>(axis)] = 0;
   }
 }

@@ -1023,6 +1023,7 @@ class EegOptions:
     align: str
     average_reference: bool
     jitter: bool
+    modality: str
     scale: str
     def __init__(self, **kwargs: typing.Any) -> None:
         ...
@@ -1105,14 +1106,14 @@ class PictureRecipe(Recipe):
         views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device, mask).
         """
 class SlideSource(Source):
-    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
     def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
         """
         uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
         """
 class ImageSource(Source):
-    def __init__(self, *, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
     def sample(self, index: int) -> torch.Tensor:
         """

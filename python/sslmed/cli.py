@@ -189,7 +189,7 @@ def transfer(
     out: _Out,
     protocol: Annotated[str, typer.Option(help="linear, knn, finetune, lora or attentive.")] = "linear",
     pooling: Annotated[str, typer.Option(help="mean, cls, or what else the modality has.")] = "mean",
-    folds: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
+    cv: Annotated[str, typer.Option(help="A number, or loso to leave one subject out.")] = "5",
     test: Annotated[Path | None, typer.Option(help="Test on this cohort instead of folds.")] = None,
     regression: Annotated[bool | None, typer.Option("--regression/--classes", help="What the target is, instead of by its values.")] = None,
     seed: _Seed = 0,
@@ -197,13 +197,12 @@ def transfer(
     on_error: _OnError = "raise",
 ) -> None:
     """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
-    from sslmed.encoders import Encoder
     from sslmed.evaluation.transfer import transfer as run_transfer
 
-    if folds != "loso" and not folds.isdigit():
-        raise ValueError(f"--folds must be a number or loso, got {folds!r}")
+    if cv != "loso" and not cv.isdigit():
+        raise ValueError(f"--cv must be a number or loso, got {cv!r}")
     result = run_transfer(
-        Encoder.load(encoder), _cohort(cohort), target, protocol, pooling=pooling, cv=folds if folds == "loso" else int(folds),  # type: ignore[arg-type]
+        encoder, _cohort(cohort), target, protocol, pooling=pooling, cv=cv if cv == "loso" else int(cv),  # type: ignore[arg-type]
         test=None if test is None else _cohort(test), regression=regression, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -240,10 +239,9 @@ def shift(
 ) -> None:
     """Report how two cohorts differ: shift.csv and shift.html."""
     from sslmed import shift as shift_module
-    from sslmed.encoders import Encoder
 
     report = shift_module.report(
-        _cohort(public), _cohort(clinic), None if encoder is None else Encoder.load(encoder),
+        _cohort(public), _cohort(clinic), encoder,
         by=None if by is None else [c for c in by.split(",") if c], target=target, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

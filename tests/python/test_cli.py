@@ -43,7 +43,7 @@ def test_the_whole_line(tiny_site, tiny_clinic, tmp_path):
     again = run("pretrain", site_root(tiny_site), "--out", out, "--epochs", 2, *FAST)
     assert again.returncode == 2
     assert "already holds a run" in again.stderr
-    result = run("transfer", out / "encoder.safetensors", site_root(tiny_clinic), "--target", "diagnosis", "--folds", 3, "--out", tmp_path / "t")
+    result = run("transfer", out / "encoder.safetensors", site_root(tiny_clinic), "--target", "diagnosis", "--cv", 3, "--out", tmp_path / "t")
     assert result.returncode == 0, result.stderr
     assert set(pd.read_csv(tmp_path / "t/transfer.csv")["row"]) == {*BASELINES, "pretrained encoder"}
     result = run("shift", site_root(tiny_site), site_root(tiny_clinic), "--encoder", out / "encoder.safetensors", "--out", tmp_path / "s")

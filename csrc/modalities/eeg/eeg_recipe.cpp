@@ -55,8 +55,8 @@ EegRecipe::EegRecipe(const EegRecipeOptions& options) : options_(options) {
 masking::Mask EegRecipe::mask(const data::Patches& patches, const data::ChannelSpace& space, const Draw& draw) const {
   const auto& how = options_.mask;
   if (how.mode == masking::Mode::kSpace)
-    return masking::space_mask({patches.coords.data(), patches.grid.data(), patches.count}, masking::keep_count(patches.count, how.ratio), how.radius, how.block,
-                               draw);
+    return masking::space_mask({patches.coords.data(), patches.grid.data(), patches.count}, masking::keep_count(patches.count, how.ratio), how.radius,
+                               how.block, draw);
   auto drawn = masking::grid_mask(how, patches.extent, draw);
   if (masking::is_multiblock(how.mode)) reorder(drawn, space, patches.extent[0], patches.extent[1]);
   return drawn;

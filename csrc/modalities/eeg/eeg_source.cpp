@@ -19,8 +19,8 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
     : options_(options), output_length_(std::llround(options.window * options.sfreq)), recordings_(std::move(recordings)), targets_(std::move(targets)) {
   for (const auto& [name, column] : targets_)
     if (static_cast<std::int64_t>(column.size()) != recordings_->size())
-      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(recordings_->size()) +
-                       " recordings");
+      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " +
+                       std::to_string(recordings_->size()) + " recordings");
   require(options.sfreq > 0, "sfreq", options.sfreq, "Hz must be positive");
   require(options.window > 0 && output_length_ >= 2, "window", options.window, "s must hold at least two samples");
   require(options.l_freq >= 0, "l_freq", options.l_freq, "Hz must not be negative");

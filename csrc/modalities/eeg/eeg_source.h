@@ -7,22 +7,21 @@
 #include <utility>
 #include <vector>
 
+#include "data/source.h"
 #include "modalities/eeg/alignment.h"
 #include "modalities/eeg/recording_list.h"
-#include "data/source.h"
 #include "transforms/filter.h"
 #include "transforms/resample.h"
 #include "transforms/scale.h"
 
 namespace sslmed::eeg {
 
-
 struct EegOptions {
-  std::string modality = "eeg";  // of its samples
-  double sfreq = 200;            // Hz after resampling
-  double window = 4;            // s
-  double stride = 0;            // s between window starts; 0: the window's length
-  bool jitter = false;          // moves each start forward by a random part of the stride
+  std::string modality = "eeg";      // of its samples
+  double sfreq = 200;                // Hz after resampling
+  double window = 4;                 // s
+  double stride = 0;                 // s between window starts; 0: the window's length
+  bool jitter = false;               // moves each start forward by a random part of the stride
   double l_freq = 0.5, h_freq = 75;  // Hz, band-pass; 0: none at that end; capped below each recording's Nyquist rate
   int order = 4;
   double notch = 0;   // Hz; 0: none

@@ -46,7 +46,8 @@ ImageSource::ImageSource(data::Origins images, const ImageSourceOptions& options
   images_.check(n);
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
-      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) + " images");
+      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) +
+                       " images");
 }
 
 data::SampleInfo ImageSource::describe(std::int64_t index) const {
@@ -82,8 +83,7 @@ data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
     const auto w = scaled(width, longer, size), h = scaled(height, longer, size);
     const auto inside = resized(all, w, h);
     pixels.assign(static_cast<std::size_t>(3 * size * size), 0);
-    for (std::int64_t y = 0; y < h; ++y)
-      std::copy_n(inside.data() + 3 * y * w, 3 * w, pixels.data() + 3 * ((y + (size - h) / 2) * size + (size - w) / 2));
+    for (std::int64_t y = 0; y < h; ++y) std::copy_n(inside.data() + 3 * y * w, 3 * w, pixels.data() + 3 * ((y + (size - h) / 2) * size + (size - w) / 2));
   } else if (options_.whole) {
     if (longer > kLongest * shorter)
       throw FormatError(path, "an image at most 16 times as long as wide, to be cropped", "one " + std::to_string(longer / shorter) + " times as long");

@@ -10,7 +10,6 @@
 
 namespace sslmed::picture {
 
-
 enum class Fit {
   kCrop,  // the shorter side gets the size, of the longer one the middle is taken
   kPad,   // the longer side gets the size, black is added around the shorter one
@@ -19,7 +18,7 @@ enum class Fit {
 struct ImageSourceOptions {
   std::int64_t size = 224;  // pixels of their sides
   Fit fit = Fit::kCrop;
-  bool whole = false;  // kCrop: the longer side stays whole, for a recipe that crops at random
+  bool whole = false;               // kCrop: the longer side stays whole, for a recipe that crops at random
   std::string modality = "images";  // of its samples
 };
 

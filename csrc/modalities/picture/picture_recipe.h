@@ -17,8 +17,8 @@ struct PictureView {
   std::int64_t count = 1;  // of each sample, all from one decode; numbered from 0
   transforms::Frame frame;
   transforms::Augmentation augmentation;
-  bool on_device = false;      // changes are drawn here, and made where the model is
-  masking::MaskOptions mask;   // kNone, kRandom, kBernoulli or a multi-block mask
+  bool on_device = false;     // changes are drawn here, and made where the model is
+  masking::MaskOptions mask;  // kNone, kRandom, kBernoulli or a multi-block mask
 };
 
 struct PictureRecipeOptions {

@@ -40,7 +40,8 @@ void SlideSource::check_columns() const {
   index_.slides.check(n);
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
-      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) + " slides");
+      throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) +
+                       " slides");
   constexpr std::int64_t kMost = std::int64_t{1} << 31;
   for (std::size_t i = 0; i < n; ++i) {
     const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
@@ -188,7 +189,9 @@ data::Sample SlideSource::sample(std::int64_t index, const Draw& draw) const {
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * options_.size * options_.size));
   read_mpp(*slide, x, y, mpp, options_.size, options_.size, pixels.data());
   data::Sample sample;
-  sample.arrays.push_back({options_.modality, {options_.size, options_.size, 3}, std::move(pixels),
+  sample.arrays.push_back({options_.modality,
+                           {options_.size, options_.size, 3},
+                           std::move(pixels),
                            data::GridSpace{{mpp / 1000, mpp / 1000}, {y * index_.mpp_y[i] / 1000, x * index_.mpp_x[i] / 1000}}});
   for (const auto& [name, column] : targets_) sample.targets[name] = column[i];
   return sample;

@@ -10,16 +10,15 @@
 #include "core/lru.h"
 #include "data/origins.h"
 #include "data/source.h"
-#include "modalities/picture/tissue_runs.h"
 #include "io/slide.h"
+#include "modalities/picture/tissue_runs.h"
 
 namespace sslmed::picture {
-
 
 // Columns of an index, one row a slide.
 struct SlideIndex {
   data::Origins slides;
-  data::Texts tissue;                             // runs (tissue_runs.h)
+  data::Texts tissue;                       // runs (tissue_runs.h)
   std::vector<std::int64_t> width, height;  // of level 0
   std::vector<double> mpp_x, mpp_y;         // µm per pixel of level 0
   std::vector<double> cell_x, cell_y;       // pixels of level 0 that a cell is wide and high
@@ -28,13 +27,13 @@ struct SlideIndex {
 };
 
 struct SlideSourceOptions {
-  double mpp = 0.5;         // µm per pixel of the pictures
-  double mpp_high = 0;      // 0: always mpp; otherwise each picture's scale is drawn from [mpp, mpp_high], evenly in its logarithm
-  std::int64_t size = 224;  // pixels of their sides
-  bool random = false;      // middles drawn evenly over the tissue, as many as cover it once; otherwise a grid of pictures whose middles are in tissue
-  double stride = 0;        // µm between pictures of the grid; 0: their sides
-  std::size_t open = 64;    // slides at a time
-  bool fast = true;         // JPEG tiles read directly where they can be
+  double mpp = 0.5;                 // µm per pixel of the pictures
+  double mpp_high = 0;              // 0: always mpp; otherwise each picture's scale is drawn from [mpp, mpp_high], evenly in its logarithm
+  std::int64_t size = 224;          // pixels of their sides
+  bool random = false;              // middles drawn evenly over the tissue, as many as cover it once; otherwise a grid of pictures whose middles are in tissue
+  double stride = 0;                // µm between pictures of the grid; 0: their sides
+  std::size_t open = 64;            // slides at a time
+  bool fast = true;                 // JPEG tiles read directly where they can be
   std::string modality = "slides";  // of its samples
 };
 

@@ -12,7 +12,8 @@ namespace {
 
 class MaskedMse : public torch::autograd::Function<MaskedMse> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask,
+                            bool norm) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     context->save_for_backward({pred, target, mask.value_or(at::Tensor())});
     context->saved_data["norm"] = norm;
@@ -22,8 +23,8 @@ class MaskedMse : public torch::autograd::Function<MaskedMse> {
     TORCH_CHECK(!grads[0].requires_grad(), "masked_mse can be differentiated only once (create_graph=True is not supported)");
     const auto saved = context->get_saved_variables();
     const at::AutoDispatchBelowADInplaceOrView guard;
-    auto [grad_pred, grad_target] =
-        masked_mse_backward(grads[0], saved[0], saved[1], saved[2].defined() ? std::optional(saved[2]) : std::nullopt, context->saved_data["norm"].toBool(), context->needs_input_grad(1));
+    auto [grad_pred, grad_target] = masked_mse_backward(grads[0], saved[0], saved[1], saved[2].defined() ? std::optional(saved[2]) : std::nullopt,
+                                                        context->saved_data["norm"].toBool(), context->needs_input_grad(1));
     return {context->needs_input_grad(0) ? grad_pred : at::Tensor(), context->needs_input_grad(1) ? grad_target : at::Tensor(), {}, {}};
   }
 };

@@ -96,8 +96,8 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const std::
   return at::scalar_tensor(total / count, p.options().dtype(at::toOpMathType(p.scalar_type())));
 }
 
-std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm,
-                                            bool wants_target) {
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask,
+                                            bool norm, bool wants_target) {
   const auto p = pred.contiguous(), t = target.contiguous();
   const Weights weights(mask);
   const std::int64_t rows = p.size(0) * p.size(1), n = p.size(2);

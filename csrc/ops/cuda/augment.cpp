@@ -42,7 +42,8 @@ at::Tensor augment_on_cuda(const at::Tensor& pictures, const c10::intrusive_ptr<
                                    sums.data_ptr<std::int16_t>(),
                                    out.data_ptr<std::uint8_t>(),
                                    patch};
-  C10_CUDA_CHECK(cuda::augment(static_cast<const cuda::AugmentJob*>(jobs.const_data_ptr()), static_cast<std::int64_t>(made.jobs.size()), memory, c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::augment(static_cast<const cuda::AugmentJob*>(jobs.const_data_ptr()), static_cast<std::int64_t>(made.jobs.size()), memory,
+                               c10::cuda::getCurrentCUDAStream()));
   return out;
 }
 

@@ -44,13 +44,13 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const std::
   const auto count = w.defined() ? w.sum(at::kDouble) : at::scalar_tensor(static_cast<double>(rows), p.options().dtype(at::kDouble));
   TORCH_CHECK_VALUE(rows > 0 && (!w.defined() || count.item<double>() > 0), "masked_mse: the mask is empty, so there is nothing to average over");
   auto sums = at::empty({rows}, p.options().dtype(at::kDouble));
-  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), values_of(w), sums.data_ptr<double>(), rows,
-                                       p.size(2), norm, c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), values_of(w), sums.data_ptr<double>(), rows, p.size(2), norm,
+                                       c10::cuda::getCurrentCUDAStream()));
   return (sums.sum() / count).to(at::toOpMathType(p.scalar_type()));
 }
 
-std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask, bool norm,
-                                            bool wants_target) {
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& mask,
+                                            bool norm, bool wants_target) {
   const c10::cuda::CUDAGuard guard(pred.device());
   const auto p = pred.contiguous(), t = target.contiguous(), w = weights_of(mask);
   const auto scale = (w.defined() ? grad.to(at::kDouble) / w.sum(at::kDouble) : grad.to(at::kDouble) / static_cast<double>(p.size(0) * p.size(1))).contiguous();

@@ -10,7 +10,7 @@ import numpy as np
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
 from sslmed.evaluation.feature_cache import kept
-from sslmed.modalities import registry
+from sslmed.modalities import Modality, registry
 from sslmed.training.inference import encode, recording_means
 
 __all__ = ["classical", "encoder_features", "scorable", "simple"]
@@ -54,7 +54,7 @@ def classical(cohorts: Sequence[Cohort], names: Collection[str], *, threads: int
         ValueError: A name is unknown, or a row cannot be scored.
         FormatError, ReadError: A file cannot be read (``on_error="raise"``).
     """
-    modality = registry.get(cohorts[0].modality)
+    modality = _modality(cohorts)
     if unknown := [name for name in names if name not in modality.baselines]:
         raise ValueError(f"unknown baseline {', '.join(unknown)}; of modality {modality.name!r} there are {', '.join(modality.baselines)}")
     found = modality.features(cohorts, names, threads=threads, on_error=on_error)  # type: ignore[arg-type]
@@ -63,8 +63,17 @@ def classical(cohorts: Sequence[Cohort], names: Collection[str], *, threads: int
 
 def simple(*cohorts: Cohort, on_error: str = "raise") -> tuple[str, list[Array]] | None:
     """Name and features by cohort of the plainest classical baseline of their modality; None where the cohorts have nothing in common to compare."""
-    modality = registry.get(cohorts[0].modality)
+    modality = _modality(cohorts)
     name = next(iter(modality.baselines), None)
     if name is None or not modality.comparable(cohorts):
         return None
     return name, [found[name] for found in classical(cohorts, [name], on_error=on_error)]
+
+
+def _modality(cohorts: Sequence[Cohort]) -> Modality:
+    """The modality of all of these cohorts."""
+    first = cohorts[0]
+    for other in cohorts[1:]:
+        if other.modality != first.modality:
+            raise ValueError(f"{other.name}: is of modality {other.modality!r}, but {first.name} is of {first.modality!r}: they cannot be compared")
+    return registry.get(first.modality)

@@ -55,7 +55,7 @@ TEST_CASE("rows that do not fit their sources are refused") {
   CHECK_THROWS_WITH(JoinedSource({a, b}, {0, 0, 0, 1, 1, -1}), Catch::Contains("source -1"));
   CHECK_THROWS_WITH(JoinedSource({a, b}, {0, 0, 0, 0, 1, 1, 1}), Catch::Contains("more recordings of source 0 than its 3"));
   CHECK_THROWS_WITH(JoinedSource({a, b}, {0, 0, 0, 1, 1}), Catch::Contains("part_of names 2 recordings of source 1, which has 3"));
-  CHECK_THROWS_WITH(JoinedSource({}, {}), Catch::Contains("no sample"));
+  CHECK_THROWS_WITH(JoinedSource({}, {}), Catch::Contains("must hold at least one source"));
 }
 
 TEST_CASE("every sample goes to its modality's recipe") {

@@ -1,13 +1,12 @@
 // What no loader makes, and the operation refuses.
 
-#include "ops/augment.h"
-
 #include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 
 #include <functional>
 
 #include "catch.h"
+#include "ops/augment.h"
 
 using namespace sslmed;
 using Catch::Matchers::Contains;
