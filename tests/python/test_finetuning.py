@@ -327,7 +327,7 @@ def test_what_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             Supervised(encoder, **options)
-    with pytest.raises(ValueError, match="no class token"):
+    with pytest.raises(ValueError, match="needs an encoder with a class token"):
         Supervised(Encoder("vit_tiny", PRE, depth=1, class_token=False), classes=2, readout="cls")
     task = Supervised(encoder, classes=2)
     for numbers, said in (({}, "no target 'target'"), ({"target": [2.0] * 24}, "must number 2 classes"), ({"target": [float("nan")] * 24}, "without a value")):
