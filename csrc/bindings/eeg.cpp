@@ -99,8 +99,8 @@ void bind_eeg(py::module_& m) {
       },
       py::arg("path"), "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
 
-  auto options = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
-  options.def_readwrite("modality", &EegOptions::modality)
+  auto bound = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
+  bound.def_readwrite("modality", &EegOptions::modality)
       .def_readwrite("sfreq", &EegOptions::sfreq)
       .def_readwrite("window", &EegOptions::window)
       .def_readwrite("stride", &EegOptions::stride)
@@ -114,8 +114,8 @@ void bind_eeg(py::module_& m) {
       .def_readwrite("clip", &EegOptions::clip)
       .def_readwrite("unit", &EegOptions::unit);
   using transforms::Scaling;
-  def_choice(options, "scale", &EegOptions::scaling, Choices<Scaling>{{"none", Scaling::kNone}, {"zscore", Scaling::kZScore}, {"robust", Scaling::kRobust}});
-  def_choice(options, "align", &EegOptions::align, Choices<bool>{{"none", false}, {"subject", true}});
+  def_choice(bound, "scale", &EegOptions::scaling, Choices<Scaling>{{"none", Scaling::kNone}, {"zscore", Scaling::kZScore}, {"robust", Scaling::kRobust}});
+  def_choice(bound, "align", &EegOptions::align, Choices<bool>{{"none", false}, {"subject", true}});
   py::class_<EegSource, data::Source, std::shared_ptr<EegSource>>(m, "EegSource")
       .def(py::init(&make_source), py::arg("recordings"), py::arg("options"), py::arg("extra_channels") = std::vector<std::string>{},
            py::arg("targets") = TargetColumns{})

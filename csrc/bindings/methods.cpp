@@ -13,15 +13,15 @@ using methods::MaeOptions;
 using nn::VisionTransformer;
 
 void bind_mae(py::module_& m) {
-  auto options = bind_options<MaeOptions>(m, "MaeOptions", "Of the decoder (methods/mae.h).");
-  options.def_readwrite("decoder_dim", &MaeOptions::decoder_dim)
+  auto bound = bind_options<MaeOptions>(m, "MaeOptions", "Of the decoder (methods/mae.h).");
+  bound.def_readwrite("decoder_dim", &MaeOptions::decoder_dim)
       .def_readwrite("decoder_depth", &MaeOptions::decoder_depth)
       .def_readwrite("decoder_heads", &MaeOptions::decoder_heads)
       .def_readwrite("reconstruct_bins", &MaeOptions::reconstruct_bins)
       .def_readwrite("norm_target", &MaeOptions::norm_target)
       .def_readwrite("seed", &MaeOptions::seed);
   using methods::Reconstruct;
-  def_choice(options, "reconstruct", &MaeOptions::reconstruct, Choices<Reconstruct>{{"signal", Reconstruct::kSignal}, {"spectrum", Reconstruct::kSpectrum}});
+  def_choice(bound, "reconstruct", &MaeOptions::reconstruct, Choices<Reconstruct>{{"signal", Reconstruct::kSignal}, {"spectrum", Reconstruct::kSpectrum}});
   py::class_<Mae, methods::Objective, std::shared_ptr<Mae>> mae(m, "Mae");
   mae.def(py::init([](std::shared_ptr<VisionTransformer> encoder, const MaeOptions& options, const std::optional<std::shared_ptr<data::Recipe>>& recipe) {
             return std::make_shared<Mae>(std::move(encoder), options, recipe.value_or(nullptr));

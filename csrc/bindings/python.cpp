@@ -56,7 +56,7 @@ class Held {
 
 std::string type_name(const py::handle& object) { return py::str(py::type::of(object).attr("__name__")); }
 
-py::object maybe(const at::Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
+py::object or_none(const at::Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
 
 class PythonEncoder : public nn::Encoder {
  public:
@@ -86,7 +86,7 @@ class PythonEncoder : public nn::Encoder {
       return out;
     }
     const auto& tokens = std::get<nn::PatchTokens>(view);
-    out.tokens = asked("encode_tokens", tokens.values, tokens.lengths, maybe(tokens.coords), maybe(tokens.channel));
+    out.tokens = asked("encode_tokens", tokens.values, tokens.lengths, or_none(tokens.coords), or_none(tokens.channel));
     TORCH_CHECK_VALUE(out.tokens.dim() == 2 && out.tokens.size(0) == tokens.values.size(0) && out.tokens.size(1) == shape_.dim, "encode_tokens must return [",
                       tokens.values.size(0), ", ", shape_.dim, "], got ", out.tokens.sizes());
     out.pooled = nn::mean_rows(out.tokens, tokens.lengths, 0);

@@ -10,8 +10,8 @@ using tasks::SupervisedOptions;
 using tasks::Tuned;
 
 void bind_tasks(py::module_& m) {
-  auto options = bind_options<SupervisedOptions>(m, "SupervisedOptions", "Of a task learned from labels (tasks/supervised.h).");
-  options.def_readwrite("target", &SupervisedOptions::target)
+  auto bound = bind_options<SupervisedOptions>(m, "SupervisedOptions", "Of a task learned from labels (tasks/supervised.h).");
+  bound.def_readwrite("target", &SupervisedOptions::target)
       .def_readwrite("classes", &SupervisedOptions::classes)
       .def_readwrite("class_weights", &SupervisedOptions::class_weights)
       .def_readwrite("label_smoothing", &SupervisedOptions::label_smoothing)
@@ -25,9 +25,9 @@ void bind_tasks(py::module_& m) {
       .def_readwrite("domains", &SupervisedOptions::domains)
       .def_readwrite("domain_weight", &SupervisedOptions::domain_weight)
       .def_readwrite("seed", &SupervisedOptions::seed);
-  def_choice(options, "readout", &SupervisedOptions::readout,
+  def_choice(bound, "readout", &SupervisedOptions::readout,
              Choices<Readout>{{"mean", Readout::kMean}, {"cls", Readout::kClassToken}, {"attentive", Readout::kAttentive}});
-  def_choice(options, "tuned", &SupervisedOptions::tuned,
+  def_choice(bound, "tuned", &SupervisedOptions::tuned,
              Choices<Tuned>{{"encoder", Tuned::kEncoder}, {"adapters", Tuned::kAdapters}, {"nothing", Tuned::kNothing}});
   py::class_<Supervised, methods::Objective, std::shared_ptr<Supervised>> task(m, "Supervised");
   task.def(py::init([](std::shared_ptr<nn::Encoder> encoder, const SupervisedOptions& options, const std::optional<std::shared_ptr<data::Recipe>>& recipe) {
