@@ -87,8 +87,8 @@ Patches patches_of(const Array& array, Values values, const Geometry& geometry, 
       out.grid.push_back(static_cast<std::int32_t>(cell.at()[a]));
     }
     geometry.source_of(middle.data(), source.data());
-    float place[4] = {0, 0, 0, 0};  // x is the last axis
-    for (std::size_t a = 0; a < rank; ++a)
+    float place[4] = {0, 0, 0, 0};  // x is the last axis; a fourth one has no place
+    for (std::size_t a = rank > 3 ? rank - 3 : 0; a < rank; ++a)
       place[rank - 1 - a] = space.spacing[a] > 0 ? static_cast<float>(space.origin[a] + source[a] * space.spacing[a]) : std::numeric_limits<float>::quiet_NaN();
     out.coords.insert(out.coords.end(), std::begin(place), std::end(place));
   }

@@ -31,9 +31,9 @@ GroupRuns group_runs(const std::vector<std::int64_t>& first_samples, const std::
 Sampler::Sampler(std::int64_t size, Order order, std::int64_t batch_size, bool drop_last, std::uint64_t seed, const GroupRuns& groups)
     : size_(size), batch_size_(batch_size), order_(order), seed_(seed) {
   if (size < 1) throw ValueError("a sampler needs samples, got " + std::to_string(size));
-  if (batch_size < 1) throw ValueError("batch_size must be positive, got " + std::to_string(batch_size));
+  if (batch_size < 1) throw ValueError("batch_size=" + std::to_string(batch_size) + " must be positive");
   batches_ = drop_last ? size / batch_size : (size + batch_size - 1) / batch_size;
-  if (batches_ == 0) throw ValueError("batch_size " + std::to_string(batch_size) + " is larger than the " + std::to_string(size) + " samples");
+  if (batches_ == 0) throw ValueError("batch_size=" + std::to_string(batch_size) + " is larger than the " + std::to_string(size) + " samples");
   if (order != Order::kGroup) return;
   if (groups.first.size() != groups.group.size() + 1 || groups.first.back() != size) throw ValueError("an order by groups needs one for every sample");
   const auto n = static_cast<std::size_t>(groups.n_groups);

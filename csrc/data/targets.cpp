@@ -40,7 +40,7 @@ Points moved(const Points& points, const Geometry& geometry, const std::string& 
   for (std::size_t i = 0; i < points.classes.size(); ++i) {
     const auto place = moved(inverse, points.places.data() + i * geometry.rank());
     bool inside = true;
-    for (std::size_t axis = 0; axis < place.size(); ++axis) inside = inside && place[axis] >= 0 && place[axis] < static_cast<double>(geometry.to[axis]);
+    for (std::size_t axis = 0; axis < place.size(); ++axis) inside = inside && place[axis] >= 0 && place[axis] <= static_cast<double>(geometry.to[axis]);
     if (!inside) continue;
     out.places.insert(out.places.end(), place.begin(), place.end());
     out.classes.push_back(points.classes[i]);

@@ -63,7 +63,7 @@ IJepa::IJepa(std::shared_ptr<nn::VisionTransformer> encoder, const IJepaOptions&
       const auto& more = config.more[i];
       const auto owner = others->register_module(more.modality, std::make_shared<torch::nn::Module>());
       positions_[more.modality] = nn::PositionEmbedding::create(*owner, more, dim, config.class_token, /*learned=*/false);
-      nn::initialise(*owner, options.seed + 2 + i);
+      nn::initialise(*owner, nn::seed_of(more.modality, options.seed + 2));
     }
   }
   target_ = std::make_shared<nn::VisionTransformer>(config, options.seed);

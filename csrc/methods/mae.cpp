@@ -48,7 +48,7 @@ Mae::Mae(std::shared_ptr<nn::VisionTransformer> encoder, const MaeOptions& optio
       const auto& more = config.more[i];
       const auto owner = others->register_module(more.modality, std::make_shared<torch::nn::Module>());
       ends_[more.modality] = end(*owner, more);
-      nn::initialise(*owner, options.seed + 2 + i);
+      nn::initialise(*owner, nn::seed_of(more.modality, options.seed + 2));
     }
   }
   register_module("encoder", encoder_);  // after initialise: the encoder may come with weights

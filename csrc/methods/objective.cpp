@@ -19,6 +19,16 @@ std::vector<ParameterGroup> Objective::parameter_groups() const {
   return groups;
 }
 
+at::Tensor Objective::absent(const Step& step) {
+  auto zero = parameters().front().sum() * 0;
+  if (const auto owner = encoder(); owner && owner->gathers()) {
+    nn::Context context;
+    context.comm = step.comm;
+    zero = zero + owner->absent(context);
+  }
+  return zero;
+}
+
 nn::PatchTokens tokens_of(const data::PackedPatches& patches) {
   nn::PatchTokens tokens;
   tokens.key = patches.key;

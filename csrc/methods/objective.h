@@ -43,7 +43,7 @@ class Objective : public torch::nn::Module {
   virtual std::shared_ptr<const data::Recipe> recipe() const = 0;
   virtual Loss loss(const data::Batch& batch, const Step& step) = 0;
   // Instead of loss() on a rank that has none of the batch's samples: what gathers over ranks takes part here too. A zero that gradients come from.
-  virtual at::Tensor absent(const Step&) { return parameters().front().sum() * 0; }
+  virtual at::Tensor absent(const Step& step);
   // By default one group with weight decay and one without (biases, norms, tokens: everything of one dimension).
   virtual std::vector<ParameterGroup> parameter_groups() const;
   virtual void after_backward() {}

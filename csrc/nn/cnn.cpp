@@ -48,4 +48,10 @@ Features ConvEncoder::forward_view(const Input& view, const Context& context) co
   return out;
 }
 
+at::Tensor ConvEncoder::absent(const Context& context) const {
+  std::vector<std::int64_t> shape{0, config_.in_chans};
+  shape.insert(shape.end(), static_cast<std::size_t>(config_.rank), 8);
+  return forward_view(DenseInput{at::zeros(shape, weights_.front().options().requires_grad(false)), {}}, context).pooled.sum();
+}
+
 }  // namespace sslmed::nn

@@ -22,6 +22,8 @@ class ConvEncoder : public Encoder {
   EncoderShape shape() const override { return {config_.widths.back(), 0, 1, false, 0}; }
   // Tokens are the cells of the last map, row-major; `pyramid` has the map of each stage.
   Features forward_view(const Input& view, const Context& context = {}) const override;
+  bool gathers() const override { return is_training(); }
+  at::Tensor absent(const Context& context) const override;
 
  private:
   CnnConfig config_;

@@ -67,6 +67,10 @@ class Encoder : public torch::nn::Module {
   virtual EncoderShape shape() const = 0;
   // ValueError for an input of the other kind, or of an embedding that the encoder does not hold.
   virtual Features forward_view(const Input& view, const Context& context = {}) const = 0;
+  // Whether a forward pass gathers over the ranks: then every rank must make the same passes.
+  virtual bool gathers() const { return false; }
+  // Instead of forward_view() on a rank without samples, of an encoder that gathers: a zero with the gathers' gradients.
+  virtual at::Tensor absent(const Context&) const { return {}; }
 };
 
 }  // namespace sslmed::nn

@@ -29,13 +29,6 @@ void check(EmbeddingConfig& config) {
   for (const auto value : std) TORCH_CHECK_VALUE(value > 0, "pixel_std must be positive, got ", value);
 }
 
-// Seeds of embeddings that came later: of the modality's name, so that none depends on which others there are.
-std::uint64_t seed_of(const std::string& modality, std::uint64_t seed) {
-  std::uint64_t hash = 14695981039346656037ull ^ seed;  // FNV-1a
-  for (const char c : modality) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return hash;
-}
-
 }  // namespace
 
 VitConfig named_vit(const std::string& name) {
@@ -102,6 +95,12 @@ at::Tensor PatchEmbedding::standardized(const at::Tensor& values) const {
   return values.to(type).mul_(pixel_scale_.to(options)).add_(pixel_shift_.to(options));
 }
 
+std::uint64_t seed_of(const std::string& modality, std::uint64_t seed) {
+  std::uint64_t hash = 14695981039346656037ull ^ seed;  // FNV-1a
+  for (const char c : modality) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return hash;
+}
+
 VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : config_(std::move(config)) {
   TORCH_CHECK_VALUE(config_.num_classes >= 0, "num_classes must not be negative, got ", config_.num_classes);
   TORCH_CHECK_VALUE(config_.depth > 0, "depth must be positive, got ", config_.depth);
@@ -109,6 +108,7 @@ VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : con
                     " must be a positive multiple of heads=", config_.heads);
   TORCH_CHECK_VALUE(config_.lora.rank >= 0, "lora_rank must not be negative, got ", config_.lora.rank);
   TORCH_CHECK_VALUE(config_.lora.alpha >= 0, "lora_alpha must not be negative, got ", config_.lora.alpha);
+  TORCH_CHECK_VALUE(config_.more.empty() || !config_.embedding.modality.empty(), "modality must be named where an encoder has several embeddings");
   if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
   embeddings_.emplace_back(*this, config_.embedding, config_.dim, config_.class_token);
   const auto blocks = register_module("blocks", std::make_shared<torch::nn::Module>());
@@ -152,6 +152,15 @@ PatchTokens VisionTransformer::tokens_of(const at::Tensor& dense) const {
   PatchTokens tokens;
   tokens.values = patches.flatten(0, 1);
   tokens.lengths.assign(static_cast<std::size_t>(dense.size(0)), patches.size(1));
+  std::vector<std::int64_t> grid;
+  for (std::size_t axis = 0; axis < config.patch_size.size(); ++axis) grid.push_back(dense.size(static_cast<std::int64_t>(axis) + 2) / config.patch_size[axis]);
+  if (grid == config.grid()) return tokens;
+  // A grid that is not the table's: its positions are resampled.
+  std::vector<at::Tensor> axes;
+  for (const auto extent : grid) axes.push_back(at::arange(extent, at::kLong));
+  const auto rank = static_cast<std::int64_t>(grid.size());
+  tokens.grid = at::stack(at::meshgrid(axes, "ij"), -1).reshape({-1, rank}).repeat({dense.size(0), 1}).to(dense.device());
+  tokens.extents = at::tensor(grid, at::kInt).expand({dense.size(0), rank}).contiguous();
   return tokens;
 }
 

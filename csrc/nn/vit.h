@@ -44,6 +44,9 @@ class PatchEmbedding {
   std::shared_ptr<PositionEmbedding> positions_;
 };
 
+// The seed of what belongs to an embedding that came later: of its modality's name, so that none depends on which others there are.
+std::uint64_t seed_of(const std::string& modality, std::uint64_t seed);
+
 class VisionTransformer : public Encoder {
  public:
   VisionTransformer(VitConfig config, std::uint64_t seed);
@@ -53,7 +56,7 @@ class VisionTransformer : public Encoder {
   const PatchEmbedding& embedding(const EmbeddingKey& key) const;
   const PatchEmbedding& embedding_of(const std::string& modality) const;
   EncoderShape shape() const override { return {config_.dim, config_.depth, config_.heads, config_.class_token, config_.lora.rank}; }
-  // Packed tokens, or dense images of the first embedding.
+  // Packed tokens, or dense images of the first embedding, of any size that patches divide.
   Features forward_view(const Input& view, const Context& context = {}) const override;
   // Tokens of several kinds in one pass: the features of all sequences, view after view. `context` counts them in that order.
   Features forward_views(const std::vector<PatchTokens>& views, const Context& context = {}) const;

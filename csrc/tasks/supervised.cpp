@@ -76,7 +76,7 @@ std::vector<methods::ParameterGroup> Supervised::parameter_groups() const {
     for (std::size_t i = 0; i < plain.names.size(); ++i) {
       const auto& name = plain.names[i];
       const auto layer = layer_of(name, depth);
-      const bool decay = plain.decay && name != "encoder.pos_embed";  // a table of positions is no matrix (timm)
+      const bool decay = plain.decay && !(name.starts_with("encoder.") && name.ends_with("pos_embed"));  // a table of positions is no matrix (timm)
       auto& group = groups[{layer, decay}];
       group.lr_scale = std::pow(options_.layer_decay, static_cast<double>(depth + 1 - layer));
       group.decay = decay;
@@ -149,14 +149,17 @@ at::Tensor Supervised::robust(const at::Tensor& losses, const at::Tensor& group,
 }
 
 at::Tensor Supervised::absent(const methods::Step& step) {
+  const auto zero = Objective::absent(step);  // the encoder's gathers come first, as in loss()
   if (options_.groups > 0) robust(at::empty({0}, head_->bias.options()), at::empty({0}, head_->bias.options().dtype(at::kLong)), *step.comm, 1);
-  return Objective::absent(step);
+  return zero;
 }
 
 methods::Loss Supervised::loss(const data::Batch& batch, const methods::Step& step) {
   TORCH_CHECK_VALUE(!batch.views.empty(), "supervised: the batch has no views");
   if (batch.views.size() == 1) return loss_of(batch, batch.views[0], step);
   TORCH_CHECK_VALUE(options_.groups == 0 && options_.domains == 0, "groups and domains need batches of one kind of view, got ", batch.views.size());
+  TORCH_CHECK_VALUE(step.comm->size() == 1 || !encoder_->gathers(), "an encoder that gathers over the ranks needs batches of one kind of view, got ",
+                    batch.views.size());
   std::vector<methods::Loss> parts;
   methods::Loss out;
   for (const auto& view : batch.views) {

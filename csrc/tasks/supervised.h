@@ -40,6 +40,11 @@ class Supervised : public methods::Objective {
   std::shared_ptr<const data::Recipe> recipe() const override { return recipe_; }
   methods::Loss loss(const data::Batch& batch, const methods::Step& step) override;
   at::Tensor absent(const methods::Step& step) override;
+  // An encoder that is not tuned as a whole stays as it is: in evaluation, with its running statistics.
+  void train(bool on = true) override {
+    methods::Objective::train(on);
+    if (options_.tuned != Tuned::kEncoder) encoder_->train(false);
+  }
   std::vector<methods::ParameterGroup> parameter_groups() const override;
   std::shared_ptr<nn::Encoder> encoder() const override { return encoder_; }
 

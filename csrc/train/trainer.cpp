@@ -89,7 +89,8 @@ data::LoaderPlan checked(data::LoaderPlan plan, const methods::Objective& object
   plan.options.rank = rank;
   plan.options.ranks = size;
   const auto own = objective.recipe();
-  if (plan.recipe && own && plan.recipe != own) throw ValueError("Trainer: recipe of the loader is refused: the objective has its own");
+  if (plan.recipe && own && plan.recipe != own)
+    throw ValueError("Trainer: recipe of the loader (or its mask, ratio, augmentation …) is refused: the objective has its own");
   if (!plan.recipe) plan.recipe = own;
   return plan;
 }
@@ -285,6 +286,8 @@ void Trainer::seek(std::int64_t step) {
 
 bool Trainer::fit(const Report& report, std::int64_t until) {
   if (until < 0) until = total_steps_;
+  if (until < step_)
+    throw ValueError("Trainer: until=" + std::to_string(until) + " is before the present step " + std::to_string(step_) + ": seek there first");
   if (until > total_steps_)
     throw ValueError("Trainer: until=" + std::to_string(until) + " must be within the schedule's " + std::to_string(total_steps_) + " steps");
   using Clock = std::chrono::steady_clock;

@@ -145,11 +145,15 @@ class Encoder(VisionTransformer, CohortEncoder):
         assert all("lora_" in name for name in missing)
         return twin
 
+    def described(self) -> dict[str, Any]:
+        """The architecture as plain values: arguments of the class."""
+        return self.config | {"extra_channels": list(self.extra_channels)}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture and preprocessing to one safetensors file."""
         metadata = {
             "format": _FORMAT,
-            "encoder": json.dumps(self.config | {"extra_channels": list(self.extra_channels)}),
+            "encoder": json.dumps(self.described()),
             "preprocessing": json.dumps(described(self.preprocessing)),
         }
         io.save_safetensors(self.state_dict(), path, metadata)
@@ -197,13 +201,17 @@ class ConvEncoder(ConvNet, CohortEncoder):
     def __repr__(self) -> str:
         return f"<ConvEncoder {' '.join(map(str, self.widths))}; {self.preprocessing}>"
 
+    def described(self) -> dict[str, Any]:
+        """The architecture as plain values: arguments of the class."""
+        return dict(self.config)
+
     def randomized(self) -> ConvEncoder:
         """The same architecture with fresh random weights: the baseline to beat."""
         return ConvEncoder(self.preprocessing, self.widths, seed=self.seed + 1_000_003)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture and preprocessing to one safetensors file."""
-        metadata = {"format": _CONV_FORMAT, "encoder": json.dumps(self.config), "preprocessing": json.dumps(described(self.preprocessing))}
+        metadata = {"format": _CONV_FORMAT, "encoder": json.dumps(self.described()), "preprocessing": json.dumps(described(self.preprocessing))}
         io.save_safetensors(self.state_dict(), path, metadata)
 
     @classmethod

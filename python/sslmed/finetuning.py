@@ -19,7 +19,7 @@ from sslmed import io
 from sslmed._checks import OnError, choice, number, whole
 from sslmed._core import FormatError
 from sslmed.cohort import Cohort
-from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, resolve
+from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, EncoderLike, resolve
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Supervised
@@ -106,7 +106,7 @@ class FineTuning:
 
 
 _RANGES: tuple[tuple[str, float, float, bool], ...] = (
-    ("lr", 0, math.inf, False),
+    ("lr", 0, math.inf, True),
     ("warmup", 0, 1, False),
     ("weight_decay", 0, math.inf, False),
     ("layer_decay", 0, 1, True),
@@ -244,12 +244,12 @@ class FineTuned:
         Raises:
             TypeError: The encoder is written in Python; save ``task.state_dict()`` beside its class.
         """
-        if not isinstance(self.encoder, Encoder):
+        if not isinstance(self.encoder, (ConvEncoder, Encoder)):
             name = type(self.encoder).__name__
             raise TypeError(f"save: encoder is a {name}, whose class no file can bring back; save task.state_dict() beside the class")
         metadata = {
             "format": _FORMAT,
-            "encoder": json.dumps(self.encoder.config | {"extra_channels": list(self.encoder.extra_channels)}),
+            "encoder": json.dumps(self.encoder.described()),
             "preprocessing": json.dumps(described(self.encoder.preprocessing)),
             "task": json.dumps(
                 {"target": self.target_, "classes": self.classes_.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
@@ -270,7 +270,8 @@ class FineTuned:
         metadata = io.load_metadata(path, _FORMAT)
         try:
             saved = json.loads(metadata["task"])
-            encoder = Encoder(preprocessing=preprocessing_from(json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
+            described_encoder, preprocessing = json.loads(metadata["encoder"]), preprocessing_from(json.loads(metadata["preprocessing"]))
+            encoder: Encoder | ConvEncoder = (ConvEncoder if "widths" in described_encoder else Encoder)(preprocessing=preprocessing, **described_encoder)
             task = Supervised(encoder, **saved["options"])
             out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["seen"]), saved["salt"], saved["options"])
             task.load_state_dict(io.load_safetensors(path))
@@ -354,6 +355,8 @@ def finetune(
         raise ValueError(f"finetune: unlabeled=None, but FineTuning(dann={options.dann}) needs an unlabeled cohort")
     if unlabeled is not None and options.dann <= 0:
         raise ValueError("finetune: unlabeled is used by FineTuning(dann=…) alone, got dann=0")
+    if (options.groups or options.dann > 0) and len(cohort.modalities) > 1:
+        raise ValueError(f"{cohort.name}: FineTuning(groups=…) and FineTuning(dann=…) take rows of one modality, got {' and '.join(cohort.modalities)}")
     numbers = y.astype(float) if regression else np.searchsorted(classes, class_names(y)).astype(float)
     model = encoder.with_adapters(options.lora_rank, options.lora_alpha) if options.tuned == "adapters" else copy.deepcopy(encoder)
     settings, targets = _settings(encoder, cohort, options, numbers, classes, regression, seed)

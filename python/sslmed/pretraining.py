@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import pandas as pd
 
 from sslmed import io, methods
+from sslmed._checks import number, whole
 from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
 from sslmed.distributed import is_first
@@ -86,6 +87,12 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Checks what no later stage checks."""
+        for name in ("epochs", "batch_size"):
+            whole("PretrainConfig", name, getattr(self, name), 1)
+        number("PretrainConfig", "lr", self.lr, 0, strict=True)
+        for name in ("weight_decay", "final_weight_decay"):
+            if getattr(self, name) is not None:
+                number("PretrainConfig", name, getattr(self, name), 0)
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"PretrainConfig: warmup={self.warmup!r} is a share of all steps, expected a number within [0, 1]")
         if self.accumulate < 1:

@@ -74,6 +74,15 @@ def test_gathers_keep_gradients_and_batch_norm_sees_all_ranks(tiny_site, tmp_pat
             torch.testing.assert_close(part[name], one[name], rtol=1e-12, atol=1e-12)
 
 
+def test_a_rank_without_samples_takes_part_in_the_norms_of_others(tiny_site, tmp_path):
+    for processes in (1, 2):
+        ok(launch("volumes", tmp_path, tiny_site, processes=processes))
+    one, two = (sm.io.load_safetensors(tmp_path / f"volumes-{n}.safetensors") for n in (1, 2))
+    assert any("running_mean" in name for name in one)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-10)
+
+
 def test_the_shares_of_a_batch_are_the_batch(tiny_site):
     pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 

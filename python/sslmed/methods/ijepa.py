@@ -86,6 +86,7 @@ class JointEmbeddingPredictor(Mirror):
             return C.IJepa(handle, options, recipe)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = chosen
 
     def forward(self, dense: torch.Tensor, context: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

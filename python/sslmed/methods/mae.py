@@ -101,6 +101,7 @@ class MaskedAutoencoder(Mirror):
             return C.Mae(handle, options, recipe)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = chosen
 
     def forward(self, dense: torch.Tensor, visible: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

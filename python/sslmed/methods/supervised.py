@@ -91,6 +91,7 @@ class Supervised(Mirror):
             return C.Supervised(handle, options, recipe)
 
         super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        self.preprocessing = getattr(encoder, "preprocessing", None)
 
     def forward_tokens(
         self,

@@ -81,6 +81,8 @@ def parts_of(preprocessing: Any) -> dict[str, Any]:
 def whole_of(preprocessing: Any) -> Any:
     """A preprocessing as it is, and a mapping of several by modality as one."""
     if not isinstance(preprocessing, Mapping):
+        if not hasattr(preprocessing, "recipe"):
+            raise TypeError(f"preprocessing={preprocessing!r} must be a preprocessing, or a mapping of several by modality, got {type(preprocessing).__name__}")
         return preprocessing
     for name, part in preprocessing.items():
         if not hasattr(part, "modality"):

@@ -30,7 +30,10 @@ class VisionTransformer(Mirror):
         return out
 
     def forward_features(self, dense: torch.Tensor) -> torch.Tensor:
-        """[B, C, spatial…] to [B, 1+N, D]: the class token (if there is one), then the patches in row-major order, after the last norm."""
+        """[B, C, spatial…] to [B, 1+N, D]: the class token (if there is one), then the patches in row-major order, after the last norm.
+
+        Of another size than the encoder's, positions are resampled as timm does (bicubic, antialiased).
+        """
         out: torch.Tensor = self._handle.forward_features(dense)
         return out
 

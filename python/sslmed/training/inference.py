@@ -59,7 +59,7 @@ def encode(
     if pooling not in known:
         raise ValueError(f"encode: pooling={pooling!r}, expected one of {', '.join(known)} for {' and '.join(cohort.modalities)}")
     how = kinds[0].pooling(pooling)
-    return _run(model, cohort, lambda loader: C.encode(model._handle, loader, how), threads=threads, batch_size=batch_size, on_error=on_error)
+    return _run(model, cohort, lambda loader: C.encode(model._handle, loader, how), model, threads=threads, batch_size=batch_size, on_error=on_error)
 
 
 def predict(
@@ -78,13 +78,23 @@ def predict(
     Returns:
         Logits [n, classes], or the regressed target [n, 1], and the number [n] int64 of the cohort's row that each sample is of.
     """
-    return _run(encoder, cohort, lambda loader: C.predict(task._handle, loader), threads=threads, batch_size=batch_size, on_error=on_error)
+    return _run(encoder, cohort, lambda loader: C.predict(task._handle, loader), task, threads=threads, batch_size=batch_size, on_error=on_error)
 
 
-def _run(encoder: CohortEncoder, cohort: Cohort, step: Any, *, threads: int, batch_size: int, on_error: OnError) -> tuple[torch.Tensor, torch.Tensor]:
+def _run(
+    encoder: CohortEncoder, cohort: Cohort, step: Any, module: Any, *, threads: int, batch_size: int, on_error: OnError
+) -> tuple[torch.Tensor, torch.Tensor]:
     source = cohort.source(encoder.preprocessing, extra_channels=encoder.extra_channels)
     loader = in_order(source, encoder.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
-    values, ids = step(loader)
+    # In evaluation: what a sample gives must not depend on the others of its batch, nor change the module.
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        values, ids = step(loader)
+    finally:
+        module.train(modes[0][1])
+        for part, mode in modes:
+            part.training = mode
     warn_of_failures(cohort, loader.failures)
     return values, source.recording_of[ids]
 

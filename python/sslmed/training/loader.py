@@ -20,6 +20,9 @@ from sslmed.modalities.registry import default_preprocessing
 
 __all__ = ["Loader", "groups_of", "warn_of_failures"]
 
+# What a loader is told of masks and augmentation by default: nothing.
+_PLAIN = {"mask": "none", "ratio": None, "block": 2, "radius": 30.0, "complementary": False, "augmentation": None}
+
 
 class Loader:
     """The samples of a cohort as packed batches, made by C++ threads and iterable from Python.
@@ -90,7 +93,10 @@ class Loader:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        whole("Loader", "threads", threads, 1)
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"Loader: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
+        for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 1), ("threads", threads, 1), ("seed", seed, 0), ("start", start, 0)):
+            whole("Loader", name, value, least)
         choice("Loader", "on_error", on_error, get_args(OnError))
         self.cohort = cohort
         if preprocessing is None:
@@ -127,7 +133,8 @@ class Loader:
     def plan(self) -> C.LoaderPlan:
         """What a trainer opens: this loader without an end of its own. Options that a run cannot honor are refused there."""
         end = 0 if self.epochs == 1 else self.sampler.batches_per_epoch * self.epochs
-        return self._plan(self._given, first=self.start, end=end)
+        own = self._given is not None or self._options != _PLAIN
+        return self._plan(self.recipe if own else None, first=self.start, end=end)
 
     def _plan(self, recipe: C.Recipe | None, *, first: int, end: int) -> C.LoaderPlan:
         return C.LoaderPlan(

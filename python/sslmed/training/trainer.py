@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 import torch
 
+from sslmed._checks import number
 from sslmed._core import C
 from sslmed.distributed import ranks
+from sslmed.modalities.joined import parts_of
 from sslmed.training.loader import Loader
 
 __all__ = ["Objective", "Trainer"]
@@ -82,6 +84,13 @@ class Trainer:
         intra_op_threads: int = 0,
         group: Any = None,
     ) -> None:
+        if not isinstance(loader, Loader):
+            raise TypeError(f"Trainer: loader={loader!r} must be an sslmed.Loader, got {type(loader).__name__}")
+        own = getattr(objective, "preprocessing", None) or getattr(getattr(objective, "encoder", None), "preprocessing", None)
+        if own is not None and any(parts_of(own).get(name) != part for name, part in parts_of(loader.preprocessing).items()):
+            raise ValueError("Trainer: preprocessing of the loader is not that of the objective's encoder")
+        if final_weight_decay is not None:
+            number("Trainer", "final_weight_decay", final_weight_decay, 0)
         options = C.TrainOptions(
             epochs=epochs,
             accumulate=accumulate,

@@ -72,6 +72,15 @@ def test_a_second_modality_leaves_the_first_ones_features_bit_equal(signals: sm.
         assert torch.equal(sm.encode(twin, cohort)[0], sm.encode(both, cohort)[0])
 
 
+def test_the_heads_of_a_modality_do_not_depend_on_the_others() -> None:
+    slides = sm.SlidePreprocessing(size=32, patch=8)
+    weights = [
+        dict(sm.methods.MaskedAutoencoder(model(which), sm.methods.Mae(decoder_depth=1)).named_parameters())["decoder.embeddings.images.pred.weight"]
+        for which in (BOTH, {"eeg": EEG, "slides": slides, "images": PICTURES})
+    ]
+    assert torch.equal(*weights)
+
+
 def test_samples_keep_the_rows_of_the_cohort(mixed: sm.Cohort, signals: sm.Cohort, pictures: sm.Cohort) -> None:
     encoder = model()
     features, row = sm.encode(encoder, mixed)

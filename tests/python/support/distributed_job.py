@@ -173,6 +173,22 @@ def part_way(folder, cohort):
         (folder / "step").write_text(str(trainer.step))
 
 
+def volumes(folder, _cohort):
+    """A convolutional encoder, whose norms gather over the ranks; batches of two of five samples leave the second rank without any."""
+    sys.path.append(str(Path(__file__).parents[1] / "toy"))
+    from ramps import RampPreprocessing, ramps
+
+    dense = RampPreprocessing(patch=None)
+    loader = sm.Loader(ramps(5, 1), dense, batch_size=2, order="shuffle", seed=1, targets={"target": [0.0, 1.0, 0.0, 1.0, 0.0]})
+    objective = Supervised(sm.ConvEncoder(dense, (4, 8)), classes=2)
+    trainer = sm.Trainer(objective, loader, epochs=3, lr=1e-3, fp64=True, clip_norm=1.0)
+    assert trainer.fit()
+    if is_first():
+        sm.io.save_safetensors(
+            {k: v.detach() for k, v in objective.state_dict().items()}, folder / f"volumes-{1 if ranks() is None else ranks().size}.safetensors"
+        )
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     name, folder, root = sys.argv[1:4]

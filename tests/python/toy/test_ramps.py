@@ -129,9 +129,46 @@ def test_an_encoder_of_the_other_kind_says_what_it_lacks() -> None:
         sm.encode(Tokens(), ramps(2, 0))
 
 
-def test_transfer_and_shift_run_on_it() -> None:
-    public, clinic = ramps(20, 10), ramps(20, 11, site="b", gain=1.3)
-    encoder = sm.Encoder("vit_tiny", RampPreprocessing(), depth=1)
+@pytest.mark.parametrize("make", [lambda: sm.ConvEncoder(DENSE, (8, 16)), lambda: Dropping()])
+def test_features_do_not_depend_on_the_batch_and_encoding_changes_nothing(make: Any) -> None:
+    encoder, cohort = make(), ramps(12, 13)
+    assert encoder.training
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    one, other = (sm.encode(encoder, cohort, batch_size=n)[0] for n in (12, 5))
+    assert torch.allclose(one, other, rtol=0, atol=1e-6)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert encoder.training
+
+
+class Dropping(Conv3d):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers.append(torch.nn.Dropout(0.5))
+
+
+def test_a_frozen_encoder_keeps_its_statistics(tmp_path: Path) -> None:
+    encoder, cohort = sm.ConvEncoder(DENSE, (8, 16)), ramps(16, 14)
+    warm = sm.finetune(encoder, cohort, "diagnosis", sm.FineTuning(epochs=2, batch_size=8)).encoder
+    frozen = sm.finetune(warm, cohort, "diagnosis", sm.FineTuning(epochs=2, batch_size=8, tuned="nothing"))
+    assert all(torch.equal(value, warm.state_dict()[name]) for name, value in frozen.encoder.state_dict().items())
+    frozen.save(tmp_path / "frozen.safetensors")
+    again, other = sm.FineTuned.load(tmp_path / "frozen.safetensors"), ramps(6, 15, site="c")
+    assert np.array_equal(again.predict_proba(other), frozen.predict_proba(other))
+
+
+def test_a_trainer_refuses_what_its_loader_asks_for_in_vain() -> None:
+    encoder, cohort = sm.Encoder("vit_tiny", RampPreprocessing(), depth=1), ramps(4, 16)
+    objective = sm.methods.MaskedAutoencoder(encoder, sm.methods.Mae(decoder_depth=1))
+    for wrong in ({"mask": "time"}, {"ratio": 0.9}, {"complementary": True, "mask": "random"}, {"augmentation": 0.9}):
+        with pytest.raises(ValueError, match=r"recipe of the loader \(or its mask"):
+            sm.Trainer(objective, sm.Loader(cohort, encoder.preprocessing, batch_size=2, **wrong))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="preprocessing of the loader"):
+        sm.Trainer(objective, sm.Loader(cohort, RampPreprocessing(size=8), batch_size=2))
+
+
+@pytest.mark.parametrize("make", [lambda: sm.Encoder("vit_tiny", RampPreprocessing(), depth=1), lambda: sm.ConvEncoder(DENSE, (8, 16))])
+def test_transfer_and_shift_run_on_it(make: Any) -> None:
+    public, clinic, encoder = ramps(20, 10), ramps(20, 11, site="b", gain=1.3), make()
     result = sm.transfer(encoder, clinic, "diagnosis", bootstrap=50)
     assert {"moments", "random encoder"} <= set(result.table["row"])
     assert np.isfinite(result.table["value"]).all()
