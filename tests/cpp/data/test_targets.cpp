@@ -112,13 +112,18 @@ TEST_CASE("outside of its sample a label map knows nothing") {
   CHECK(std::get<Points>(out.at("points")).classes.size() == 4);
 }
 
-TEST_CASE("points beyond the view are left out, and those on its first edge are not") {
+TEST_CASE("points beyond the view are left out, and those on its edges are not") {
   const Points points{2, {1, 1, 1, 3, 3, 1, 0.5, 2, 2.9f, 2.9f}, {0, 1, 2, 3, 4}};
   const auto out = std::get<Points>(moved({{"p", points}}, Geometry::identity({4, 4}).crop({1, 1}, {2, 2})).at("p"));
-  CHECK(out.classes == std::vector<std::int32_t>{0, 4});
+  CHECK(out.classes == std::vector<std::int32_t>{0, 1, 2, 4});
   CHECK(out.places[0] == 0);
   CHECK(out.places[1] == 0);
-  CHECK(out.places[2] == Approx(1.9));
+  CHECK(out.places[6] == Approx(1.9));
+  // A flip loses none.
+  const Points edges{1, {0, 4}, {5, 6}};
+  const auto flipped = std::get<Points>(moved({{"p", edges}}, Geometry::identity({4}).flip(0)).at("p"));
+  CHECK(flipped.classes == std::vector<std::int32_t>{5, 6});
+  CHECK(flipped.places == std::vector<float>{4, 0});
   CHECK(out.rank == 2);
 }
 

@@ -98,7 +98,8 @@ TEST_CASE("dense features, and what does not fit") {
   CHECK(vit.forward_features(images).sizes() == at::IntArrayRef({2, 7, 24}));
   CHECK(at::equal(vit.forward_view(DenseInput{images, {}}).tokens, vit.forward_features(images).flatten(0, 1)));
   CHECK_THROWS_AS(vit.forward_features(at::randn({2, 3, 8, 12})), c10::ValueError);
-  CHECK_THROWS_AS(vit.forward_features(at::randn({2, 1, 8, 8})), c10::ValueError);
+  CHECK(vit.forward_features(at::randn({2, 1, 8, 8})).sizes() == at::IntArrayRef({2, 5, 24}));  // positions are resampled
+  CHECK_THROWS_AS(vit.forward_features(at::randn({2, 1, 8, 10})), c10::ValueError);
   CHECK_THROWS_AS(named_vit("vit_giant"), c10::ValueError);
   auto config = vit_config(Positions::kLearned);
   config.heads = 5;
