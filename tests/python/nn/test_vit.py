@@ -189,7 +189,7 @@ def test_create_refuses(kwargs):
     with pytest.raises(ValueError):
         create(**({"name": "vit_tiny", "patch_size": 8, "img_size": 32, "in_chans": 3} | kwargs))
     with pytest.raises(ValueError):
-        create("vit_tiny", 8, 32, 3, dim=24, depth=1, heads=2)(torch.randn(1, 3, 32, 24))
+        create("vit_tiny", 8, 32, 3, dim=24, depth=1, heads=2)(torch.randn(1, 3, 32, 28))
 
 
 class PlainEncoder(tnn.Module):
