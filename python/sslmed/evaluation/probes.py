@@ -30,35 +30,38 @@ Probe = Literal["linear", "knn", "forest", "dummy"]
 PROBES: tuple[Probe, ...] = ("linear", "knn", "forest", "dummy")
 """Ridge or logistic regression, five nearest neighbors, a random forest, and the frequencies of the labels alone."""
 
+_TREES = 100  # in each of ten repeats
 _LARGE = 128 << 20  # bytes of features from which on BLAS keeps its threads
 
 
-def probe(protocol: Probe, regression: bool, *, seed: int = 0) -> Any:
+def probe(protocol: Probe, regression: bool, *, seed: int = 0, balanced: bool = False) -> Any:
     """Makes an unfitted estimator of scikit-learn.
 
     Args:
         protocol: One of :data:`PROBES`.
         regression: True to regress, False to classify.
         seed: Seed of a random forest.
+        balanced: Weight every class alike, instead of every row.
 
     Raises:
         ValueError: An unknown protocol.
     """
     choice("probe", "protocol", protocol, PROBES)
+    weight = "balanced" if balanced else None
     if protocol == "forest":
         if regression:
-            return RandomForestRegressor(300, random_state=seed)
-        return RandomForestClassifier(300, class_weight="balanced", random_state=seed)
+            return RandomForestRegressor(_TREES, random_state=seed)
+        return RandomForestClassifier(_TREES, class_weight=weight, random_state=seed)
     if protocol == "dummy":
         return DummyRegressor() if regression else DummyClassifier(strategy="prior")
     if protocol == "knn":
         return make_pipeline(StandardScaler(), KNeighborsRegressor(5) if regression else KNeighborsClassifier(5))
     if regression:
         return make_pipeline(StandardScaler(), Ridge())
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight="balanced"))
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=weight))
 
 
-def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, weights: Array | None = None, seed: int = 0) -> Any:
+def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, weights: Array | None = None, seed: int = 0, balanced: bool = False) -> Any:
     """Fits a probe; scaling and the strength of regularization are fitted on its training subjects alone.
 
     Args:
@@ -69,6 +72,7 @@ def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, we
         groups: Subject of each row [n]: the strength is chosen by folds over them.
         weights: Weight of each row [n].
         seed: Seed of a random forest.
+        balanced: Weight every class alike, instead of every row.
 
     Returns:
         The fitted estimator.
@@ -78,8 +82,8 @@ def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, we
 
         # At the Riemannian mean of the training part; once, because labels have no part in it.
         tangent = TangentSpace(metric="riemann").fit(x)
-        return Pipeline([("tangent", tangent), ("probe", fit(protocol, regression, tangent.transform(x), y, groups, weights, seed))])
-    model = probe(protocol, regression, seed=seed)
+        return Pipeline([("tangent", tangent), ("probe", fit(protocol, regression, tangent.transform(x), y, groups, weights, seed, balanced))])
+    model = probe(protocol, regression, seed=seed, balanced=balanced)
     if protocol == "knn":
         model.steps[-1][1].set_params(n_neighbors=min(5, len(x)))
     # The strength of regularization by folds over the training subjects: nested, so that test subjects have no say.
@@ -94,6 +98,14 @@ def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, we
     search = GridSearchCV(model, grid, cv=inner, scoring=scoring, error_score="raise")
     with _one_thread(x), config_context(enable_metadata_routing=False):  # importing skada turns it on for the whole process
         return search.fit(x, y, **_weighted(model, weights)).best_estimator_
+
+
+def tangent(x: Array, x_test: Array) -> tuple[Array, Array]:
+    """Covariances [n, C, C] and [m, C, C] in the tangent space at the Riemannian mean of the former, which have the labels."""
+    from pyriemann.tangentspace import TangentSpace
+
+    space = TangentSpace(metric="riemann").fit(x)
+    return np.asarray(space.transform(x)), np.asarray(space.transform(x_test))
 
 
 def _balanced_accuracy(model: Any, x: Array, y: Array) -> float:
@@ -139,6 +151,7 @@ def fit_predict(
     *,
     adaptation: Any = "none",
     seed: int = 0,
+    balanced: bool = False,
 ) -> Array:
     """Fits a probe and predicts other subjects.
 
@@ -153,6 +166,7 @@ def fit_predict(
         adaptation: Adaptation of the training features to the test features
             (:func:`sslmed.evaluation.adaptation.resolve`).
         seed: Seed of a random forest.
+        balanced: Weight every class alike, instead of every row.
 
     Returns:
         Probabilities [m, classes], or regressed values [m].
@@ -172,7 +186,7 @@ def fit_predict(
     if adapter is not None:
         adapter.fit(x, x_test, labels=y.astype(float) if regression else y, groups=groups)
         x, x_test, weights = adapter.transform(x, "source"), adapter.transform(x_test, "target"), adapter.sample_weight_
-    model = fit(protocol, regression, x, y, groups, weights, seed)
+    model = fit(protocol, regression, x, y, groups, weights, seed, balanced)
     return _predict(model, x_test, None if regression or classes is None else len(classes))
 
 

@@ -30,7 +30,7 @@ class TransferResult:
     """Scores of a transfer (:func:`sslmed.transfer`), with its predictions and comparisons."""
 
     table: pd.DataFrame
-    """One line a row and metric: row, metric, value, low, high (95 % over subjects), n_subjects."""
+    """One line a row and metric: row, metric, value, low, high (95 %), n_subjects, sd_folds (over the draws of folds)."""
     target: str
     """Column that was predicted."""
     protocol: str
@@ -50,6 +50,10 @@ class TransferResult:
     """
     people: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The table of the scored recordings, line by line with :meth:`wide`."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What the encoder has seen of these people."""
+    manifest: dict[str, Any] = field(default_factory=dict)
+    """Options, seeds, folds and hashes from which the same table is made again."""
 
     def __repr__(self) -> str:
         return f"<TransferResult {self.target}, {self.protocol}>\n{self.table.to_string(index=False)}"
@@ -239,7 +243,9 @@ def _binned(values: pd.Series[Any], bins: int | Sequence[float]) -> pd.Series[An
     return pd.cut(values, list(bins)) if isinstance(bins, Sequence) else pd.qcut(values, bins, duplicates="drop")
 
 
-def predictions_table(rows: dict[str, Array], people: pd.DataFrame, fold: Array, truth: Array, classes: Array | None) -> pd.DataFrame:
+def predictions_table(
+    rows: dict[str, Array], people: pd.DataFrame, fold: Array, truth: Array, classes: Array | None, prior: Array | None = None
+) -> pd.DataFrame:
     """Arranges predictions with one line a row, recording and class.
 
     Args:
@@ -248,11 +254,12 @@ def predictions_table(rows: dict[str, Array], people: pd.DataFrame, fold: Array,
         fold: Number of the fold that tested each recording [n].
         truth: True classes or values [n].
         classes: Names of the classes; None for regressed values.
+        prior: Share of each class in the training parts [n, classes], or their mean [n].
     """
     n, k = len(people), 1 if classes is None else len(classes)
     parts = []
     for name, predicted in rows.items():
         columns = {"subject": people["subject"].to_numpy(), "path": people["path"].to_numpy(), "fold": fold, "truth": truth}
         part = pd.DataFrame({"row": name} | {column: np.repeat(values, k) for column, values in columns.items()})
-        parts.append(part.assign(label=np.nan if classes is None else np.tile(classes, n), predicted=predicted.ravel()))
+        parts.append(part.assign(label=np.nan if classes is None else np.tile(classes, n), predicted=predicted.ravel(), prior=np.nan if prior is None else prior.ravel()))
     return pd.concat(parts, ignore_index=True)

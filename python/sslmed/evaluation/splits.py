@@ -13,7 +13,7 @@ from sslmed._core import UntestedWarning
 from sslmed.cohort import Cohort
 from sslmed.leakage import refuse_shared_files
 
-__all__ = ["CV", "Fold", "splits"]
+__all__ = ["CV", "Fold", "repeated", "splits"]
 
 Array = np.ndarray[Any, Any]
 Fold: TypeAlias = tuple[Array, Array]
@@ -75,6 +75,25 @@ def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int
         raise ValueError(f"{cohort.name}: cv gives no folds; it must give at least one pair (train, test)")
     _check(cohort, found, stratify)
     return found
+
+
+def repeated(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, repeats: int = 10, seed: int = 0) -> list[list[Fold]]:
+    """Splits a cohort as :func:`splits` does, several times by other seeds; once where ``cv`` leaves nothing to draw.
+
+    Args:
+        cohort: Recordings to split.
+        cv: As in :func:`splits`.
+        stratify: As in :func:`splits`.
+        repeats: Number of draws of the folds of a number.
+        seed: Seed of the first draw.
+
+    Raises:
+        ValueError: As :func:`splits`.
+    """
+    whole("splits", "repeats", repeats, 1)
+    drawn = isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)
+    seeds = [seed, *(int(s) for s in np.random.SeedSequence(seed).generate_state(repeats - 1))] if drawn else [seed]
+    return [splits(cohort, cv, stratify=stratify, seed=s) for s in seeds]
 
 
 def _pairs(cohort: Cohort, cv: Any, stratify: str | None) -> list[Any]:

@@ -1,0 +1,192 @@
+"""Evaluate: how well features predict a column of a table of people, beside the rows that they have to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from sslmed._checks import choice, number, whole
+from sslmed.cohort import Cohort
+from sslmed.evaluation import confounding
+from sslmed.evaluation.assess import Options, assess
+from sslmed.evaluation.crossfit import Pipeline, Study
+from sslmed.evaluation.result import TransferResult
+from sslmed.evaluation.splits import CV, repeated
+from sslmed.labels import class_names, is_regression, labeled
+
+__all__ = ["Level", "covariate_pipelines", "evaluate", "positive_class"]
+
+Array = np.ndarray[Any, Any]
+
+Level = Literal["person", "recording"]
+"""What counts once in a score."""
+
+
+def evaluate(
+    features: Array | pd.DataFrame | Mapping[str, Array | pd.DataFrame],
+    table: pd.DataFrame,
+    target: str,
+    protocol: Literal["linear", "knn", "forest"] = "linear",
+    *,
+    cv: CV = 5,
+    positive: str | None = None,
+    covariates: Sequence[str] = (),
+    repeats: int = 10,
+    regression: bool | None = None,
+    compare: Sequence[str] | None = None,
+    balanced: bool = False,
+    level: Level = "person",
+    prevalence: float | None = None,
+    permutations: int = 199,
+    seed: int = 0,
+) -> TransferResult:
+    """Scores features of recordings, whoever made them, on a labeled table; no person is in training and test data at once.
+
+    What is estimated is the performance of the whole procedure, choice of strength included, trained on about as many
+    people as a training part has, on other people of this population. Folds are drawn ``repeats`` times.
+
+    Args:
+        features: Features [rows, D], one row a recording; or several such arrays by name, of which the last is compared
+            with the others.
+        table: One row a recording, with ``subject``, the target and the covariates.
+        target: Column to predict; rows without a value are left out. Numbers are regressed, unless they are at most ten
+            whole numbers that repeat; anything else is classified.
+        protocol: "linear" (logistic or ridge regression, its strength chosen inside the training people), "knn" (five
+            nearest neighbors) or "forest" (a random forest).
+        cv: Number of folds over people, "loso" (leave one subject out), a splitter of scikit-learn, or pairs (train,
+            test) of row positions; the latter two are used once.
+        positive: Class that sensitivity, predictive values, precision and calibration are of, with two classes.
+        covariates: Columns such as age, sex and site that could explain the target by themselves: adds the rows
+            ``covariates``, ``features + covariates`` and, with two classes, ``features, adjusted``.
+        repeats: Number of draws of the folds.
+        regression: True to regress the target, False to classify it, None to decide by its values.
+        compare: Rows that the last features are compared with; p values are corrected for their number. By default the
+            other features and the covariates.
+        balanced: Weight every class alike in all fits. By default probabilities stay those of the cohort, and decisions
+            are made by how far they are above the training shares.
+        level: "person": predictions of a person's recordings are averaged, and the person counts once; "recording".
+        prevalence: Share of the positive class that predictive values are meant for; by default the cohort's.
+        permutations: Number of permuted label vectors for the test against chance; 0 for none.
+        seed: Seed of folds, forests and permutations.
+
+    Returns:
+        Scores with 95 % intervals, comparisons and predictions.
+
+    Raises:
+        TypeError: ``table`` is not a table.
+        ValueError: Shapes that do not fit, features that are not finite, a column that is missing, a target with one
+            value only, an argument out of range, or folds that leak.
+
+    See Also:
+        :func:`sslmed.transfer`
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> import sslmed as sm
+        >>> rng, y = np.random.default_rng(0), np.tile(["control", "pain"], 12)
+        >>> x = rng.normal(size=(24, 8)) + 2.0 * (y == "pain")[:, None]
+        >>> table = pd.DataFrame({"subject": np.arange(24), "diagnosis": y})
+        >>> result = sm.evaluate(x, table, "diagnosis", permutations=19)
+        >>> scores = result.table.set_index(["row", "metric"])["value"]
+        >>> float(scores["features", "auroc"]) > 0.9, float(scores["dummy", "auroc"])
+        (True, 0.5)
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"evaluate: table must be a pandas DataFrame with a row a recording, got {type(table).__name__}")
+    choice("evaluate", "protocol", protocol, ("linear", "knn", "forest"))
+    choice("evaluate", "level", level, get_args(Level))
+    whole("evaluate", "repeats", repeats, 1)
+    whole("evaluate", "permutations", permutations)
+    whole("evaluate", "seed", seed)
+    if prevalence is not None:
+        number("evaluate", "prevalence", prevalence, 0, 1, strict=True)
+    given = features if isinstance(features, Mapping) else {"features": features}
+    matrices = {str(name): _matrix(name, x, table) for name, x in given.items()}
+    if not matrices:
+        raise ValueError("evaluate: features={} must hold at least one array of features")
+    people, known = _people(table, target)
+    matrices = {name: x[known] for name, x in matrices.items()}
+    y = people.table[target].infer_objects().to_numpy()
+    regression = is_regression(y, regression, people.table["subject"].to_numpy())
+    values, classes = (y.astype(float), None) if regression else _classes(people, y, target)
+    folds = repeated(people, cv, stratify=None if regression else target, repeats=repeats, seed=seed)
+    study = Study.of(
+        values, people.table["subject"].to_numpy(), classes, folds, level=level, balanced=balanced, positive=positive_class("evaluate", positive, classes)
+    )
+    pipelines = {name: Pipeline(x, protocol, seed=seed) for name, x in matrices.items()}
+    rows: dict[str, Any] = {"dummy": None}
+    main = list(pipelines)[-1]
+    extra, design = covariate_pipelines("evaluate", people.table, covariates, pipelines[main], main)
+    rows |= {"covariates": extra.pop("covariates")} if extra else {}
+    rows |= pipelines | extra
+    declared = [name for name in rows if name in matrices and name != main] + (["covariates"] if covariates else []) if compare is None else list(compare)
+    if unknown := [name for name in declared if name not in rows or name == main]:
+        raise ValueError(f"evaluate: compare={list(declared)!r}: {unknown[0]!r} is not another row; there are {', '.join(n for n in rows if n != main)}")
+    options = Options(
+        target, protocol, main, tuple(declared), positive, prevalence, permutations, seed, cv if isinstance(cv, (int, str)) else None, tuple(covariates)
+    )
+    return assess(study, rows, people.table, options, design)
+
+
+def _matrix(name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Array:
+    """Features as an array of finite numbers, one row a row of the table."""
+    x = np.asarray(given.to_numpy() if isinstance(given, pd.DataFrame) else given)
+    where = "features" if name == "features" else f"features[{name!r}]"
+    if x.ndim not in (2, 3) or len(x) != len(table):
+        raise ValueError(f"evaluate: {where} must be [{len(table)}, D], one row a row of the table, got {list(x.shape)}")
+    try:
+        x = x.astype(float)
+    except (TypeError, ValueError):
+        raise ValueError(f"evaluate: {where} must be numbers, got {x.dtype}") from None
+    if (bad := ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).any():
+        raise ValueError(f"evaluate: {where} has {int(bad.sum())} rows that are not finite, such as row {int(bad.argmax())}; leave them out of the table")
+    return x
+
+
+def _people(table: pd.DataFrame, target: str) -> tuple[Cohort, Array]:
+    """The rows that have a value, as a cohort whose rows are held in memory, and which they are."""
+    if "subject" not in table:
+        raise ValueError(f"evaluate: table needs a column 'subject', found {', '.join(map(str, table.columns))}")
+    named = table if "path" in table else table.assign(path=[f"row {i}" for i in range(len(table))])
+    whole_ = Cohort(named.drop(columns="modality", errors="ignore"), "table", [()] * len(table))
+    people, _ = labeled(whole_, target)
+    return people, whole_.table[target].notna().to_numpy()
+
+
+def _classes(people: Cohort, y: Array, target: str) -> tuple[Array, Array]:
+    names = class_names(y)
+    classes, codes = np.unique(names, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"{people.name}: target={target!r} has one value only, {str(classes[0])!r}; there is nothing to predict")
+    return codes, classes
+
+
+def positive_class(where: str, positive: str | None, classes: Array | None) -> int:
+    """Number of the positive class; that of the last class where none is named."""
+    if positive is None:
+        return -1
+    if classes is None or len(classes) != 2:
+        raise ValueError(f"{where}: positive={positive!r} needs a target of two classes, got {'a regressed one' if classes is None else len(classes)}")
+    choice(where, "positive", str(positive), [str(c) for c in classes])
+    return [str(c) for c in classes].index(str(positive))
+
+
+def covariate_pipelines(where: str, table: pd.DataFrame, covariates: Sequence[str], main: Pipeline, name: str) -> tuple[dict[str, Pipeline], Array | None]:
+    """Rows of the covariates alone and beside the features, and the covariates as numbers [rows, q]."""
+    if isinstance(covariates, str):
+        raise TypeError(f"{where}: covariates={covariates!r} must be a list of columns, such as [{covariates!r}]")
+    if not covariates:
+        return {}, None
+    if missing := [c for c in covariates if c not in table]:
+        raise ValueError(f"{where}: covariates: {missing[0]!r} is not a column of the table; there are {', '.join(map(str, table.columns))}")
+    design, _ = confounding.design(table, list(covariates))
+    rows = {"covariates": Pipeline(design, "linear", seed=main.seed)}
+    if main.x.ndim == 2:
+        # A few covariates among hundreds of features would be shrunk away with them.
+        emphasis = np.concatenate([np.ones(main.x.shape[1]), np.full(design.shape[1], 10.0)])
+        both = np.concatenate([main.x, design], axis=1)
+        rows[f"{name} + covariates"] = Pipeline(both, main.probe, seed=main.seed, emphasis=emphasis)
+    return rows, design
