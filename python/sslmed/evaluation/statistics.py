@@ -70,11 +70,15 @@ def tail(n: int) -> float:
     Args:
         n: Number of subjects.
 
+    Raises:
+        ValueError: Fewer than one subject.
+
     Examples:
         >>> from sslmed.evaluation.statistics import tail
         >>> round(tail(10_000), 4), round(tail(20), 4)
         (0.025, 0.0159)
     """
+    whole("tail", "n", n, 1)
     return float(norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1))) if n > 1 else 0.0
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import sslmed as sm
 from sslmed import Encoder, labels, leakage
-from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics
+from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics, subgroups
 from sslmed.evaluation.transfer import knn_score, plan
 
 
@@ -55,6 +55,7 @@ Z = np.random.default_rng(1).normal(size=(10, 3))
 WHO = np.repeat(np.arange(6), 2)
 POSITIVE = np.arange(12) % 2 == 0
 CLASSES = np.array(["a", "b"])
+HALVES = pd.Series(np.repeat(["x", "y"], 6))
 Y = np.where(POSITIVE, "a", "b")
 P = np.stack([np.linspace(0, 1, 12), 1 - np.linspace(0, 1, 12)], axis=1)
 COVARIANCES = np.stack([np.cov(np.random.default_rng(i).normal(size=(3, 50))) for i in range(6)])
@@ -87,6 +88,10 @@ CALLS = {
     statistics.delong: lambda: {"positive": POSITIVE, "a": P[:, 0], "b": P[:, 1]},
     statistics.paired_permutation: lambda: {"statistic": lambda p: float(p.sum()), "a": P, "b": P + 1, "groups": WHO, "draws": 5},
     statistics.holm: lambda: {"p": [0.1, 0.2]},
+    statistics.tail: lambda: {"n": 20},
+    subgroups.subgroups: lambda: {"rows": {"model": (P, CLASSES)}, "truth": Y, "subjects": WHO, "values": HALVES, "metric": "auroc", "draws": 5},
+    subgroups.interaction_test: lambda: {"predicted": P, "truth": Y, "subjects": WHO, "groups": HALVES, "metric": "brier", "classes": CLASSES, "draws": 5},
+    subgroups.binned: lambda: {"values": pd.Series(X[:, 0])},
     probes.probe: lambda: {"protocol": "linear", "regression": True},
     probes.fit_predict: lambda: {"x": X, "y": Y, "groups": WHO, "x_test": Z, "classes": CLASSES, "protocol": "knn", "regression": False},
     adaptation.Coral: lambda: {},
@@ -282,6 +287,27 @@ BAD = {
         ("groups", WHO[:3], "groups must have one subject"),
     ],
     statistics.holm: [("p", [2.0], r"p must lie within \[0, 1\]")],
+    statistics.tail: [("n", 0, "n=0 must be a whole number of at least 1")],
+    subgroups.subgroups: [
+        _DRAWS,
+        _SEED,
+        ("truth", Y[:3], "truth must have one entry for each of 12 recordings"),
+        ("subjects", WHO[:3], "subjects must have one entry for each of 12 recordings"),
+        ("rows", {"model": (P[:3], CLASSES)}, r"rows\['model'\] must have one entry for each of 12 recordings"),
+        ("metric", "x", "metric='x' must be one of"),
+        ("bins", 0, "bins=0 must be"),
+    ],
+    subgroups.interaction_test: [
+        _DRAWS,
+        _SEED,
+        ("predicted", P[:3], "truth must have one entry for each of 3 rows of predicted, got 12"),
+        ("truth", Y[:3], "truth must have one entry for each of 12 rows of predicted, got 3"),
+        ("subjects", WHO[:3], "subjects must have one entry"),
+        ("groups", HALVES[:3], "groups must have one entry"),
+        ("metric", "x", "metric='x' must be one of"),
+        ("classes", None, "classes=None"),
+    ],
+    subgroups.binned: [("bins", 0, "bins=0 must be"), ("bins", [2, 1], r"bins=\[2, 1\] must be at least two ascending edges")],
     probes.probe: [("protocol", "lora", "protocol='lora' must be one of")],
     probes.fit_predict: [
         ("protocol", "x", "protocol='x' must be one of"),
@@ -458,6 +484,7 @@ FREE = {
     "target",
     "predictions",
     "slope",
+    "values",
 }
 
 OTHERWISE = {
