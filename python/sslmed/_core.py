@@ -73,7 +73,7 @@ class UntestedWarning(SslmedWarning):
 
 
 class WeakFitWarning(SslmedWarning):
-    """A model explains so little that a bound stands in for what was fitted."""
+    """A fit rests on little: a model explains next to nothing, or people or ages are too few for what is estimated."""
 
 
 __all__ = [

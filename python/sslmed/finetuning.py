@@ -347,7 +347,7 @@ def finetune(
     options = named(options)
     cohort, y = labeled(cohort, target)
     encoder = resolve(encoder, cohort)
-    regression = is_regression(y, regression)
+    regression = is_regression(y, regression, cohort.table["subject"].to_numpy())
     classes = np.empty(0) if regression else np.unique(class_names(y))
     if not regression and len(classes) < 2:
         raise ValueError(f"{cohort.name}: target={target!r} has one value only, {str(classes[0])!r}; there is nothing to learn")

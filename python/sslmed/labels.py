@@ -13,25 +13,31 @@ __all__ = ["class_names", "is_regression", "labeled"]
 Array = np.ndarray[Any, Any]
 
 
-def is_regression(target: Array, wanted: bool | None = None) -> bool:
+def is_regression(target: Array, wanted: bool | None = None, groups: Array | None = None) -> bool:
     """Decides whether a target is regressed or classified.
 
-    Numbers are regressed, unless they are at most ten whole numbers that repeat (three times as many rows as values):
-    those are classes. Anything else is classified.
+    Numbers are regressed, unless they are at most ten whole numbers that repeat: three times as many people as values,
+    where a person counts once for each value that they have. Those are classes. Anything else is classified.
 
     Args:
         target: Values of the target [n].
         wanted: True to regress, False to classify, None to decide by the values.
+        groups: Subject of each row [n]; without it every row counts as a person.
 
     Raises:
-        ValueError: Values that are not numbers cannot be regressed.
+        ValueError: Values that are not numbers cannot be regressed, or lengths differ.
 
     Examples:
         >>> import numpy as np
         >>> from sslmed.labels import is_regression
         >>> is_regression(np.array([23.5, 41.0, 67.2])), is_regression(np.array([0, 1] * 10))
         (True, False)
+        >>> ages, subjects = np.repeat([30, 41, 52, 60], 4), np.repeat(list("abcd"), 4)  # four recordings a person
+        >>> is_regression(ages), is_regression(ages, groups=subjects)
+        (False, True)
     """
+    if groups is not None and len(groups) != len(target):
+        raise ValueError(f"is_regression: groups must have one subject for each of {len(target)} values, got {len(groups)}")
     if wanted is not None and not isinstance(wanted, (bool, np.bool_)):
         raise ValueError(f"regression={wanted!r} must be True, False, or None to decide by the values")
     numeric = np.issubdtype(target.dtype, np.number)
@@ -40,7 +46,9 @@ def is_regression(target: Array, wanted: bool | None = None) -> bool:
     if wanted is not None or not numeric:
         return bool(wanted)
     values = np.unique(target)
-    classes = len(values) <= 10 and len(target) >= 3 * len(values) and np.array_equal(values, np.round(values))
+    # Recordings of a person repeat their age, which makes no class of it.
+    counted = len(target) if groups is None else len(set(zip(target.tolist(), np.asarray(groups).astype(str).tolist(), strict=True)))
+    classes = len(values) <= 10 and counted >= 3 * len(values) and np.array_equal(values, np.round(values))
     return not classes
 
 

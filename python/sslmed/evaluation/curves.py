@@ -82,7 +82,7 @@ def few_shot(
     cohort, y = labeled(cohort, target)
     encoder = resolve(encoder, cohort)
     refuse_shared_files(cohort)
-    if is_regression(y):
+    if is_regression(y, groups=cohort.table["subject"].to_numpy()):
         raise ValueError(f"few_shot: target={target!r} is regressed; shots count subjects of a class")
     y = class_names(y)
     classes, groups = np.unique(y), cohort.table["subject"].to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -18,8 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import ThreadpoolController
 
 from sslmed._checks import choice
+from sslmed._core import WeakFitWarning
 from sslmed.evaluation.adaptation import ImportanceWeights, resolve
-from sslmed.evaluation.brain_age import BiasCorrection
+from sslmed.evaluation.brain_age import BiasCorrection, weak_slope
 
 __all__ = ["PROBES", "Probe", "corrected_predict", "cross_predict", "fit", "fit_predict", "probe"]
 
@@ -234,11 +236,14 @@ def corrected_predict(
     protocol: Probe,
     x_test: Array | None = None,
     test_groups: Array | None = None,
+    *,
+    fitted_on: Array | None = None,
 ) -> Array:
     """Regresses a target and corrects the predictions for their bias towards the mean.
 
     The correction (:class:`sslmed.evaluation.brain_age.BiasCorrection`) is fitted inside the training subjects, on
-    predictions by folds over them: test subjects have no say.
+    predictions by folds over them: test subjects have no say. A model that is too costly for these inner folds takes
+    :func:`sslmed.evaluation.brain_age.held_out_line`.
 
     Args:
         x: Features [n, D].
@@ -248,22 +253,38 @@ def corrected_predict(
         protocol: One of :data:`PROBES`.
         x_test: Features of other subjects [m, D], predicted by a probe that is fitted on all of ``x``.
         test_groups: Subject of each row of ``x_test`` [m].
+        fitted_on: True for the rows that a correction may be fitted on [n], bool: controls. All rows by default.
 
     Returns:
         Corrected values [n], or [m] with ``x_test``; NaN for rows that no fold tests.
 
     Raises:
         ValueError: Neither folds nor ``x_test``, or ``x_test`` without ``test_groups``.
+
+    Warns:
+        WeakFitWarning: Predictions follow the target weakly: once, with the lowest slope of all folds.
     """
-    if x_test is None:
-        if folds is None:
-            raise ValueError("corrected_predict: folds=None, but without x_test folds are needed")
-        out = np.full(len(y), np.nan)
-        for train, test in folds:
-            out[test] = corrected_predict(x[train], y[train], groups[train], None, protocol, x[test], groups[test])
-        return out
-    if test_groups is None:
+    if x_test is None and folds is None:
+        raise ValueError("corrected_predict: folds=None, but without x_test folds are needed")
+    if x_test is not None and test_groups is None:
         raise ValueError("corrected_predict: test_groups=None, but x_test needs the subject of each row")
-    inner = GroupKFold(min(5, len(np.unique(groups)))).split(x, y, groups)
-    correction = BiasCorrection().fit(cross_predict(x, y, groups, inner, protocol, True), y, groups)
-    return correction.transform(_predict(fit(protocol, True, x, y, groups), x_test, None), test_groups)
+
+    def corrected(train: Array, x_test: Array, test_groups: Array) -> tuple[Array, float]:
+        own, allowed = (x[train], y[train], groups[train]), None if fitted_on is None else np.asarray(fitted_on)[train]
+        inner = GroupKFold(min(5, len(np.unique(own[2])))).split(*own)
+        predicted = cross_predict(*own, inner, protocol, True)
+        with warnings.catch_warnings():  # one warning below, not one in each fold
+            warnings.simplefilter("ignore", WeakFitWarning)
+            correction = BiasCorrection().fit(predicted, own[1], own[2], fitted_on=allowed)
+        return correction.transform(_predict(fit(protocol, True, *own), x_test, None), test_groups), correction.slope_
+
+    if x_test is not None:
+        out, lowest = corrected(np.arange(len(y)), x_test, np.asarray(test_groups))
+    else:
+        out, lowest = np.full(len(y), np.nan), np.inf
+        for train, test in folds or ():
+            out[test], slope = corrected(train, x[test], groups[test])
+            lowest = min(lowest, slope)
+    if text := weak_slope(lowest):
+        warnings.warn(text, WeakFitWarning, stacklevel=2)
+    return out

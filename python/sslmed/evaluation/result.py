@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sslmed._checks import choice, whole
+from sslmed._checks import choice
 from sslmed.evaluation import metrics
 from sslmed.evaluation.metrics import Metric
-from sslmed.evaluation.statistics import bootstrap
+from sslmed.evaluation.subgroups import subgroups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,47 +86,30 @@ class TransferResult:
         draws: int = 1000,
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Scores each row within groups of people, and marks the worst group.
+        """Scores each row within groups of people, and marks the worst group where a test says that they differ.
 
         Args:
             by: Column of the cohort's table, or a series by subject (:func:`sslmed.shift.distance_from`). A numeric one
                 with more than ten values is cut into bins.
             bins: Number of bins of equal size, or their edges.
             metric: Metric of the table; the first by default.
-            draws: Draws of the bootstrap over subjects.
-            seed: Seed of the bootstrap.
+            draws: Draws of the bootstrap over subjects, and of the test.
+            seed: Seed of both.
 
         Returns:
-            row, group, value, low, high, n_subjects, worst. NaN where a group lacks a class that the metric needs.
+            row, group, value, low, high, n_subjects, p_interaction, worst
+            (:func:`sslmed.evaluation.subgroups.subgroups`). NaN where a group lacks a class that the metric needs.
 
         Raises:
             ValueError: No such column or metric, a subject that is not in the series, or fewer than two edges.
         """
         known = [str(m) for m in self.table["metric"].unique()]
-        metric = metric or known[0]  # type: ignore[assignment]
-        choice("subgroups", "metric", metric, known)
-        whole("subgroups", "draws", draws, 1)
-        whole("subgroups", "seed", seed)
+        choice("subgroups", "metric", metric or known[0], known)
         wide = self.wide()
-        truth, subjects = wide["truth"].to_numpy(), wide["subject"].to_numpy()
-        values = _binned(self._values(by, wide["subject"]), bins)
-        lines: list[list[Any]] = []
-        for row in self._rows():
-            predicted, classes = self._predicted(row)
-            found = []
-            for group in sorted(values.dropna().unique()):
-                members = np.flatnonzero((values == group).to_numpy())
-
-                def statistic(index: Array, members: Array = members, predicted: Array = predicted, classes: Array | None = classes) -> float:
-                    return metrics.score(metric, truth[members[index]], predicted[members[index]], classes)  # type: ignore[arg-type]
-
-                low, high = bootstrap(statistic, subjects[members], draws=draws, seed=seed)
-                found.append([row, str(group), statistic(np.arange(len(members))), low, high, len(np.unique(subjects[members])), False])
-            scores = np.array([line[2] for line in found], float)
-            if np.isfinite(scores).any():
-                found[int(np.nanargmin(-scores if metric in ("mae", "brier") else scores))][-1] = True
-            lines += found
-        return pd.DataFrame(lines, columns=["row", "group", "value", "low", "high", "n_subjects", "worst"])
+        rows = {row: self._predicted(row) for row in self._rows()}
+        values = self._values(by, wide["subject"])
+        chosen: Metric = metric or known[0]  # type: ignore[assignment]
+        return subgroups(rows, wide["truth"].to_numpy(), wide["subject"].to_numpy(), values, metric=chosen, bins=bins, draws=draws, seed=seed)
 
     def confusion(self, row: str) -> pd.DataFrame:
         """Counts how often each class is predicted as each other one.
@@ -231,16 +213,6 @@ class TransferResult:
         if by not in self.people:
             raise ValueError(f"subgroups: by={by!r} is not a column of the cohort's table; there are {', '.join(map(str, self.people.columns))}")
         return self.people[by].reset_index(drop=True)
-
-
-def _binned(values: pd.Series[Any], bins: int | Sequence[float]) -> pd.Series[Any]:
-    if not isinstance(bins, Sequence):
-        whole("subgroups", "bins", bins, 1)
-    elif len(bins) < 2 or not all(a < b for a, b in itertools.pairwise(bins)):
-        raise ValueError(f"subgroups: bins={list(bins)!r} must be at least two ascending edges, or a number of bins")
-    if not pd.api.types.is_numeric_dtype(values) or values.nunique() <= 10:
-        return values
-    return pd.cut(values, list(bins)) if isinstance(bins, Sequence) else pd.qcut(values, bins, duplicates="drop")
 
 
 def predictions_table(

@@ -11,7 +11,7 @@ from scipy.stats import norm, rankdata, t
 
 from sslmed._checks import whole
 
-__all__ = ["DeLong", "bootstrap", "delong", "holm", "paired_permutation"]
+__all__ = ["DeLong", "bootstrap", "delong", "holm", "paired_permutation", "tail"]
 
 Array = np.ndarray[Any, Any]
 
@@ -57,10 +57,29 @@ def bootstrap(statistic: Callable[[Array], float], groups: Array, *, draws: int 
     finite = np.asarray(values)[np.isfinite(values)]
     if len(finite) < max(1, draws // 2):
         return float("nan"), float("nan")
-    n = len(subjects)
-    tail = 100 * norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)) if n > 1 else 0.0
-    low, high = np.percentile(finite, [tail, 100 - tail])
+    cut = 100 * tail(len(subjects))
+    low, high = np.percentile(finite, [cut, 100 - cut])
     return float(low), float(high)
+
+
+def tail(n: int) -> float:
+    """Share of a bootstrap's draws that a 95 % interval leaves out at either end: 0.025, and less for few subjects.
+
+    Source: Hesterberg, Am. Stat. 2015.
+
+    Args:
+        n: Number of subjects.
+
+    Raises:
+        ValueError: Fewer than one subject.
+
+    Examples:
+        >>> from sslmed.evaluation.statistics import tail
+        >>> round(tail(10_000), 4), round(tail(20), 4)
+        (0.025, 0.0159)
+    """
+    whole("tail", "n", n, 1)
+    return float(norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1))) if n > 1 else 0.0
 
 
 @dataclass(frozen=True)

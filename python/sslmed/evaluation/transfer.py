@@ -59,7 +59,7 @@ def transfer(
         encoder: Pretrained encoder; None computes the baselines that need none.
         cohort: Recordings or images with a column ``target``; those without a value are left out.
         target: Column of the cohort's table. Numbers are regressed, unless they are at most ten whole numbers that
-            repeat (three times as many rows as values); anything else is classified.
+            repeat (three times as many people as values); anything else is classified.
         protocol: On frozen features: "linear" (logistic or ridge regression, its strength chosen inside the training
             subjects) or "knn" (five nearest neighbors). Networks that are trained in each fold: "finetune", "lora",
             "attentive", or their options (:class:`sslmed.FineTuning`).
@@ -204,7 +204,7 @@ def plan(
     cohort, y = labeled(cohort, target)
     if encoder is not None:
         resolve(encoder, cohort)
-    regression = is_regression(y, regression)
+    regression = is_regression(y, regression, cohort.table["subject"].to_numpy())
     y = y if regression else class_names(y)
     classes = np.unique(y)
     if len(classes) < 2:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sslmed._checks import whole
+from sslmed._core import WeakFitWarning
+from sslmed.evaluation.statistics import tail
 
 __all__ = ["label_shift"]
 
 Array = np.ndarray[Any, Any]
 
+_SINGULAR = 0.05  # share of draws without an estimate from which on the interval is not to be trusted
 
-def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, classes: Array, *, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+
+def label_shift(
+    truth: Array,
+    predicted: Array,
+    predicted_elsewhere: Array,
+    classes: Array,
+    *,
+    groups: Array | None = None,
+    groups_elsewhere: Array | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Estimates the prevalence of classes in a population without labels, if the classes look there as they do here.
 
-    Source: black-box shift estimation, Lipton et al., arXiv 1802.03916.
+    Source: black-box shift estimation, Lipton et al., arXiv 1802.03916. The interval has the percentiles of a bootstrap
+    over the people of both populations, set further apart for few people (:func:`sslmed.evaluation.statistics.bootstrap`).
+    A draw whose confusion matrix is singular has no estimate. It counts as zero for the low end and as one for the high
+    end: dropped, it would narrow the interval.
 
     Args:
         truth: True classes here [n].
@@ -25,17 +43,24 @@ def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, clas
             data flatter.
         predicted_elsewhere: Probabilities of the same classifier there [m, classes].
         classes: Names of the classes, in the order of the columns.
+        groups: Subject of each row here [n]; all rows of a subject are drawn together. Without it every row counts as a
+            person, and the interval is too narrow where people have several rows.
+        groups_elsewhere: Subject of each row there [m], likewise.
         draws: Number of draws of the bootstrap over both populations.
         seed: Seed of the bootstrap.
 
     Returns:
-        One line a class: class, here (share), elsewhere (estimated share), low, high, weight (elsewhere / here: weight
-        of a training sample that gives the prevalence there). Negative estimates are set to zero and the rest scaled to
-        one.
+        One line a class: class, here (share of rows), elsewhere (estimated share of rows), low, high (95 %), weight
+        (elsewhere / here: weight of a training sample that gives the prevalence there). Negative estimates are set to
+        zero and the rest scaled to one.
 
     Raises:
         ValueError: Shapes that do not fit, a class that does not occur here, or a classifier whose predictions do not
             depend on the class (a singular confusion matrix).
+
+    Warns:
+        WeakFitWarning: More than 5 % of the draws have no estimate, because a class is missing or the classifier is too
+            weak.
 
     Examples:
         >>> import numpy as np
@@ -48,33 +73,53 @@ def label_shift(truth: Array, predicted: Array, predicted_elsewhere: Array, clas
     whole("label_shift", "draws", draws, 1)
     whole("label_shift", "seed", seed)
     truth, classes = np.asarray(truth), np.asarray(classes)
-    k = len(classes)
-    if predicted.shape != (len(truth), k):
-        raise ValueError(f"label_shift: predicted must be probabilities [{len(truth)}, {k}], got {list(predicted.shape)}")
+    k, n = len(classes), len(truth)
+    if predicted.shape != (n, k):
+        raise ValueError(f"label_shift: predicted must be probabilities [{n}, {k}], got {list(predicted.shape)}")
     if predicted_elsewhere.ndim != 2 or predicted_elsewhere.shape[1] != k or len(predicted_elsewhere) == 0:
         raise ValueError(f"label_shift: predicted_elsewhere must be probabilities [m >= 1, {k}], got {list(predicted_elsewhere.shape)}")
     if missing := [str(c) for c in classes if not (truth == c).any()]:
         raise ValueError(f"label_shift: classes: no sample of truth has the class {', '.join(missing)}")
     if unknown := sorted(set(truth) - set(classes)):
         raise ValueError(f"label_shift: truth has the class {unknown[0]!r}, which is not one of classes")
-    label = np.searchsorted(classes, truth) if (np.sort(classes) == classes).all() else np.array([list(classes).index(t) for t in truth])
-    said, said_elsewhere = predicted.argmax(1), predicted_elsewhere.argmax(1)
-
-    def estimate(here: Array, elsewhere: Array) -> Array:
-        confusion = np.zeros((k, k))  # P(said, true) here
-        np.add.at(confusion, (said[here], label[here]), 1 / len(here))
-        if np.linalg.cond(confusion) > 1e6:
-            return np.full(k, np.nan)
-        weights = np.linalg.solve(confusion, np.bincount(said_elsewhere[elsewhere], minlength=k) / len(elsewhere))
-        shares = np.maximum(weights, 0) * np.bincount(label[here], minlength=k)
-        return shares / shares.sum() if shares.sum() > 0 else np.full(k, np.nan)
-
-    n, m = len(truth), len(predicted_elsewhere)
-    shares = estimate(np.arange(n), np.arange(m))
+    label = np.array([list(classes).index(t) for t in truth])
+    # Answers counted by person, so that a draw of people is a weighted sum: [people, said, true] here, [people, said] there.
+    who, people = _number("groups", groups, n)
+    here = np.zeros((people, k, k))
+    np.add.at(here, (who, predicted.argmax(1), label), 1.0)
+    who, people = _number("groups_elsewhere", groups_elsewhere, len(predicted_elsewhere))
+    there = np.zeros((people, k))
+    np.add.at(there, (who, predicted_elsewhere.argmax(1)), 1.0)
+    shares = _estimate(here.sum(0), there.sum(0))
     if np.isnan(shares).any():
         raise ValueError("label_shift: predicted does not depend enough on the class for an estimate: its confusion matrix is singular")
     rng = np.random.default_rng(seed)
-    drawn = np.array([estimate(rng.integers(n, size=n), rng.integers(m, size=m)) for _ in range(draws)])
-    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-    here = np.bincount(label, minlength=k) / n
-    return pd.DataFrame({"class": classes, "here": here, "elsewhere": shares, "low": low, "high": high, "weight": shares / here})
+    drawn = np.array([_estimate(*(c[rng.integers(len(c), size=len(c))].sum(0) for c in (here, there))) for _ in range(draws)])
+    without = np.isnan(drawn).any(axis=1)
+    if without.mean() > _SINGULAR:
+        text = f"{without.mean():.0%} of {draws} draws of people have no estimate (a class is missing, or the classifier is too weak): intervals are wide"
+        warnings.warn(f"label_shift: {text}", WeakFitWarning, stacklevel=2)
+    cut = 100 * tail(min(len(here), len(there)))
+    low = np.percentile(np.where(without[:, None], 0.0, drawn), cut, axis=0)
+    high = np.percentile(np.where(without[:, None], 1.0, drawn), 100 - cut, axis=0)
+    shares_here = np.bincount(label, minlength=k) / n
+    return pd.DataFrame({"class": classes, "here": shares_here, "elsewhere": shares, "low": low, "high": high, "weight": shares / shares_here})
+
+
+def _number(name: str, groups: Array | None, n: int) -> tuple[Array, int]:
+    """Number of the person of each row, and how many people there are."""
+    if groups is None:
+        return np.arange(n), n
+    if len(groups) != n:
+        raise ValueError(f"label_shift: {name} must have one subject for each of {n} rows, got {len(groups)}")
+    people, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    return codes, len(people)
+
+
+def _estimate(here: Array, there: Array) -> Array:
+    """Shares there, from counts [said, true] here and [said] there; NaN where the confusion matrix is singular."""
+    confusion = here / here.sum()
+    if np.linalg.cond(confusion) > 1e6:
+        return np.full(len(there), np.nan)
+    shares = np.maximum(np.linalg.solve(confusion, there / there.sum()), 0) * here.sum(axis=0)
+    return np.asarray(shares / shares.sum() if shares.sum() > 0 else np.full(len(there), np.nan))

@@ -13,7 +13,7 @@ import pytest
 
 import sslmed as sm
 from sslmed import Encoder, labels, leakage
-from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics
+from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics, subgroups
 from sslmed.evaluation.transfer import knn_score, plan
 
 
@@ -55,6 +55,7 @@ Z = np.random.default_rng(1).normal(size=(10, 3))
 WHO = np.repeat(np.arange(6), 2)
 POSITIVE = np.arange(12) % 2 == 0
 CLASSES = np.array(["a", "b"])
+HALVES = pd.Series(np.repeat(["x", "y"], 6))
 Y = np.where(POSITIVE, "a", "b")
 P = np.stack([np.linspace(0, 1, 12), 1 - np.linspace(0, 1, 12)], axis=1)
 COVARIANCES = np.stack([np.cov(np.random.default_rng(i).normal(size=(3, 50))) for i in range(6)])
@@ -87,6 +88,10 @@ CALLS = {
     statistics.delong: lambda: {"positive": POSITIVE, "a": P[:, 0], "b": P[:, 1]},
     statistics.paired_permutation: lambda: {"statistic": lambda p: float(p.sum()), "a": P, "b": P + 1, "groups": WHO, "draws": 5},
     statistics.holm: lambda: {"p": [0.1, 0.2]},
+    statistics.tail: lambda: {"n": 20},
+    subgroups.subgroups: lambda: {"rows": {"model": (P, CLASSES)}, "truth": Y, "subjects": WHO, "values": HALVES, "metric": "auroc", "draws": 5},
+    subgroups.interaction_test: lambda: {"predicted": P, "truth": Y, "subjects": WHO, "groups": HALVES, "metric": "brier", "classes": CLASSES, "draws": 5},
+    subgroups.binned: lambda: {"values": pd.Series(X[:, 0])},
     probes.probe: lambda: {"protocol": "linear", "regression": True},
     probes.fit_predict: lambda: {"x": X, "y": Y, "groups": WHO, "x_test": Z, "classes": CLASSES, "protocol": "knn", "regression": False},
     adaptation.Coral: lambda: {},
@@ -103,6 +108,15 @@ CALLS = {
     adaptation.log_vectors: lambda: {"covariances": COVARIANCES},
     CORRECTION.fit: lambda: {"predictions": X[:, 0], "age": 20 + X[:, 0], "groups": WHO},
     CORRECTION.transform: lambda: {"predictions": Z[:, 0], "groups": np.arange(10, 20)},
+    brain_age.held_out_line: lambda: {"predict": lambda train, held: 20 + X[held, 0], "age": 20 + X[:, 0], "groups": np.arange(12), "share": 0.5},
+    brain_age.weak_slope: lambda: {"slope": 0.2},
+    probes.corrected_predict: lambda: {
+        "x": X,
+        "y": 20 + X[:, 0],
+        "groups": WHO,
+        "folds": [(np.arange(8), np.arange(8, 12))],
+        "protocol": "linear",
+    },
     brain_age.gaps: lambda: {
         "predictions": result("age").predictions,
         "people": people().subjects,
@@ -273,6 +287,27 @@ BAD = {
         ("groups", WHO[:3], "groups must have one subject"),
     ],
     statistics.holm: [("p", [2.0], r"p must lie within \[0, 1\]")],
+    statistics.tail: [("n", 0, "n=0 must be a whole number of at least 1")],
+    subgroups.subgroups: [
+        _DRAWS,
+        _SEED,
+        ("truth", Y[:3], "truth must have one entry for each of 12 recordings"),
+        ("subjects", WHO[:3], "subjects must have one entry for each of 12 recordings"),
+        ("rows", {"model": (P[:3], CLASSES)}, r"rows\['model'\] must have one entry for each of 12 recordings"),
+        ("metric", "x", "metric='x' must be one of"),
+        ("bins", 0, "bins=0 must be"),
+    ],
+    subgroups.interaction_test: [
+        _DRAWS,
+        _SEED,
+        ("predicted", P[:3], "truth must have one entry for each of 3 rows of predicted, got 12"),
+        ("truth", Y[:3], "truth must have one entry for each of 12 rows of predicted, got 3"),
+        ("subjects", WHO[:3], "subjects must have one entry"),
+        ("groups", HALVES[:3], "groups must have one entry"),
+        ("metric", "x", "metric='x' must be one of"),
+        ("classes", None, "classes=None"),
+    ],
+    subgroups.binned: [("bins", 0, "bins=0 must be"), ("bins", [2, 1], r"bins=\[2, 1\] must be at least two ascending edges")],
     probes.probe: [("protocol", "lora", "protocol='lora' must be one of")],
     probes.fit_predict: [
         ("protocol", "x", "protocol='x' must be one of"),
@@ -316,8 +351,28 @@ BAD = {
         ("age", X[:3, 0], "age must have one value for each of 12 predictions, got 3"),
         ("age", X[:, 0] * 0, "age must have at least three different values, got 1"),
         ("groups", WHO[:3], "groups must have one subject for each of 12"),
+        ("fitted_on", WHO, "fitted_on must be True or False for each of 12 rows, got int64"),
+        ("fitted_on", POSITIVE[:3], r"fitted_on must be True or False for each of 12 rows, got bool of shape \[3\]"),
+        ("fitted_on", WHO == 0, "three different values among the rows of fitted_on, got 1"),
     ],
     CORRECTION.transform: [("groups", WHO[:10], "groups: 5 subjects are in training")],
+    brain_age.held_out_line: [
+        ("age", X[:, 0] * np.nan, "age must be finite numbers"),
+        ("groups", WHO[:3], "groups must have one subject for each of 12 ages, got 3"),
+        ("fitted_on", POSITIVE[:3], "fitted_on must be True or False for each of 12 rows"),
+        ("share", 0, "share=0 must be a number above 0 and at most 1"),
+        ("share", 0.1, "share=0.1 must hold out at least three of 12 people"),
+        ("share", 1, "share=1 must hold out at least three of 12 people and leave some to train on, got 12"),
+        ("predict", lambda train, held: X, "predict must return one value for each of 6 held-out rows"),
+        _SEED,
+    ],
+    brain_age.weak_slope: [],
+    probes.corrected_predict: [
+        ("folds", None, "folds=None, but without x_test folds are needed"),
+        ("x_test", Z, "test_groups=None, but x_test needs the subject of each row"),
+        ("protocol", "x", "protocol='x' must be one of"),
+        ("fitted_on", POSITIVE.astype(int), "fitted_on must be True or False for each of 8 rows"),
+    ],
     brain_age.gaps: [
         ("people", pd.DataFrame({"y": ["a"]}), "people has no column 'subject'"),
         ("row", "x", "row='x' is not in predictions"),
@@ -325,6 +380,14 @@ BAD = {
         ("group", "same", "reference='a' is no group of column 'same'"),
         ("reference", "x", "reference='x' is no group"),
         ("covariates", ["x"], "covariates: people has no column 'x'"),
+        ("covariates", ["age", "y"], "covariates=.* must not have the group's own column 'y'"),
+        ("covariates", ["y"], "covariates=.* must not have the group's own column 'y'"),
+        ("row", [], r"row=\[\] must name at least one row"),
+        ("row", ["band power", "x"], "row='x' is not in predictions"),
+        ("people", pd.concat([people().subjects] * 2), "people must have one line a subject, and 'here0' has several"),
+        ("people", people().subjects[:5].assign(y=list("aaaab")), "group='y' must have at least two people in every group, and 'b' has one"),
+        ("people", people().subjects[:4], "4 people are too few for 5 coefficients"),
+        ("age_df", 0, "age_df=0 must be a whole number of at least 1"),
         ("predictions", pd.DataFrame({"subject": []}), "predictions has no column 'row'"),
     ],
     sm.shift.report: [
@@ -362,6 +425,8 @@ BAD = {
         ("predicted", P[:3], "predicted must be probabilities"),
         ("predicted_elsewhere", P[:, :1], "predicted_elsewhere must be"),
         ("classes", np.array(["a", "c"]), "no sample of truth has the class c"),
+        ("groups", WHO[:3], "groups must have one subject for each of 12 rows, got 3"),
+        ("groups_elsewhere", WHO[:3], "groups_elsewhere must have one subject for each of 12 rows, got 3"),
         ("predicted", np.tile([1.0, 0.0], (12, 1)), "predicted does not depend enough on the class"),
     ],
     sm.shift.match: [
@@ -380,7 +445,11 @@ BAD = {
         ("columns", ["x"], "columns: 'x' is not a column"),
         ("columns", [], r"columns=\[\]"),
     ],
-    labels.is_regression: [("wanted", True, "regression=True needs numbers"), ("wanted", "yes", "regression='yes'")],
+    labels.is_regression: [
+        ("wanted", True, "regression=True needs numbers"),
+        ("wanted", "yes", "regression='yes'"),
+        ("groups", ["a", "b"], "groups must have one subject for each of 1 values, got 2"),
+    ],
     labels.labeled: [_COHORT, ("target", "x", "target='x'"), ("target", "empty", "target='empty' is an empty column")],
     leakage.refuse_overlap: [("test", ["a"], "1 subject is in training and test data at once: a")],
 }
@@ -414,6 +483,8 @@ FREE = {
     "pooling",
     "target",
     "predictions",
+    "slope",
+    "values",
 }
 
 OTHERWISE = {
