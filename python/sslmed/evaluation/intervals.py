@@ -29,6 +29,7 @@ LEAST = 10
 """Fewest people, of each class, of whom an interval is given."""
 _FLOOR = 0.4  # of the jackknife's variance: the most that is taken off for interplay
 _LOGARITHM = ("mae", "brier")
+_PROPORTIONS = ("balanced_accuracy", "auroc", "auprc", "f1", "sensitivity", "specificity", "ppv", "npv")
 _PLAIN = ("calibration_intercept", "calibration_slope")
 
 
@@ -85,6 +86,8 @@ def estimate(study: Study, metric: str, made: Sequence[Made], *, prevalence: flo
     if exact is not None or not np.isfinite(value) or _too_few(study, made):
         return found
     variance = _variance(found, both, _ratio(study)) + (np.var(values, ddof=1) / len(values) if len(values) > 1 else 0)
+    if not variance > 1e-18 and metric not in _PROPORTIONS:
+        return found  # the same for everybody, such as the Brier score of a dummy
     low, high = _interval(study, metric, value, variance, groups)
     return Estimate(metric, value, found.repeats, variance, found.left_out, found.tested, found.interplay, low, high)
 
@@ -171,10 +174,13 @@ def _parts(metric: str, made: OutOfFold) -> Array | None:
         k = p.shape[-1]
         columns = [made.positive % 2] if k == 2 else list(range(k))
         return np.asarray(((p[..., columns] - (y[:, None] == columns)) ** 2).sum(axis=-1) / len(y))
-    if metric == "balanced_accuracy":
+    if metric in ("balanced_accuracy", "sensitivity", "specificity"):
         credit = credits(p, made.prior)
         right = np.take_along_axis(credit, np.broadcast_to(y[None, :, None], (*credit.shape[:2], 1)), axis=2)[..., 0]
-        return np.asarray(right / np.bincount(y, minlength=credit.shape[-1])[y] / len(np.unique(y)))
+        right = right / np.bincount(y, minlength=credit.shape[-1])[y]
+        if metric == "balanced_accuracy":
+            return np.asarray(right / len(np.unique(y)))
+        return np.asarray(right * ((y == made.positive % 2) == (metric == "sensitivity")))
     if metric == "auroc":
         k = p.shape[-1]
         columns = [made.positive % 2] if k == 2 else list(range(k))

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 _REPEATS = 2
 _ROWS = 120  # up to which all label vectors are solved together in seconds
-_FITS = 1600  # folds times rows
+_FITS = 800  # folds times rows
 
 
 @dataclass(frozen=True)
