@@ -31,10 +31,12 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 # Rooms of python/sslmed, a folder or a module each, from the ground up. A room may import from the rows above its own, and from nothing in its own row.
 FLOORS = (
     ("_core",),
-    ("_checks", "sources"),
-    ("io", "transforms", "masking", "losses", "nn", "tables", "leakage", "distributed", "reporting"),
+    ("_checks", "sources", "digests"),
+    ("io", "transforms", "masking", "losses", "nn", "tables", "distributed", "reporting"),
     ("bids",),
     ("modalities",),
+    ("contents",),
+    ("leakage", "provenance"),
     ("encoders",),
     ("cohort",),
     ("training",),
@@ -54,7 +56,8 @@ PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "encoders", "evaluation", "finetuning", "grid", "methods", "pretraining", "shift", "sources", "tables", "training",
+    "bids", "cli", "cohort", "contents", "digests", "encoders", "evaluation", "finetuning", "grid", "leakage", "methods", "pretraining", "provenance",
+    "shift", "sources", "tables", "training",
 )  # fmt: skip
 WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures")
 # Public names that callers have, and what generic rooms may say of them.

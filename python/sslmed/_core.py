@@ -68,6 +68,10 @@ class OverlapWarning(SslmedWarning):
     """Two cohorts have subjects of the same names."""
 
 
+class TransductiveWarning(SslmedWarning):
+    """An encoder is scored on people whose signals it was pretrained on."""
+
+
 class UntestedWarning(SslmedWarning):
     """Folds leave recordings that are in no test part."""
 
@@ -89,6 +93,7 @@ __all__ = [
     "OverlapWarning",
     "ReadError",
     "SslmedWarning",
+    "TransductiveWarning",
     "UntestedWarning",
     "ValueWarning",
     "WeakFitWarning",

@@ -195,6 +195,7 @@ def transfer(
     seed: _Seed = 0,
     threads: _Threads = 2,
     on_error: _OnError = "raise",
+    transductive: Annotated[str, typer.Option(help="tell, exclude or raise: people whose signals the encoder was pretrained on.")] = "tell",
 ) -> None:
     """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
     from sslmed.evaluation.transfer import transfer as run_transfer
@@ -204,6 +205,7 @@ def transfer(
     result = run_transfer(
         encoder, _cohort(cohort), target, protocol, pooling=pooling, cv=cv if cv == "loso" else int(cv),  # type: ignore[arg-type]
         test=None if test is None else _cohort(test), regression=regression, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
+        transductive=transductive,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     result.save(str(out / "transfer.csv"))

@@ -18,6 +18,7 @@ from sslmed.modalities.base import Preprocessing, Rows
 from sslmed.modalities.joined import embeddings_of, parts_of, whole_of
 from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from
 from sslmed.nn import ConvNet, Features, VisionTransformer, list_models
+from sslmed.provenance import Provenance
 
 __all__ = ["CohortEncoder", "ConvEncoder", "Encoder", "EncoderLike", "PythonEncoder", "resolve"]
 
@@ -41,6 +42,8 @@ class CohortEncoder(ABC):
     preprocessing: Preprocessing
     extra_channels: tuple[str, ...]
     config: dict[str, Any]
+    provenance: Provenance | None = None
+    """Whom it has seen (:mod:`sslmed.provenance`), saved with the weights. None: nobody, or not known."""
     _handle: Any
     _build: Callable[[], Any]
 
@@ -56,11 +59,21 @@ class CohortEncoder(ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights and preprocessing."""
 
-    def _load_weights(self, path: str | os.PathLike[str]) -> None:
+    def _write(self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any]) -> None:
+        metadata = {"format": kind, "encoder": json.dumps(config), "preprocessing": json.dumps(described(self.preprocessing))}
+        if self.provenance is not None:
+            metadata["provenance"] = self.provenance.dumps()
+        io.save_safetensors(self.state_dict(), path, metadata)  # type: ignore[attr-defined]
+
+    def _load_weights(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         try:
             self.load_state_dict(io.load_safetensors(path))  # type: ignore[attr-defined]
         except RuntimeError as error:
             raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
+        try:
+            self.provenance = Provenance.loads(metadata.get("provenance"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected a provenance as it is saved, found {error!r}") from error
 
 
 class Encoder(VisionTransformer, CohortEncoder):
@@ -143,6 +156,7 @@ class Encoder(VisionTransformer, CohortEncoder):
         twin = Encoder(preprocessing=self.preprocessing, extra_channels=self.extra_channels, **config)
         missing = twin.load_state_dict(self.state_dict(), strict=False).missing_keys
         assert all("lora_" in name for name in missing)
+        twin.provenance = self.provenance
         return twin
 
     def described(self) -> dict[str, Any]:
@@ -150,13 +164,8 @@ class Encoder(VisionTransformer, CohortEncoder):
         return self.config | {"extra_channels": list(self.extra_channels)}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights, architecture and preprocessing to one safetensors file."""
-        metadata = {
-            "format": _FORMAT,
-            "encoder": json.dumps(self.described()),
-            "preprocessing": json.dumps(described(self.preprocessing)),
-        }
-        io.save_safetensors(self.state_dict(), path, metadata)
+        """Writes weights, architecture, preprocessing and provenance to one safetensors file."""
+        self._write(path, _FORMAT, self.described())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Encoder:
@@ -172,7 +181,7 @@ class Encoder(VisionTransformer, CohortEncoder):
             encoder = cls(preprocessing=preprocessing, **config)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
-        encoder._load_weights(path)
+        encoder._load_weights(path, metadata)
         return encoder
 
 
@@ -210,9 +219,8 @@ class ConvEncoder(ConvNet, CohortEncoder):
         return ConvEncoder(self.preprocessing, self.widths, seed=self.seed + 1_000_003)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights, architecture and preprocessing to one safetensors file."""
-        metadata = {"format": _CONV_FORMAT, "encoder": json.dumps(self.described()), "preprocessing": json.dumps(described(self.preprocessing))}
-        io.save_safetensors(self.state_dict(), path, metadata)
+        """Writes weights, architecture, preprocessing and provenance to one safetensors file."""
+        self._write(path, _CONV_FORMAT, self.described())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ConvEncoder:
@@ -226,7 +234,7 @@ class ConvEncoder(ConvNet, CohortEncoder):
             encoder = cls(preprocessing_from(json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
-        encoder._load_weights(path)
+        encoder._load_weights(path, metadata)
         return encoder
 
 
@@ -298,6 +306,7 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
             TypeError: A layer with parameters has no ``reset_parameters``; override this method.
         """
         twin = copy.deepcopy(self)
+        twin.provenance = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1_000_003)
             for name, layer in twin.named_modules():
@@ -308,9 +317,8 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights and preprocessing to a safetensors file. The class itself is not in it."""
-        metadata = {"format": _PYTHON_FORMAT, "encoder": json.dumps(self.config), "preprocessing": json.dumps(described(self.preprocessing))}
-        io.save_safetensors(self.state_dict(), path, metadata)
+        """Writes weights, preprocessing and provenance to a safetensors file. The class itself is not in it."""
+        self._write(path, _PYTHON_FORMAT, self.config)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Reads what :meth:`save` or a pretraining run of this class wrote.
@@ -322,7 +330,7 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
         for key, mine in (("encoder", self.config), ("preprocessing", described(self.preprocessing))):
             if metadata.get(key) != json.dumps(mine):
                 raise FormatError(f"{os.fspath(path)}: expected {key} {json.dumps(mine)}, found {metadata.get(key)}")
-        self._load_weights(path)
+        self._load_weights(path, metadata)
 
 
 EncoderLike: TypeAlias = Union[str, "os.PathLike[str]", CohortEncoder]

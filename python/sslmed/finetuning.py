@@ -24,6 +24,7 @@ from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Supervised
 from sslmed.modalities import Augmentation, described, preprocessing_from
+from sslmed.provenance import Provenance, overlap, record
 from sslmed.training import Interrupt, Loader, Trainer, predict, recording_means
 from sslmed.training.loader import warn_of_failures
 
@@ -136,10 +137,22 @@ class FineTuned:
         target_: Column that was learned.
         classes_: Names of the classes, in the order of the columns of :meth:`predict_proba`; empty for a regressed
             target.
+        provenance: What the network has seen (:mod:`sslmed.provenance`): what the encoder had seen, and the cohort with
+            its labels. The encoder's own lacks the latter where it was not tuned. None of a file written before this was kept.
     """
 
-    def __init__(self, task: Supervised, encoder: CohortEncoder, target: str, classes: Array, seen: frozenset[str], salt: str, options: dict[str, Any]) -> None:
-        self.task, self.encoder, self.target_, self.classes_ = task, encoder, target, classes
+    def __init__(
+        self,
+        task: Supervised,
+        encoder: CohortEncoder,
+        target: str,
+        classes: Array,
+        seen: frozenset[str],
+        salt: str,
+        options: dict[str, Any],
+        provenance: Provenance | None = None,
+    ) -> None:
+        self.task, self.encoder, self.target_, self.classes_, self.provenance = task, encoder, target, classes, provenance
         # Hashes of the training subjects: a file that is handed on must not name patients.
         self._seen, self._salt, self._options = seen, salt, options
 
@@ -225,7 +238,8 @@ class FineTuned:
         whole(where, "threads", threads, 1)
         whole(where, "batch_size", batch_size, 1)
         choice(where, "on_error", on_error, get_args(OnError))
-        known = [s for s in cohort.table["subject"].unique() if _fingerprint(s, self._salt) in self._seen]
+        renamed = set(cohort.table["subject"][overlap(self, cohort).label_rows])
+        known = [s for s in cohort.table["subject"].unique() if s in renamed or _fingerprint(s, self._salt) in self._seen]
         refuse_overlap(known, known, f"{where}: cohort={cohort.name!r}")
         values, recording = predict(self.task, self.encoder, cohort, threads=threads, batch_size=batch_size, on_error=on_error)
         if len(self.classes_):
@@ -247,14 +261,17 @@ class FineTuned:
         if not isinstance(self.encoder, (ConvEncoder, Encoder)):
             name = type(self.encoder).__name__
             raise TypeError(f"save: encoder is a {name}, whose class no file can bring back; save task.state_dict() beside the class")
+        task = {"target": self.target_, "classes": self.classes_.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
         metadata = {
             "format": _FORMAT,
             "encoder": json.dumps(self.encoder.described()),
             "preprocessing": json.dumps(described(self.encoder.preprocessing)),
-            "task": json.dumps(
-                {"target": self.target_, "classes": self.classes_.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
-            ),
+            "task": json.dumps(task),
         }
+        if self.provenance is not None:
+            metadata["provenance"] = self.provenance.dumps()
+        if (own := self.encoder.provenance) != self.provenance:
+            metadata["encoder_provenance"] = "" if own is None else own.dumps()
         io.save_safetensors(self.task.state_dict(), path, metadata)
 
     @classmethod
@@ -273,7 +290,9 @@ class FineTuned:
             described_encoder, preprocessing = json.loads(metadata["encoder"]), preprocessing_from(json.loads(metadata["preprocessing"]))
             encoder: Encoder | ConvEncoder = (ConvEncoder if "widths" in described_encoder else Encoder)(preprocessing=preprocessing, **described_encoder)
             task = Supervised(encoder, **saved["options"])
-            out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["seen"]), saved["salt"], saved["options"])
+            seen = Provenance.loads(metadata.get("provenance"))
+            encoder.provenance = Provenance.loads(metadata["encoder_provenance"] or None) if "encoder_provenance" in metadata else seen
+            out = cls(task, encoder, saved["target"], np.array(saved["classes"]), frozenset(saved["seen"]), saved["salt"], saved["options"], seen)
             task.load_state_dict(io.load_safetensors(path))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, FormatError):
@@ -299,7 +318,8 @@ def finetune(
 ) -> FineTuned:
     """Trains an encoder and a head on the labels of a cohort.
 
-    All of the cohort is training data; :func:`sslmed.transfer` gives scores.
+    All of the cohort is training data; :func:`sslmed.transfer` gives scores. The network and its encoder record whose
+    signals and labels they have seen (:mod:`sslmed.provenance`).
 
     Args:
         encoder: Encoder where training starts; it is copied and stays as it is.
@@ -374,9 +394,12 @@ def finetune(
         extra_channels=model.extra_channels, drop_last=True, shrink=True, targets=targets,
     )  # fmt: skip
     _train(task, batches, options, settings, checkpoints, callback)
+    provenance = record(model.provenance if unlabeled is None else record(model.provenance, "pretraining", unlabeled), "finetuning", cohort, target)
+    if options.tuned != "nothing":
+        model.provenance = provenance
     salt = secrets.token_hex(16)
     seen = frozenset(_fingerprint(s, salt) for s in cohort.table["subject"].unique())
-    return FineTuned(task, model, target, classes, seen, salt, settings)
+    return FineTuned(task, model, target, classes, seen, salt, settings, provenance)
 
 
 def _settings(

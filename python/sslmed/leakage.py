@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+
+from sslmed.contents import Place, equal_contents
 
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["refuse_overlap", "refuse_shared_files"]
+__all__ = ["find", "refuse_overlap", "refuse_shared_files"]
+
+_COLUMNS = ["cohort_a", "row_a", "cohort_b", "row_b", "kind", "similarity"]
+
+
+def find(*cohorts: Cohort) -> pd.DataFrame:
+    """Lists pairs of rows that should not be in training and test data at the same time.
+
+    Between two cohorts every such pair is listed. Within one cohort only pairs of different subjects are: folds keep the rows of one subject together.
+    Near duplicates (a recording that was filtered, cut or saved in another format) are not found.
+
+    Args:
+        *cohorts: Cohorts to look through, in files or in memory.
+
+    Returns:
+        One line a pair: ``cohort_a, row_a, cohort_b, row_b, kind, similarity``. Rows are positions in the cohorts' tables; of cohorts with the same name,
+        the second is called "name (2)". ``kind`` is the first that holds of
+
+        - "same file": both rows list one file, also by a link (``similarity`` 1);
+        - "same content": the signals are equal, whatever the names of files and people (``similarity`` 1);
+        - "same subject": subject and site are the same, in two cohorts (``similarity`` NaN: the signals differ).
+
+    Raises:
+        TypeError: An argument is not a cohort.
+        ValueError: There is no cohort.
+
+    See Also:
+        :func:`sslmed.provenance.overlap`: Whom an encoder has seen.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> import sslmed as sm
+        >>> x = np.random.default_rng(0).normal(size=(3, 2, 800))
+        >>> def people(rows, names, name):
+        ...     return sm.Cohort.from_arrays(x[rows], 100, ["Cz", "Pz"], pd.DataFrame({"subject": names}), name=name)
+        >>> sm.leakage.find(people([0, 1], ["a", "b"], "here"), people([1, 2], ["c", "d"], "there")).values.tolist()
+        [['here', 1, 'there', 0, 'same content', 1.0]]
+    """
+    for number, cohort in enumerate(cohorts):
+        if not hasattr(cohort, "modalities"):
+            raise TypeError(f"find: cohorts[{number}]={cohort!r} must be a Cohort, got {type(cohort).__name__}")
+    if not cohorts:
+        raise ValueError("find: cohorts is empty, expected at least one cohort")
+    subjects = [cohort.table["subject"].astype(str).to_numpy() for cohort in cohorts]
+    kinds: dict[tuple[Place, Place], str] = {}
+    for kind, groups in (("same file", _same_files(cohorts)), ("same content", equal_contents(cohorts)), ("same subject", _same_people(cohorts))):
+        for group in groups:
+            for pair in _across(group, subjects):
+                kinds.setdefault(pair, kind)
+    names = _different([cohort.name for cohort in cohorts])
+    lines = [
+        (names[a.cohort], a.row, names[b.cohort], b.row, kind, np.nan if kind == "same subject" else 1.0) for (a, b), kind in sorted(kinds.items(), key=_place)
+    ]
+    return pd.DataFrame(lines, columns=_COLUMNS)
 
 
 def refuse_overlap(train: Any, test: Any, where: str = "") -> None:
@@ -27,10 +86,12 @@ def refuse_overlap(train: Any, test: Any, where: str = "") -> None:
 
 
 def refuse_shared_files(*cohorts: Cohort) -> None:
-    """Raises ValueError if a file is listed for two subjects: it could be in training and test data at the same time.
+    """Raises ValueError if one file, or two rows with the same signal, are listed for two subjects: they could be in training and test data at the same time.
+
+    Signals are compared as in :func:`find`: only files and arrays of equal size are looked into.
 
     Args:
-        *cohorts: Cohorts to look through; rows in memory have no files.
+        *cohorts: Cohorts to look through, in files or in memory.
     """
     tables = [cohort.table.loc[[array is None for array in cohort.arrays or [None] * len(cohort)], ["path", "subject"]] for cohort in cohorts]
     owners = pd.concat(tables).groupby("path")["subject"].nunique()
@@ -38,3 +99,64 @@ def refuse_shared_files(*cohorts: Cohort) -> None:
         raise ValueError(
             f"{owners.idxmax()} is listed for {owners.max()} subjects, so it would be in training and test data at once; list every file for one subject"
         )
+    for group in equal_contents(cohorts):
+        rows = [cohorts[place.cohort].table.iloc[place.row] for place in group]
+        other = next((row for row in rows if row["subject"] != rows[0]["subject"]), None)
+        if other is not None:
+            a, b = (f"{row['path']} (subject {row['subject']!r})" for row in (rows[0], other))
+            raise ValueError(
+                f"{a} and {b} hold the same signal, which would be in training and test data at once; keep one of them, or give both to one subject "
+                f"(sslmed.leakage.find lists all such pairs)"
+            )
+
+
+def _across(group: list[Place], subjects: list[Any]) -> Iterator[tuple[Place, Place]]:
+    """Pairs of rows of different cohorts or different subjects."""
+    sides: dict[Hashable, list[Place]] = {}
+    for place in group:
+        sides.setdefault((place.cohort, subjects[place.cohort][place.row]), []).append(place)
+    for one, other in itertools.combinations(sides.values(), 2):
+        for a, b in itertools.product(one, other):
+            yield (a, b) if a < b else (b, a)
+
+
+def _same_files(cohorts: Iterable[Cohort]) -> list[list[Place]]:
+    """Groups of rows that list one file, by whatever path."""
+    found: dict[Hashable, list[Place]] = {}
+    for number, cohort in enumerate(cohorts):
+        kept = cohort.arrays or [None] * len(cohort)
+        for row, (path, array) in enumerate(zip(cohort.table["path"].astype(str), kept, strict=True)):
+            if array is None:
+                found.setdefault(_file(path), []).append(Place(number, row))
+    return list(found.values())
+
+
+def _file(path: str) -> Hashable:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.abspath(path)
+    return found.st_dev, found.st_ino
+
+
+def _same_people(cohorts: Iterable[Cohort]) -> list[list[Place]]:
+    """Groups of rows of one subject of one site."""
+    found: dict[Hashable, list[Place]] = {}
+    for number, cohort in enumerate(cohorts):
+        for row, person in enumerate(zip(cohort.table["site"].astype(str), cohort.table["subject"].astype(str), strict=True)):
+            found.setdefault(person, []).append(Place(number, row))
+    return list(found.values())
+
+
+def _different(names: list[str]) -> list[str]:
+    """Names of cohorts, numbered where they repeat."""
+    counts: dict[str, int] = {}
+    out = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        out.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return out
+
+
+def _place(pair: tuple[tuple[Place, Place], str]) -> tuple[Place, Place]:
+    return pair[0]

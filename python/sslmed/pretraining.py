@@ -23,6 +23,7 @@ from sslmed.distributed import is_first
 from sslmed.encoders import CohortEncoder, resolve
 from sslmed.modalities import registry
 from sslmed.modalities.base import OnError, Preprocessing
+from sslmed.provenance import after_pretraining
 from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
 from sslmed.training.loader import warn_of_failures
 
@@ -87,7 +88,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Checks what no later stage checks."""
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate", "probe_every"):
             whole("PretrainConfig", name, getattr(self, name), 1)
         number("PretrainConfig", "lr", self.lr, 0, strict=True)
         for name in ("weight_decay", "final_weight_decay"):
@@ -95,10 +96,6 @@ class PretrainConfig:
                 number("PretrainConfig", name, getattr(self, name), 0)
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"PretrainConfig: warmup={self.warmup!r} is a share of all steps, expected a number within [0, 1]")
-        if self.accumulate < 1:
-            raise ValueError(f"PretrainConfig: accumulate={self.accumulate!r} must be at least 1")
-        if self.probe_every < 1:
-            raise ValueError(f"PretrainConfig: probe_every={self.probe_every!r} must be at least 1")
         if self.on_error not in ("raise", "skip"):
             raise ValueError(f"PretrainConfig: on_error={self.on_error!r} must be 'raise' or 'skip'")
 
@@ -167,7 +164,8 @@ def pretrain(
     """Pretrains an encoder on a cohort, without labels.
 
     Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``. Ctrl-C saves and returns a run that
-    says ``interrupted``. Where torch.distributed is initialized (:mod:`sslmed.distributed`), all ranks train together, and the first one writes.
+    says ``interrupted``. The encoder records whom it has seen (:mod:`sslmed.provenance`). Where torch.distributed is initialized
+    (:mod:`sslmed.distributed`), all ranks train together, and the first one writes.
 
     Args:
         cohort: What to train on.
@@ -208,6 +206,7 @@ def pretrain(
     trainer = _trainer(objective, loader, config, folder, description)
     if resume and found:
         _resume_newest(trainer, found, description)
+    model.provenance = after_pretraining(model.provenance, cohort, probe)  # before any step changes the weights
     watch = None if probe is None or not is_first() else _Watch(trainer, model, probe, config.probe_every * _steps_per_epoch(loader, config))
     history, finished = _fit(trainer, folder, config, progress=progress, callback=callback, watch=watch)
     trainer.keep_encoder(model)
@@ -365,6 +364,7 @@ class _Watch:
     def __init__(self, trainer: Trainer, model: CohortEncoder, probe: Probe, every: int) -> None:
         self.probe = probe
         self._trainer, self._twin, self._every = trainer, copy.deepcopy(model), every
+        self._twin.provenance = None  # it may be scored: that is recorded of the model
 
     def __call__(self, rows: list[dict[str, float]]) -> list[dict[str, float]]:
         for row in rows:

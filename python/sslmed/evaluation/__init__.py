@@ -5,6 +5,7 @@ modules below hold what they are made of, for analyses of your own:
 
 - :mod:`~sslmed.evaluation.adaptation`: estimators that bring one population's features towards another's
 - :mod:`~sslmed.evaluation.brain_age`: bias correction and brain-age gaps
+- :mod:`~sslmed.evaluation.exposure`: what an encoder has seen of the people that it is scored on
 - :mod:`~sslmed.evaluation.features`: features of recordings, of encoders and of classical baselines
 - :mod:`~sslmed.evaluation.feature_cache`: features kept for the next call
 - :mod:`~sslmed.evaluation.metrics`: scores
@@ -12,7 +13,7 @@ modules below hold what they are made of, for analyses of your own:
 - :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
 """
 
-from sslmed.evaluation import adaptation, brain_age, feature_cache, features, metrics, probes, statistics
+from sslmed.evaluation import adaptation, brain_age, exposure, feature_cache, features, metrics, probes, statistics
 from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.knn_probe import KnnProbe
 from sslmed.evaluation.result import TransferResult
@@ -24,6 +25,7 @@ __all__ = [
     "TransferResult",
     "adaptation",
     "brain_age",
+    "exposure",
     "feature_cache",
     "features",
     "few_shot",

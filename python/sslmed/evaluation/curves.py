@@ -11,7 +11,7 @@ import pandas as pd
 from sslmed._checks import OnError, choice, whole
 from sslmed.cohort import Cohort
 from sslmed.encoders import EncoderLike, resolve
-from sslmed.evaluation import features, metrics, probes
+from sslmed.evaluation import exposure, features, metrics, probes
 from sslmed.evaluation.metrics import Metric
 from sslmed.evaluation.transfer import Protocol, transfer
 from sslmed.finetuning import FineTuning
@@ -61,7 +61,11 @@ def few_shot(
     Raises:
         TypeError: ``encoder`` is not an encoder, or ``cohort`` not a cohort.
         ValueError: A regressed target, a subject with two classes, a class with too few subjects for the largest draw
-            and a test, or a file that is listed for two subjects.
+            and a test, a file or signal that is listed for two subjects, or an encoder that was fine-tuned on labels of
+            these people.
+
+    Warns:
+        TransductiveWarning: The encoder was pretrained on signals of these people.
 
     Examples:
         >>> import numpy as np, pandas as pd
@@ -82,6 +86,7 @@ def few_shot(
     cohort, y = labeled(cohort, target)
     encoder = resolve(encoder, cohort)
     refuse_shared_files(cohort)
+    exposure.check(encoder, cohort, target)
     if is_regression(y, groups=cohort.table["subject"].to_numpy()):
         raise ValueError(f"few_shot: target={target!r} is regressed; shots count subjects of a class")
     y = class_names(y)

@@ -50,7 +50,9 @@ class TransferResult:
     people: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The table of the scored recordings, line by line with :meth:`wide`."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """What the encoder has seen of these people."""
+    """What the encoder had seen of the scored ``people``: numbers of people whose signals it was trained on
+    (``transductive``) and whose labels a probe looked at (``probe``), how many were ``excluded`` if that was asked, and
+    where its weights come from (``encoder``). Empty without an encoder."""
     manifest: dict[str, Any] = field(default_factory=dict)
     """Options, seeds, folds and hashes from which the same table is made again."""
 

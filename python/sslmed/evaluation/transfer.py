@@ -11,7 +11,7 @@ import pandas as pd
 from sslmed._checks import OnError, choice, whole
 from sslmed.cohort import Cohort
 from sslmed.encoders import EncoderLike, resolve
-from sslmed.evaluation import metrics, statistics
+from sslmed.evaluation import exposure, metrics, statistics
 from sslmed.evaluation.adaptation import Adaptation, AdaptationName
 from sslmed.evaluation.adaptation import resolve as resolve_adaptation
 from sslmed.evaluation.metrics import Metric
@@ -47,6 +47,7 @@ def transfer(
     bootstrap: int = 1000,
     threads: int = 2,
     on_error: OnError = "raise",
+    transductive: exposure.Transductive = "tell",
 ) -> TransferResult:
     """Scores an encoder on a labeled cohort; no subject is ever in training and test data at the same time.
 
@@ -85,6 +86,9 @@ def transfer(
         on_error: "raise", or "skip": samples that cannot be read or carry no signal are left out with a warning, and so
             are channels that some recording lacks in the classical rows. A recording of which nothing is left is
             refused.
+        transductive: What happens to scored people whose signals the encoder was pretrained on, which its provenance
+            says (:mod:`sslmed.provenance`): "tell" in a warning and in ``result.provenance``, "exclude" them from the
+            scored cohort, or "raise". Labels that it has seen are always refused.
 
     Returns:
         The scores, predictions and comparisons.
@@ -92,9 +96,11 @@ def transfer(
     Raises:
         TypeError: ``encoder`` is not an encoder, or ``cohort`` or ``test`` not a cohort.
         ValueError: An argument that is out of range or does not fit the others, a target with one value only, folds
-            that leak, or a subject or file in both cohorts.
+            that leak, a subject, file or signal in both cohorts, or an encoder that was fine-tuned on labels of the
+            scored people.
 
     Warns:
+        TransductiveWarning: The encoder was pretrained on signals of some of the scored people.
         UntestedWarning: ``cv`` leaves recordings that are in no test part; they are not scored.
 
     See Also:
@@ -118,6 +124,7 @@ def transfer(
     _check_protocol(protocol, test, adaptation, bias_correction)
     if encoder is not None and isinstance(cohort, Cohort):
         encoder = resolve(encoder, cohort)
+    cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
     task = plan(encoder, cohort, target, cv=cv, test=test, regression=regression, seed=seed, threads=threads, on_error=on_error)
     if bias_correction and not task.regression:
         raise ValueError(f"transfer: bias_correction=True needs a regressed target, and target={target!r} is made of classes")
@@ -129,7 +136,9 @@ def transfer(
     rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
     if not rows:
         raise ValueError(f"transfer: baselines={baselines!r} computes nothing without an encoder; name a row that needs none, such as 'dummy'")
-    return _result(task, rows, protocol, bootstrap)
+    result = _result(task, rows, protocol, bootstrap)
+    result.provenance = seen
+    return result
 
 
 def knn_score(
@@ -203,18 +212,20 @@ def plan(
     choice("transfer", "on_error", on_error, get_args(OnError))
     cohort, y = labeled(cohort, target)
     if encoder is not None:
-        resolve(encoder, cohort)
+        encoder = resolve(encoder, cohort)
     regression = is_regression(y, regression, cohort.table["subject"].to_numpy())
     y = y if regression else class_names(y)
     classes = np.unique(y)
     if len(classes) < 2:
         raise ValueError(f"{cohort.name}: target={target!r} has one value only, {str(classes[0])!r}; there is nothing to predict")
     if test is None:
+        if encoder is not None:
+            exposure.check(encoder, cohort, target)
         folds = splits(cohort, cv, stratify=None if regression else target, seed=seed)
         return Task(cohort, y, target, regression, classes, folds, None, y, seed, threads, on_error)
     test, truth = labeled(test, target, name="test")
     if encoder is not None:
-        resolve(encoder, test)
+        exposure.check(resolve(encoder, test), test, target)
     refuse_overlap(cohort.table["subject"], test.table["subject"], f"test={test.name!r}")
     refuse_shared_files(cohort, test)
     if regression and not np.issubdtype(truth.dtype, np.number):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
 
@@ -142,6 +143,25 @@ class Modality(ABC):
     def describe(self, source: C.Source) -> dict[str, Any]:
         """What identifies a source's content, for the configuration in a checkpoint."""
         return {self.samples: len(source)}
+
+    def body(self, path: str | os.PathLike[str]) -> int:
+        """Byte of a file where its signal starts, after a header that may name a person; by default 0: the whole file counts.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return 0
+
+    def content(self, path: str | os.PathLike[str]) -> bytes:
+        """Digest of what a file holds from :meth:`body` on: the same for a copy under another name, or with another person's name in its header.
+
+        Large files are known by their size and three pieces (:func:`sslmed.digests.of_file`). Of a recording that is spread over several files, only
+        the listed one counts. A modality with headers defines :meth:`body`, not this.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return digests.of_file(path, self.body(path))
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
         """The table with columns that make it open without touching a file, also written to ``out``.

@@ -185,6 +185,7 @@ BAD = {
         ("adaptation", "coral", "adaptation='coral' needs a cohort to adapt to: pass it as test"),
         ("bias_correction", True, "bias_correction=True needs a regressed target"),
         ("bootstrap", 0, "bootstrap=0 must be"),
+        ("transductive", "forgive", "transductive='forgive' must be one of 'tell', 'exclude', 'raise'"),
     ],
     plan: _PLANNED,
     knn_score: [case for case in _PLANNED if case[0] in ("encoder", "cohort", "target", "cv", "seed", "threads", "on_error")],

@@ -119,7 +119,7 @@ def test_a_fold_predicts_subjects_it_never_saw():
     y = np.repeat(rng.choice(["a", "b"], 30), 4)
     x = np.repeat(rng.normal(size=(30, 5)), 4, axis=0) + 1e-6 * rng.normal(size=(120, 5))
     table = pd.DataFrame({"subject": groups.astype(str), "y": y})
-    cohort = sm.Cohort.from_arrays(np.zeros((120, 1, 10)), 100, ["Cz"], table)
+    cohort = sm.Cohort.from_arrays(rng.normal(size=(120, 1, 10)), 100, ["Cz"], table)
     p = probes.cross_predict(x, y, groups, list(cohort.folds(5, stratify="y")), "knn", False)
     assert metrics.score("balanced_accuracy", y, p, np.unique(y)) < 0.8
 

@@ -70,6 +70,13 @@ class Eeg(Modality):
         """Number of windows, and the starts of the first and the last one in s."""
         return {"windows": len(source), "first": source.describe(0).place["start"], "last": source.describe(len(source) - 1).place["start"]}
 
+    def body(self, path: str | os.PathLike[str]) -> int:
+        """Byte where the data records start. The header before them names the patient, and does not count."""
+        with open(path, "rb") as file:
+            header, size = file.read(192), os.fstat(file.fileno()).st_size
+        length = header[184:192].strip()
+        return int(length) if length.isdigit() and int(length) < size else 0
+
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame:
         """Reads the headers of all files, see :func:`sslmed.modalities.eeg.index.describe`."""
         if rows.arrays is not None:

@@ -1,0 +1,115 @@
+"""Pairs that should not be on two sides are listed, and refused."""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sslmed as sm
+from sslmed.leakage import find, refuse_shared_files
+
+X = np.random.default_rng(0).normal(size=(6, 2, 800))
+
+
+def people(rows, subjects, name="here", **columns):
+    table = pd.DataFrame({"subject": subjects, "y": [i % 2 for i in range(len(subjects))], **columns})
+    return sm.Cohort.from_arrays(X[rows], 100, ["Cz", "Pz"], table, name=name)
+
+
+def listed(table):
+    return [tuple(line) for line in table[["cohort_a", "row_a", "cohort_b", "row_b", "kind"]].itertuples(index=False)]
+
+
+def test_copies_links_and_headers_are_found(tiny_site, tmp_path):
+    path = tiny_site.table["path"][0]
+    shutil.copy(path, tmp_path / "copy.edf")
+    os.symlink(path, tmp_path / "link.edf")
+    data = bytearray((tmp_path / "copy.edf").read_bytes())
+    data[8:88] = b"X X X somebody-else".ljust(80)
+    (tmp_path / "renamed.edf").write_bytes(data)
+    data[-1] ^= 1
+    (tmp_path / "other.edf").write_bytes(data)
+    names = ["copy", "link", "renamed", "other"]
+    other = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / f"{n}.edf") for n in names], "subject": names}), name="other")
+    found = find(tiny_site, other)
+    assert listed(found) == [
+        ("public", 0, "other", 0, "same content"),
+        ("public", 0, "other", 1, "same file"),
+        ("public", 0, "other", 2, "same content"),
+        ("other", 0, "other", 1, "same content"),
+        ("other", 0, "other", 2, "same content"),
+        ("other", 1, "other", 2, "same content"),
+    ]
+    assert found["similarity"].eq(1).all()
+    with pytest.raises(ValueError, match=r"subject 'sub-public000'\) and .*copy.edf \(subject 'copy'\) hold the same signal"):
+        sm.transfer(None, tiny_site, "age", test=other.with_columns(age=40.0), baselines=["dummy"], bootstrap=5)
+    with pytest.raises(ValueError, match=r"copy.edf \(subject 'copy'\) and .*link.edf \(subject 'link'\) hold the same signal"):
+        other.split(0.5)
+    assert not len(find(tiny_site))
+
+
+def test_within_a_cohort_rows_of_one_subject_are_normal():
+    assert listed(find(people([0, 0, 1, 1], ["a", "a", "b", "b"]))) == []
+    assert listed(find(people([0, 0, 1, 0], ["a", "b", "b", "a"]))) == [("here", 0, "here", 1, "same content"), ("here", 1, "here", 3, "same content")]
+    file = sm.Cohort.from_table(pd.DataFrame({"path": ["x.edf", "./x.edf", "y.edf"], "subject": ["a", "b", "b"]}), name="files")
+    assert listed(find(file)) == [("files", 0, "files", 1, "same file")]
+
+
+def test_between_cohorts_each_pair_is_listed_once():
+    a, b = people([0, 1, 2], ["a", "b", "c"]), people([1, 2, 3], ["b", "x", "a"])
+    found = find(a, b)
+    assert listed(found) == [
+        ("here", 0, "here (2)", 2, "same subject"),
+        ("here", 1, "here (2)", 0, "same content"),
+        ("here", 2, "here (2)", 1, "same content"),
+    ]
+    assert found["similarity"].isna().tolist() == [True, False, False]
+    assert list(found.columns) == ["cohort_a", "row_a", "cohort_b", "row_b", "kind", "similarity"]
+    elsewhere = people([3, 4], ["a", "b"], "there")
+    assert not len(find(a, elsewhere)), "a subject alone is nobody"
+    assert listed(find(a, elsewhere.with_columns(site="here"))) == [("here", 0, "there", 0, "same subject"), ("here", 1, "there", 1, "same subject")]
+    assert len(find(a, a)) == 3
+    train, test = people(list(range(6)), list("abcdef")).split(0.5)
+    assert not len(find(train, test))
+
+
+def test_what_is_no_cohort_is_refused():
+    with pytest.raises(TypeError, match=r"find: cohorts\[1\]='x' must be a Cohort, got str"):
+        find(people([0], ["a"]), "x")
+    with pytest.raises(ValueError, match="cohorts is empty"):
+        find()
+
+
+@pytest.mark.parametrize("protocol", ["linear", "knn"])
+def test_a_signal_of_two_subjects_is_refused(protocol):
+    twice = people([0, 1, 2, 3, 4, 0], list("abcdef"))
+    said = r"here\[0\] \(subject 'a'\) and here\[5\] \(subject 'f'\) hold the same signal"
+    for cv in (2, "loso", [([0, 1, 2], [3, 4, 5])]):
+        with pytest.raises(ValueError, match=said):
+            sm.transfer(None, twice, "y", protocol, cv=cv, baselines=["band power"], bootstrap=5)
+    with pytest.raises(ValueError, match=r"here\[1\] \(subject 'b'\) and there\[0\] \(subject 'z'\)"):
+        sm.transfer(None, people([0, 1, 2, 3], list("abcd")), "y", protocol, test=people([1, 4], list("zy"), "there"), baselines=["band power"], bootstrap=5)
+    with pytest.raises(ValueError, match=said):
+        sm.few_shot(sm.Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1), depth=1), twice, "y", (1,))
+    refuse_shared_files(people([0, 0, 1], ["a", "a", "b"]))
+
+
+def test_only_files_of_equal_size_and_end_are_hashed(tiny_site, monkeypatch):
+    from sslmed import digests
+
+    hashed = []
+    real = digests.of_file
+    monkeypatch.setattr(digests, "of_file", lambda path, start=0: hashed.append(path) or real(path, start))
+    refuse_shared_files(tiny_site.subset([0, 1, 2]).with_columns(subject=list("abc")))
+    assert not hashed
+
+
+def test_many_rows(tmp_path):
+    """More than are looked at one after the other."""
+    for i in range(100):
+        (tmp_path / f"{i:03}.png").write_bytes(bytes([i % 90, 1, 2]))
+    paths = [str(tmp_path / f"{i:03}.png") for i in range(100)]
+    found = find(sm.Cohort.from_table(pd.DataFrame({"path": paths, "subject": [str(i) for i in range(100)]}), name="many"))
+    assert listed(found) == [("many", i, "many", i + 90, "same content") for i in range(10)]
