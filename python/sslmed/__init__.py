@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
+    from sslmed.evaluation.evaluate import evaluate
     from sslmed.evaluation.transfer import transfer
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.methods import PythonObjective
@@ -87,6 +88,7 @@ _HOMES = {
     "TransferResult": "evaluation",
     "View": "modalities",
     "encode": "training",
+    "evaluate": "evaluation",
     "few_shot": "evaluation",
     "finetune": "finetuning",
     "pretrain": "pretraining",
@@ -132,6 +134,7 @@ __all__ = [
     "__version__",
     "distributed",
     "encode",
+    "evaluate",
     "evaluation",
     "few_shot",
     "finetune",

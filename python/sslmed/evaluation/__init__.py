@@ -15,6 +15,7 @@ modules below hold what they are made of, for analyses of your own:
 
 from sslmed.evaluation import adaptation, brain_age, exposure, feature_cache, features, metrics, probes, statistics
 from sslmed.evaluation.curves import few_shot, transfer_matrix
+from sslmed.evaluation.evaluate import evaluate
 from sslmed.evaluation.knn_probe import KnnProbe
 from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.splits import splits
@@ -25,6 +26,7 @@ __all__ = [
     "TransferResult",
     "adaptation",
     "brain_age",
+    "evaluate",
     "exposure",
     "feature_cache",
     "features",

@@ -49,7 +49,9 @@ def metrics_of(study: Study, positive: str | None) -> tuple[str, ...]:
     return CLASSIFICATION + (POSITIVE if positive is not None else ())
 
 
-def assess(study: Study, rows: Mapping[str, Pipeline | list[Array] | None], table: pd.DataFrame, options: Options, design: Array | None = None) -> TransferResult:
+def assess(
+    study: Study, rows: Mapping[str, Pipeline | list[Array] | None], table: pd.DataFrame, options: Options, design: Array | None = None
+) -> TransferResult:
     """Cross-fits and scores each row.
 
     Args:
@@ -64,10 +66,10 @@ def assess(study: Study, rows: Mapping[str, Pipeline | list[Array] | None], tabl
     people = _people(study, made[options.main])
     lines: list[tuple[Any, ...]] = []
     found: dict[tuple[str, str], Estimate] = {}
-    for name, predictions in made.items():
+    for name, parts in made.items():
         for metric in metrics:
             exact = _exact(study, metric) if name == "dummy" else None
-            found[name, metric] = one = estimate(study, metric, predictions, prevalence=options.prevalence, exact=exact)
+            found[name, metric] = one = estimate(study, metric, parts, prevalence=options.prevalence, exact=exact)
             spread = float(np.std(one.repeats, ddof=1)) if len(one.repeats) > 1 and exact is None else np.nan
             lines.append((name, metric, one.value, one.low, one.high, people, spread))
     adjusted = None

@@ -187,7 +187,7 @@ def _fit(study: Study, how: Pipeline, train: Array, test: Array) -> tuple[Array,
         predicted = probes.fit_predict(
             x, y, person, x_test, classes, how.probe, regression, adaptation=how.adaptation, seed=how.seed, balanced=study.balanced  # type: ignore[arg-type]
         )  # fmt: skip
-        return _corrected_by_folds(how, train, person, x, y, predicted) if how.correct else predicted, None
+        return (_corrected_by_folds(how, train, person, x, y, predicted) if how.correct else predicted), None
     if x.ndim == 3:
         x, x_test = probes.tangent(x, x_test)
     codes = np.unique(person, return_inverse=True)[1]
@@ -195,6 +195,7 @@ def _fit(study: Study, how: Pipeline, train: Array, test: Array) -> tuple[Array,
     fit = fit_linear(x, y, x_test, codes, classes=k, balanced=study.balanced, left_out=study.group[train], emphasis=how.emphasis)
     if not how.correct:
         return fit.predicted[0], fit.without
+    assert fit.out_of_person is not None
     correction = _line(how, train, person, y, fit.out_of_person)
     return correction.transform(fit.predicted[0]), None if fit.without is None else correction.transform(fit.without)
 

@@ -98,8 +98,8 @@ def from_scores(study: Study, metric: str, values: Array, left_out: Array, made:
     bare = Estimate(metric, value, values, np.nan, left, left, None, np.nan, np.nan)
     if not np.isfinite(value) or not np.isfinite(left).all() or _too_few(study, made):
         return bare
-    variance = _jackknife(left) * (1.0 if made[0].without is not None else 1 + _ratio(study))
-    variance += np.var(values, ddof=1) / len(values) if len(values) > 1 else 0
+    factor = 1.0 if made[0].without is not None else 1 + _ratio(study)
+    variance = factor * _jackknife(left) + (float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0)
     low, high = _interval(study, metric, value, variance, len(left))
     return Estimate(metric, value, values, variance, left, left, None, low, high)
 

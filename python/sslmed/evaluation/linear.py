@@ -290,4 +290,4 @@ def _moved(z: Array, beta: Array, truth: Array, w: Array, penalty: Array, z_test
     zg = np.where(padding[..., None], 0, z[rows])
     force = np.einsum("gxr,gxk->gkr", zg, pull[0].reshape(*rows.shape, k)).reshape(len(rows), k * r)
     change = (force @ inverse[0].T).reshape(len(rows), k, r)
-    return np.einsum("mr,gkr->gmk", z_test, change)
+    return np.asarray(np.einsum("mr,gkr->gmk", z_test, change))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax, xlogy
+from scipy.special import expit, softmax
 
 __all__ = ["curvature", "deviance", "hessian", "probabilities", "solve"]
 
@@ -49,8 +49,7 @@ def hessian(z: Array, p: Array, weights: Array, penalty: Array) -> Array:
         weights: Weights of the rows [B, n].
         penalty: Factor of half the squared coefficients [B]; the intercept has none.
     """
-    b, n, k = p.shape
-    r = z.shape[1]
+    b, k, r = len(p), p.shape[2], z.shape[1]
     m = np.moveaxis(curvature(p) * weights[..., None, None], 1, -1)  # [B, K, K, n]
     out = np.empty((b, k, r, k, r))
     for i in range(k):
@@ -108,17 +107,15 @@ def _start(z: Array, truth: Array, weights: Array) -> Array:
     share = np.einsum("bnk,bn->bk", truth, weights) / weights.sum(axis=1)[:, None]
     beta = np.zeros((len(truth), truth.shape[2], z.shape[1]))
     beta[..., -1] = np.log(share / (1 - share)) if truth.shape[2] == 1 else np.log(share)
-    return beta
+    return np.asarray(beta)
 
 
 def _objective(z: Array, beta: Array, truth: Array, weights: Array, penalty: Array) -> Array:
     eta = np.swapaxes(beta @ z.T, 1, 2)
-    return deviance(eta, truth, weights) + penalty / 2 * (beta[..., :-1] ** 2).sum(axis=(1, 2))
+    return np.asarray(deviance(eta, truth, weights) + penalty / 2 * (beta[..., :-1] ** 2).sum(axis=(1, 2)))
 
 
-def _halved(
-    z: Array, beta: Array, loss: Array, step: Array, open_: Array, truth: Array, weights: Array, penalty: Array
-) -> tuple[Array, Array, Array]:
+def _halved(z: Array, beta: Array, loss: Array, step: Array, open_: Array, truth: Array, weights: Array, penalty: Array) -> tuple[Array, Array, Array]:
     """Takes the step, or the largest half of it that lowers the loss; and who cannot be lowered any more."""
     length = np.ones(len(open_))
     left = np.arange(len(open_))

@@ -1,4 +1,4 @@
-"""Probes: estimators of scikit-learn on features, fitted and applied so that no test subject has a say."""
+"""Probes: estimators on features, fitted and applied so that no test subject has a say."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
-from sklearn import config_context
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,8 +21,9 @@ from sslmed._checks import choice
 from sslmed._core import WeakFitWarning
 from sslmed.evaluation.adaptation import ImportanceWeights, resolve
 from sslmed.evaluation.brain_age import BiasCorrection, weak_slope
+from sslmed.evaluation.linear import fit_linear
 
-__all__ = ["PROBES", "Probe", "corrected_predict", "cross_predict", "fit", "fit_predict", "probe"]
+__all__ = ["PROBES", "Probe", "corrected_predict", "cross_predict", "fit_predict", "probe", "tangent"]
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +37,7 @@ _LARGE = 128 << 20  # bytes of features from which on BLAS keeps its threads
 
 
 def probe(protocol: Probe, regression: bool, *, seed: int = 0, balanced: bool = False) -> Any:
-    """Makes an unfitted estimator of scikit-learn.
+    """Makes an unfitted estimator of scikit-learn: what the probe of this name is, at one strength of regularization.
 
     Args:
         protocol: One of :data:`PROBES`.
@@ -63,43 +63,18 @@ def probe(protocol: Probe, regression: bool, *, seed: int = 0, balanced: bool = 
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=weight))
 
 
-def fit(protocol: Probe, regression: bool, x: Array, y: Array, groups: Array, weights: Array | None = None, seed: int = 0, balanced: bool = False) -> Any:
-    """Fits a probe; scaling and the strength of regularization are fitted on its training subjects alone.
-
-    Args:
-        protocol: One of :data:`PROBES`.
-        regression: True to regress, False to classify.
-        x: Features [n, D], or covariances [n, C, C], which are mapped to the tangent space at their Riemannian mean.
-        y: Values, or numbers of classes [n].
-        groups: Subject of each row [n]: the strength is chosen by folds over them.
-        weights: Weight of each row [n].
-        seed: Seed of a random forest.
-        balanced: Weight every class alike, instead of every row.
-
-    Returns:
-        The fitted estimator.
-    """
+def _fitted(protocol: Probe, regression: bool, x: Array, y: Array, weights: Array | None, seed: int, balanced: bool) -> Any:
+    """A fitted estimator of scikit-learn, on features [n, D] or covariances [n, C, C]."""
     if x.ndim == 3:
         from pyriemann.tangentspace import TangentSpace
 
-        # At the Riemannian mean of the training part; once, because labels have no part in it.
-        tangent = TangentSpace(metric="riemann").fit(x)
-        return Pipeline([("tangent", tangent), ("probe", fit(protocol, regression, tangent.transform(x), y, groups, weights, seed, balanced))])
+        # At the Riemannian mean of the training part: labels have no part in it.
+        space = TangentSpace(metric="riemann").fit(x)
+        return Pipeline([("tangent", space), ("probe", _fitted(protocol, regression, space.transform(x), y, weights, seed, balanced))])
     model = probe(protocol, regression, seed=seed, balanced=balanced)
     if protocol == "knn":
         model.steps[-1][1].set_params(n_neighbors=min(5, len(x)))
-    # The strength of regularization by folds over the training subjects: nested, so that test subjects have no say.
-    inner = list(GroupKFold(4).split(x, y, groups)) if protocol == "linear" and len(np.unique(groups)) >= 4 else []
-    if not regression:  # a fold whose training part has one class has nothing to learn
-        inner = [fold for fold in inner if len(np.unique(y[fold[0]])) > 1]
-    if not inner:
-        with _one_thread(x):
-            return model.fit(x, y, **_weighted(model, weights))
-    grid = {"ridge__alpha": np.logspace(0, 4, 5)} if regression else {"logisticregression__C": np.logspace(-4, 0, 5)}
-    scoring = "neg_mean_absolute_error" if regression else _balanced_accuracy
-    search = GridSearchCV(model, grid, cv=inner, scoring=scoring, error_score="raise")
-    with _one_thread(x), config_context(enable_metadata_routing=False):  # importing skada turns it on for the whole process
-        return search.fit(x, y, **_weighted(model, weights)).best_estimator_
+    return model.fit(x, y, **_weighted(model, weights))
 
 
 def tangent(x: Array, x_test: Array) -> tuple[Array, Array]:
@@ -108,12 +83,6 @@ def tangent(x: Array, x_test: Array) -> tuple[Array, Array]:
 
     space = TangentSpace(metric="riemann").fit(x)
     return np.asarray(space.transform(x)), np.asarray(space.transform(x_test))
-
-
-def _balanced_accuracy(model: Any, x: Array, y: Array) -> float:
-    """Mean recall over the classes that are there: an inner fold may lack one."""
-    right = model.predict(x) == y
-    return float(np.mean([right[y == c].mean() for c in np.unique(y)]))
 
 
 def _one_thread(x: Array) -> AbstractContextManager[Any]:
@@ -188,8 +157,14 @@ def fit_predict(
     if adapter is not None:
         adapter.fit(x, x_test, labels=y.astype(float) if regression else y, groups=groups)
         x, x_test, weights = adapter.transform(x, "source"), adapter.transform(x_test, "target"), adapter.sample_weight_
-    model = fit(protocol, regression, x, y, groups, weights, seed, balanced)
-    return _predict(model, x_test, None if regression or classes is None else len(classes))
+    k = None if regression or classes is None else len(classes)
+    with _one_thread(x):
+        if protocol != "linear":
+            return _predict(_fitted(protocol, regression, x, y, weights, seed, balanced), x_test, k)
+        if x.ndim == 3:
+            x, x_test = tangent(x, x_test)
+        persons = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+        return np.asarray(fit_linear(x, y, x_test, persons, classes=k, balanced=balanced, weights=weights).predicted[0])
 
 
 def cross_predict(
@@ -276,7 +251,7 @@ def corrected_predict(
         with warnings.catch_warnings():  # one warning below, not one in each fold
             warnings.simplefilter("ignore", WeakFitWarning)
             correction = BiasCorrection().fit(predicted, own[1], own[2], fitted_on=allowed)
-        return correction.transform(_predict(fit(protocol, True, *own), x_test, None), test_groups), correction.slope_
+        return correction.transform(fit_predict(*own, x_test, None, protocol, True), test_groups), correction.slope_
 
     if x_test is not None:
         out, lowest = corrected(np.arange(len(y)), x_test, np.asarray(test_groups))

@@ -235,5 +235,6 @@ def predictions_table(
     for name, predicted in rows.items():
         columns = {"subject": people["subject"].to_numpy(), "path": people["path"].to_numpy(), "fold": fold, "truth": truth}
         part = pd.DataFrame({"row": name} | {column: np.repeat(values, k) for column, values in columns.items()})
-        parts.append(part.assign(label=np.nan if classes is None else np.tile(classes, n), predicted=predicted.ravel(), prior=np.nan if prior is None else prior.ravel()))
+        label = np.nan if classes is None else np.tile(classes, n)
+        parts.append(part.assign(label=label, predicted=predicted.ravel(), prior=np.nan if prior is None else prior.ravel()))
     return pd.concat(parts, ignore_index=True)

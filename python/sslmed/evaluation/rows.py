@@ -1,21 +1,24 @@
-"""The rows of a transfer: predictions of each pipeline for subjects that it has not seen."""
+"""The rows of a transfer: what each pipeline sees of a cohort, and what it predicts of people whom it has not seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
-from sslmed.evaluation import features
-from sslmed.evaluation import probes as evaluate
+from sslmed.evaluation import features, probes
+from sslmed.evaluation.brain_age import held_out_line
+from sslmed.evaluation.crossfit import Pipeline
+from sslmed.evaluation.splits import Fold
 from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
 from sslmed.modalities import registry
+from sslmed.provenance import row_name
 
-__all__ = ["Task", "baselines_of", "predict_rows"]
+__all__ = ["Row", "Task", "baselines_of", "main_row", "rows_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -35,14 +38,15 @@ class Task:
     target: str
     regression: bool
     classes: Array
-    plan: list[tuple[Array, Array]]
-    """(train, test) rows of the cohort; none where another cohort is tested."""
+    repeats: list[list[Fold]]
+    """(train, test) rows of the cohort, for each draw of the folds; none where another cohort is tested."""
     test: Cohort | None
     truth: Array
     """[scored recordings]"""
     seed: int
     threads: int
     on_error: str
+    balanced: bool = False
 
     @property
     def groups(self) -> Array:
@@ -50,22 +54,76 @@ class Task:
         subjects: Array = self.cohort.table["subject"].to_numpy()
         return subjects
 
-    @property
-    def test_groups(self) -> Array:
-        """[scored recordings] subjects."""
-        subjects: Array = (self.cohort if self.test is None else self.test).table["subject"].to_numpy()
-        return subjects
-
-    def shuffled(self, rows: Array) -> Array:
+    def permuted(self, rows: Array) -> Array:
         """The labels of these training rows, dealt out anew among them."""
         dealt: Array = np.random.default_rng((self.seed, int(rows[0]), len(rows))).permutation(self.y[rows])
         return dealt
 
 
-def predict_rows(
-    task: Task, encoder: CohortEncoder | None, protocol: str | FineTuning, baselines: Sequence[str], *, pooling: str, adaptation: Any, bias_correction: bool
-) -> dict[str, Array]:
-    """Predictions by row, the pretrained encoder's last: probabilities [scored recordings, classes], or regressed values [scored recordings].
+@dataclass(frozen=True)
+class Row:
+    """How one row is predicted: by a probe of features, or by a network that is trained in each fold."""
+
+    here: Pipeline | None
+    """Probe of the cohort's features; None: a network, or the dummy."""
+    there: Array | None = None
+    """Features of the tested cohort."""
+    network: Callable[[Array, Cohort], Array] | None = None
+    """Predictions of a cohort by a network that is trained on these rows."""
+
+    def predictions(self, task: Task) -> list[Array]:
+        """Predictions of a network in each repeat, [recordings, classes] or [recordings]."""
+        assert self.network is not None
+        out = []
+        for folds in task.repeats:
+            predicted = np.full(len(task.y), np.nan) if task.regression else np.full((len(task.y), len(task.classes)), np.nan)
+            for train, test in folds:
+                predicted[test] = self.network(train, task.cohort.subset(test))
+            out.append(predicted)
+        return out
+
+    def elsewhere(self, task: Task) -> Array:
+        """Predictions of the tested cohort after one fit on all of the other."""
+        assert task.test is not None
+        if self.network is not None:
+            return self.network(np.arange(len(task.y)), task.test)
+        if self.here is None:
+            return _prior(task)
+        assert self.there is not None
+        how = self.here
+        if how.correct:
+            return probes.corrected_predict(
+                how.x, task.y, task.groups, None, how.probe, self.there, task.test.table["subject"].to_numpy(), fitted_on=how.line  # type: ignore[arg-type]
+            )  # fmt: skip
+        given: dict[str, Any] = {"adaptation": how.adaptation, "seed": how.seed, "balanced": task.balanced}
+        return probes.fit_predict(how.x, task.y, task.groups, self.there, task.classes, how.probe, task.regression, **given)  # type: ignore[arg-type]
+
+
+def _prior(task: Task) -> Array:
+    """What the training labels alone say of everybody."""
+    if task.regression:
+        return np.full(len(task.truth), task.y.mean())
+    share = np.array([(task.y == c).mean() for c in task.classes])
+    return np.repeat(share[None], len(task.truth), axis=0)
+
+
+def main_row(encoder: CohortEncoder | None) -> str | None:
+    """The row of the encoder, named by where its weights come from."""
+    return None if encoder is None else row_name(encoder)
+
+
+def rows_of(
+    task: Task,
+    encoder: CohortEncoder | None,
+    protocol: str | FineTuning,
+    baselines: Sequence[str],
+    *,
+    pooling: str = "mean",
+    adaptation: Any = "none",
+    bias_correction: bool = False,
+    controls: Array | None = None,
+) -> dict[str, Row]:
+    """All rows by name, the encoder's last.
 
     Raises:
         ValueError: An unknown baseline, or a recording that cannot be scored.
@@ -73,78 +131,79 @@ def predict_rows(
     known = baselines_of(task.cohort)
     if unknown := [name for name in baselines if name not in known]:
         raise ValueError(f"unknown baseline {', '.join(unknown)}; of {task.cohort.modality} there are {', '.join(known)}")
-    rows: dict[str, Array] = {}
-    # Pipelines that are no networks go with the linear probe where a network is trained.
-    classical = "linear" if isinstance(protocol, FineTuning) or protocol in PROTOCOLS else protocol
+    network = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
+    rows: dict[str, Row] = {}
 
-    def both(make: Callable[[Cohort], Array]) -> tuple[Array, Array | None]:
-        return make(task.cohort), None if task.test is None else make(task.test)
-
-    def score(name: str, protocol: Any, x: Array, x_test: Array | None, *, adapt: Any = "none", corrected: bool = False) -> None:
-        rows[name] = _probed(task, name, protocol, x, x_test, adapt)
-        if corrected:
-            rows[f"{name}, bias-corrected"] = evaluate.corrected_predict(x, task.y, task.groups, task.plan, protocol, x_test, task.test_groups)
+    def add(name: str, probe: str, here: Array, there: Array | None, *, adapt: Any = "none", corrects: bool = True) -> None:
+        how = Pipeline(here, probe, adapt, seed=task.seed)
+        rows[name] = Row(how, there)
+        if bias_correction and corrects:
+            rows[f"{name}, bias-corrected"] = Row(replace(how, correct=True, line=controls), there)
 
     if "dummy" in baselines:
-        score("dummy", "dummy", *both(lambda c: np.zeros((len(c), 1))))
+        rows["dummy"] = Row(None)
     kinds = registry.get(task.cohort.modality).baselines
     if wanted := [name for name in kinds if name in baselines]:
         cohorts = [task.cohort] if task.test is None else [task.cohort, task.test]
         here, *others = features.classical(cohorts, wanted, threads=task.threads, on_error=task.on_error)
-        there = others[0] if others else None
         for name in wanted:
-            kind = kinds[name]
-            adapt, corrected = adaptation if kind.adapts else "none", bias_correction and kind.corrects
-            score(name, kind.probe or classical, here[name], None if there is None else there[name], adapt=adapt, corrected=corrected)
+            # Pipelines that are no networks go with the linear probe where a network is trained.
+            probe = kinds[name].probe or ("linear" if network else str(protocol))
+            there = others[0][name] if others else None
+            add(name, probe, here[name], there, adapt=adaptation if kinds[name].adapts else "none", corrects=kinds[name].corrects)
     if encoder is None:
         return rows
-    if not isinstance(protocol, FineTuning) and protocol not in PROTOCOLS:
-        how: dict[str, Any] = {"pooling": pooling, "threads": task.threads, "on_error": task.on_error}
-        if "random encoder" in baselines:
-            x = both(lambda c: features.encoder_features(encoder.randomized(), c, **how))
-            score("random encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
-        x = both(lambda c: features.encoder_features(encoder, c, **how))
+    main = row_name(encoder)
+    how: dict[str, Any] = {"pooling": pooling, "threads": task.threads, "on_error": task.on_error}
+    # An encoder that was never trained is the random one.
+    models = {"random encoder": encoder.randomized()} if "random encoder" in baselines and main != "random encoder" else {}
+    if network:
+        options = named(protocol)
         if "permuted labels" in baselines:
-            rows["permuted labels"] = _probed(task, "permuted labels", protocol, *x, adaptation, shuffled=True)
-        score("pretrained encoder", protocol, *x, adapt=adaptation, corrected=bias_correction)
+            rows["permuted labels"] = _network(task, encoder, options, permuted=True)
+        for name, model in (models | {main: encoder}).items():
+            rows[name] = _network(task, model, options)
+            if bias_correction:
+                rows[f"{name}, bias-corrected"] = _corrected(task, rows[name], controls)
         return rows
-    options = named(protocol)
-    if "random encoder" in baselines:
-        rows["random encoder"] = _trained(task, encoder.randomized(), options)
-    if "permuted labels" in baselines:
-        rows["permuted labels"] = _trained(task, encoder, options, shuffled=True)
-    rows["pretrained encoder"] = _trained(task, encoder, options)
+    for name, model in (models | {main: encoder}).items():
+        there = None if task.test is None else features.encoder_features(model, task.test, **how)
+        add(name, str(protocol), features.encoder_features(model, task.cohort, **how), there, adapt=adaptation)
     return rows
 
 
-def _probed(task: Task, name: str, protocol: Any, x: Array, x_test: Array | None, adaptation: Any, *, shuffled: bool = False) -> Array:
-    """A scikit-learn probe on features."""
-    if x_test is None:
-        labels = task.shuffled if shuffled else None
-        return evaluate.cross_predict(x, task.y, task.groups, task.plan, protocol, task.regression, labels=labels, adaptation=adaptation, seed=task.seed)
-    y = task.shuffled(np.arange(len(task.y))) if shuffled else task.y
-    return evaluate.fit_predict(x, y, task.groups, x_test, task.classes, protocol, task.regression, adaptation=adaptation, seed=task.seed)
+def _network(task: Task, encoder: CohortEncoder, options: FineTuning, *, permuted: bool = False) -> Row:
+    """A network that is trained anew for every fold."""
+    how: dict[str, Any] = {"threads": task.threads, "on_error": task.on_error}
 
-
-def _trained(task: Task, encoder: CohortEncoder, options: FineTuning, *, shuffled: bool = False) -> Array:
-    """A network trained anew for every fold."""
-    everybody = np.arange(len(task.cohort))
-    plan = task.plan if task.test is None else [(everybody, np.arange(len(task.test)))]
-    n = len(task.test_groups)
-    out = np.full(n, np.nan) if task.regression else np.zeros((n, len(task.classes)))
-    for train, test in plan:
+    def predict(train: Array, asked: Cohort) -> Array:
         part = task.cohort.subset(train)
-        if shuffled:
-            part = part.with_columns(**{task.target: task.shuffled(train)})
+        if permuted:
+            part = part.with_columns(**{task.target: task.permuted(train)})
         elsewhere = task.test if options.dann > 0 else None
-        how: dict[str, Any] = {"threads": task.threads, "on_error": task.on_error}
         fitted = finetune(encoder, part, task.target, options, unlabeled=elsewhere, regression=task.regression, seed=task.seed, **how)
-        asked = task.test if task.test is not None else task.cohort.subset(test)
         predicted = fitted.predict(asked, **how) if task.regression else fitted.predict_proba(asked, **how)
         predicted = features.scorable(predicted, asked)
         if task.regression:
-            out[test] = predicted
-        else:
-            # A fold may lack a class: nobody is then said to have it.
-            out[np.ix_(test, np.searchsorted(task.classes, fitted.classes_))] = predicted
-    return out
+            return predicted
+        # A fold may lack a class: nobody is then said to have it.
+        out = np.zeros((len(asked), len(task.classes)))
+        out[:, np.searchsorted(task.classes, fitted.classes_)] = predicted
+        return out
+
+    return Row(None, network=predict)
+
+
+def _corrected(task: Task, row: Row, controls: Array | None) -> Row:
+    """A network's values, corrected by a line that is fitted on people whom one more training leaves out."""
+    train_and_predict = row.network
+    assert train_and_predict is not None
+
+    def predict(train: Array, asked: Cohort) -> Array:
+        def held_out(some: Array, others: Array) -> Array:
+            return train_and_predict(train[some], task.cohort.subset(train[others]))
+
+        line = held_out_line(held_out, task.y[train], task.groups[train], fitted_on=None if controls is None else controls[train], seed=task.seed)
+        return line.transform(train_and_predict(train, asked))
+
+    return Row(None, network=predict)

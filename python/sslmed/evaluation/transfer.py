@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
-from sslmed._checks import OnError, choice, whole
+from sslmed._checks import OnError, choice, number, whole
 from sslmed.cohort import Cohort
-from sslmed.encoders import EncoderLike, resolve
-from sslmed.evaluation import exposure, metrics, statistics
+from sslmed.encoders import CohortEncoder, EncoderLike, resolve
+from sslmed.evaluation import exposure
 from sslmed.evaluation.adaptation import Adaptation, AdaptationName
 from sslmed.evaluation.adaptation import resolve as resolve_adaptation
-from sslmed.evaluation.metrics import Metric
-from sslmed.evaluation.result import TransferResult, predictions_table
-from sslmed.evaluation.rows import Task, baselines_of, predict_rows
-from sslmed.evaluation.splits import CV, splits
+from sslmed.evaluation.assess import Options, assess, metrics_of
+from sslmed.evaluation.crossfit import Pipeline, Study, cross_fit
+from sslmed.evaluation.evaluate import Level, covariate_pipelines, positive_class
+from sslmed.evaluation.external import assess_fixed
+from sslmed.evaluation.result import TransferResult
+from sslmed.evaluation.rows import Row, Task, baselines_of, rows_of
+from sslmed.evaluation.scoring import scores
+from sslmed.evaluation.splits import CV, repeated
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap, refuse_shared_files
@@ -43,6 +47,15 @@ def transfer(
     pooling: str = "mean",
     adaptation: AdaptationName | Adaptation | Any = "none",
     bias_correction: bool = False,
+    controls: str | None = None,
+    positive: str | None = None,
+    covariates: Sequence[str] = (),
+    compare: Sequence[str] | None = None,
+    balanced: bool = False,
+    level: Level = "person",
+    prevalence: float | None = None,
+    repeats: int | None = None,
+    permutations: int = 199,
     seed: int = 0,
     bootstrap: int = 1000,
     threads: int = 2,
@@ -53,8 +66,12 @@ def transfer(
 
     Beside the row ``pretrained encoder`` stand the rows that it has to beat: ``dummy`` knows the frequencies of the
     labels alone; the classical baselines of the cohort's modality need no network; ``random encoder`` is the same
-    architecture and protocol with untrained weights; ``permuted labels`` is the pretrained encoder with permuted
-    training labels, which must score at chance.
+    architecture and protocol with untrained weights; ``permuted labels`` is what the encoder's features reach when
+    labels are exchanged between people: its mean and the range of 95 % of the draws. The encoder's own row is named by
+    where its weights come from: an encoder that was never trained is a ``random encoder``.
+
+    What is estimated is the performance of the whole procedure, trained on about as many people as a training part has
+    (with ``test``: of the one model that is fitted on ``cohort``). Scores count people, not recordings.
 
     Args:
         encoder: Pretrained encoder; None computes the baselines that need none.
@@ -78,10 +95,23 @@ def transfer(
             object (:mod:`sslmed.evaluation.adaptation`, or an adapter of skada). "identity" removes the direction in
             which training subjects differ most, and needs no ``test``. Covariances are recentered by their cohort's
             Riemannian mean instead.
-        bias_correction: For a regressed target on frozen features: also score predictions that are corrected for their
-            bias towards the mean, each in a row below its uncorrected one.
+        bias_correction: For a regressed target: also score predictions that are corrected for their bias towards the
+            mean, each in a row below its uncorrected one. A network is trained twice more for it in each fold.
+        controls: Condition, such as "diagnosis == 'control'", of the recordings that the line of ``bias_correction`` is
+            fitted on; all training recordings by default.
+        positive: Class that sensitivity, predictive values, precision and calibration are of, with two classes.
+        covariates: Columns such as age, sex and site that could explain the target by themselves: adds the rows
+            ``covariates``, the encoder's with covariates, and with two classes its area adjusted for them. For
+            "linear" and "knn", without ``test``.
+        compare: Rows that the encoder's is compared with; p values are corrected for their number. By default the
+            random encoder and the covariates. Without an encoder the last row is compared, by default with none.
+        balanced: Weight every class alike in all fits of frozen features.
+        level: "person": predictions of a person's recordings are averaged, and the person counts once; "recording".
+        prevalence: Share of the positive class that predictive values are meant for; by default the cohort's.
+        repeats: Number of draws of the folds; by default 10, and 1 where a network is trained in each fold.
+        permutations: Number of permuted label vectors of the row ``permuted labels`` and the test against chance.
         seed: Seed of folds, forests, permuted labels, fine-tuning and the bootstrap.
-        bootstrap: Number of draws of the intervals and of the permutation tests.
+        bootstrap: Number of draws of people with ``test``.
         threads: Number of loader threads.
         on_error: "raise", or "skip": samples that cannot be read or carry no signal are left out with a warning, and so
             are channels that some recording lacks in the classical rows. A recording of which nothing is left is
@@ -118,27 +148,101 @@ def transfer(
         >>> float(scores["band power", "balanced_accuracy"]), float(scores["dummy", "balanced_accuracy"])
         (1.0, 0.5)
         >>> result.predictions.columns.tolist()
-        ['row', 'subject', 'path', 'fold', 'truth', 'label', 'predicted']
+        ['row', 'subject', 'path', 'fold', 'truth', 'label', 'predicted', 'prior']
     """
     whole("transfer", "bootstrap", bootstrap, 1)
+    whole("transfer", "permutations", permutations)
+    choice("transfer", "level", level, get_args(Level))
+    if prevalence is not None:
+        number("transfer", "prevalence", prevalence, 0, 1, strict=True)
+    network = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
     _check_protocol(protocol, test, adaptation, bias_correction)
+    if covariates and (network or test is not None):
+        raise ValueError(f"transfer: covariates={list(covariates)!r} needs frozen features (protocol 'linear' or 'knn') and folds; leave out test")
     if encoder is not None and isinstance(cohort, Cohort):
         encoder = resolve(encoder, cohort)
     cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
-    task = plan(encoder, cohort, target, cv=cv, test=test, regression=regression, seed=seed, threads=threads, on_error=on_error)
+    drawn = repeats if repeats is not None else (1 if network else 10)
+    how: dict[str, Any] = {"regression": regression, "repeats": drawn, "seed": seed, "threads": threads, "on_error": on_error}
+    task = replace(plan(encoder, cohort, target, cv=cv, test=test, **how), balanced=balanced)
+    model: CohortEncoder | None = None if encoder is None else resolve(encoder, task.cohort)
     if bias_correction and not task.regression:
         raise ValueError(f"transfer: bias_correction=True needs a regressed target, and target={target!r} is made of classes")
-    named = (baselines,) if isinstance(baselines, str) else baselines  # a grid gives one name after the other
-    chosen = baselines_of(task.cohort) if named is True or (named is False and encoder is None) else tuple(named or ())
-    if unknown := [name for name in chosen if name not in baselines_of(task.cohort)]:
-        known = ", ".join(baselines_of(task.cohort))
-        raise ValueError(f"transfer: baselines={baselines!r} has the unknown row {unknown[0]!r}; for this cohort there are {known}")
-    rows = predict_rows(task, encoder, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction)
+    chosen = _chosen(task, model, baselines)
+    line = _controls(task, controls, bias_correction)
+    rows = rows_of(task, model, protocol, chosen, pooling=pooling, adaptation=adaptation, bias_correction=bias_correction, controls=line)
     if not rows:
         raise ValueError(f"transfer: baselines={baselines!r} computes nothing without an encoder; name a row that needs none, such as 'dummy'")
-    result = _result(task, rows, protocol, bootstrap)
+    shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
+    main = [name for name in rows if not name.endswith(", bias-corrected")][-1]
+    declared = _declared(rows, main, compare, covariates, model is not None)
+    wanted = permutations if "permuted labels" in chosen and model is not None else 0
+    numbered = cv if isinstance(cv, (int, str)) else None
+    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, numbered, tuple(covariates))
+    result = _scored(task, rows, options, level, covariates, bootstrap)
     result.provenance = seen
     return result
+
+
+def _chosen(task: Task, encoder: CohortEncoder | None, baselines: bool | str | Sequence[str]) -> tuple[str, ...]:
+    """The baselines by name."""
+    named = (baselines,) if isinstance(baselines, str) else baselines  # a grid gives one name after the other
+    known = baselines_of(task.cohort)
+    chosen = known if named is True or (named is False and encoder is None) else tuple(named or ())
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(f"transfer: baselines={baselines!r} has the unknown row {unknown[0]!r}; for this cohort there are {', '.join(known)}")
+    return chosen
+
+
+def _controls(task: Task, controls: str | None, bias_correction: bool) -> Array | None:
+    """Recordings for which the condition holds [recordings]."""
+    if controls is None:
+        return None
+    if not bias_correction:
+        raise ValueError(f"transfer: controls={controls!r} needs bias_correction=True, whose line is fitted on them")
+    table = task.cohort.table
+    try:
+        found = table.index.isin(table.query(controls).index)
+    except Exception as error:  # pandas raises errors of many classes, of its own and of the parser
+        raise ValueError(f"transfer: controls={controls!r} must be a condition on columns of the table, such as \"diagnosis == 'control'\": {error}") from error
+    if not found.any():
+        raise ValueError(f"transfer: controls={controls!r} holds for no recording of {task.cohort.name}")
+    return np.asarray(found)
+
+
+def _declared(rows: dict[str, Row], main: str, compare: Sequence[str] | None, covariates: Sequence[str], encoder: bool) -> tuple[str, ...]:
+    """Rows that the main one is compared with."""
+    known = [name for name in rows if name != main and not name.endswith(", bias-corrected")] + (["covariates"] if covariates else [])
+    if compare is None:
+        return tuple(name for name in ("random encoder", "covariates") if name in known) if encoder else ()
+    given = (compare,) if isinstance(compare, str) else tuple(compare)
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"transfer: compare={compare!r}: {unknown[0]!r} is not another row; there are {', '.join(known)}")
+    return given
+
+
+def _scored(task: Task, rows: dict[str, Row], options: Options, level: Level, covariates: Sequence[str], bootstrap: int) -> TransferResult:
+    """The result, by folds or on the other cohort."""
+    scored = task.cohort if task.test is None else task.test
+    classes = None if task.regression else task.classes
+    truth = task.truth if task.regression else np.searchsorted(task.classes, task.truth)
+    positive = positive_class("transfer", options.positive, classes)
+    subjects = scored.table["subject"].to_numpy()
+    study = Study.of(truth, subjects, classes, task.repeats, level=level, balanced=task.balanced, positive=positive)
+    if task.test is not None:
+        if task.regression:
+            prior: Array = np.asarray(task.y.mean())
+        else:
+            prior = np.full(len(task.classes), 1 / len(task.classes)) if task.balanced else np.array([(task.y == c).mean() for c in task.classes])
+        return assess_fixed(study, {name: row.elsewhere(task) for name, row in rows.items()}, prior, scored.table, options, draws=bootstrap)
+    pipelines: dict[str, Any] = {name: row.predictions(task) if row.network is not None else row.here for name, row in rows.items()}
+    design = None
+    if covariates:
+        main = rows[options.main].here
+        assert main is not None
+        extra, design = covariate_pipelines("transfer", task.cohort.table, covariates, main, options.main)
+        pipelines = {"dummy": pipelines.pop("dummy", None), "covariates": extra.pop("covariates")} | pipelines | extra
+    return assess(study, pipelines, task.cohort.table, options, design)
 
 
 def knn_score(
@@ -153,8 +257,8 @@ def knn_score(
 ) -> float:
     """Scores the features of an encoder by their nearest neighbors, quickly and without intervals or baselines.
 
-    The score is the one that ``transfer(encoder, cohort, target, "knn")`` has first in its table: balanced accuracy, or
-    mean absolute error of a regressed target. It watches a pretraining run.
+    The score is the one that ``transfer(encoder, cohort, target, "knn", repeats=1)`` has first in its table: balanced
+    accuracy, or mean absolute error of a regressed target. It watches a pretraining run.
 
     Args:
         encoder: Encoder.
@@ -170,10 +274,13 @@ def knn_score(
     """
     encoder = resolve(encoder, cohort)
     task = plan(encoder, cohort, target, cv=cv, seed=seed, threads=threads, on_error=on_error)
-    predicted = predict_rows(task, encoder, "knn", (), pooling="mean", adaptation="none", bias_correction=False)["pretrained encoder"]
-    tested = _tested(task)
-    metric: Metric = metrics.METRICS["regression" if task.regression else "classification"][0]
-    return metrics.score(metric, task.truth[tested], predicted[tested], task.classes)
+    row = list(rows_of(task, resolve(encoder, task.cohort), "knn", ()).values())[-1]
+    assert isinstance(row.here, Pipeline)
+    classes = None if task.regression else task.classes
+    truth = task.y if task.regression else np.searchsorted(task.classes, task.y)
+    study = Study.of(truth, task.groups, classes, task.repeats)
+    made = cross_fit(study, row.here)[0].units
+    return float(scores(metrics_of(study, None)[0], made, np.ones((1, len(made.truth))))[0])
 
 
 def plan(
@@ -184,6 +291,7 @@ def plan(
     cv: CV = 5,
     test: Cohort | None = None,
     regression: bool | None = None,
+    repeats: int = 1,
     seed: int = 0,
     threads: int = 2,
     on_error: OnError = "raise",
@@ -197,6 +305,7 @@ def plan(
         cv: As in :func:`transfer`.
         test: As in :func:`transfer`.
         regression: As in :func:`transfer`.
+        repeats: As in :func:`transfer`.
         seed: As in :func:`transfer`.
         threads: As in :func:`transfer`.
         on_error: As in :func:`transfer`.
@@ -221,7 +330,7 @@ def plan(
     if test is None:
         if encoder is not None:
             exposure.check(encoder, cohort, target)
-        folds = splits(cohort, cv, stratify=None if regression else target, seed=seed)
+        folds = repeated(cohort, cv, stratify=None if regression else target, repeats=repeats, seed=seed)
         return Task(cohort, y, target, regression, classes, folds, None, y, seed, threads, on_error)
     test, truth = labeled(test, target, name="test")
     if encoder is not None:
@@ -245,64 +354,9 @@ def _check_protocol(protocol: Protocol | FineTuning, test: Cohort | None, adapta
         raise ValueError(f"transfer: adaptation={adaptation!r} needs a cohort to adapt to: pass it as test")
     if isinstance(protocol, FineTuning) or protocol in PROTOCOLS:
         shown = "FineTuning(…)" if isinstance(protocol, FineTuning) else repr(protocol)
-        if bias_correction:
-            raise ValueError(f"transfer: bias_correction=True needs frozen features, protocol 'linear' or 'knn', got protocol={shown}")
         if adapter is not None:
             raise ValueError(f"transfer: adaptation={adaptation!r} needs frozen features, protocol 'linear' or 'knn', got protocol={shown}")
     if bias_correction and adapter is not None:
         raise ValueError(f"transfer: bias_correction=True cannot be combined with adaptation={adaptation!r}; choose one of the two")
     if isinstance(protocol, FineTuning) and protocol.dann > 0 and test is None:
         raise ValueError(f"transfer: protocol: FineTuning(dann={protocol.dann}) needs a cohort to adapt to: pass it as test")
-
-
-def _tested(task: Task) -> Array:
-    """Positions of the recordings that are scored."""
-    return np.arange(len(task.truth)) if task.test is not None else np.sort(np.concatenate([test for _, test in task.plan]))
-
-
-def _result(task: Task, rows: dict[str, Array], protocol: Protocol | FineTuning, draws: int) -> TransferResult:
-    """Scores with intervals, comparisons and the table of predictions."""
-    tested = _tested(task)
-    people = (task.cohort if task.test is None else task.test).table.iloc[tested].reset_index(drop=True)
-    fold = np.zeros(len(task.truth), int)
-    for number, (_, test) in enumerate(task.plan):
-        fold[test] = number
-    rows = {name: predicted[tested] for name, predicted in rows.items()}
-    truth, subjects, classes = task.truth[tested], people["subject"].to_numpy(), task.classes
-    lines = []
-    for name, predicted in rows.items():
-        for metric in metrics.METRICS["regression" if task.regression else "classification"]:
-
-            def statistic(index: Array, metric: Metric = metric, predicted: Array = predicted) -> float:
-                return metrics.score(metric, truth[index], predicted[index], classes)
-
-            low, high = statistics.bootstrap(statistic, subjects, draws=draws, seed=task.seed)
-            value = statistic(np.arange(len(subjects)))
-            lines.append((name, metric, value, low, high, len(np.unique(subjects))))
-    table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects"])
-    compared = _compare(rows, truth, subjects, classes, task.regression, draws=draws, seed=task.seed)
-    predictions = predictions_table(rows, people, fold[tested], truth, None if task.regression else classes)
-    shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
-    return TransferResult(table, task.target, shown, predictions, compared, people)
-
-
-def _compare(rows: dict[str, Array], y: Array, subjects: Array, classes: Array, regression: bool, *, draws: int, seed: int) -> pd.DataFrame:
-    """The last row (uncorrected) against the others."""
-    names = [name for name in rows if not name.endswith(", bias-corrected")]
-    last = names[-1]
-    metric: Metric = "mae" if regression else "balanced_accuracy"
-
-    def statistic(predicted: Array) -> float:
-        return metrics.score(metric, y, predicted, classes)
-
-    lines: list[tuple[Any, ...]] = []
-    for name in names[:-1]:
-        p = statistics.paired_permutation(statistic, rows[last], rows[name], subjects, draws=draws, seed=seed)
-        lines.append((last, name, metric, statistic(rows[last]) - statistic(rows[name]), np.nan, np.nan, p, "permutation"))
-        positive = y == classes[-1]
-        if not regression and len(classes) == 2 and len(np.unique(subjects)) == len(subjects) and 2 <= positive.sum() <= len(y) - 2:
-            test = statistics.delong(positive, rows[last][:, 1], rows[name][:, 1])
-            lines.append((last, name, "auroc", test.difference, test.low, test.high, test.p, "DeLong"))
-    table = pd.DataFrame(lines, columns=["row", "against", "metric", "difference", "low", "high", "p", "test"])
-    table.insert(7, "p_holm", statistics.holm(table["p"].to_numpy(float)))
-    return table
