@@ -181,7 +181,11 @@ def _solve_blocks(matrix: Array, values: Array) -> Array:
     """Solves [G, b, b] for [B, G, b]."""
     if matrix.shape[-1] == 1:
         return np.asarray(values / np.maximum(matrix[:, :, 0], 1e-9))
-    return np.moveaxis(np.linalg.solve(matrix, np.moveaxis(values, 0, -1)), -1, 0)
+    try:
+        out = np.linalg.solve(matrix, np.moveaxis(values, 0, -1))
+    except np.linalg.LinAlgError:  # nothing is left without a group that is the whole training part
+        out = np.linalg.pinv(matrix, hermitian=True) @ np.moveaxis(values, 0, -1)
+    return np.moveaxis(out, -1, 0)
 
 
 def _classifier(
