@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed.evaluation import statistics
-from sslmed.evaluation.confounding import adjusted_auroc
+from sslmed.evaluation.confounding import adjusted_auroc, log_odds
 from sslmed.evaluation.crossfit import Made, Pipeline, Study, cross_fit, dummy, given
 from sslmed.evaluation.intervals import Estimate, chance, difference, estimate, from_scores
 from sslmed.evaluation.manifest import manifest
@@ -110,7 +110,7 @@ def _chance(study: Study, how: Pipeline | list[Array] | None, metrics: tuple[str
 
 
 def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
-    """Area under the ROC curve among people of the same covariates."""
+    """Area under the ROC curve among people of the same covariates; NaN with too few people without the disease for a model of the covariates."""
     first = np.unique(study.unit, return_index=True)[1]
     covariates, group = design[first], study.group_of_unit
     groups = int(group.max()) + 1
@@ -118,12 +118,15 @@ def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
     for one in made:
         units = one.tested
         case, z = one.units.truth == study.positive % 2, covariates[units]
-        values.append(adjusted_auroc(case, one.units.predicted[0][:, study.positive], z, fold=one.units.fold))
+        controls = np.bincount(group[units], ~case, groups)
+        if controls.sum() - controls.max() <= z.shape[1] + 1:
+            return from_scores(study, "auroc", np.full(len(made), np.nan), np.full((len(made), groups), np.nan), made)
+        values.append(adjusted_auroc(case, log_odds(one.units.predicted[0][:, study.positive]), z, fold=one.units.fold))
         each = []
         for g in range(groups):
             kept = group[units] != g
             p = one.units.predicted[0] if one.without is None else one.without.predicted[g]
-            each.append(adjusted_auroc(case[kept], p[kept][:, study.positive], z[kept], fold=one.units.fold[kept]))
+            each.append(adjusted_auroc(case[kept], log_odds(p[kept][:, study.positive]), z[kept], fold=one.units.fold[kept]))
         left_out.append(each)
     return from_scores(study, "auroc", np.array(values), np.array(left_out), made)
 

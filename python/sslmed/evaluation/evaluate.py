@@ -130,9 +130,7 @@ def evaluate(
     declared = others if compare is None else [compare] if isinstance(compare, str) else list(dict.fromkeys(compare))
     if unknown := [name for name in declared if name not in rows or name == main]:
         raise ValueError(f"evaluate: compare={list(declared)!r}: {unknown[0]!r} is not another row; there are {', '.join(n for n in rows if n != main)}")
-    options = Options(
-        target, protocol, main, tuple(declared), positive, prevalence, permutations, seed, named_folds(cv), tuple(covariates)
-    )
+    options = Options(target, protocol, main, tuple(declared), positive, prevalence, permutations, seed, named_folds(cv), tuple(covariates))
     return assess(study, rows, people.table, options, design)
 
 
@@ -141,7 +139,9 @@ def _matrix(name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Arra
     x = np.asarray(given.to_numpy() if isinstance(given, pd.DataFrame) else given)
     where = "features" if name == "features" else f"features[{name!r}]"
     if x.ndim not in (2, 3) or len(x) != len(table) or not x.shape[1] or (x.ndim == 3 and x.shape[1] != x.shape[2]):
-        raise ValueError(f"evaluate: {where} must be [{len(table)}, D >= 1], or covariances [{len(table)}, C, C], one row a row of the table, got {list(x.shape)}")
+        raise ValueError(
+            f"evaluate: {where} must be [{len(table)}, D >= 1], or covariances [{len(table)}, C, C], one row a row of the table, got {list(x.shape)}"
+        )
     try:
         x = x.astype(float)
     except (TypeError, ValueError):
@@ -184,7 +184,9 @@ def positive_class(where: str, positive: str | None, classes: Array | None) -> i
     return [str(c) for c in classes].index(str(positive))
 
 
-def covariate_pipelines(where: str, table: pd.DataFrame, covariates: Sequence[str], main: Pipeline, name: str, target: str) -> tuple[dict[str, Pipeline], Array | None]:
+def covariate_pipelines(
+    where: str, table: pd.DataFrame, covariates: Sequence[str], main: Pipeline, name: str, target: str
+) -> tuple[dict[str, Pipeline], Array | None]:
     """Rows of the covariates alone and beside the features, and the covariates as numbers [rows, q]."""
     if isinstance(covariates, str):
         raise TypeError(f"{where}: covariates={covariates!r} must be a list of columns, such as [{covariates!r}]")
