@@ -290,7 +290,7 @@ def test_a_probe_watches_the_run_without_touching_it(tiny_site, tiny_clinic, tmp
     assert (watched.history["loss"] == plain.history["loss"]).all()
     per_epoch = len(watched.history) // 2
     assert list(watched.history.index[watched.history["knn"].notna()]) == [per_epoch - 1, 2 * per_epoch - 1]
-    last = sm.transfer(watched.encoder, tiny_clinic, "age", "knn", baselines=False, bootstrap=10).table["value"].iloc[0]
+    last = sm.transfer(watched.encoder, tiny_clinic, "age", "knn", baselines=False, repeats=1).table["value"].iloc[0]
     assert watched.history["knn"].iloc[-1] == last
     with pytest.raises(ValueError, match="probe_every"):
         sm.pretrain(tiny_site, out=tmp_path / "c", probe=sm.evaluation.KnnProbe(tiny_clinic, "age"), probe_every=0, **SMALL)

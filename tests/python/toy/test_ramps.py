@@ -169,7 +169,7 @@ def test_a_trainer_refuses_what_its_loader_asks_for_in_vain() -> None:
 @pytest.mark.parametrize("make", [lambda: sm.Encoder("vit_tiny", RampPreprocessing(), depth=1), lambda: sm.ConvEncoder(DENSE, (8, 16))])
 def test_transfer_and_shift_run_on_it(make: Any) -> None:
     public, clinic, encoder = ramps(20, 10), ramps(20, 11, site="b", gain=1.3), make()
-    result = sm.transfer(encoder, clinic, "diagnosis", bootstrap=50)
+    result = sm.transfer(encoder, clinic, "diagnosis", repeats=2, permutations=19)
     assert {"moments", "random encoder"} <= set(result.table["row"])
     assert np.isfinite(result.table["value"]).all()
     report = sm.shift.report(public, clinic, encoder, ["age", "sex"], bootstrap=50)
