@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import sslmed as sm
-from sslmed import Encoder, labels, leakage
+from sslmed import Encoder, labels, leakage, provenance
 from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics, subgroups
 from sslmed.evaluation.transfer import knn_score, plan
 
@@ -137,6 +137,8 @@ CALLS = {
     labels.is_regression: lambda: {"target": np.array(["a"])},
     labels.labeled: lambda: {"cohort": people(), "target": "y"},
     leakage.refuse_overlap: lambda: {"train": ["a"], "test": ["b"]},
+    provenance.record: lambda: {"provenance": None, "kind": "finetuning", "cohort": people(), "target": "y"},
+    provenance.overlap: lambda: {"encoder": encoder(), "cohort": people()},
 }
 
 _ENCODER = ("encoder", 3, "encoder=3: expected a name")
@@ -453,6 +455,8 @@ BAD = {
     ],
     labels.labeled: [_COHORT, ("target", "x", "target='x'"), ("target", "empty", "target='empty' is an empty column")],
     leakage.refuse_overlap: [("test", ["a"], "1 subject is in training and test data at once: a")],
+    provenance.record: [_COHORT, ("kind", "x", "kind='x' must be one of 'pretraining', 'probe', 'finetuning'")],
+    provenance.overlap: [_COHORT, ("encoder", "e.safetensors", r"encoder='e\.safetensors' must be an encoder")],
 }
 
 FREE = {
@@ -486,6 +490,7 @@ FREE = {
     "predictions",
     "slope",
     "values",
+    "provenance",
 }
 
 OTHERWISE = {

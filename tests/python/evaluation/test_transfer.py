@@ -256,7 +256,7 @@ def test_subgroups_of_a_result(encoder, tiny_clinic):
 
 def arrays(labels, n=None, name="arrays", subjects=None):
     n = n or len(labels)
-    values = np.random.default_rng(1).normal(size=(n, 3, 1000)) * 10
+    values = np.random.default_rng(1 if name == "arrays" else 2).normal(size=(n, 3, 1000)) * 10
     table = pd.DataFrame({"subject": subjects or [f"{name}{i}" for i in range(n)], "k": labels})
     return sm.Cohort.from_arrays(values, 100, ["Fp1", "Cz", "O2"], table, name=name)
 
