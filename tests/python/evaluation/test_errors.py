@@ -125,7 +125,7 @@ CALLS = {
         "reference": "a",
         "covariates": ["age"],
     },
-    sm.shift.report: lambda: {"public": people(), "clinic": people(name="there"), "encoder": None, "by": ["age"], "bootstrap": 5},
+    sm.shift.report: lambda: {"public": people(), "clinic": people(name="there"), "encoder": None, "by": ["age"], "bootstrap": 5, "permutations": 1},
     sm.shift.distance_from: lambda: {"reference": people(), "cohort": people(name="there")},
     sm.shift.mmd: lambda: {"x": X, "y": Z},
     sm.shift.coral_distance: lambda: {"x": X, "y": Z},
@@ -402,6 +402,7 @@ BAD = {
         ("by", "age", "by='age' must be a list of columns"),
         ("by", ["empty"], "by: column 'empty' is empty"),
         ("bootstrap", 0, "bootstrap=0"),
+        ("permutations", 0, "permutations=0 must be a whole number of at least 1"),
         ("target", "x", "target='x' is not a column"),
     ],
     sm.shift.distance_from: [
