@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -25,6 +25,8 @@ from sslmed.evaluation.splits import CV, repeated
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap, refuse_shared_files
+from sslmed.modalities import registry
+from sslmed.modalities.base import Baseline
 
 __all__ = ["Protocol", "knn_score", "plan", "transfer"]
 
@@ -104,7 +106,8 @@ def transfer(
             ``covariates``, the encoder's with covariates, and with two classes its area adjusted for them. For
             "linear" and "knn", without ``test``.
         compare: Rows that the encoder's is compared with; p values are corrected for their number. By default the
-            random encoder and the covariates. Without an encoder the last row is compared, by default with none.
+            random encoder, the covariates, and the row that tells how recordings were made ("acquisition"). Without an
+            encoder the last row of the others is compared.
         balanced: Weight every class alike in all fits of frozen features.
         level: "person": predictions of a person's recordings are averaged, and the person counts once; "recording".
         prevalence: Share of the positive class that predictive values are meant for; by default the cohort's.
@@ -174,8 +177,10 @@ def transfer(
     if not rows:
         raise ValueError(f"transfer: baselines={baselines!r} computes nothing without an encoder; name a row that needs none, such as 'dummy'")
     shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
-    main = [name for name in rows if not name.endswith(", bias-corrected")][-1]
-    declared = _declared(rows, main, compare, covariates, model is not None)
+    kinds = registry.get(task.cohort.modality).baselines
+    plain = [name for name in rows if not name.endswith(", bias-corrected")]
+    main = ([name for name in plain if name not in kinds or not kinds[name].acquisition] or plain)[-1]
+    declared = _declared(rows, main, compare, covariates, model is not None, kinds)
     wanted = permutations if "permuted labels" in chosen and model is not None else 0
     numbered = cv if isinstance(cv, (int, str)) else None
     options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, numbered, tuple(covariates))
@@ -210,11 +215,14 @@ def _controls(task: Task, controls: str | None, bias_correction: bool) -> Array 
     return np.asarray(found)
 
 
-def _declared(rows: dict[str, Row], main: str, compare: Sequence[str] | None, covariates: Sequence[str], encoder: bool) -> tuple[str, ...]:
+def _declared(
+    rows: dict[str, Row], main: str, compare: Sequence[str] | None, covariates: Sequence[str], encoder: bool, kinds: Mapping[str, Baseline]
+) -> tuple[str, ...]:
     """Rows that the main one is compared with."""
     known = [name for name in rows if name != main and not name.endswith(", bias-corrected")] + (["covariates"] if covariates else [])
     if compare is None:
-        return tuple(name for name in ("random encoder", "covariates") if name in known) if encoder else ()
+        recorded = [name for name in kinds if kinds[name].acquisition and name in known]
+        return tuple(name for name in ("random encoder", "covariates") if encoder and name in known) + tuple(recorded)
     given = (compare,) if isinstance(compare, str) else tuple(compare)
     if unknown := [name for name in given if name not in known]:
         raise ValueError(f"transfer: compare={compare!r}: {unknown[0]!r} is not another row; there are {', '.join(known)}")

@@ -32,6 +32,7 @@ class Eeg(Modality):
         "band power": Baseline(),
         "handcrafted": Baseline(probe="forest", adapts=False, corrects=False),  # a forest has no use for another scale or covariance
         "riemann": Baseline(probe="linear", corrects=False),
+        "acquisition": Baseline(adapts=False, corrects=False, acquisition=True),
     }
     files = (".edf", ".bdf", ".rec")
     bids = ("_eeg.edf", "_eeg.bdf")
