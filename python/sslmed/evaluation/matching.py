@@ -130,7 +130,7 @@ def match_within(table: pd.DataFrame | Cohort, target: str, on: Mapping[str, flo
     columns = check_table(where, given, "on", on)
     known = classes_of(where, given, target)
     if (several := known.groupby("subject", observed=True)[target].nunique() > 1).any():
-        raise ValueError(f"{where}: target={target!r} varies within subject {several.idxmax()!r}; matching needs one class a person")
+        raise ValueError(f"{where}: target={target!r} varies within subject {str(several.idxmax())!r}; matching needs one class a person")
     persons = people(known, [target, *columns])
     counts = persons[target].value_counts()
     if len(counts) != 2:
@@ -181,17 +181,19 @@ def paired_folds(
         [[0, 3], [1, 2]]
     """
     where = "paired_folds"
-    check_table(where, table, "stratify", ["subject"] if stratify is None else [stratify])
+    if stratify is not None:
+        check_table(where, table, "stratify", [stratify])
     if isinstance(pairs, str):
         check_table(where, table, "pairs", [pairs])
         found = table[pairs].to_numpy()
     elif isinstance(pairs, (Mapping, pd.Series)):
+        check_table(where, table, "table", ["subject"])
         found = table["subject"].map(pairs if isinstance(pairs, pd.Series) else dict(pairs)).to_numpy()
     else:
         raise TypeError(f"{where}: pairs={pairs!r} must be a column of table, or a mapping of subjects to pairs")
     rows = pd.DataFrame({"subject": table["subject"].to_numpy(), "pair": found, "class": "" if stratify is None else table[stratify].astype(str).to_numpy()})
     if (several := rows.groupby("subject", observed=True)["pair"].nunique() > 1).any():
-        raise ValueError(f"{where}: pairs: subject {several.idxmax()!r} is in more than one pair")
+        raise ValueError(f"{where}: pairs: subject {str(several.idxmax())!r} is in more than one pair")
     persons = people(rows, ["pair", "class"])
     paired = persons["pair"].notna()
     units, singles = np.unique(persons.loc[paired, "pair"].to_numpy()), persons[~paired]
@@ -235,7 +237,7 @@ def leave_one_out(table: pd.DataFrame, column: str, *, target: str | None = None
     where = "leave_one_out"
     check_table(where, table, "column", [column], needs=("subject", column))
     if (several := table.groupby("subject", observed=True)[column].nunique() > 1).any():
-        raise ValueError(f"{where}: column={column!r}: subject {several.idxmax()!r} has two values, and would be in training and test data at once")
+        raise ValueError(f"{where}: column={column!r}: subject {str(several.idxmax())!r} has two values, and would be in training and test data at once")
     names = table[column].astype(str).to_numpy()
     if len(values := np.unique(names)) < 2:
         raise ValueError(f"{where}: column={column!r} has one value only, {str(values[0])!r}; nothing is left to learn from")
