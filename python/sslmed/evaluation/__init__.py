@@ -6,14 +6,16 @@ modules below hold what they are made of, for analyses of your own:
 - :mod:`~sslmed.evaluation.adaptation`: estimators that bring one population's features towards another's
 - :mod:`~sslmed.evaluation.brain_age`: bias correction and brain-age gaps
 - :mod:`~sslmed.evaluation.exposure`: what an encoder has seen of the people that it is scored on
+- :mod:`~sslmed.evaluation.confounding`: whether scores tell the disease, or what comes with it
 - :mod:`~sslmed.evaluation.features`: features of recordings, of encoders and of classical baselines
 - :mod:`~sslmed.evaluation.feature_cache`: features kept for the next call
+- :mod:`~sslmed.evaluation.matching`: pairs within a cohort, folds that keep them, folds that leave a site out
 - :mod:`~sslmed.evaluation.metrics`: scores
 - :mod:`~sslmed.evaluation.probes`: estimators on frozen features
 - :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
 """
 
-from sslmed.evaluation import adaptation, brain_age, exposure, feature_cache, features, metrics, probes, statistics
+from sslmed.evaluation import adaptation, brain_age, confounding, exposure, feature_cache, features, matching, metrics, probes, statistics
 from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.evaluate import evaluate
 from sslmed.evaluation.knn_probe import KnnProbe
@@ -28,10 +30,12 @@ __all__ = [
     "brain_age",
     "evaluate",
     "exposure",
+    "confounding",
     "feature_cache",
     "features",
     "few_shot",
     "knn_score",
+    "matching",
     "metrics",
     "plan",
     "probes",
