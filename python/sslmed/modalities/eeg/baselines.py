@@ -12,12 +12,11 @@ from scipy.signal import welch
 from sslmed._core import FormatError, LeftOutWarning, ReadError
 from sslmed.modalities.base import Array, OnError, Rows
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
-from sslmed.modalities.eeg.recordings import channels as recorded_channels
 from sslmed.modalities.eeg.recordings import common_channels, montages
 from sslmed.modalities.eeg.source import source
 from sslmed.transforms import electrode_position, standard_name
 
-__all__ = ["BANDS", "FEATURES", "acquisition", "band_power", "covariances", "features", "handcrafted"]
+__all__ = ["BANDS", "FEATURES", "band_power", "covariances", "features", "handcrafted"]
 
 BANDS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
 """Edges of the frequency bands in Hz."""
@@ -48,8 +47,7 @@ def features(cohorts: Sequence[Rows], names: Collection[str], channels: Sequence
             of them.
 
     Returns:
-        By name: "band power" [recordings, channels * 5], "handcrafted" [recordings, channels * 15], "riemann" [recordings, channels, channels], "acquisition"
-        [recordings, 6].
+        By name: "band power" [recordings, channels * 5], "handcrafted" [recordings, channels * 15], "riemann" [recordings, channels, channels].
 
     Raises:
         ValueError: The recordings share no channel, or one has no window in which all of them carry a signal.
@@ -106,9 +104,6 @@ def _features(rows: Rows, names: Collection[str], channels: Sequence[str], refer
     if "riemann" in means:
         samples = round(_WINDOW * _SFREQ)
         means["riemann"] = np.stack([_shrunk(c, n * samples) for c, n in zip(means["riemann"], counts, strict=True)])
-    if "acquisition" in means:
-        made = [(np.log10(recording.count(r)), len(names_), np.log10(sfreq)) for r, (names_, sfreq) in enumerate(recorded_channels(rows))]
-        means["acquisition"] = np.column_stack([means["acquisition"], np.array(made)])
     return means
 
 
@@ -148,13 +143,6 @@ def covariances(rows: Rows, channels: Sequence[str] | None = None) -> Array:
     return features([rows], ["riemann"], channels)[0]["riemann"]
 
 
-def acquisition(rows: Rows, channels: Sequence[str] | None = None) -> Array:
-    """[recordings, 6]: how a recording was made, and little of the brain: log10 of its mean power in µV², how that differs between channels, log10 of the
-    share above 30 Hz (muscles and mains), log10 of its length in windows of 4 s, number of channels, and log10 of the sampling rate in Hz. As :func:`features`.
-    """
-    return features([rows], ["acquisition"], channels)[0]["acquisition"]
-
-
 def _log_bands(frequency: Array, power: Array) -> Array:
     bands = [power[:, (frequency >= low) & (frequency < high)].mean(axis=1) for low, high in BANDS.values()]
     logs: Array = np.log10(np.stack(bands, axis=1) + 1e-12)
@@ -184,22 +172,11 @@ def _covariance(x: Array, frequency: Array, power: Array) -> Array:
     return np.asarray(x @ x.T / x.shape[1])
 
 
-def _acquisition(x: Array, frequency: Array, power: Array) -> Array:
-    logs = np.log10(power[:, (frequency >= 1) & (frequency < 45)].sum(axis=1) + 1e-12)
-    fast = power[:, (frequency >= 30) & (frequency < 45)].sum(axis=1)
-    return np.array([logs.mean(), logs.std(), np.log10(fast + 1e-12).mean() - logs.mean()])
-
-
 def _shrunk(covariance: Array, n: int) -> Array:
     c, trace, square = len(covariance), np.trace(covariance), (covariance**2).sum()
     rho = min(1.0, ((1 - 2 / c) * square + trace**2) / ((n + 1 - 2 / c) * (square - trace**2 / c))) if c > 1 else 0.0
     return np.asarray((1 - rho) * covariance + rho * trace / c * np.eye(c))
 
 
-FEATURES: dict[str, Callable[[Array, Array, Array], Array]] = {
-    "band power": _band_power,
-    "handcrafted": _handcrafted,
-    "riemann": _covariance,
-    "acquisition": _acquisition,
-}
+FEATURES: dict[str, Callable[[Array, Array, Array], Array]] = {"band power": _band_power, "handcrafted": _handcrafted, "riemann": _covariance}
 """Functions of a window: of its signal [channels, samples], frequencies, and power [channels, frequencies]."""
