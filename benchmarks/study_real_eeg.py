@@ -1,0 +1,72 @@
+"""What an encoder is worth on four real cohorts, each scored by an encoder that was pretrained on the other three; needs SSLMED_DATA.
+
+    python benchmarks/study_real_eeg.py --steps 1500
+
+Not a benchmark of speed. The settings of the pretraining are those that study_pretraining.py settled on with the embedded cohort; nothing was
+chosen on these recordings. Writes results/study_real_eeg.json.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from common import data_root, write
+from study_pretraining import PRE
+
+import sslmed as sm
+
+COHORTS = {"eegmat": "task", "msu_schizophrenia": "diagnosis", "gb_epilepsy": "diagnosis", "fsu_alzheimer": "diagnosis"}
+POSITIVE = {"eegmat": "arithmetic", "msu_schizophrenia": "schizophrenia", "gb_epilepsy": "epilepsy", "fsu_alzheimer": "alzheimer"}
+SHOWN = ("balanced_accuracy", "auroc")
+BATCH = 16
+
+
+def entry(result: sm.TransferResult) -> dict[str, object]:
+    table = result.table[result.table["metric"].isin(SHOWN)]
+    return {
+        "scores": {f"{row.row}: {row.metric}": [round(float(v), 3) for v in (row.value, row.low, row.high)] for row in table.itertuples(index=False)},
+        "comparisons": [
+            {"row": c.row, "against": c.against, "metric": c.metric, "difference": [round(float(v), 3) for v in (c.difference, c.low, c.high)], "p": round(float(c.p), 4)}
+            for c in result.comparisons.itertuples(index=False)
+        ],
+        "stamps": result.stamps(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    root = data_root()
+    if root is None:
+        sys.exit("SSLMED_DATA does not name a folder with the real recordings")
+    warnings.simplefilter("ignore")
+    preprocessing = sm.EegPreprocessing(**PRE)
+    cohorts = {name: sm.Cohort.from_bids(root / "eeg" / name, name=name) for name in COHORTS}
+    # The sets name their people alike.
+    cohorts = {name: c.with_columns(subject=[f"{name}/{s}" for s in c.table["subject"]], site=name) for name, c in cohorts.items()}
+    body: dict[str, object] = {"steps": arguments.steps, "seed": arguments.seed}
+    for name, target in COHORTS.items():
+        others = [c for other, c in cohorts.items() if other != name]
+        public = others[0].joined(others[1]).joined(others[2], name="public")
+        windows = len(public.source(preprocessing))
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            run = sm.pretrain(
+                public, encoder="vit_tiny", out=Path(folder) / "run", depth=4, epochs=max(1, round(arguments.steps * BATCH / windows)), batch_size=BATCH,
+                preprocessing=preprocessing, reconstruct="spectrum", reconstruct_bins=3, decoder_depth=1, decoder_dim=64, seed=arguments.seed, progress=False,
+                tensorboard=False,
+            )  # fmt: skip
+        seconds = round(time.perf_counter() - start)
+        result = sm.transfer(run.encoder, cohorts[name], target, positive=POSITIVE[name], pooling="regions", seed=arguments.seed)
+        body[name] = {"people": int(cohorts[name].table["subject"].nunique()), "windows": windows, "pretraining_seconds": seconds} | entry(result)
+        print(name, body[name], flush=True)
+        write("study_real_eeg", body)
+
+
+if __name__ == "__main__":
+    main()
