@@ -8,8 +8,6 @@ chosen on these recordings. Writes results/study_real_eeg.json.
 
 import argparse
 import sys
-import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -40,6 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, default=Path("study-real-eeg"), help="folder of the pretrained encoders, which a second call takes up")
+    parser.add_argument("--pretrain-only", action="store_true")
     arguments = parser.parse_args()
     root = data_root()
     if root is None:
@@ -54,16 +54,18 @@ def main() -> None:
         others = [c for other, c in cohorts.items() if other != name]
         public = others[0].joined(others[1]).joined(others[2], name="public")
         windows = len(public.source(preprocessing))
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            run = sm.pretrain(
-                public, encoder="vit_tiny", out=Path(folder) / "run", depth=4, epochs=max(1, round(arguments.steps * BATCH / windows)), batch_size=BATCH,
+        out = arguments.runs / name
+        if not (out / "encoder.safetensors").exists():
+            sm.pretrain(
+                public, encoder="vit_tiny", out=out, depth=4, epochs=max(1, round(arguments.steps * BATCH / windows)), batch_size=BATCH,
                 preprocessing=preprocessing, reconstruct="spectrum", reconstruct_bins=3, decoder_depth=1, decoder_dim=64, seed=arguments.seed, progress=False,
                 tensorboard=False,
             )  # fmt: skip
-        seconds = round(time.perf_counter() - start)
-        result = sm.transfer(run.encoder, cohorts[name], target, positive=POSITIVE[name], pooling="regions", seed=arguments.seed)
-        body[name] = {"people": int(cohorts[name].table["subject"].nunique()), "windows": windows, "pretraining_seconds": seconds} | entry(result)
+        encoder = sm.Encoder.load(out / "encoder.safetensors")
+        if arguments.pretrain_only:
+            continue
+        result = sm.transfer(encoder, cohorts[name], target, positive=POSITIVE[name], pooling="regions", seed=arguments.seed)
+        body[name] = {"people": int(cohorts[name].table["subject"].nunique()), "windows": windows} | entry(result)
         print(name, body[name], flush=True)
         write("study_real_eeg", body)
 
