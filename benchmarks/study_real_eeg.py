@@ -22,16 +22,18 @@ SHOWN = ("balanced_accuracy", "auroc")
 BATCH = 16
 
 
+def rounded(*values: float) -> list[float]:
+    return [round(float(v), 4) for v in values]
+
+
 def entry(result: sm.TransferResult) -> dict[str, object]:
     table = result.table[result.table["metric"].isin(SHOWN)]
+    compared = result.comparisons.itertuples(index=False)
     return {
-        "scores": {f"{row.row}: {row.metric}": [round(float(v), 3) for v in (row.value, row.low, row.high)] for row in table.itertuples(index=False)},
-        "comparisons": [
-            {"row": c.row, "against": c.against, "metric": c.metric, "difference": [round(float(v), 3) for v in (c.difference, c.low, c.high)], "p": round(float(c.p), 4)}
-            for c in result.comparisons.itertuples(index=False)
-        ],
+        "scores": {f"{line.row}: {line.metric}": rounded(line.value, line.low, line.high) for line in table.itertuples(index=False)},
+        "comparisons": {f"{c.row} - {c.against}: {c.metric}": rounded(c.difference, c.low, c.high, c.p) for c in compared},
         "stamps": result.stamps(),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
