@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed.evaluation import statistics
-from sslmed.evaluation.confounding import adjusted_auroc
+from sslmed.evaluation.confounding import adjusted_auroc, log_odds
 from sslmed.evaluation.crossfit import Made, Pipeline, Study, cross_fit, dummy, given
 from sslmed.evaluation.intervals import Estimate, chance, difference, estimate, from_scores
 from sslmed.evaluation.manifest import manifest
@@ -111,17 +111,18 @@ def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
     """Area under the ROC curve among people of the same covariates."""
     first = np.unique(study.unit, return_index=True)[1]
     covariates, group = design[first], study.group_of_unit
+    case_is = study.positive % 2
     groups = int(group.max()) + 1
     values, left_out = [], []
     for one in made:
         units = one.tested
-        case, z = one.units.truth == study.positive % 2, covariates[units]
-        values.append(adjusted_auroc(case, one.units.predicted[0][:, study.positive], z, fold=one.units.fold))
+        case, z, fold = one.units.truth == case_is, covariates[units], one.units.fold
+        values.append(adjusted_auroc(case, log_odds(one.units.predicted[0][:, case_is]), z, fold=fold))
         each = []
         for g in range(groups):
             kept = group[units] != g
             p = one.units.predicted[0] if one.without is None else one.without.predicted[g]
-            each.append(adjusted_auroc(case[kept], p[kept][:, study.positive], z[kept], fold=one.units.fold[kept]))
+            each.append(adjusted_auroc(case[kept], log_odds(p[kept][:, case_is]), z[kept], fold=fold[kept]))
         left_out.append(each)
     return from_scores(study, "auroc", np.array(values), np.array(left_out), made)
 

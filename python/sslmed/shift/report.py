@@ -94,7 +94,7 @@ def report(
     target: str | None = None,
     seed: int = 0,
     bootstrap: int = 1000,
-    permutations: int = 20,
+    permutations: int = 99,
     threads: int = 2,
     on_error: OnError = "raise",
 ) -> ShiftReport:
