@@ -104,6 +104,8 @@ def _chance(study: Study, how: Pipeline | list[Array] | None, metrics: tuple[str
     if not options.permutations or not isinstance(how, Pipeline) or (options.cv is None and len(study.repeats) != 1):
         return None
     folds = len(study.repeats[0])
+    if folds < 2:
+        return None  # one split of the caller's says nothing of how others would be drawn
     return chance_level(study, how, metrics, folds=folds, draws=options.permutations, seed=options.seed)
 
 

@@ -47,6 +47,8 @@ class Study:
     """Number of the class that precision, sensitivity and the like are of."""
     balanced: bool = False
     """Whether every class weighs alike in all fits, instead of every row."""
+    level: str = "person"
+    """What a unit is: "person" (each of a person's labels) or "recording"."""
 
     @property
     def truth(self) -> Array:
@@ -79,7 +81,7 @@ class Study:
             of_person = np.empty(len(first), int)
             of_person[order] = np.arange(len(first)) % GROUPS
             group = of_person[person]
-        return cls(y, person, classes, repeats, unit, group, **how)
+        return cls(y, person, classes, repeats, unit, group, level=level, **how)
 
 
 @dataclass(frozen=True)

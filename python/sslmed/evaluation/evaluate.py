@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,12 +18,13 @@ from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.splits import CV, repeated
 from sslmed.labels import class_names, is_regression, labeled
 
-__all__ = ["Level", "covariate_pipelines", "evaluate", "positive_class"]
+__all__ = ["Level", "covariate_pipelines", "evaluate", "named_folds", "positive_class"]
 
 Array = np.ndarray[Any, Any]
 
 Level = Literal["person", "recording"]
 """What counts once in a score."""
+_TAKEN = ("dummy", "covariates", "permuted labels", "chance")
 
 
 def evaluate(
@@ -107,6 +109,8 @@ def evaluate(
     matrices = {str(name): _matrix(name, x, table) for name, x in given.items()}
     if not matrices:
         raise ValueError("evaluate: features={} must hold at least one array of features")
+    if taken := [name for name in matrices if name in _TAKEN]:
+        raise ValueError(f"evaluate: features[{taken[0]!r}] has the name of another row of the table; call it something else")
     people, known = _people(table, target)
     matrices = {name: x[known] for name, x in matrices.items()}
     y = people.table[target].infer_objects().to_numpy()
@@ -119,14 +123,15 @@ def evaluate(
     pipelines = {name: Pipeline(x, protocol, seed=seed) for name, x in matrices.items()}
     rows: dict[str, Any] = {"dummy": None}
     main = list(pipelines)[-1]
-    extra, design = covariate_pipelines("evaluate", people.table, covariates, pipelines[main], main)
+    extra, design = covariate_pipelines("evaluate", people.table, covariates, pipelines[main], main, target)
     rows |= {"covariates": extra.pop("covariates")} if extra else {}
     rows |= pipelines | extra
-    declared = [name for name in rows if name in matrices and name != main] + (["covariates"] if covariates else []) if compare is None else list(compare)
+    others = [name for name in rows if name in matrices and name != main] + (["covariates"] if covariates else [])
+    declared = others if compare is None else [compare] if isinstance(compare, str) else list(dict.fromkeys(compare))
     if unknown := [name for name in declared if name not in rows or name == main]:
         raise ValueError(f"evaluate: compare={list(declared)!r}: {unknown[0]!r} is not another row; there are {', '.join(n for n in rows if n != main)}")
     options = Options(
-        target, protocol, main, tuple(declared), positive, prevalence, permutations, seed, cv if isinstance(cv, (int, str)) else None, tuple(covariates)
+        target, protocol, main, tuple(declared), positive, prevalence, permutations, seed, named_folds(cv), tuple(covariates)
     )
     return assess(study, rows, people.table, options, design)
 
@@ -135,8 +140,8 @@ def _matrix(name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Arra
     """Features as an array of finite numbers, one row a row of the table."""
     x = np.asarray(given.to_numpy() if isinstance(given, pd.DataFrame) else given)
     where = "features" if name == "features" else f"features[{name!r}]"
-    if x.ndim not in (2, 3) or len(x) != len(table):
-        raise ValueError(f"evaluate: {where} must be [{len(table)}, D], one row a row of the table, got {list(x.shape)}")
+    if x.ndim not in (2, 3) or len(x) != len(table) or not x.shape[1] or (x.ndim == 3 and x.shape[1] != x.shape[2]):
+        raise ValueError(f"evaluate: {where} must be [{len(table)}, D >= 1], or covariances [{len(table)}, C, C], one row a row of the table, got {list(x.shape)}")
     try:
         x = x.astype(float)
     except (TypeError, ValueError):
@@ -164,6 +169,11 @@ def _classes(people: Cohort, y: Array, target: str) -> tuple[Array, Array]:
     return codes, classes
 
 
+def named_folds(cv: CV) -> int | str | None:
+    """The number of folds, or "loso"; None of folds that the caller made."""
+    return int(cv) if isinstance(cv, Integral) else cv if isinstance(cv, str) else None
+
+
 def positive_class(where: str, positive: str | None, classes: Array | None) -> int:
     """Number of the positive class; that of the last class where none is named."""
     if positive is None:
@@ -174,7 +184,7 @@ def positive_class(where: str, positive: str | None, classes: Array | None) -> i
     return [str(c) for c in classes].index(str(positive))
 
 
-def covariate_pipelines(where: str, table: pd.DataFrame, covariates: Sequence[str], main: Pipeline, name: str) -> tuple[dict[str, Pipeline], Array | None]:
+def covariate_pipelines(where: str, table: pd.DataFrame, covariates: Sequence[str], main: Pipeline, name: str, target: str) -> tuple[dict[str, Pipeline], Array | None]:
     """Rows of the covariates alone and beside the features, and the covariates as numbers [rows, q]."""
     if isinstance(covariates, str):
         raise TypeError(f"{where}: covariates={covariates!r} must be a list of columns, such as [{covariates!r}]")
@@ -182,6 +192,8 @@ def covariate_pipelines(where: str, table: pd.DataFrame, covariates: Sequence[st
         return {}, None
     if missing := [c for c in covariates if c not in table]:
         raise ValueError(f"{where}: covariates: {missing[0]!r} is not a column of the table; there are {', '.join(map(str, table.columns))}")
+    if wrong := [c for c in covariates if c in (target, "subject")]:
+        raise ValueError(f"{where}: covariates={list(covariates)!r} must not hold {'the target' if wrong[0] == target else 'the column'} {wrong[0]!r}")
     design, _ = confounding.design(table, list(covariates))
     rows = {"covariates": Pipeline(design, "linear", seed=main.seed)}
     if main.x.ndim == 2:

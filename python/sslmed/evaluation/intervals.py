@@ -209,7 +209,8 @@ def _interval(study: Study, metric: str, value: float, variance: float, groups: 
     """Ends of the interval, on a scale where the score has no bound."""
     half = float(t.ppf(0.975, groups - 1)) if groups > 1 else np.nan
     spread = float(np.sqrt(variance))
-    n = len(study.truth)
+    of_class = _people(study)
+    n = float(of_class.sum())
     if metric in _PLAIN:
         return value - half * spread, value + half * spread
     if metric in _LOGARITHM:
@@ -228,25 +229,32 @@ def _interval(study: Study, metric: str, value: float, variance: float, groups: 
         return float(min(value, np.tanh(z - width))), float(max(value, np.tanh(z + width)))
     # As a proportion of which two more were right and two more wrong (Agresti & Coull, Am. Stat. 1998): a perfect score has an interval too.
     center = (n * value + 2) / (n + 4)
-    spread = max(spread, float(np.sqrt(_least(study, metric, center))))
+    spread = max(spread, float(np.sqrt(_least(of_class, metric, center))))
     width = half * spread / (center * (1 - center))
     middle = np.log(center / (1 - center))
     return float(min(value, expit(middle - width))), float(max(value, expit(middle + width)))
 
 
-def _least(study: Study, metric: str, center: float) -> float:
-    """Variance of a fixed classifier of that score."""
-    truth = study.truth
-    if study.classes is None:
+def _people(study: Study) -> Array:
+    """Number of tested people of each class, or of all where values are regressed; a person of two classes is half of each."""
+    tested = np.unique(np.concatenate([study.unit[test] for _, test in study.repeats[0]]))
+    person, truth = study.person_of_unit[tested], study.truth[tested]
+    share = 1 / np.bincount(person)[person]
+    return np.bincount(np.zeros(len(tested), int) if study.classes is None else truth, share, 1 if study.classes is None else len(study.classes))
+
+
+def _least(counts: Array, metric: str, center: float) -> float:
+    """Variance of a fixed classifier of that score, by the number of people of each class."""
+    if len(counts) == 1:
         return 0.0
-    counts = np.bincount(truth, minlength=len(study.classes))
     if metric == "balanced_accuracy":
         return float((center * (1 - center) / (counts + 2)).sum() / len(counts) ** 2)
     if metric == "auroc" and len(counts) == 2:
         m, n = counts
-        one, two = center / (2 - center), 2 * center**2 / (1 + center)  # Hanley & McNeil, Radiology 1982
-        return float((center * (1 - center) + (m - 1) * (one - center**2) + (n - 1) * (two - center**2)) / (m * n))
-    return center * (1 - center) / (len(truth) + 4)
+        # Hanley & McNeil, Radiology 1982; their two probabilities in the mean, so that it does not matter which class is the positive one.
+        pairs = (center / (2 - center) + 2 * center**2 / (1 + center)) / 2 - center**2
+        return float((center * (1 - center) + (m + n - 2) * pairs) / (m * n))
+    return float(center * (1 - center) / (counts.sum() + 4))
 
 
 def chance(metric: str, classes: Array | None) -> float | None:

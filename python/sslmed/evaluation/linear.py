@@ -184,7 +184,11 @@ def _solve_blocks(matrix: Array, values: Array) -> Array:
     """Solves [G, b, b] for [B, G, b]."""
     if matrix.shape[-1] == 1:
         return np.asarray(values / np.maximum(matrix[:, :, 0], 1e-9))
-    return np.moveaxis(np.linalg.solve(matrix, np.moveaxis(values, 0, -1)), -1, 0)
+    try:
+        out = np.linalg.solve(matrix, np.moveaxis(values, 0, -1))
+    except np.linalg.LinAlgError:  # nothing is left without a group that is the whole training part
+        out = np.linalg.pinv(matrix, hermitian=True) @ np.moveaxis(values, 0, -1)
+    return np.moveaxis(out, -1, 0)
 
 
 def _classifier(
@@ -204,9 +208,11 @@ def _classifier(
             left = None if left_out is None else np.ones((int(left_out.max()) + 1, len(z_test), 1))
         else:
             truth = _one_hot(y[members], present)
-            # As scikit-learn's class_weight="balanced": n / (classes · rows of the class).
-            of_row = np.einsum("bnk,bk->bn", (y[members][..., None] == present), n / (len(present) * counts[np.ix_(members, present)]))
-            w = base * (of_row if balanced else np.ones_like(of_row))
+            w = np.repeat(base[None], len(members), axis=0)
+            if balanced:
+                # As scikit-learn's class_weight="balanced": weight of all rows / (classes · weight of the class's rows).
+                of_class = (y[members][..., None] == present).astype(float)
+                w *= np.einsum("bnk,bk->bn", of_class, base.sum() / (len(present) * np.einsum("bnk,n->bk", of_class, base)))
             out, chosen, left = _path(z, truth, z_test, groups, strengths, w, left_out if 0 in members else None)
             predicted[np.ix_(members, np.arange(len(z_test)), present)] = out
             picked[members] = np.asarray(strengths)[chosen]

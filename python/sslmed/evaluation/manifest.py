@@ -27,15 +27,22 @@ def manifest(study: Study, rows: Mapping[str, Pipeline | list[Array] | None], op
         "sslmed": version("sslmed"),
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()},
+        "options": {name: _plain(v) for name, v in asdict(options).items()},
         "balanced": study.balanced,
-        "level": "recording" if len(np.unique(study.unit)) == len(study.unit) else "person",
+        "level": study.level,
         "classes": None if study.classes is None else [str(c) for c in study.classes],
         "target": _digest(study.y),
         "persons": _digest(study.person),
         "rows": {name: _described(how) for name, how in rows.items()},
         "folds": [[np.asarray(test).tolist() for _, test in folds] for folds in study.repeats],
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: NumPy's numbers as Python's."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _described(how: Pipeline | list[Array] | None) -> dict[str, Any]:

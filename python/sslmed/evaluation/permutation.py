@@ -34,6 +34,8 @@ class Chance:
         """Share of the label vectors, the true one among them, that score at least as well."""
         sign = 1 if HIGHER.get(metric, True) else -1
         permuted = self.permuted[metric]
+        if not np.isfinite(self.observed[metric]):
+            return np.nan
         reached = sign * permuted[np.isfinite(permuted)] >= sign * self.observed[metric] - 1e-12
         return float((1 + reached.sum()) / (1 + len(reached)))
 
@@ -41,7 +43,7 @@ class Chance:
 def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds: int, draws: int = 199, seed: int = 0) -> Chance | None:
     """Permutes labels at the level of people and refits the pipeline, the choice of its strength included.
 
-    A person's label goes to another person; labels that vary within people are exchanged within each of them. The folds
+    A person's label goes to another person; labels that vary within a person are exchanged within that person. The folds
     are drawn without a look at the labels, because folds that are stratified by the true ones would tell them from
     permuted ones.
 
@@ -73,13 +75,13 @@ def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds
 
 
 def _permuted(study: Study, rng: np.random.Generator) -> Array:
-    """Labels [rows] of which every person has another one's, or which are dealt out anew within each person."""
+    """Labels [rows] that people of one label exchange with each other, and that are dealt out anew within people of several."""
     first = np.unique(study.person, return_index=True)[1]
     of_person = study.y[first]
-    if (of_person[study.person] == study.y).all():
-        return np.asarray(rng.permutation(of_person)[study.person])
-    out = study.y.copy()
-    for i in range(len(first)):
+    constant = np.bincount(study.person, study.y != of_person[study.person]) == 0
+    of_person[constant] = rng.permutation(of_person[constant])
+    out = np.where(constant[study.person], of_person[study.person], study.y)
+    for i in np.flatnonzero(~constant):
         rows = np.flatnonzero(study.person == i)
         out[rows] = rng.permutation(out[rows])
     return out

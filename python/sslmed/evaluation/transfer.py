@@ -16,7 +16,7 @@ from sslmed.evaluation.adaptation import Adaptation, AdaptationName
 from sslmed.evaluation.adaptation import resolve as resolve_adaptation
 from sslmed.evaluation.assess import Options, assess, metrics_of
 from sslmed.evaluation.crossfit import Pipeline, Study, cross_fit
-from sslmed.evaluation.evaluate import Level, covariate_pipelines, positive_class
+from sslmed.evaluation.evaluate import Level, covariate_pipelines, named_folds, positive_class
 from sslmed.evaluation.external import assess_fixed
 from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.rows import Row, Task, baselines_of, rows_of
@@ -182,8 +182,7 @@ def transfer(
     main = ([name for name in plain if name not in kinds or not kinds[name].acquisition] or plain)[-1]
     declared = _declared(rows, main, compare, covariates, model is not None, kinds)
     wanted = permutations if "permuted labels" in chosen and model is not None else 0
-    numbered = cv if isinstance(cv, (int, str)) else None
-    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, numbered, tuple(covariates))
+    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, named_folds(cv), tuple(covariates))
     result = _scored(task, rows, options, level, covariates, bootstrap)
     result.provenance = seen
     return result
@@ -248,7 +247,7 @@ def _scored(task: Task, rows: dict[str, Row], options: Options, level: Level, co
     if covariates:
         main = rows[options.main].here
         assert main is not None
-        extra, design = covariate_pipelines("transfer", task.cohort.table, covariates, main, options.main)
+        extra, design = covariate_pipelines("transfer", task.cohort.table, covariates, main, options.main, options.target)
         pipelines = {"dummy": pipelines.pop("dummy", None), "covariates": extra.pop("covariates")} | pipelines | extra
     return assess(study, pipelines, task.cohort.table, options, design)
 

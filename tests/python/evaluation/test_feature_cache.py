@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from weights import changed
 
 import sslmed as sm
 from sslmed.demo import eeg as demo
@@ -40,8 +41,8 @@ def arrays(n=12, seed=0, name="a"):
 
 
 def test_a_study_encodes_each_cohort_once_an_encoder(asked):
-    a, b, encoder = arrays(), arrays(seed=1, name="b"), Encoder("vit_tiny", PRE, depth=1)
-    few = {"baselines": ("random encoder", "permuted labels"), "bootstrap": 20}
+    a, b, encoder = arrays(), arrays(seed=1, name="b"), changed(Encoder("vit_tiny", PRE, depth=1))
+    few = {"baselines": ("random encoder", "permuted labels"), "repeats": 1, "permutations": 9}
     first = sm.transfer(encoder, a, "y", **few)
     assert asked == ["a", "a"]  # pretrained and random
     sm.transfer(encoder, a, "age", **few)

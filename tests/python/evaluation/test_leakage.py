@@ -90,19 +90,25 @@ def test_adaptations_and_corrections_through_transfer():
         sm.transfer(None, a, "age", test=b, protocol="knn", adaptation="importance", bootstrap=10)
     with pytest.raises(ValueError, match="made of classes"):
         sm.transfer(None, a, "y", bias_correction=True, bootstrap=10)
-    within = sm.transfer(None, a, "age", bootstrap=50, bias_correction=True, baselines=CLASSICAL)
-    assert list(within.comparisons["against"]) == ["dummy"]
+    within = sm.transfer(None, a, "age", repeats=2, bias_correction=True, baselines=CLASSICAL, compare="dummy")
+    assert list(within.comparisons["against"]) == ["dummy", "chance"]
     assert (within.comparisons["p_holm"] >= within.comparisons["p"]).all()
     assert within.wide()["band power, bias-corrected"].notna().all()
-    assert within.comparisons[["low", "high"]].isna().all(axis=None)  # a permutation test has no interval
+    elsewhere = sm.transfer(None, a, "age", test=b, bootstrap=50, baselines=CLASSICAL, compare="dummy").comparisons
+    assert list(elsewhere["against"]) == ["dummy"]
+    assert elsewhere[["low", "high"]].isna().all(axis=None)  # a permutation test has no interval
 
 
 def test_comparisons_confusion_and_calibration():
-    result = sm.transfer(None, cohort("s", 40), "y", bootstrap=100, baselines=CLASSICAL)
-    assert list(result.comparisons["test"]) == ["permutation", "DeLong"]
-    assert list(result.comparisons.columns) == ["row", "against", "metric", "difference", "low", "high", "p", "p_holm", "test"]
-    delong = result.comparisons.iloc[1]
-    assert delong["low"] < delong["difference"] < delong["high"]
+    elsewhere = sm.transfer(None, cohort("s", 40), "y", test=cohort("t", 40, seed=1), bootstrap=100, baselines=CLASSICAL, compare="dummy").comparisons
+    assert list(elsewhere["test"]) == ["exchanged predictions, these fitted models", "DeLong, these fitted models"]
+    result = sm.transfer(None, cohort("s", 40), "y", repeats=2, baselines=CLASSICAL, compare="dummy")
+    assert list(result.comparisons["test"]) == ["left-out people, t"] * 3
+    assert list(result.comparisons["against"]) == ["dummy", "dummy", "chance"]
+    for compared in (elsewhere, result.comparisons):
+        assert list(compared.columns) == ["row", "against", "metric", "difference", "low", "high", "p", "p_holm", "test"]
+        area = compared.iloc[1]
+        assert area["low"] < area["difference"] < area["high"]
     counts = result.confusion("band power")
     assert counts.to_numpy().sum() == 40
     assert result.calibration("band power", "b", bins=4)["n"].sum() == 40

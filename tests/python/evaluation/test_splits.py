@@ -52,7 +52,7 @@ def test_splitters_and_pairs_equal_what_numbers_give():
 
 def test_splitters_are_options_of_transfer():
     cohort = people()
-    options = {"baselines": ["dummy", "band power"], "bootstrap": 20, "seed": 1}
+    options = {"baselines": ["dummy", "band power"], "repeats": 1, "seed": 1}
     by_number = sm.transfer(None, cohort, "age", cv=4, **options)
     by_splitter = sm.transfer(None, cohort, "age", cv=GroupKFold(4, shuffle=True, random_state=1), **options)
     pd.testing.assert_frame_equal(by_number.table, by_splitter.table)

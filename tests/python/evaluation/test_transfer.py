@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from weights import changed
 
 import sslmed as sm
 from sslmed.encoders import Encoder
@@ -13,7 +14,7 @@ from sslmed.evaluation.transfer import plan
 from sslmed.labels import is_regression
 from sslmed.modalities.eeg import baselines
 
-BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "permuted labels")
+BASELINES = ("dummy", "band power", "handcrafted", "riemann", "acquisition", "random encoder", "permuted labels")
 
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
@@ -21,7 +22,7 @@ PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
 
 @pytest.fixture(scope="module")
 def encoder():
-    return Encoder("vit_tiny", PRE, depth=1)
+    return changed(Encoder("vit_tiny", PRE, depth=1))
 
 
 @pytest.mark.parametrize(
@@ -50,25 +51,27 @@ def test_kind_of_target_counts_people():
 
 
 def test_rows_and_columns(encoder, tiny_clinic):
-    result = sm.transfer(encoder, tiny_clinic, "diagnosis", cv=3, bootstrap=50)
-    assert list(result.table.columns) == ["row", "metric", "value", "low", "high", "n_subjects"]
-    assert list(dict.fromkeys(result.table["row"])) == [*BASELINES, "pretrained encoder"]
+    result = sm.transfer(encoder, tiny_clinic, "diagnosis", cv=3, repeats=2, permutations=9)
+    assert list(result.table.columns) == ["row", "metric", "value", "low", "high", "n_subjects", "sd_folds"]
+    rows = [name for name in BASELINES if name != "permuted labels"] + ["pretrained encoder"]
+    assert list(dict.fromkeys(result.table["row"])) == [*rows, "permuted labels"]
     assert set(result.table["metric"]) == {"balanced_accuracy", "auroc", "auprc", "f1", "brier"}
     assert (result.table["n_subjects"] == 15).all()
     long = result.predictions
-    assert list(long.columns) == ["row", "subject", "path", "fold", "truth", "label", "predicted"]
-    assert len(long) == (len(BASELINES) + 1) * 15 * long["label"].nunique()
+    assert list(long.columns) == ["row", "subject", "path", "fold", "truth", "label", "predicted", "prior"]
+    assert list(dict.fromkeys(long["row"])) == rows  # permuted labels are a distribution of scores, and predict nobody
+    assert len(long) == len(rows) * 15 * long["label"].nunique()
     assert long.notna().all().all()
     assert sorted(long["fold"].unique()) == [0, 1, 2]
     assert long.groupby("path")["fold"].nunique().eq(1).all()
     one = long[(long["row"] == "riemann") & (long["path"] == long["path"].iloc[0])]
     assert one["predicted"].sum() == pytest.approx(1)
     wide = result.wide()
-    assert wide.shape == (15, 2 + (len(BASELINES) + 1) * long["label"].nunique())
+    assert wide.shape == (15, 2 + len(rows) * long["label"].nunique())
     assert wide[f"riemann: {one['label'].iloc[0]}"].iloc[0] == one["predicted"].iloc[0]
-    again = sm.transfer(encoder, tiny_clinic, "diagnosis", cv=3, bootstrap=50)
+    again = sm.transfer(encoder, tiny_clinic, "diagnosis", cv=3, repeats=2, permutations=9)
     pd.testing.assert_frame_equal(result.table, again.table)
-    regressed = sm.transfer(encoder, tiny_clinic, "age", protocol="knn", cv=3, bootstrap=50)
+    regressed = sm.transfer(encoder, tiny_clinic, "age", protocol="knn", cv=3, repeats=2, permutations=9)
     assert set(regressed.table["metric"]) == {"mae", "r2", "r"}
     assert regressed.predictions["label"].isna().all()
     assert list(regressed.wide().columns[:3]) == ["subject", "truth", "dummy"]
@@ -82,10 +85,10 @@ def test_it_finds_what_is_there_and_nothing_else(rng):
     x += np.where(y == "b", 40.0, 5.0)[:, None, None] * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, size=(n, 3, 1)))
     table = pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y, "shuffled": rng.permutation(y)})
     cohort = sm.Cohort.from_arrays(x, 100, ["Fp1", "Cz", "O2"], table)
-    real = sm.transfer(None, cohort, "y", bootstrap=100).table.set_index(["row", "metric"])
+    real = sm.transfer(None, cohort, "y", repeats=2).table.set_index(["row", "metric"])
     assert real.loc[("band power", "auroc"), "value"] > 0.9
-    assert abs(real.loc[("dummy", "balanced_accuracy"), "value"] - 0.5) < 0.2
-    none = sm.transfer(None, cohort, "shuffled", bootstrap=100).table.set_index(["row", "metric"])
+    assert real.loc[("dummy", "balanced_accuracy"), "value"] == 0.5
+    none = sm.transfer(None, cohort, "shuffled", repeats=2).table.set_index(["row", "metric"])
     assert none.loc[("band power", "auroc"), "value"] < 0.8
 
 
@@ -135,7 +138,7 @@ def test_encode_does_not_depend_on_batches_or_threads(encoder, tiny_site):
 
 
 def test_plot_and_save(encoder, tiny_clinic, tmp_path):
-    result = sm.transfer(encoder, tiny_clinic, "age", cv=3, bootstrap=20)
+    result = sm.transfer(encoder, tiny_clinic, "age", cv=3, repeats=1, permutations=9)
     assert result.plot().get_xlabel().startswith("mean absolute error")
     result.save(str(tmp_path / "t.csv"))
     result.save(str(tmp_path / "t.html"))
@@ -154,9 +157,10 @@ def test_regions_keep_what_a_mean_over_the_head_loses(tmp_path):
         side = [0, 2] if y[i] == "left" else [1, 3]
         x[i, side] += 60 * np.sin(2 * np.pi * 10 * t + rng.uniform(0, 6, size=(2, 1)))
     cohort = sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "y": y}))
-    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1)
+    encoder = changed(Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1))
     assert sm.encode(encoder, cohort, pooling="regions")[0].shape[1] == 6 * encoder.dim
-    scores = {p: sm.transfer(encoder, cohort, "y", pooling=p, bootstrap=20).table.set_index(["row", "metric"])["value"] for p in ("mean", "regions")}
+    how = {"baselines": False, "repeats": 2}
+    scores = {p: sm.transfer(encoder, cohort, "y", pooling=p, **how).table.set_index(["row", "metric"])["value"] for p in ("mean", "regions")}
     assert scores["regions"]["pretrained encoder", "auroc"] > 0.85
     assert scores["regions"]["pretrained encoder", "auroc"] > scores["mean"]["pretrained encoder", "auroc"] + 0.1
     with pytest.raises(ValueError, match="pooling='x', expected one of"):
@@ -192,7 +196,7 @@ def test_covariances_equal_a_shrunk_sample_covariance():
 
 
 def test_riemann_finds_what_power_cannot():
-    rows = sm.transfer(None, waves(32), "y", bootstrap=20, cv=4).table.set_index(["row", "metric"])["value"]
+    rows = sm.transfer(None, waves(32), "y", repeats=2, cv=4).table.set_index(["row", "metric"])["value"]
     assert rows["riemann", "balanced_accuracy"] > 0.9
     moved = sm.transfer(None, waves(32), "y", test=waves(32, seed=1, effect=60), bootstrap=20, baselines=["riemann"], adaptation="normalize")
     assert moved.table["value"].iloc[0] > 0.9
@@ -225,22 +229,24 @@ def test_handcrafted_features_are_what_they_are_called():
     assert np.allclose(mobility, np.mean([np.sqrt(np.diff(w).var(1) / w.var(1)) for w in windows], 0), atol=1e-6)
 
 
-def test_shuffled_labels_are_dealt_within_training_and_scored_at_chance():
-    encoder = Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1)
+def test_permuted_labels_score_at_chance():
+    encoder = changed(Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45, average_reference=False), depth=1))
     plain = waves(40, effect=0.0)
     x = np.stack([v.numpy() for v, _, _ in plain.arrays])
     x[1::2] += 50 * np.sin(2 * np.pi * 10 * np.arange(x.shape[2]) / 100)
     cohort = sm.Cohort.from_arrays(x, 100, ["F3", "F4", "P3", "P4"], plain.table)
-    values = []
-    for seed in range(6):
-        rows = sm.transfer(encoder, cohort, "y", bootstrap=10, seed=seed, baselines=["permuted labels"]).table.set_index(["row", "metric"])["value"]
-        values.append(rows["permuted labels", "balanced_accuracy"])
-        assert rows["pretrained encoder", "balanced_accuracy"] > 0.8
-    assert abs(np.mean(values) - 0.5) < 0.15
+    result = sm.transfer(encoder, cohort, "y", repeats=1, permutations=39, baselines=["permuted labels"])
+    rows = result.table.set_index(["row", "metric"])
+    permuted = rows.loc[("permuted labels", "balanced_accuracy")]
+    assert rows.loc[("pretrained encoder", "balanced_accuracy"), "value"] > 0.8 > permuted["high"]
+    assert abs(permuted["value"] - 0.5) < 0.1
+    chance = result.comparisons.set_index("against").loc["chance"]
+    assert chance["p"] == 1 / 40
+    assert chance["test"] == "permuted labels, refitted"
 
 
 def test_subgroups_of_a_result(encoder, tiny_clinic):
-    result = sm.transfer(encoder, tiny_clinic, "age", cv=3, bootstrap=20, baselines=["dummy"])
+    result = sm.transfer(encoder, tiny_clinic, "age", cv=3, repeats=1, baselines=["dummy"])
     by_sex = result.subgroups("sex", draws=20)
     assert list(by_sex["group"]) == ["F", "M"] * 2
     truth, guess = result.wide()["truth"].to_numpy(), result.wide()["dummy"].to_numpy()
@@ -263,15 +269,15 @@ def arrays(labels, n=None, name="arrays", subjects=None):
 
 def test_classes_that_are_numbers():
     """As 0 and 1 mostly come; a missing value makes the column one of floats, in one cohort and not in the other."""
-    result = sm.transfer(None, arrays([0, 1] * 6), "k", cv=2, bootstrap=20)
-    words = sm.transfer(None, arrays(["a", "b"] * 6), "k", cv=2, bootstrap=20)
+    result = sm.transfer(None, arrays([0, 1] * 6), "k", cv=2, repeats=2)
+    words = sm.transfer(None, arrays(["a", "b"] * 6), "k", cv=2, repeats=2)
     pd.testing.assert_frame_equal(result.table, words.table)
     assert set(result.predictions["truth"]) == {"0", "1"}
     elsewhere = arrays([0, None, 1, 1, 0, 1, 0], name="b")
     across = sm.transfer(None, arrays([0, 1] * 6), "k", test=elsewhere, bootstrap=20, baselines=["handcrafted", "riemann"])
     assert list(across.wide()["truth"]) == list("011010")
     for labels in ([True, False] * 6, [True, False, None] * 4):
-        result = sm.transfer(None, arrays(labels), "k", cv=2, bootstrap=20, baselines=["handcrafted"])
+        result = sm.transfer(None, arrays(labels), "k", cv=2, repeats=1, baselines=["handcrafted"])
         assert set(result.predictions["truth"]) == {"True", "False"}
     with pytest.raises(ValueError, match="infinite"):
         sm.transfer(None, arrays([1.5, np.inf] * 4), "k")
@@ -281,7 +287,7 @@ def test_classes_that_are_numbers():
 @pytest.mark.parametrize(("labels", "folds"), [("aaabb", "loso"), ("aaaaaaaaaabb", 2), ("aabb", "loso"), ("aabbcc", 2)])
 def test_few_subjects_of_a_class(protocol, labels, folds):
     """Folds inside the training subjects may lack a class; neighbours may be fewer than five."""
-    result = sm.transfer(None, arrays(list(labels)), "k", protocol, cv=folds, bootstrap=20, baselines=["band power", "riemann"])
+    result = sm.transfer(None, arrays(list(labels)), "k", protocol, cv=folds, repeats=2, baselines=["band power", "riemann"])
     columns = [c for c in result.wide() if str(c).startswith("band power: ")]
     np.testing.assert_allclose(result.wide()[columns].sum(axis=1), 1)
 
@@ -304,12 +310,12 @@ def test_what_is_no_encoder_or_cohort_is_told(encoder, tmp_path):
 
 
 def test_one_baseline_by_its_name():
-    table = sm.transfer(None, arrays([0, 1] * 3), "k", cv=2, bootstrap=20, baselines="dummy").table
+    table = sm.transfer(None, arrays([0, 1] * 3), "k", cv=2, repeats=1, baselines="dummy").table
     assert table["row"].unique().tolist() == ["dummy"]
 
 
 def test_results_show_themselves(encoder, tmp_path):
-    result = sm.transfer(None, arrays([0, 1] * 3), "k", cv=2, bootstrap=20, baselines=["dummy"])
+    result = sm.transfer(None, arrays([0, 1] * 3), "k", cv=2, repeats=1, baselines=["dummy"])
     assert "balanced_accuracy" in repr(result)
     assert "<td>balanced_accuracy</td>" in result._repr_html_()
     run = sm.Run(tmp_path, encoder, pd.DataFrame({"loss": [2.0, 1.5]}))
@@ -329,7 +335,7 @@ def test_recordings_with_dead_channels_and_windows(encoder, rng):
     x[3, 1] = 0  # Cz, throughout
     x[5, :, 600:1400] = 0  # everything, for a while
     cohort = recordings(x, labels)
-    options = {"cv": 2, "bootstrap": 20, "baselines": ["band power", "riemann", "permuted labels"]}
+    options = {"cv": 2, "repeats": 1, "permutations": 9, "baselines": ["band power", "riemann", "permuted labels"]}
     with pytest.raises(sm.FormatError, match=r"arrays\[5\]"):
         sm.transfer(encoder, cohort, "k", **options)
     with pytest.warns(sm.LeftOutWarning) as caught:
@@ -384,7 +390,7 @@ def test_a_single_channel(rng):
     with pytest.raises(ValueError, match="average_reference=False"):
         sm.transfer(Encoder("vit_tiny", PRE, depth=1), cohort, "k", cv=2, bootstrap=20, baselines=False)
     alone = Encoder("vit_tiny", replace(PRE, average_reference=False), depth=1)
-    result = sm.transfer(alone, cohort, "k", cv=2, bootstrap=20, baselines=["band power", "handcrafted"])
+    result = sm.transfer(alone, cohort, "k", cv=2, repeats=1, baselines=["band power", "handcrafted"])
     assert result.predictions.notna().all().all()
     assert baselines.band_power(cohort).min() > -6  # a signal, not what an average of one leaves of it
 
@@ -398,7 +404,7 @@ def test_a_regressed_target_needs_numbers_on_both_sides():
 def test_a_score_is_what_somebody_says_it_is():
     """0 to 9 are classes to look at, and pain to a clinic."""
     cohort = arrays([i % 5 for i in range(20)])
-    options = {"cv": 2, "bootstrap": 20, "baselines": ["dummy"]}
+    options = {"cv": 2, "repeats": 1, "baselines": ["dummy"]}
     assert set(sm.transfer(None, cohort, "k", **options).table["metric"]) == set(metrics.METRICS["classification"])
     assert set(sm.transfer(None, cohort, "k", regression=True, **options).table["metric"]) == set(metrics.METRICS["regression"])
     many = arrays([20, 30, 40] * 2)
