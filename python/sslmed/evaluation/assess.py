@@ -13,8 +13,8 @@ from sslmed.evaluation import statistics
 from sslmed.evaluation.confounding import adjusted_auroc
 from sslmed.evaluation.crossfit import Made, Pipeline, Study, cross_fit, dummy, given
 from sslmed.evaluation.intervals import Estimate, chance, difference, estimate, from_scores
-from sslmed.evaluation.manifest import manifest
 from sslmed.evaluation.permutation import Chance, chance_level
+from sslmed.evaluation.record import record
 from sslmed.evaluation.result import TransferResult, predictions_table
 from sslmed.evaluation.scoring import CLASSIFICATION, POSITIVE, REGRESSION
 
@@ -87,7 +87,7 @@ def assess(
     compared = _comparisons(study, made, found, level, adjusted, options)
     predictions = _predictions(study, made, table)
     result = TransferResult(lines_table, options.target, options.protocol, predictions, compared, _scored(study, made, options.main, table))
-    result.manifest = manifest(study, rows, options)
+    result.manifest = record(study, rows, options)
     return result
 
 
@@ -104,6 +104,8 @@ def _chance(study: Study, how: Pipeline | list[Array] | None, metrics: tuple[str
     if not options.permutations or not isinstance(how, Pipeline) or (options.cv is None and len(study.repeats) != 1):
         return None
     folds = len(study.repeats[0])
+    if folds < 2:
+        return None  # a caller's one fold tests some people only
     return chance_level(study, how, metrics, folds=folds, draws=options.permutations, seed=options.seed)
 
 

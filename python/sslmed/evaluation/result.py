@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,6 +179,14 @@ class TransferResult:
             write_report(path, f"Transfer: {self.target}", [(f"Transfer: {self.target}", self.table, [self.plot().figure])])
         else:
             self.table.to_csv(path, index=False)
+
+    def save_manifest(self, path: str | os.PathLike[str]) -> None:
+        """Writes the manifest as JSON, from which :func:`sslmed.evaluation.manifest.remake` makes the same table again.
+
+        Args:
+            path: File (.json).
+        """
+        Path(path).write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
 
     def _rows(self) -> list[str]:
         return [str(row) for row in self.predictions["row"].unique()]
