@@ -118,7 +118,7 @@ def _size(result: TransferResult, facts: Facts) -> str:
 def _missing(result: TransferResult, facts: Facts) -> str:
     left = [step for step in result.manifest.get("flow", []) if step["step"].startswith("left out: no value")]
     people = f"{left[0]['recordings']} recordings ({left[0]['people']} people) without a value of the target were left out. " if left else ""
-    return f"{people}Features have no missing values; missing covariates count as a level of their own."
+    return f"{people}Features have no missing values; a missing covariate becomes the mean or the most frequent category, beside a column that says so."
 
 
 def _divided(result: TransferResult, facts: Facts) -> str:
@@ -213,6 +213,7 @@ def _performance(result: TransferResult, facts: Facts) -> str:
 
 
 _FILLED: dict[str, Callable[[Any, Facts], str]] = {
-    "8a": _outcome, "9b": _predictors, "10": _size, "11": _missing, "12a": _divided, "12c": _model, "12e": _measures, "12f": _updating, "12g": _computed,
-    "13": _imbalance, "14": _fairness, "15": _returned, "16": _compared, "18f": _sharing, "20a": _flow, "20b": _characteristics, "21": _events, "23a": _performance,
+    "8a": _outcome, "9b": _predictors, "10": _size, "11": _missing, "12a": _divided, "12c": _model, "12e": _measures, "12f": _updating,
+    "12g": _computed, "13": _imbalance, "14": _fairness, "15": _returned, "16": _compared, "18f": _sharing, "20a": _flow, "20b": _characteristics,
+    "21": _events, "23a": _performance,
 }  # fmt: skip

@@ -186,7 +186,7 @@ def smallest_auroc(positive: int, negative: int, *, null_sd: float | None = None
     where = "smallest_auroc"
     whole(where, "positive", positive, 1)
     whole(where, "negative", negative, 1)
-    _power(where, power, alpha)
+    _power(where, power, alpha, null_sd)
     null = _hanley_mcneil(0.5, positive, negative)
     wider = 1.0 if null_sd is None else max(null_sd / null, 0.1)
     a, b = float(norm.isf(alpha / 2)), float(norm.isf(1 - power))
@@ -236,7 +236,7 @@ def smallest_balanced_accuracy(counts: Sequence[int], *, null_sd: float | None =
     n = np.asarray(counts, float)
     if n.ndim != 1 or len(n) < 2 or not (n >= 1).all():
         raise ValueError(f"{where}: counts={counts!r} must be the people of two or more classes, each at least 1")
-    _power(where, power, alpha)
+    _power(where, power, alpha, null_sd)
     chance = 1 / len(n)
 
     def sd(level: float) -> float:
@@ -251,7 +251,9 @@ def smallest_balanced_accuracy(counts: Sequence[int], *, null_sd: float | None =
     return float("nan") if gap(1.0) < 0 else float(brentq(gap, chance, 1.0))
 
 
-def _power(where: str, power: float, alpha: float) -> None:
+def _power(where: str, power: float, alpha: float, null_sd: float | None = None) -> None:
+    if null_sd is not None:
+        number(where, "null_sd", null_sd, 0, strict=True)
     number(where, "power", power, 0.5, 0.999)
     number(where, "alpha", alpha, 1e-6, 0.5)
 

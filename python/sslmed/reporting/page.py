@@ -37,7 +37,8 @@ td.text { text-align: left; } pre { overflow: auto; max-height: 30rem; backgroun
 {% for image in section.images %}<img alt="{{ section.title }}" src="data:image/png;base64,{{ image }}">{% endfor %}
 {% if section.texts %}<ul>{% for text in section.texts %}<li>{{ text }}</li>
 {% endfor %}</ul>{% endif %}{% if section.rows %}<table><tr>{% for c in section.columns %}<th>{{ c }}</th>{% endfor %}</tr>
-{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="pretrained"{% endif %}>{% for cell in row %}<td{% if cell | length > 24 %} class="text"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="pretrained"{% endif %}>
+{%- for cell in row %}<td{% if cell | length > 24 %} class="text"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}{% endfor %}
 {% for name, text in details %}<details><summary>{{ name }}</summary><pre>{{ text }}</pre></details>{% endfor %}
 <p class="note">{{ intervals }} No subject is in training and test data at once.

@@ -108,5 +108,7 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"load_manifest: path='.*m\.json' must be JSON"):
         load_manifest(tmp_path / "m.json")
     (tmp_path / "m.json").write_text('{"kind": "folds"}')
-    with pytest.raises(ValueError, match="must be the manifest of a result of sslmed.evaluate or sslmed.transfer; options, rows, target, persons is missing"):
+    with pytest.raises(
+        ValueError, match=r"must be the manifest of a result of sslmed\.evaluate or sslmed\.transfer; options, rows, target, persons is missing"
+    ):
         load_manifest(tmp_path / "m.json")
