@@ -13,8 +13,8 @@ from sslmed.evaluation import statistics
 from sslmed.evaluation.confounding import adjusted_auroc, log_odds
 from sslmed.evaluation.crossfit import Made, Pipeline, Study, cross_fit, dummy, given
 from sslmed.evaluation.intervals import Estimate, chance, difference, estimate, from_scores
-from sslmed.evaluation.manifest import manifest
 from sslmed.evaluation.permutation import Chance, chance_level
+from sslmed.evaluation.record import record
 from sslmed.evaluation.result import TransferResult, predictions_table
 from sslmed.evaluation.scoring import CLASSIFICATION, POSITIVE, REGRESSION
 
@@ -87,7 +87,7 @@ def assess(
     compared = _comparisons(study, made, found, level, adjusted, options)
     predictions = _predictions(study, made, table)
     result = TransferResult(lines_table, options.target, options.protocol, predictions, compared, _scored(study, made, options.main, table))
-    result.manifest = manifest(study, rows, options)
+    result.manifest = record(study, rows, options)
     return result
 
 

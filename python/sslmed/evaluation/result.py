@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from sslmed.evaluation.subgroups import subgroups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from sslmed.evaluation.learning import LearningCurve
+    from sslmed.evaluation.verdict import Verdict
 
 __all__ = ["TransferResult", "predictions_table"]
 
@@ -54,7 +59,9 @@ class TransferResult:
     (``transductive``) and whose labels a probe looked at (``probe``), how many were ``excluded`` if that was asked, and
     where its weights come from (``encoder``). Empty without an encoder."""
     manifest: dict[str, Any] = field(default_factory=dict)
-    """Options, seeds, folds and hashes from which the same table is made again."""
+    """Options, seeds, folds and hashes from which the same table is made again (:func:`sslmed.evaluation.manifest.remake`)."""
+    chosen_from: int = 1
+    """Number of results that this one was picked from, such as the cells of a grid. Set it: reports and stamps say it."""
 
     def __repr__(self) -> str:
         return f"<TransferResult {self.target}, {self.protocol}>\n{self.table.to_string(index=False)}"
@@ -163,20 +170,50 @@ class TransferResult:
 
         known = [str(m) for m in self.table["metric"].unique()]
         choice("plot", "metric", metric or known[0], known)
-        return plot_rows(self.table[self.table["metric"] == (metric or known[0])], metric or known[0], ax)
+        what = "fitted models" if self.manifest.get("kind") == "fitted model" else "the procedure"
+        return plot_rows(self.table[self.table["metric"] == (metric or known[0])], metric or known[0], ax, interval=f"95 % interval of {what}")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the table as CSV, or a self-contained page with the table and a plot.
+    def verdict(self, curve: LearningCurve | None = None) -> Verdict:
+        """Says in sentences what this number of people can show and what it cannot.
+
+        Args:
+            curve: Learning curve of the same features and people (:func:`sslmed.evaluation.learning.learning_curve`).
+
+        Returns:
+            The statements: the smallest effect that could be shown, what is better than what, how many more people would
+            settle it (:func:`sslmed.evaluation.verdict.verdict`).
+
+        Raises:
+            TypeError: ``curve`` is not a learning curve.
+        """
+        from sslmed.evaluation.verdict import verdict
+
+        return verdict(self, curve)
+
+    def save(self, path: str | os.PathLike[str], *, curve: LearningCurve | None = None) -> None:
+        """Writes the table as CSV, or a self-contained page: what is estimated, who was left out, the verdict, figures.
 
         Args:
             path: File; a page if its name ends in .html.
+            curve: Learning curve for the page.
+
+        Raises:
+            TypeError: ``curve`` is not a learning curve.
         """
         if os.fspath(path).endswith(".html"):
-            from sslmed.reporting.page import write_report
+            from sslmed.evaluation.report import write
 
-            write_report(path, f"Transfer: {self.target}", [(f"Transfer: {self.target}", self.table, [self.plot().figure])])
+            write(self, path, curve)
         else:
             self.table.to_csv(path, index=False)
+
+    def save_manifest(self, path: str | os.PathLike[str]) -> None:
+        """Writes the manifest as JSON, from which :func:`sslmed.evaluation.manifest.remake` makes the same table again.
+
+        Args:
+            path: File (.json).
+        """
+        Path(path).write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
 
     def _rows(self) -> list[str]:
         return [str(row) for row in self.predictions["row"].unique()]

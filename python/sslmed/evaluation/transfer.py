@@ -18,6 +18,7 @@ from sslmed.evaluation.assess import Options, assess, metrics_of
 from sslmed.evaluation.crossfit import Pipeline, Study, cross_fit
 from sslmed.evaluation.evaluate import Level, covariate_pipelines, named_folds, positive_class
 from sslmed.evaluation.external import assess_fixed
+from sslmed.evaluation.record import flow
 from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.rows import Row, Task, baselines_of, rows_of
 from sslmed.evaluation.scoring import scores
@@ -164,6 +165,7 @@ def transfer(
         raise ValueError(f"transfer: covariates={list(covariates)!r} needs frozen features (protocol 'linear' or 'knn') and folds; leave out test")
     if encoder is not None and isinstance(cohort, Cohort):
         encoder = resolve(encoder, cohort)
+    given = cohort if test is None else test
     cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
     drawn = repeats if repeats is not None else (1 if network else 10)
     how: dict[str, Any] = {"regression": regression, "repeats": drawn, "seed": seed, "threads": threads, "on_error": on_error}
@@ -185,6 +187,8 @@ def transfer(
     options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, named_folds(cv), tuple(covariates))
     result = _scored(task, rows, options, level, covariates, bootstrap)
     result.provenance = seen
+    result.manifest["flow"] = flow(given.table, target, (task.cohort if task.test is None else task.test).table, result.people)
+    result.manifest.setdefault("trained_on", len(np.unique(task.groups)))
     return result
 
 

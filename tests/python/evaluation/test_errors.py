@@ -5,6 +5,7 @@ nor a place in ``FREE`` fails the test, so that a new one is not forgotten.
 """
 
 import inspect
+import os
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 import sslmed as sm
 from sslmed import Encoder, labels, leakage, provenance
-from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics, subgroups
+from sslmed.evaluation import adaptation, brain_age, learning, manifest, metrics, probes, sample_size, statistics, subgroups
 from sslmed.evaluation.transfer import knn_score, plan
 
 
@@ -460,6 +461,98 @@ BAD = {
     provenance.overlap: [_COHORT, ("encoder", "e.safetensors", r"encoder='e\.safetensors' must be an encoder")],
 }
 
+# Verdicts, learning curves, sample sizes and manifests.
+TABLE = pd.DataFrame({"subject": np.arange(24), "y": np.tile(["a", "b"], 12), "age": np.linspace(20.5, 70.5, 24), "same": "x", "empty": np.nan})
+FEATURES = np.random.default_rng(0).normal(size=(24, 3))
+
+
+@lru_cache
+def evaluated():
+    return sm.evaluate(FEATURES, TABLE, "y", cv=3, repeats=2, permutations=0)
+
+
+_EVALUATED = [
+    ("features", FEATURES[:3], r"features must be \[24, D >= 1\], or covariances \[24, C, C\], one row a row of the table, got \[3, 3\]"),
+    ("features", FEATURES * np.nan, "features has 24 rows that are not finite"),
+    ("features", {}, "features={} must hold at least one array"),
+    ("table", "x.csv", "table must be a pandas DataFrame"),
+]
+_OF_POWER = [("power", 1.0, "power=1.0 must be a number"), ("alpha", 0.0, "alpha=0.0 must be a number")]
+_SHRINKAGE = ("shrinkage", 1.0, "shrinkage=1.0 must be a number at least 0.5 and at most 0.999")
+_PARAMETERS = ("parameters", 0, "parameters=0 must be a whole number of at least 1")
+CALLS |= {
+    learning.learning_curve: lambda: {"features": FEATURES, "table": TABLE, "target": "y", "cv": 3, "repeats": 2},
+    sm.TransferResult.verdict: lambda: {"self": evaluated()},
+    sm.TransferResult.save: lambda: {"self": evaluated(), "path": os.devnull},
+    manifest.remake: lambda: {"manifest": evaluated().manifest, "features": FEATURES, "table": TABLE},
+    metrics.decision_curve: lambda: {"positive": POSITIVE, "probability": P[:, 0]},
+    sample_size.for_classes: lambda: {"parameters": 5, "prevalence": 0.3},
+    sample_size.for_values: lambda: {"parameters": 5, "r2": 0.3},
+    sample_size.most_parameters: lambda: {"people": 100, "r2": 0.3},
+    sample_size.r2_of_auroc: lambda: {"auroc": 0.8, "prevalence": 0.3},
+    sample_size.smallest_auroc: lambda: {"positive": 20, "negative": 20},
+    sample_size.smallest_balanced_accuracy: lambda: {"counts": [20, 20, 20]},
+    sample_size.smallest_r: lambda: {"people": 20},
+}
+BAD |= {
+    learning.learning_curve: [
+        *_EVALUATED,
+        *_TARGETS,
+        _SEED,
+        ("protocol", "lora", "protocol='lora' must be one of"),
+        ("sizes", (0.5, 1.0), r"sizes=\(0.5, 1.0\) must be at least three different shares"),
+        ("sizes", (0, 0.5, 1.0), "sizes=.* must be at least three different shares above 0"),
+        ("metric", "mae", "metric='mae' must be one of 'balanced_accuracy'"),
+        ("cv", 1, "cv=1 must be"),
+        ("repeats", 0, "repeats=0 must be"),
+        ("level", "cell", "level='cell' must be one of"),
+        ("regression", True, "regression=True needs numbers"),
+    ],
+    sm.TransferResult.verdict: [("curve", 3, "curve=3 must be a learning curve")],
+    sm.TransferResult.save: [],
+    manifest.remake: [
+        *_EVALUATED[:2],
+        _EVALUATED[3],
+        ("manifest", {}, "manifest must be the manifest of a result of sslmed.evaluate or sslmed.transfer; it is empty"),
+        ("manifest", {"kind": "folds"}, "manifest must be .* options, rows, target, persons is missing"),
+        ("features", FEATURES + 1, r"features\['features'\] \[24, 3\] differ from those of the manifest"),
+        ("table", TABLE[::-1], "table: the values of target='y', or their order, differ"),
+    ],
+    metrics.decision_curve: [
+        ("probability", P[:3, 0], "probability must have one entry"),
+        ("probability", P[:, 0] * 2, r"probability must lie within \[0, 1\]"),
+        ("thresholds", [0.0], r"thresholds=\[0.0\] must be probabilities above 0 and below 1"),
+    ],
+    sample_size.for_classes: [
+        _SHRINKAGE,
+        _PARAMETERS,
+        ("prevalence", 1, "prevalence=1 must be a number above 0 and below 1"),
+        ("auroc", 0.5, "auroc=0.5 must be a number above 0.5"),
+        ("r2", 0.8, "r2=0.8 must be below 0.705"),
+    ],
+    sample_size.for_values: [
+        _SHRINKAGE,
+        _PARAMETERS,
+        ("r2", 0, "r2=0 must be a number above 0"),
+        ("mean", "x", "mean='x' must be a number"),
+        ("sd", -1, "sd=-1 must be a number at least 0"),
+    ],
+    sample_size.most_parameters: [_SHRINKAGE, ("people", -1, "people=-1 must be a number at least 0"), ("r2", 0.9, "r2=0.9 must be a number")],
+    sample_size.r2_of_auroc: [("auroc", 0.5, "auroc=0.5 must be a number above 0.5"), ("prevalence", 0, "prevalence=0 must be a number")],
+    sample_size.smallest_auroc: [
+        *_OF_POWER,
+        ("positive", 0, "positive=0 must be a whole number"),
+        ("negative", 0, "negative=0 must be a whole number"),
+        ("null_sd", -1.0, "null_sd=-1.0 must be a number above 0"),
+    ],
+    sample_size.smallest_balanced_accuracy: [
+        *_OF_POWER,
+        ("counts", [20], r"counts=\[20\] must be the people of two or more classes"),
+        ("null_sd", 0, "null_sd=0 must be a number above 0"),
+    ],
+    sample_size.smallest_r: [*_OF_POWER, ("people", 3, "people=3 must be a whole number of at least 4")],
+}
+
 FREE = {
     # Any value is valid, the type is checked elsewhere, or a wrong one is an error of NumPy, pandas or matplotlib that says so.
     "regression",
@@ -492,6 +585,8 @@ FREE = {
     "slope",
     "values",
     "provenance",
+    "curve",
+    "path",
 }
 
 OTHERWISE = {

@@ -227,7 +227,9 @@ def test_a_training_part_of_one_person(rng):
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(2, 25), d=st.integers(1, 40), m=st.integers(1, 5), classes=st.sampled_from([None, 2, 3]), per=st.integers(1, 4), seed=st.integers(0, 2**16))
+@given(
+    n=st.integers(2, 25), d=st.integers(1, 40), m=st.integers(1, 5), classes=st.sampled_from([None, 2, 3]), per=st.integers(1, 4), seed=st.integers(0, 2**16)
+)
 def test_any_shape_gives_finite_predictions(n, d, m, classes, per, seed):
     rng = np.random.default_rng(seed)
     x, x_test = rng.normal(size=(n, d)), rng.normal(size=(m, d))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sslmed.cohort import Cohort
 from sslmed.evaluation.crossfit import Pipeline, Study, cross_fit
 from sslmed.evaluation.intervals import difference, estimate
 from sslmed.evaluation.splits import repeated
-from sslmed.cohort import Cohort
 
 
 def people(rng, n, *, recordings=1, dims=20, effect=0.0, regression=False):
