@@ -40,6 +40,8 @@ class Options:
     cv: int | str | None = None
     """Number of folds or "loso"; None: folds of the caller."""
     covariates: tuple[str, ...] = ()
+    acquisition: tuple[str, ...] = ()
+    """Rows that tell how recordings were made."""
 
 
 def metrics_of(study: Study, positive: str | None) -> tuple[str, ...]:

@@ -72,11 +72,28 @@ def _chosen(result: TransferResult, facts: Facts) -> Iterator[str]:
         yield f"CHOSEN: this result was picked from {result.chosen_from}; the best of several is too good on average, and no p value here knows of it."
 
 
+def _recorded(result: TransferResult, facts: Facts) -> Iterator[str]:
+    """Rows that tell how recordings were made, and predict the target."""
+    name = "auroc" if len(facts.counts) == 2 else facts.metric
+    lines = result.table[result.table["metric"] == name].drop_duplicates("row").set_index("row")
+    chance = 0.5 if name == "auroc" else 1 / max(1, len(facts.counts))
+    for row in result.manifest.get("options", {}).get("acquisition", ()):
+        if facts.regression or row not in lines.index or row == facts.main:
+            continue
+        value, low = float(lines.loc[row, "value"]), float(lines.loc[row, "low"])
+        if not (low > chance if np.isfinite(low) else value > (1 + chance) / 2):
+            continue
+        compared = [c for c in lines_of(result.comparisons) if c.row == facts.main and c.against == row and c.metric == name]
+        better = bool(compared) and decided(compared[0]) and compared[0].difference > 0
+        then = "" if better else f", and {facts.main} is not shown to be better: what it tells may be the device or the day, and not the disease"
+        yield f"ACQUISITION: how the recordings were made tells the classes by itself ({name} {value:.2f}){then}."
+
+
 def _chance(result: TransferResult, facts: Facts) -> Iterator[str]:
     own = [line for line in lines_of(result.comparisons) if line.against == "chance" and line.row == facts.main]
     if "permuted labels" not in set(result.table["row"]) and not facts.fixed:
         yield "NO PERMUTED LABELS: chance was not measured by permuting the labels; a leak in the procedure would not be seen."
-    if own and not decided(own[0]):
+    if own and np.isfinite(own[0].p) and not decided(own[0]):
         yield f"CHANCE: {facts.main} cannot be told from chance."
 
 
@@ -107,5 +124,5 @@ def _beaten(result: TransferResult, facts: Facts) -> Iterator[str]:
 
 
 _RULES: tuple[Callable[[Any, Facts], Iterator[str]], ...] = (
-    _few, _confounded, _transductive, _unknown, _chosen, _chance, _explained, _beaten,
+    _few, _confounded, _recorded, _transductive, _unknown, _chosen, _chance, _explained, _beaten,
 )  # fmt: skip

@@ -183,8 +183,9 @@ def transfer(
     plain = [name for name in rows if not name.endswith(", bias-corrected")]
     main = ([name for name in plain if name not in kinds or not kinds[name].acquisition] or plain)[-1]
     declared = _declared(rows, main, compare, covariates, model is not None, kinds)
-    wanted = permutations if "permuted labels" in chosen and model is not None else 0
-    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, named_folds(cv), tuple(covariates))
+    wanted = permutations if "permuted labels" in chosen else 0
+    recorded = tuple(name for name in plain if name in kinds and kinds[name].acquisition)
+    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, named_folds(cv), tuple(covariates), recorded)
     result = _scored(task, rows, options, level, covariates, bootstrap)
     result.provenance = seen
     result.manifest["flow"] = flow(given.table, target, (task.cohort if task.test is None else task.test).table, result.people)

@@ -135,6 +135,9 @@ def _score(result: TransferResult, facts: Facts) -> Iterator[Line]:
         yield _line(f"score, {_NAMES.get(metric, metric)}", value, f"{facts.main} has {_article(metric)}{value:.2f}{span}.", low, high)
     lines = [line for line in lines_of(result.comparisons) if line.against == "chance"]
     for line in lines:
+        if not np.isfinite(line.p):
+            yield _line(f"{line.row} against chance", line.difference, f"{line.row} is not tested against chance: there are too few people.")
+            continue
         differs = decided(line) and (line.difference > 0) == HIGHER.get(line.metric, True)
         said = "is better than chance" if differs else "cannot be told from chance at this number of people"
         yield _line(f"{line.row} against chance", line.difference, f"{line.row} {said} (p = {_p(line)}, {line.test}).", line.low, line.high)
