@@ -100,7 +100,7 @@ def remake(manifest: Mapping[str, Any], features: Array | pd.DataFrame | Mapping
     extra: dict[str, Pipeline] = {}
     design = None
     if options.covariates:
-        extra, design = covariate_pipelines("remake", data.people.table, options.covariates, pipelines[options.main], options.main)
+        extra, design = covariate_pipelines("remake", data.people.table, options.covariates, pipelines[options.main], options.main, options.target)
         for name, how in extra.items():
             if digest(how.x) != manifest["rows"][name]["features"]:
                 raise ValueError(f"remake: table: the covariates {', '.join(options.covariates)} differ from those of the manifest's row {name!r}")
