@@ -9,13 +9,36 @@ modules below hold what they are made of, for analyses of your own:
 - :mod:`~sslmed.evaluation.confounding`: whether scores tell the disease, or what comes with it
 - :mod:`~sslmed.evaluation.features`: features of recordings, of encoders and of classical baselines
 - :mod:`~sslmed.evaluation.feature_cache`: features kept for the next call
+- :mod:`~sslmed.evaluation.checklist`: the reporting checklist TRIPOD+AI, as far as a result fills it
+- :mod:`~sslmed.evaluation.learning`: learning curves
+- :mod:`~sslmed.evaluation.manifest`: the same table again, from a manifest
+- :mod:`~sslmed.evaluation.sample_size`: people that a model needs, and effects that a cohort can show
+- :mod:`~sslmed.evaluation.stamps`: what a reviewer would reject a result for
+- :mod:`~sslmed.evaluation.verdict`: what a small cohort can say
 - :mod:`~sslmed.evaluation.matching`: pairs within a cohort, folds that keep them, folds that leave a site out
 - :mod:`~sslmed.evaluation.metrics`: scores
 - :mod:`~sslmed.evaluation.probes`: estimators on frozen features
 - :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
 """
 
-from sslmed.evaluation import adaptation, brain_age, confounding, exposure, feature_cache, features, matching, metrics, probes, statistics
+from sslmed.evaluation import (
+    adaptation,
+    brain_age,
+    checklist,
+    confounding,
+    exposure,
+    feature_cache,
+    features,
+    learning,
+    manifest,
+    matching,
+    metrics,
+    probes,
+    sample_size,
+    stamps,
+    statistics,
+    verdict,
+)
 from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.evaluate import evaluate
 from sslmed.evaluation.knn_probe import KnnProbe
@@ -28,6 +51,7 @@ __all__ = [
     "TransferResult",
     "adaptation",
     "brain_age",
+    "checklist",
     "confounding",
     "evaluate",
     "exposure",
@@ -35,12 +59,17 @@ __all__ = [
     "features",
     "few_shot",
     "knn_score",
+    "learning",
+    "manifest",
     "matching",
     "metrics",
     "plan",
     "probes",
+    "sample_size",
     "splits",
+    "stamps",
     "statistics",
     "transfer",
     "transfer_matrix",
+    "verdict",
 ]
