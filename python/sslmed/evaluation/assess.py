@@ -112,7 +112,7 @@ def _chance(study: Study, how: Pipeline | list[Array] | None, metrics: tuple[str
 
 
 def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
-    """Area under the ROC curve among people of the same covariates."""
+    """Area under the ROC curve among people of the same covariates; NaN with too few people without the disease for a model of the covariates."""
     first = np.unique(study.unit, return_index=True)[1]
     covariates, group = design[first], study.group_of_unit
     case_is = study.positive % 2
@@ -121,6 +121,9 @@ def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
     for one in made:
         units = one.tested
         case, z, fold = one.units.truth == case_is, covariates[units], one.units.fold
+        controls = np.bincount(group[units], ~case, groups)
+        if controls.sum() - controls.max() <= z.shape[1] + 1:
+            return from_scores(study, "auroc", np.full(len(made), np.nan), np.full((len(made), groups), np.nan), made)
         values.append(adjusted_auroc(case, log_odds(one.units.predicted[0][:, case_is]), z, fold=fold))
         each = []
         for g in range(groups):

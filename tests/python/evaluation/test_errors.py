@@ -64,8 +64,11 @@ NORMALIZE, CORAL, WEIGHTS = adaptation.Normalize().fit(X, Z), adaptation.Coral()
 IDENTITY, RECENTER = adaptation.RemoveIdentity(), adaptation.Recenter()
 CORRECTION = brain_age.BiasCorrection().fit(X[:, 0], 20 + X[:, 0], WHO)
 
+TABLE = pd.DataFrame({"subject": np.arange(12), "y": Y, "age": 20.5 + X[:, 1], "three": list("abc") * 4, "same": "x", "empty": np.nan})
+
 CALLS = {
-    sm.transfer: lambda: {"encoder": encoder(), "cohort": people(), "target": "y", "cv": 2, "bootstrap": 5, "baselines": ["dummy"]},
+    sm.evaluate: lambda: {"features": X, "table": TABLE, "target": "y", "cv": 2, "repeats": 1, "permutations": 3},
+    sm.transfer: lambda: {"encoder": encoder(), "cohort": people(), "target": "y", "cv": 2, "bootstrap": 5, "baselines": ["dummy"], "repeats": 1},
     plan: lambda: {"encoder": encoder(), "cohort": people(), "target": "y", "cv": 2},
     knn_score: lambda: {"encoder": encoder(), "cohort": people(), "target": "y", "cv": 2},
     sm.few_shot: lambda: {"encoder": encoder(), "cohort": people(), "target": "y", "shots": (1,), "repeats": 1},
@@ -176,9 +179,49 @@ _SOURCES = [
 ]
 _PREDICT = [_COHORT, ("cohort", people(), "cohort='here': 8 subjects are in training"), _THREADS, _ON_ERROR, ("batch_size", 0, "batch_size=0 must be")]
 
+_COMPARED = [
+    ("positive", "c", "positive='c' must be one of 'a', 'b'"),
+    ("compare", ["x"], r"compare=\['x'\]: 'x' is not another row; there are dummy"),
+    ("compare", "x", "'x' is not another row; there are dummy"),
+    ("covariates", "age", r"covariates='age' must be a list of columns, such as \['age'\]"),
+    ("covariates", ["x"], "covariates: 'x' is not a column of the table; there are"),
+    ("covariates", ["age", "y"], "covariates=.* must not hold the target 'y'"),
+    ("covariates", ["subject"], "covariates=.* must not hold the column 'subject'"),
+    ("level", "people", "level='people' must be one of 'person', 'recording'"),
+    ("prevalence", 0, "prevalence=0 must be a number above 0 and at most 1"),
+    ("prevalence", 10, "prevalence=10 must be a number above 0 and at most 1"),
+    ("repeats", 0, "repeats=0 must be a whole number of at least 1"),
+    ("repeats", 2.5, "repeats=2.5 must be a whole number of at least 1"),
+    ("permutations", -1, "permutations=-1 must be a whole number of at least 0"),
+]
+
 BAD = {
+    sm.evaluate: [
+        *_COMPARED,
+        *_TARGETS,
+        _SEED,
+        ("cv", 1, "cv=1 must be"),
+        ("cv", [([0], [0])], "cv, fold 0: subject '0' in training and test data at once"),
+        ("regression", True, "regression=True needs numbers"),
+        ("regression", "yes", "regression='yes' must be True, False"),
+        ("protocol", "finetune", "protocol='finetune' must be one of 'linear', 'knn', 'forest'"),
+        ("table", {"subject": [1]}, "table must be a pandas DataFrame with a row a recording, got dict"),
+        ("table", TABLE.drop(columns="subject"), "table needs a column 'subject', found y, age"),
+        ("table", TABLE.assign(subject=None), "every row needs a subject"),
+        ("features", X[:3], r"features must be \[12, D >= 1\], or covariances \[12, C, C\], one row a row of the table, got \[3, 3\]"),
+        ("features", X[:, 0], r"features must be .*, got \[12\]"),
+        ("features", X[:, :0], r"features must be .*, got \[12, 0\]"),
+        ("features", X[:, None], r"features must be .*, got \[12, 1, 3\]"),
+        ("features", X.astype(str) + "x", "features must be numbers, got"),
+        ("features", np.where(np.arange(12)[:, None] == 4, np.nan, X), "features has 1 rows that are not finite, such as row 4; leave them out"),
+        ("features", {}, "features={} must hold at least one array"),
+        ("features", {"a": X, "b": X[:3]}, r"features\['b'\] must be \[12"),
+        ("features", {"dummy": X}, r"features\['dummy'\] has the name of another row of the table"),
+    ],
     sm.transfer: [
         *_PLANNED,
+        *_COMPARED,
+        ("controls", "age > 30", "controls='age > 30' needs bias_correction=True"),
         ("protocol", "forest", "protocol='forest' must be one of 'linear'"),
         ("baselines", ["x"], r"baselines=\['x'\] has the unknown row 'x'"),
         ("baselines", "x", "baselines='x' has the unknown row"),
@@ -190,7 +233,7 @@ BAD = {
         ("bootstrap", 0, "bootstrap=0 must be"),
         ("transductive", "forgive", "transductive='forgive' must be one of 'tell', 'exclude', 'raise'"),
     ],
-    plan: _PLANNED,
+    plan: [*_PLANNED, ("repeats", 0, "repeats=0 must be a whole number of at least 1")],
     knn_score: [case for case in _PLANNED if case[0] in ("encoder", "cohort", "target", "cv", "seed", "threads", "on_error")],
     sm.few_shot: [
         _ENCODER,
@@ -624,6 +667,37 @@ def test_a_bad_value_is_refused_by_name(call, parameter, value, said):
     with pytest.raises((ValueError, TypeError), match=said) as caught:
         call(**arguments)
     assert parameter in str(caught.value) or parameter in OTHERWISE
+
+
+OPTIONS = [
+    ({"target": "age", "positive": "a"}, "positive='a' needs a target of two classes, got a regressed one"),
+    ({"target": "three", "positive": "a"}, "positive='a' needs a target of two classes, got 3"),
+    ({"target": "age", "covariates": ["age"]}, "must not hold the target 'age'"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), OPTIONS, ids=range(len(OPTIONS)))
+def test_options_that_do_not_fit_the_target(options, said):
+    with pytest.raises(ValueError, match=said):
+        sm.evaluate(**CALLS[sm.evaluate]() | options)
+    cohort = people().with_columns(three=list("abca") * 2)
+    with pytest.raises(ValueError, match=said):
+        sm.transfer(None, cohort, cv=2, baselines=["band power"], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"covariates": ["age"], "test": people(name="there")}, "covariates=.* needs frozen features .* and folds; leave out test"),
+        ({"covariates": ["age"], "protocol": "finetune"}, "covariates=.* needs frozen features"),
+        ({"target": "age", "bias_correction": True, "controls": "age >"}, "controls='age >' must be a condition on columns of the table"),
+        ({"target": "age", "bias_correction": True, "controls": "x > 3"}, "controls='x > 3' must be a condition on columns of the table"),
+        ({"target": "age", "bias_correction": True, "controls": "age > 300"}, "controls='age > 300' holds for no recording of here"),
+    ],
+)
+def test_options_of_transfer_that_do_not_fit_each_other(options, said):
+    with pytest.raises(ValueError, match=said):
+        sm.transfer(**CALLS[sm.transfer]() | options)
 
 
 @pytest.mark.parametrize("call", list(CALLS), ids=named)

@@ -12,7 +12,7 @@ from sslmed.evaluation.splits import repeated
 
 
 def people(rng, n, *, recordings=1, dims=20, effect=0.0, regression=False):
-    """Features [n · recordings, dims] and a table: classes in turn that differ by ``effect`` standard deviations, or a standard normal value."""
+    """Features [n · recordings, dims] and the table: classes in turn that differ by ``effect`` standard deviations, or a standard normal value."""
     of_person = rng.normal(size=n) if regression else (np.arange(n) % 2).astype(float)
     direction = np.zeros(dims)
     direction[:3] = effect / np.sqrt(3)
