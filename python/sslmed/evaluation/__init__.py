@@ -10,6 +10,8 @@ modules below hold what they are made of, for analyses of your own:
 - :mod:`~sslmed.evaluation.feature_cache`: features kept for the next call
 - :mod:`~sslmed.evaluation.metrics`: scores
 - :mod:`~sslmed.evaluation.probes`: estimators on frozen features
+- :func:`~sslmed.evaluation.select`: the best of many candidates, chosen inside the training people
+- :func:`~sslmed.evaluation.over_seeds`: results over seeds of the pretraining
 - :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
 """
 
@@ -18,11 +20,14 @@ from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.evaluate import evaluate
 from sslmed.evaluation.knn_probe import KnnProbe
 from sslmed.evaluation.result import TransferResult
+from sslmed.evaluation.seeds import over_seeds
+from sslmed.evaluation.selection import Selection, select
 from sslmed.evaluation.splits import splits
 from sslmed.evaluation.transfer import knn_score, plan, transfer
 
 __all__ = [
     "KnnProbe",
+    "Selection",
     "TransferResult",
     "adaptation",
     "brain_age",
@@ -33,8 +38,10 @@ __all__ = [
     "few_shot",
     "knn_score",
     "metrics",
+    "over_seeds",
     "plan",
     "probes",
+    "select",
     "splits",
     "statistics",
     "transfer",

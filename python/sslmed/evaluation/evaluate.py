@@ -17,7 +17,7 @@ from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.splits import CV, repeated
 from sslmed.labels import class_names, is_regression, labeled
 
-__all__ = ["Level", "covariate_pipelines", "evaluate", "positive_class"]
+__all__ = ["Level", "covariate_pipelines", "evaluate", "positive_class", "problem"]
 
 Array = np.ndarray[Any, Any]
 
@@ -94,8 +94,6 @@ def evaluate(
         >>> float(scores["features", "auroc"]) > 0.9, float(scores["dummy", "auroc"])
         (True, 0.5)
     """
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"evaluate: table must be a pandas DataFrame with a row a recording, got {type(table).__name__}")
     choice("evaluate", "protocol", protocol, ("linear", "knn", "forest"))
     choice("evaluate", "level", level, get_args(Level))
     whole("evaluate", "repeats", repeats, 1)
@@ -104,15 +102,8 @@ def evaluate(
     if prevalence is not None:
         number("evaluate", "prevalence", prevalence, 0, 1, strict=True)
     given = features if isinstance(features, Mapping) else {"features": features}
-    matrices = {str(name): _matrix(name, x, table) for name, x in given.items()}
-    if not matrices:
-        raise ValueError("evaluate: features={} must hold at least one array of features")
-    people, known = _people(table, target)
-    matrices = {name: x[known] for name, x in matrices.items()}
-    y = people.table[target].infer_objects().to_numpy()
-    regression = is_regression(y, regression, people.table["subject"].to_numpy())
-    values, classes = (y.astype(float), None) if regression else _classes(people, y, target)
-    folds = repeated(people, cv, stratify=None if regression else target, repeats=repeats, seed=seed)
+    matrices, people, values, classes = problem("evaluate", given, table, target, regression)
+    folds = repeated(people, cv, stratify=None if classes is None else target, repeats=repeats, seed=seed)
     study = Study.of(
         values, people.table["subject"].to_numpy(), classes, folds, level=level, balanced=balanced, positive=positive_class("evaluate", positive, classes)
     )
@@ -131,25 +122,42 @@ def evaluate(
     return assess(study, rows, people.table, options, design)
 
 
-def _matrix(name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Array:
+def problem(
+    where: str, given: Mapping[str, Array | pd.DataFrame], table: pd.DataFrame, target: str, regression: bool | None
+) -> tuple[dict[str, Array], Cohort, Array, Array | None]:
+    """Checks features against a table: features by name and people of the rows that have a value, the target as numbers, and names of classes."""
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"{where}: table must be a pandas DataFrame with a row a recording, got {type(table).__name__}")
+    matrices = {str(name): _matrix(where, name, x, table) for name, x in given.items()}
+    if not matrices:
+        raise ValueError(f"{where}: features={{}} must hold at least one array of features")
+    people, known = _people(where, table, target)
+    matrices = {name: x[known] for name, x in matrices.items()}
+    y = people.table[target].infer_objects().to_numpy()
+    if is_regression(y, regression, people.table["subject"].to_numpy()):
+        return matrices, people, y.astype(float), None
+    return matrices, people, *_classes(people, y, target)
+
+
+def _matrix(function: str, name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Array:
     """Features as an array of finite numbers, one row a row of the table."""
     x = np.asarray(given.to_numpy() if isinstance(given, pd.DataFrame) else given)
     where = "features" if name == "features" else f"features[{name!r}]"
     if x.ndim not in (2, 3) or len(x) != len(table):
-        raise ValueError(f"evaluate: {where} must be [{len(table)}, D], one row a row of the table, got {list(x.shape)}")
+        raise ValueError(f"{function}: {where} must be [{len(table)}, D], one row a row of the table, got {list(x.shape)}")
     try:
         x = x.astype(float)
     except (TypeError, ValueError):
-        raise ValueError(f"evaluate: {where} must be numbers, got {x.dtype}") from None
+        raise ValueError(f"{function}: {where} must be numbers, got {x.dtype}") from None
     if (bad := ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).any():
-        raise ValueError(f"evaluate: {where} has {int(bad.sum())} rows that are not finite, such as row {int(bad.argmax())}; leave them out of the table")
+        raise ValueError(f"{function}: {where} has {int(bad.sum())} rows that are not finite, such as row {int(bad.argmax())}; leave them out of the table")
     return x
 
 
-def _people(table: pd.DataFrame, target: str) -> tuple[Cohort, Array]:
+def _people(where: str, table: pd.DataFrame, target: str) -> tuple[Cohort, Array]:
     """The rows that have a value, as a cohort whose rows are held in memory, and which they are."""
     if "subject" not in table:
-        raise ValueError(f"evaluate: table needs a column 'subject', found {', '.join(map(str, table.columns))}")
+        raise ValueError(f"{where}: table needs a column 'subject', found {', '.join(map(str, table.columns))}")
     named = table if "path" in table else table.assign(path=[f"row {i}" for i in range(len(table))])
     whole_ = Cohort(named.drop(columns="modality", errors="ignore"), "table", [()] * len(table))
     people, _ = labeled(whole_, target)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sslmed.evaluation.crossfit import Pipeline, Study
+from sslmed.evaluation.seeds import Seeds
 
 if TYPE_CHECKING:
     from sslmed.evaluation.assess import Options
@@ -21,7 +22,7 @@ __all__ = ["manifest"]
 Array = np.ndarray[Any, Any]
 
 
-def manifest(study: Study, rows: Mapping[str, Pipeline | list[Array] | None], options: Options) -> dict[str, Any]:
+def manifest(study: Study, rows: Mapping[str, Seeds | Pipeline | list[Array] | None], options: Options) -> dict[str, Any]:
     """Options, seeds, folds and hashes as plain values, which JSON can hold."""
     return {
         "sslmed": version("sslmed"),
@@ -38,9 +39,11 @@ def manifest(study: Study, rows: Mapping[str, Pipeline | list[Array] | None], op
     }
 
 
-def _described(how: Pipeline | list[Array] | None) -> dict[str, Any]:
+def _described(how: Seeds | Pipeline | list[Array] | None) -> dict[str, Any]:
     if how is None:
         return {"probe": "dummy"}
+    if isinstance(how, Seeds):
+        return {"seeds": [_described(member) for member in how.members]}
     if not isinstance(how, Pipeline):
         return {"predictions": _digest(np.stack(how))}
     return {"probe": how.probe, "features": _digest(how.x), "shape": list(how.x.shape), "adaptation": str(how.adaptation), "corrected": how.correct}
