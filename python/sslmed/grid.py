@@ -55,8 +55,9 @@ def run(
     that of the cohort's modality) and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
     pretraining share its folder under ``out/pretrain``; an interrupted one goes on from its newest checkpoint.
 
-    The best run of many is the best partly by luck. So once all runs are done, the choice among those with frozen features ("linear", "knn", no ``test``) is
-    made anew inside the training people of each fold (:func:`sslmed.evaluation.select`): the row ``selected by nested folds``. Seeds are averaged, never chosen.
+    The best run of many is the best partly by luck. So once all runs are done, the choice among those with frozen features ("linear", "knn", no ``test``)
+    is made anew inside the training people of each fold (:func:`sslmed.evaluation.select`): the row ``selected by nested folds``. Seeds are averaged,
+    never chosen.
 
     Args:
         grid: A YAML file (its paths count from its folder), or the same as a mapping.
@@ -77,7 +78,7 @@ def run(
     """
     settings, folder = _read(grid), Path(out)
     base = Path(grid).parent if isinstance(grid, (str, os.PathLike)) else Path()
-    people = {
+    people: dict[str, Cohort] = {
         name: (cohorts or {}).get(name) or _cohort(base, settings, name) for name in ("public", "clinic", "test") if name in {*settings, *(cohorts or {})}
     }
     if "clinic" not in people or "target" not in settings:
@@ -277,16 +278,18 @@ def _collect(folder: Path, settings: Mapping[str, Any], people: Mapping[str, Coh
 def _best(table: pd.DataFrame, own: list[str]) -> tuple[pd.Series[bool], list[str]]:
     """Marks the setting whose mean over seeds is best, and says of how many."""
     marked = pd.Series(True, index=table.index)
-    metric = "auroc" if (table["metric"] == "auroc").any() else "mae"
-    main = table[(table["row"] == _ENCODER) & (table["metric"] == metric)]
+    main = table[(table["row"] == _ENCODER) & table["value"].notna()]
+    metric = next((name for name in ("auroc", "balanced_accuracy", "mae") if (main["metric"] == name).any()), "")
+    main = main[main["metric"] == metric]
     means = main.groupby(own, dropna=False, sort=False)["value"].mean() if own else pd.Series(dtype=float)
     if len(means) < 2 or not means.notna().any():
         return ~marked, []
-    best = means.idxmax() if HIGHER.get(metric, True) else means.idxmin()
+    best: Any = means.idxmax() if HIGHER.get(metric, True) else means.idxmin()
     values = dict(zip(own, best if isinstance(best, tuple) else (best,), strict=True))
+    name: Any
     for name, value in values.items():
         marked &= table[name].isna() if pd.isna(value) else table[name] == value
-    varying = {name: value for name, value in values.items() if table[name].nunique(dropna=False) > 1}
+    varying = {str(name): value for name, value in values.items() if table[name].nunique(dropna=False) > 1}
     said = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in varying.items())
     text = (
         f"{said}: {metric} {means[best]:.3f} is the best of {len(means)} settings (mean over seeds). It was picked for this score, which is therefore too high."
@@ -323,7 +326,8 @@ def _nested(folder: Path, settings: Mapping[str, Any], people: Mapping[str, Coho
 
 
 def _select(clinic: Cohort, target: str, candidates: Mapping[str, list[tuple[Path, str]]], shared: Mapping[str, Any]) -> dict[str, Any]:
-    features, rows = {}, None
+    features: dict[str, list[Any]] = {}
+    rows: Any = None
     for name, many in candidates.items():
         loaded = [np.load(path) for path, _ in many]
         for one in loaded:
@@ -333,7 +337,8 @@ def _select(clinic: Cohort, target: str, candidates: Mapping[str, list[tuple[Pat
         features[name] = [one["x"] for one in loaded]
     protocols: Any = {name: many[0][1] for name, many in candidates.items()}
     options = {name: value for name, value in shared.items() if name in _STUDY}
-    result = select(features, clinic.table.iloc[rows].reset_index(drop=True), target, protocols, **options)
+    people = clinic.table.take(rows).reset_index(drop=True)
+    result = select(features, people, target, protocols, **options)
     lines = result.table[result.table["row"] == SELECTED]
     settings = {f"transfer.{name}": value for name, value in shared.items()}
     value, low, high = lines[lines["metric"] == result.by][["value", "low", "high"]].iloc[0]
@@ -351,7 +356,7 @@ def _report(folder: Path, settings: Mapping[str, Any], table: pd.DataFrame, own:
     values = grouped["value"]
     means = pd.DataFrame({"mean": values.mean(), "sd_seeds": values.std(ddof=1), "sd_folds": grouped["sd_folds"].mean(), "min": values.min(),
                           "max": values.max(), "runs": values.size(), "chosen": grouped["chosen"].first()}).reset_index()  # fmt: skip
-    first = [("Chosen inside the training people", chosen[[*_SCORES, "sd_seeds"]], [])] if len(chosen) else []
+    first: list[Any] = [("Chosen inside the training people", chosen[[*_SCORES, "sd_seeds"]], [])] if len(chosen) else []
     sections = [*first, ("Means over seeds", means, []), ("All runs", runs, [])]
     write_report(folder / "report.html", f"Grid: {settings['target']}", sections, notes=notes)
 

@@ -54,7 +54,7 @@ class Selection(TransferResult):
         scores_ = self.table[self.table["metric"] == self.by].set_index("row")["value"]
         often = ", ".join(f"{name} in {n}" for name, n in self.chosen[self.chosen > 0].sort_values(ascending=False).head(3).items())
         return (
-            f"{self.best!r} is the best of {len(self.chosen)} candidates by {self.by} ({scores_[self.best]:.3f}), which is too high because it was picked for it. "
+            f"{self.best!r} is the best of {len(self.chosen)} candidates by {self.by} ({scores_[self.best]:.3f}), which was picked for it and so is too high. "
             f"Chosen inside the training people, the score is {scores_[SELECTED]:.3f}; of {int(self.chosen.sum())} folds, candidates were chosen: {often}."
         )
 
@@ -77,16 +77,17 @@ def select(
 ) -> Selection:
     """Scores candidates, and the choice among them by folds inside the training people.
 
-    The row ``selected by nested folds`` is what an honest report of the best candidate says. Its interval leaves the test people out in turn and is set wider for
-    the training people, because the choice would have to be made anew without each of them.
+    The row ``selected by nested folds`` is what an honest report of the best candidate says. Its interval leaves the test people out in turn, and is set
+    wider for the training people, because the choice would have to be made anew without each of them.
 
     Args:
-        features: Features of each candidate by name, [rows, D]; a list of arrays holds those of several pretraining seeds, which are averaged: no seed is chosen.
+        features: Features of each candidate by name, [rows, D]. A list of arrays holds those of several pretraining seeds, over which scores are
+            averaged: no seed is chosen.
         table: One row a recording, with ``subject`` and the target.
         target: Column to predict; rows without a value are left out.
         protocol: "linear", "knn" or "forest", for all candidates or by name.
-        by: Score that candidates are chosen by; by default "auroc", or "mae" of a regressed target.
-        cv: Outer folds, as in :func:`sslmed.evaluate`. The inner folds are the other outer ones where there are 5 to 10 of them, and five folds otherwise.
+        by: Score that candidates are chosen by; by default "auroc" ("balanced_accuracy" with "loso"), or "mae" of a regressed target.
+        cv: Outer folds, as in :func:`sslmed.evaluate`. The inner folds are the other outer ones where there are 5 to 10, and five folds otherwise.
         repeats: Number of draws of the folds.
         regression: True to regress the target, False to classify it, None to decide by its values.
         positive: Class that sensitivity, predictive values and calibration are of, with two classes.
@@ -117,6 +118,7 @@ def select(
     """
     choice("select", "level", level, get_args(Level))
     whole("select", "repeats", repeats, 1)
+    whole("select", "seed", seed)
     if not isinstance(features, Mapping) or len(features) < 2:
         raise ValueError(f"select: features must hold at least two candidates by name, got {len(features) if isinstance(features, Mapping) else features!r}")
     if reserved := [name for name in features if name in (SELECTED, "dummy")]:
@@ -130,7 +132,8 @@ def select(
     folds = repeated(people, cv, stratify=None if classes is None else target, repeats=repeats, seed=seed)
     place = positive_class("select", positive, classes)
     study = Study.of(values, people.table["subject"].to_numpy(), classes, folds, level=level, balanced=balanced, positive=place)
-    metric = by or ("mae" if classes is None else "auroc")
+    # Areas are computed within folds, and need two people in one.
+    metric = by or ("mae" if classes is None else "balanced_accuracy" if cv == "loso" else "auroc")
     choice("select", "by", metric, metrics_of(study, positive))
     probe_of = _probes(protocol, list(lists))
     arrays = dict(zip(flat, matrices.values(), strict=True))
@@ -143,6 +146,8 @@ def select(
     result = assess(study, rows, people.table, Options(target, shown, SELECTED, (), positive, prevalence, 0, seed, numbered))
     names = [name for one in picked for name in one]
     own = result.table[(result.table["metric"] == metric) & result.table["row"].isin(list(lists))].set_index("row")["value"]
+    if own.isna().all():
+        raise ValueError(f"select: by={metric!r} is not defined in these folds, such as an area where a fold tests one person; choose another score")
     best = str(own.idxmax() if HIGHER.get(metric, True) else own.idxmin())
     return Selection(**vars(result), chosen=pd.Series({name: names.count(name) for name in lists}, name="folds"), best=best, by=metric)
 

@@ -167,7 +167,7 @@ def transfer(
     if len(several) > 1 and (network or test is not None or covariates or bias_correction):
         raise ValueError("transfer: encoder=[…] needs frozen features (protocol 'linear' or 'knn') and folds; leave out test, covariates and bias_correction")
     if encoder is not None and isinstance(cohort, Cohort):
-        encoder = resolve(encoder, cohort)
+        encoder = resolve(encoder, cohort)  # type: ignore[arg-type]
     cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
     for other in several[1:]:
         cohort, test, _ = exposure.settle(other, cohort, test, target, transductive, cv)
