@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from sslmed._checks import choice, whole
+from sslmed._checks import choice, number, whole
 from sslmed.evaluation import probes
 from sslmed.evaluation.assess import Options, assess, metrics_of
 from sslmed.evaluation.crossfit import Pipeline, Study, given
@@ -119,6 +119,8 @@ def select(
     choice("select", "level", level, get_args(Level))
     whole("select", "repeats", repeats, 1)
     whole("select", "seed", seed)
+    if prevalence is not None:
+        number("select", "prevalence", prevalence, 0, 1, strict=True)
     if not isinstance(features, Mapping) or len(features) < 2:
         raise ValueError(f"select: features must hold at least two candidates by name, got {len(features) if isinstance(features, Mapping) else features!r}")
     if reserved := [name for name in features if name in (SELECTED, "dummy")]:

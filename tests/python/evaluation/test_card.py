@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -128,6 +131,19 @@ def test_out_beside_the_weights_and_whom_the_encoder_has_seen(encoder, tmp_path)
     taught.provenance = sm.provenance.record(None, "finetuning", people, "sex")
     with pytest.raises(ValueError, match="fine-tuned on the labels"):
         sm.card(taught, people, columns=[])
+
+
+def test_the_command_writes_beside_the_weights_or_to_a_folder(tiny_clinic, tmp_path):
+    encoder = sm.Encoder("vit_tiny", PRE, depth=1)
+    encoder.save(tmp_path / "encoder.safetensors")
+    root = os.path.commonpath(list(tiny_clinic.table["path"]))
+    command = [sys.executable, "-m", "sslmed", "card", str(tmp_path / "encoder.safetensors"), root, "--columns", "sex,nothing"]
+    for more in ([], ["--out", str(tmp_path / "card")]):
+        done = subprocess.run([*command, *more], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "The nothing of these people is not known" in done.stdout
+    assert sm.Card.load(tmp_path / "encoder.safetensors").sentences == done.stdout.strip().splitlines()
+    assert sorted(path.name for path in (tmp_path / "card").iterdir()) == ["card.csv", "card.html", "card.json"]
 
 
 def test_features_of_samples_have_their_place(encoder):
