@@ -18,6 +18,8 @@ modules below hold what they are made of, for analyses of your own:
 - :mod:`~sslmed.evaluation.matching`: pairs within a cohort, folds that keep them, folds that leave a site out
 - :mod:`~sslmed.evaluation.metrics`: scores
 - :mod:`~sslmed.evaluation.probes`: estimators on frozen features
+- :func:`~sslmed.evaluation.select`: the best of many candidates, chosen inside the training people
+- :func:`~sslmed.evaluation.over_seeds`: results over seeds of the pretraining
 - :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
 """
 
@@ -43,11 +45,14 @@ from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.evaluate import evaluate
 from sslmed.evaluation.knn_probe import KnnProbe
 from sslmed.evaluation.result import TransferResult
+from sslmed.evaluation.seeds import over_seeds
+from sslmed.evaluation.selection import Selection, select
 from sslmed.evaluation.splits import splits
 from sslmed.evaluation.transfer import knn_score, plan, transfer
 
 __all__ = [
     "KnnProbe",
+    "Selection",
     "TransferResult",
     "adaptation",
     "brain_age",
@@ -63,9 +68,11 @@ __all__ = [
     "manifest",
     "matching",
     "metrics",
+    "over_seeds",
     "plan",
     "probes",
     "sample_size",
+    "select",
     "splits",
     "stamps",
     "statistics",

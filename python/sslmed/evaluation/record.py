@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed.evaluation.crossfit import Pipeline, Study
+from sslmed.evaluation.seeds import Seeds
 
 if TYPE_CHECKING:
     from sslmed.evaluation.assess import Options
@@ -22,7 +23,7 @@ __all__ = ["digest", "flow", "record", "record_fixed"]
 Array = np.ndarray[Any, Any]
 
 
-def record(study: Study, rows: Mapping[str, Pipeline | list[Array] | None], options: Options) -> dict[str, Any]:
+def record(study: Study, rows: Mapping[str, Seeds | Pipeline | list[Array] | None], options: Options) -> dict[str, Any]:
     """Options, seeds, folds and hashes of a cross-validated table, as values that JSON can hold.
 
     Args:
@@ -120,9 +121,11 @@ def _other_training(study: Study) -> dict[str, list[int]]:
     return out
 
 
-def _described(how: Pipeline | list[Array] | None) -> dict[str, Any]:
+def _described(how: Seeds | Pipeline | list[Array] | None) -> dict[str, Any]:
     if how is None:
         return {"probe": "dummy"}
+    if isinstance(how, Seeds):
+        return {"seeds": [_described(member) for member in how.members]}
     if not isinstance(how, Pipeline):
         return {"predictions": digest(np.stack(how))}
     return {

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["plot_calibration", "plot_decision", "plot_history", "plot_learning", "plot_rows", "plot_shift"]
+__all__ = ["plot_calibration", "plot_card", "plot_decision", "plot_history", "plot_learning", "plot_rows", "plot_shift"]
 
 _CHANCE = {"auroc": 0.5, "r2": 0.0, "r": 0.0}
 _COLORS = ("#3b6ea5", "#d1603d")
@@ -17,6 +17,7 @@ _LABELS = {
     "mae": "mean absolute error",
     "r2": "R²",
     "r": "r",
+    "rank1": "rank-1 accuracy",
 }
 
 
@@ -77,6 +78,34 @@ def plot_rows(table: pd.DataFrame, metric: str, ax: Axes | None = None, *, inter
     ax.set_xlabel(f"{_LABELS.get(metric, metric)} ({interval})")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def plot_card(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draws what an encoder's features tell, beside the untrained encoder and chance.
+
+    Args:
+        table: Lines of scores between 0 and 1: what, metric, value, low, high, chance, random.
+        ax: Axes to draw on; new ones by default.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _need("plot_card", "table", table, ("what", "metric", "value", "low", "high", "chance", "random"))
+    ax = _axes(ax, (6, 0.4 * len(table) + 1.2))
+    y = np.arange(len(table))[::-1]
+    value, low, high, chance, random = (table[c].to_numpy(float) for c in ("value", "low", "high", "chance", "random"))
+    for i in range(len(table)):
+        ax.plot([low[i], high[i]], [y[i], y[i]], color=_COLORS[1], lw=2)
+    ax.plot(value, y, "o", color=_COLORS[1], label="encoder")
+    ax.plot(random, y, "o", color=_COLORS[0], mfc="white", label="untrained")
+    ax.plot(chance, y, "|", color="gray", ms=12, label="chance")
+    ax.set_yticks(y, [f"{what}: {_LABELS.get(metric, metric)}" for what, metric in zip(table["what"], table["metric"], strict=True)])
+    ax.set_ylim(-0.6, max(len(table) - 0.4, 0.6))
+    ax.set_xlabel("score (95 % interval over subjects)")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax
 
 

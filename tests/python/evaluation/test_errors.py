@@ -14,7 +14,7 @@ import pytest
 
 import sslmed as sm
 from sslmed import Encoder, labels, leakage, provenance
-from sslmed.evaluation import adaptation, brain_age, learning, manifest, metrics, probes, sample_size, statistics, subgroups
+from sslmed.evaluation import adaptation, brain_age, identification, learning, manifest, metrics, probes, sample_size, statistics, subgroups
 from sslmed.evaluation.transfer import knn_score, plan
 
 
@@ -594,6 +594,68 @@ BAD |= {
         ("null_sd", 0, "null_sd=0 must be a number above 0"),
     ],
     sample_size.smallest_r: [*_OF_POWER, ("people", 3, "people=3 must be a whole number of at least 4")],
+}
+
+# The card, the choice among candidates and several seeds.
+_CANDIDATES = {"a": np.repeat(X, 2, axis=0), "b": np.repeat(X, 2, axis=0) + 1}
+_PEOPLE_TABLE = pd.DataFrame({"subject": np.arange(24), "y": np.tile(["a", "b"], 12)})
+_RESULTS = [result(), result()]
+SIMILAR = np.random.default_rng(2).normal(size=(4, 5))
+CALLS |= {
+    sm.card: lambda: {"encoder": encoder(), "cohort": people(), "columns": ["sex"], "repeats": 1, "permutations": 0},
+    sm.features: lambda: {"encoder": encoder(), "cohort": people()},
+    sm.evaluation.select: lambda: {"features": _CANDIDATES, "table": _PEOPLE_TABLE, "target": "y", "repeats": 1},
+    sm.evaluation.over_seeds: lambda: {"results": _RESULTS},
+    identification.cosine: lambda: {"gallery": X, "probes": X},
+    identification.rank_one: lambda: {"similarity": SIMILAR, "owner": np.arange(4), "draws": 5},
+    identification.verification: lambda: {"similarity": SIMILAR, "owner": np.arange(4), "draws": 5},
+}
+_OWNED = [
+    _DRAWS,
+    _SEED,
+    ("similarity", SIMILAR[:, :1], r"similarity must be \[m >= 1, n >= 2\]"),
+    ("owner", np.zeros(4, int), "owner must name a place in the gallery for each of 4 probes"),
+]
+BAD |= {
+    sm.card: [
+        _ENCODER,
+        ("cohort", "x", "cohort='x' must be a Cohort"),
+        *_RUN[:2],
+        ("on_error", "ignore", "on_error"),
+        ("columns", "sex", "columns='sex' must be a list"),
+        ("columns", ["subject"], "columns: 'subject' is always part"),
+        ("session", "x", "session='x' is not a column"),
+        ("out", "card.txt", "out='card.txt' must end in"),
+        ("pooling", "x", "pooling='x'"),
+        ("cv", 1, "cv=1 must be a whole number"),
+        ("repeats", 0, "repeats=0"),
+        ("permutations", -1, "permutations=-1"),
+    ],
+    sm.features: [
+        _ENCODER,
+        ("cohort", "x", "cohort='x' must be a Cohort"),
+        ("level", "x", "level='x' must be one of 'recording', 'sample'"),
+        ("pooling", "x", "pooling='x'"),
+        ("threads", 0, "threads"),
+        ("on_error", "ignore", "on_error"),
+    ],
+    sm.evaluation.select: [
+        ("features", {}, "features must hold at least two candidates"),
+        ("table", 3, "table must be a pandas DataFrame"),
+        ("target", "x", "target='x'"),
+        ("protocol", "lora", "protocol='lora' must be one of"),
+        ("by", "mae", "by='mae' must be one of"),
+        ("cv", 1, "cv=1 must be"),
+        ("repeats", 0, "repeats=0"),
+        ("positive", "x", "positive='x' must be one of"),
+        ("level", "x", "level='x'"),
+        ("prevalence", 2, "prevalence=2"),
+        _SEED,
+    ],
+    sm.evaluation.over_seeds: [("results", [result()], "results must be at least two"), ("results", [result(), result("age")], r"results\[1\].target='age'")],
+    identification.cosine: [("gallery", X[:, :1], "gallery and probes must be"), ("probes", X[:, 0], "gallery and probes must be")],
+    identification.rank_one: _OWNED,
+    identification.verification: _OWNED,
 }
 
 FREE = {
