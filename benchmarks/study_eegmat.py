@@ -22,7 +22,7 @@ import sslmed as sm
 from sslmed.encoders import Encoder
 
 STEPS, BATCH = 4500, 16
-OPTIONS = {"mae": {"target": "spectrum", "reconstruct_bins": 3, "decoder_depth": 1, "decoder_dim": 64}, "ijepa": {}}
+OPTIONS = {"mae": {"reconstruct": "spectrum", "reconstruct_bins": 3, "decoder_depth": 1, "decoder_dim": 64}, "ijepa": {}}
 
 
 def cohorts(root: Path) -> tuple[sm.Cohort, sm.Cohort]:

@@ -24,7 +24,7 @@ from sslmed.demo import eeg as demo
 from sslmed.encoders import Encoder
 from sslmed.evaluation import features, metrics, probes, splits
 
-PRE = {"sfreq": 100.0, "low": 0.5, "high": 45.0}
+PRE = {"sfreq": 100.0, "l_freq": 0.5, "h_freq": 45.0}
 
 
 def cohorts(folder: str, seed: int) -> tuple[sm.Cohort, sm.Cohort]:

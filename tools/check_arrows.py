@@ -41,7 +41,7 @@ FLOORS = (
     ("cohort",),
     ("training",),
     ("methods",),
-    ("labels",),
+    ("labels", "runs"),
     ("pretraining", "finetuning"),
     ("evaluation",),
     ("shift", "presets"),
@@ -57,7 +57,7 @@ PACKAGE = "__init__"
 # Rooms that must not know which modalities there are.
 GENERIC = (
     "bids", "cli", "cohort", "contents", "digests", "encoders", "evaluation", "finetuning", "grid", "leakage", "methods", "pretraining", "provenance",
-    "shift", "sources", "tables", "training",
+    "runs", "shift", "sources", "tables", "training",
 )  # fmt: skip
 WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures")
 # Public names that callers have, and what generic rooms may say of them.

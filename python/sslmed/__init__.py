@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
+    from sslmed.evaluation.card import Card, card
     from sslmed.evaluation.evaluate import evaluate
+    from sslmed.evaluation.frames import features
     from sslmed.evaluation.transfer import transfer
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.methods import PythonObjective
@@ -63,13 +65,14 @@ if TYPE_CHECKING:
     from sslmed.modalities.eeg import EegPreprocessing
     from sslmed.modalities.images import ImagePreprocessing
     from sslmed.modalities.slides import SlidePreprocessing
-    from sslmed.pretraining import PretrainConfig, Run, pretrain
+    from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
     from sslmed.training import Loader, Trainer, encode
 
 __version__ = _version("sslmed")
 
 _HOMES = {
     "Augmentation": "modalities",
+    "Card": "evaluation.card",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
     "ConvEncoder": "encoders",
@@ -83,12 +86,15 @@ _HOMES = {
     "PythonEncoder": "encoders",
     "PythonObjective": "methods",
     "Run": "pretraining",
+    "Runs": "pretraining",
     "SlidePreprocessing": "modalities.slides",
     "Trainer": "training",
     "TransferResult": "evaluation",
     "View": "modalities",
+    "card": "evaluation.card",
     "encode": "training",
     "evaluate": "evaluation",
+    "features": "evaluation.frames",
     "few_shot": "evaluation",
     "finetune": "finetuning",
     "pretrain": "pretraining",
@@ -100,6 +106,7 @@ _HOMES = {
 
 __all__ = [
     "Augmentation",
+    "Card",
     "ChannelWarning",
     "Cohort",
     "CohortEncoder",
@@ -122,6 +129,7 @@ __all__ = [
     "PythonObjective",
     "ReadError",
     "Run",
+    "Runs",
     "SlidePreprocessing",
     "SslmedWarning",
     "Trainer",
@@ -132,10 +140,12 @@ __all__ = [
     "View",
     "WeakFitWarning",
     "__version__",
+    "card",
     "distributed",
     "encode",
     "evaluate",
     "evaluation",
+    "features",
     "few_shot",
     "finetune",
     "grid",

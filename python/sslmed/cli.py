@@ -214,6 +214,31 @@ def transfer(
 
 
 @app.command()
+def card(
+    encoder: Annotated[Path, typer.Argument(help="encoder.safetensors of a run.")],
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder or table.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for card.csv, card.html and card.json; by default <encoder>.card.json beside the encoder.")] = None,
+    columns: Annotated[str, typer.Option(help="Columns to predict, separated by commas.")] = "sex,site,age",
+    session: Annotated[str | None, typer.Option(help="Column of the session: people are found again across sessions.")] = None,
+    seed: _Seed = 0,
+    threads: _Threads = 2,
+    on_error: _OnError = "raise",
+) -> None:
+    """Say what can be told from an encoder's features: who somebody is, sex, site, age, beside chance and an untrained encoder."""
+    from sslmed.evaluation.card import card as make_card
+
+    listed = [c for c in columns.split(",") if c]
+    found = make_card(encoder, _cohort(cohort), columns=listed, session=session, seed=seed, threads=threads, on_error=on_error)  # type: ignore[arg-type]
+    if out is None:
+        found.save(encoder)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        for kind in ("csv", "html", "json"):
+            found.save(out / f"card.{kind}")
+    typer.echo("\n".join(found.sentences))
+
+
+@app.command()
 def grid(
     file: Annotated[Path, typer.Argument(help="A grid in YAML: cohorts, target, and lists of settings to be combined.")],
     out: _Out,
@@ -224,7 +249,7 @@ def grid(
     from sslmed.grid import run
 
     table = run(file, out, shard=_shard(shard), threads=threads)
-    typer.echo(table.to_string(index=False, float_format="%.3f"))
+    typer.echo(table.to_string(index=False, float_format="{:.3f}".format))
 
 
 @app.command()

@@ -17,6 +17,7 @@ __all__ = ["Place", "contents", "equal_contents"]
 _T = TypeVar("_T")
 
 _THREADS = 8
+_PART = 16  # rows of a task
 _KEPT = 1 << 20  # digests of files that are kept in this process
 
 _lock = Lock()
@@ -83,15 +84,16 @@ def _parted(group: list[Place], found: dict[Place, Hashable]) -> Iterable[list[P
 
 def _rows(cohort: Rows) -> list[_Row]:
     kept = cohort.arrays or [None] * len(cohort.table)
-    columns = (cohort.table["path"].astype(str), cohort.table["modality"].astype(str), kept)
+    columns = (cohort.table["path"].astype(str).tolist(), cohort.table["modality"].astype(str).tolist(), kept)
     return [_Row(*row) for row in zip(*columns, strict=True)]
 
 
 def _each(make: Callable[[_Row], _T], rows: list[_Row]) -> list[_T]:
     if len(rows) < 4 * _THREADS:
         return [make(row) for row in rows]
+    parts = [rows[at : at + _PART] for at in range(0, len(rows), _PART)]  # a task a row would cost more than a look at most files
     with ThreadPoolExecutor(_THREADS) as pool:  # reading and hashing let the interpreter go
-        return list(pool.map(make, rows))
+        return [found for part in pool.map(lambda part: [make(row) for row in part], parts) for found in part]
 
 
 def _size(row: _Row) -> Hashable:

@@ -239,8 +239,9 @@ class FineTuned:
         whole(where, "batch_size", batch_size, 1)
         choice(where, "on_error", on_error, get_args(OnError))
         renamed = set(cohort.table["subject"][overlap(self, cohort).label_rows])
-        known = [s for s in cohort.table["subject"].unique() if s in renamed or _fingerprint(s, self._salt) in self._seen]
+        known = {s for s in cohort.table["subject"].unique() if _fingerprint(s, self._salt) in self._seen}
         refuse_overlap(known, known, f"{where}: cohort={cohort.name!r}")
+        refuse_overlap(renamed, renamed, f"{where}: cohort={cohort.name!r}, recognized by their signals")
         values, recording = predict(self.task, self.encoder, cohort, threads=threads, batch_size=batch_size, on_error=on_error)
         if len(self.classes_):
             values = values.double().softmax(1)

@@ -12,21 +12,31 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from sslmed._core import FormatError, ReadError
 from sslmed.cohort import Cohort
 from sslmed.encoders import Encoder
+from sslmed.evaluation.features import encoder_features
+from sslmed.evaluation.scoring import HIGHER
+from sslmed.evaluation.selection import SELECTED, select
 from sslmed.evaluation.transfer import transfer
 from sslmed.finetuning import FineTuning
+from sslmed.labels import labeled
 from sslmed.modalities import Augmentation, default_preprocessing
 from sslmed.pretraining import pretrain
+from sslmed.provenance import overlap
 
 __all__ = ["cells", "run", "shard_of_this_job"]
 
 _SECTIONS = ("public", "clinic", "test", "target", "preprocessing", "pretrain", "transfer", "seed")
 _TABLE = "table.parquet"
+_ENCODER = "pretrained encoder"
+_SCORES = ["row", "metric", "value", "low", "high", "n_subjects", "sd_folds"]
+# What decides who is scored and how, of the arguments of transfer: candidates of one choice must have it in common.
+_STUDY = ("cv", "repeats", "regression", "positive", "balanced", "level", "prevalence")
 
 
 def run(
@@ -45,16 +55,22 @@ def run(
     that of the cohort's modality) and ``seed``. Wherever a value is a list, each entry is tried with each of the others. Runs that share their
     pretraining share its folder under ``out/pretrain``; an interrupted one goes on from its newest checkpoint.
 
+    The best run of many is the best partly by luck. So once all runs are done, the choice among those with frozen features ("linear", "knn", no ``test``)
+    is made anew inside the training people of each fold (:func:`sslmed.evaluation.select`): the row ``selected by nested folds``. Seeds are averaged,
+    never chosen.
+
     Args:
         grid: A YAML file (its paths count from its folder), or the same as a mapping.
-        out: Folder: pretrain/, cells/ (a table each), table.parquet and report.html.
+        out: Folder: pretrain/, cells/ (a table each), features/ (of the clinic), selection/, table.parquet and report.html.
         cohorts: Cohorts by section, instead of paths.
         shard: (k, n): only the k-th of n parts, for jobs that run side by side. All runs of one pretraining are in one part.
         threads: Loader threads.
         progress: Say which run is under way.
 
     Returns:
-        One row a run, row and metric: the settings as columns, then row, metric, value, low, high, n_subjects.
+        One row a run, row and metric: the settings as columns, then row, metric, value, low, high, n_subjects, sd_folds (over draws of the folds), sd_seeds
+        (over the seeds of a setting), chosen (whether the setting is the best of all, by AUROC or mean absolute error); and the rows
+        ``selected by nested folds``, without settings.
 
     Raises:
         FormatError: The grid is not as it must be.
@@ -62,7 +78,7 @@ def run(
     """
     settings, folder = _read(grid), Path(out)
     base = Path(grid).parent if isinstance(grid, (str, os.PathLike)) else Path()
-    people = {
+    people: dict[str, Cohort] = {
         name: (cohorts or {}).get(name) or _cohort(base, settings, name) for name in ("public", "clinic", "test") if name in {*settings, *(cohorts or {})}
     }
     if "clinic" not in people or "target" not in settings:
@@ -71,25 +87,58 @@ def run(
         raise FormatError(f"{_name(grid)}: expected 'public' to pretrain on, found none")
     # A cohort in memory has no path that would tell it from another.
     settings |= {name: _who(cohort) for name, cohort in (cohorts or {}).items()}
-    for kind in ("pretrain", "cells"):
+    for kind in ("pretrain", "cells", "features", "selection"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for cell in cells(settings, shard):
-        path = folder / "cells" / f"{cell['id']}.parquet"
-        if path.exists():
+        path, kept = folder / "cells" / f"{cell['id']}.parquet", _kept(folder, cell, settings, people)
+        if path.exists() and (kept is None or kept.exists()):
             continue
         if progress:
             print(f"grid: {_label(cell)}", flush=True)
         encoder = _encoder(folder, cell, people["public"], threads) if "public" in people else None
-        options = dict(cell["transfer"])
-        if isinstance(options.get("protocol"), dict):
-            options["protocol"] = FineTuning(**_made(options["protocol"]))
-        target = str(settings["target"])
-        result = transfer(encoder, people["clinic"], target, test=people.get("test"), seed=cell["seed"], threads=threads, **options)
-        table = result.table.assign(id=cell["id"], **_columns(cell))
-        temporary = path.with_suffix(f".tmp-{uuid.uuid4().hex}")
-        table.to_parquet(temporary, index=False)
-        temporary.replace(path)  # whole, or not there
-    return _collect(folder, settings)
+        if not path.exists():
+            _run_cell(path, cell, encoder, people, str(settings["target"]), threads)
+        if kept is not None and encoder is not None and not kept.exists():
+            _keep_features(kept, cell, encoder, people["clinic"], str(settings["target"]), threads)
+    return _collect(folder, settings, people)
+
+
+def _run_cell(path: Path, cell: Mapping[str, Any], encoder: Encoder | None, people: Mapping[str, Cohort], target: str, threads: int) -> None:
+    options = dict(cell["transfer"])
+    if isinstance(options.get("protocol"), dict):
+        options["protocol"] = FineTuning(**_made(options["protocol"]))
+    result = transfer(encoder, people["clinic"], target, test=people.get("test"), seed=cell["seed"], threads=threads, **options)
+    _write(result.table.assign(id=cell["id"], **_columns(cell)), path)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    temporary = path.with_suffix(f".tmp-{uuid.uuid4().hex}")  # of any job, on any machine
+    table.to_parquet(temporary, index=False)
+    temporary.replace(path)  # whole, or not there
+
+
+def _kept(folder: Path, cell: Mapping[str, Any], settings: Mapping[str, Any], people: Mapping[str, Cohort]) -> Path | None:
+    """Where the clinic's features of a run are kept, for the choice among runs; None where it has no frozen features or is scored elsewhere."""
+    options = cell["transfer"]
+    frozen = options.get("protocol", "linear") in ("linear", "knn") and options.get("adaptation", "none") == "none" and not options.get("bias_correction")
+    if not frozen or "public" not in people or "test" in people:
+        return None
+    named = {name: options.get(name) for name in ("pooling", "on_error", "transductive")}
+    return folder / "features" / f"{_digest({'pretrain': cell['pretrain_id'], 'clinic': settings.get('clinic'), 'target': settings['target'], **named})}.npz"
+
+
+def _keep_features(path: Path, cell: Mapping[str, Any], encoder: Encoder, clinic: Cohort, target: str, threads: int) -> None:
+    """Writes the features of the rows that are scored, and which rows of the clinic they are."""
+    options = cell["transfer"]
+    scored, _ = labeled(clinic, target)
+    rows = np.flatnonzero(clinic.table[target].notna())
+    if options.get("transductive") == "exclude":
+        left = ~overlap(encoder, scored).rows
+        scored, rows = scored.subset(left), rows[left]
+    x = encoder_features(encoder, scored, pooling=options.get("pooling", "mean"), threads=threads, on_error=options.get("on_error", "raise"))
+    temporary = path.with_suffix(f".tmp-{uuid.uuid4().hex}.npz")
+    np.savez(temporary, x=x, rows=rows)
+    temporary.replace(path)
 
 
 def cells(settings: Mapping[str, Any], shard: tuple[int, int] | None = None) -> Iterator[dict[str, Any]]:
@@ -197,28 +246,119 @@ def _label(cell: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in _columns(cell).items())
 
 
-def _collect(folder: Path, settings: Mapping[str, Any]) -> pd.DataFrame:
+def _collect(folder: Path, settings: Mapping[str, Any], people: Mapping[str, Cohort]) -> pd.DataFrame:
     """All that is done of this grid, by any job."""
-    wanted = {cell["id"] for cell in cells(settings)}
+    wanted = {cell["id"]: cell for cell in cells(settings)}
     done = [pd.read_parquet(path) for path in sorted((folder / "cells").glob("*.parquet")) if path.stem in wanted]
     if not done:
         return pd.DataFrame()
     table = pd.concat(done, ignore_index=True)
-    last = ["row", "metric", "value", "low", "high", "n_subjects"]
-    table = table[[c for c in table.columns if c not in (*last, "id")] + last]
-    temporary = folder / f"{_TABLE}.tmp-{uuid.uuid4().hex}"  # of any job, on any machine
-    table.to_parquet(temporary, index=False)
-    temporary.replace(folder / _TABLE)
+    own = [c for c in table.columns if c not in (*_SCORES, "seed", "id")]
+    table = table.reindex(columns=["seed", *own, *_SCORES])
+    grouped = table.groupby(["row", "metric", *own], dropna=False, sort=False)["value"]
+    table["sd_seeds"] = grouped.transform(lambda values: values.std(ddof=1))
+    table["chosen"], notes = _best(table, own)
+    nested: list[pd.DataFrame] = []
+    if len(done) == len(wanted):
+        for found in _nested(folder, settings, people, list(wanted.values())):
+            nested.append(pd.DataFrame(found["table"]))
+            notes.append(found["note"])
+    elif notes:
+        notes.append("The choice among them by nested folds is made once all runs are done.")
+    if nested:
+        # Rows without settings: whole numbers stay whole beside missing ones.
+        table[["seed", *own]] = table[["seed", *own]].convert_dtypes()
+        lines = pd.concat(nested, ignore_index=True).reindex(columns=table.columns).astype({c: table[c].dtype for c in ("seed", *own)})
+        table = pd.concat([table, lines.assign(chosen=False)], ignore_index=True)
+    _write(table, folder / _TABLE)
+    _report(folder, settings, table, own, [f"{len(done)} of {len(wanted)} runs are done.", *notes])
+    return pd.read_parquet(folder / _TABLE)
+
+
+def _best(table: pd.DataFrame, own: list[str]) -> tuple[pd.Series[bool], list[str]]:
+    """Marks the setting whose mean over seeds is best, and says of how many."""
+    marked = pd.Series(True, index=table.index)
+    main = table[(table["row"] == _ENCODER) & table["value"].notna()]
+    metric = next((name for name in ("auroc", "balanced_accuracy", "mae") if (main["metric"] == name).any()), "")
+    main = main[main["metric"] == metric]
+    means = main.groupby(own, dropna=False, sort=False)["value"].mean() if own else pd.Series(dtype=float)
+    if len(means) < 2 or not means.notna().any():
+        return ~marked, []
+    best: Any = means.idxmax() if HIGHER.get(metric, True) else means.idxmin()
+    values = dict(zip(own, best if isinstance(best, tuple) else (best,), strict=True))
+    name: Any
+    for name, value in values.items():
+        marked &= table[name].isna() if pd.isna(value) else table[name] == value
+    varying = {str(name): value for name, value in values.items() if table[name].nunique(dropna=False) > 1}
+    said = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in varying.items())
+    text = (
+        f"{said}: {metric} {means[best]:.3f} is the best of {len(means)} settings (mean over seeds). It was picked for this score, which is therefore too high."
+    )
+    return marked, [text]
+
+
+def _nested(folder: Path, settings: Mapping[str, Any], people: Mapping[str, Cohort], wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The choice among runs with frozen features, for each way to score them that the grid has; kept, so that it is made once."""
+    columns = pd.DataFrame([_columns(cell) for cell in wanted])
+    axes = [c for c in columns if c != "seed" and columns[c].nunique(dropna=False) > 1]
+    studies: dict[str, dict[str, list[tuple[Path, str]]]] = {}
+    shared: dict[str, dict[str, Any]] = {}
+    for cell, line in zip(wanted, columns.to_dict("records"), strict=True):
+        path = _kept(folder, cell, settings, people)
+        if path is None or not path.exists():
+            continue
+        same = {name: cell["transfer"][name] for name in (*_STUDY, "transductive") if name in cell["transfer"]}
+        key, name = _digest(same), ", ".join(f"{str(axis).rpartition('.')[2]} {line[axis]}" for axis in axes if not pd.isna(line[axis]))
+        shared[key] = same
+        studies.setdefault(key, {}).setdefault(name, []).append((path, str(cell["transfer"].get("protocol", "linear"))))
+    out = []
+    for key, candidates in studies.items():
+        if len(candidates) < 2:
+            continue
+        kept = folder / "selection" / f"{_digest({'study': shared[key], 'of': {n: [(p.stem, how) for p, how in c] for n, c in candidates.items()}})}.json"
+        if not kept.exists():
+            found = _select(people["clinic"], str(settings["target"]), candidates, shared[key])
+            temporary = kept.with_suffix(f".tmp-{uuid.uuid4().hex}")
+            temporary.write_text(json.dumps(found))
+            temporary.replace(kept)
+        out.append(json.loads(kept.read_text()))
+    return out
+
+
+def _select(clinic: Cohort, target: str, candidates: Mapping[str, list[tuple[Path, str]]], shared: Mapping[str, Any]) -> dict[str, Any]:
+    features: dict[str, list[Any]] = {}
+    rows: Any = None
+    for name, many in candidates.items():
+        loaded = [np.load(path) for path, _ in many]
+        for one in loaded:
+            if rows is not None and not np.array_equal(rows, one["rows"]):
+                raise FormatError(f"grid: {name}: its features are of other recordings than those of the other runs; leave out transductive='exclude'")
+            rows = one["rows"]
+        features[name] = [one["x"] for one in loaded]
+    protocols: Any = {name: many[0][1] for name, many in candidates.items()}
+    options = {name: value for name, value in shared.items() if name in _STUDY}
+    people = clinic.table.take(rows).reset_index(drop=True)
+    result = select(features, people, target, protocols, **options)
+    lines = result.table[result.table["row"] == SELECTED]
+    settings = {f"transfer.{name}": value for name, value in shared.items()}
+    value, low, high = lines[lines["metric"] == result.by][["value", "low", "high"]].iloc[0]
+    interval = "too few people for an interval" if np.isnan(low) else f"95 % interval {low:.3f} to {high:.3f}"
+    often = ", ".join(f"{name} in {n}" for name, n in result.chosen[result.chosen > 0].sort_values(ascending=False).items())
+    note = f"Chosen among {len(features)} inside the training people of each fold, {result.by} is {value:.3f} ({interval}). Folds chose: {often}."
+    return {"table": lines.assign(**settings).to_dict("list"), "chosen": {k: int(v) for k, v in result.chosen.items()}, "note": note}
+
+
+def _report(folder: Path, settings: Mapping[str, Any], table: pd.DataFrame, own: list[str], notes: list[str]) -> None:
     from sslmed.reporting.page import write_report
 
-    settings_of = [c for c in table.columns if c not in (*last, "seed")]
-    shown = table.groupby(["row", "metric", *settings_of], dropna=False, sort=False)["value"]
-    means = pd.DataFrame({"mean": shown.mean(), "min": shown.min(), "max": shown.max(), "runs": shown.size()}).reset_index()
-    title = f"Grid: {settings['target']}"
-    write_report(
-        folder / "report.html", title, [("Means over seeds", means, []), ("All runs", table, [])], notes=[f"{len(done)} of {len(wanted)} runs are done."]
-    )
-    return table
+    runs, chosen = table[table["row"] != SELECTED], table[table["row"] == SELECTED]
+    grouped = runs.groupby(["row", "metric", *own], dropna=False, sort=False)
+    values = grouped["value"]
+    means = pd.DataFrame({"mean": values.mean(), "sd_seeds": values.std(ddof=1), "sd_folds": grouped["sd_folds"].mean(), "min": values.min(),
+                          "max": values.max(), "runs": values.size(), "chosen": grouped["chosen"].first()}).reset_index()  # fmt: skip
+    first: list[Any] = [("Chosen inside the training people", chosen[[*_SCORES, "sd_seeds"]], [])] if len(chosen) else []
+    sections = [*first, ("Means over seeds", means, []), ("All runs", runs, [])]
+    write_report(folder / "report.html", f"Grid: {settings['target']}", sections, notes=notes)
 
 
 def _name(grid: Any) -> str:

@@ -8,10 +8,10 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, overload
 
 import pandas as pd
 
@@ -24,10 +24,11 @@ from sslmed.encoders import CohortEncoder, resolve
 from sslmed.modalities import registry
 from sslmed.modalities.base import OnError, Preprocessing
 from sslmed.provenance import after_pretraining
+from sslmed.runs import Run, Runs, by_seed
 from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
 from sslmed.training.loader import warn_of_failures
 
-__all__ = ["PretrainConfig", "Probe", "Run", "pretrain"]
+__all__ = ["PretrainConfig", "Probe", "Run", "Runs", "pretrain"]
 
 _Callback = Callable[[list[dict[str, float]]], bool | None]
 
@@ -121,31 +122,18 @@ class Probe(Protocol):
         ...
 
 
-@dataclass(repr=False)
-class Run:
-    """What a pretraining run left."""
+@overload
+def pretrain(
+    cohort: Cohort, method: str | methods.Method = ..., encoder: str | os.PathLike[str] | CohortEncoder = ..., out: str | os.PathLike[str] = ...,
+    *, seeds: None = None, **options: Any,
+) -> Run: ...  # fmt: skip
 
-    out: Path
-    """Folder with the results."""
-    encoder: CohortEncoder
-    """The pretrained encoder."""
-    history: pd.DataFrame
-    """One row a step: step, epoch, loss, lr, grad_norm, seconds, samples, and every ten steps how far features vary over the samples
-    of the batch relative to their size (feature_std), and in how many directions (effective_rank, at most the batch size)."""
-    interrupted: bool = False
-    """Whether Ctrl-C stopped the run after a checkpoint; call again with ``resume=True``."""
-    failures: tuple[tuple[int, str], ...] = ()
-    """(sample, message) of what could not be read."""
 
-    def __repr__(self) -> str:
-        loss = f", loss {self.history['loss'].iloc[-1]:.4g}" if len(self.history) else ""
-        return f"<Run {self.out}: {len(self.history)} steps{loss}{', interrupted' if self.interrupted else ''}; {self.encoder!r}>"
-
-    def plot(self, ax: Any = None) -> Any:
-        """Plots the loss over steps; returns the matplotlib axes."""
-        from sslmed.reporting.plots import plot_history
-
-        return plot_history(self.history, ax)
+@overload
+def pretrain(
+    cohort: Cohort, method: str | methods.Method = ..., encoder: str | os.PathLike[str] | CohortEncoder = ..., out: str | os.PathLike[str] = ...,
+    *, seeds: Sequence[int], **options: Any,
+) -> Runs: ...  # fmt: skip
 
 
 def pretrain(
@@ -159,8 +147,9 @@ def pretrain(
     progress: bool = True,
     callback: _Callback | None = None,
     probe: Probe | None = None,
+    seeds: Sequence[int] | None = None,
     **options: Any,
-) -> Run:
+) -> Run | Runs:
     """Pretrains an encoder on a cohort, without labels.
 
     Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``. Ctrl-C saves and returns a run that
@@ -177,6 +166,8 @@ def pretrain(
         progress: Show a progress bar.
         callback: Called with each report's rows; False stops the run.
         probe: Scores the encoder while it trains; its columns are added to the history.
+        seeds: Seeds of several runs, one after the other, each in ``out/seed-<seed>``; a list of runs comes back (:class:`sslmed.pretraining.Runs`). An
+            encoder that is given as an object is copied: its runs differ in order, samples and masks alone.
         **options: Fields of :class:`PretrainConfig`, which replace those of ``config``, and of the method where it is given by name.
 
     Raises:
@@ -194,6 +185,9 @@ def pretrain(
     See Also:
         :func:`sslmed.transfer`: What the encoder is worth on a labelled cohort.
     """
+    if seeds is not None:
+        given: dict[str, Any] = {"config": config, "resume": resume, "progress": progress, "callback": callback, "probe": probe} | options
+        return by_seed(seeds, options, lambda seed: pretrain(cohort, method, copy.deepcopy(encoder), Path(out) / f"seed-{seed}", **given, seed=seed))
     config, chosen, method_options = _split(method, config or PretrainConfig(), options)
     folder = Path(out)
     found = _checkpoints(folder, resume)

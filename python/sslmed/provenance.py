@@ -12,11 +12,12 @@ import secrets
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
 
+from sslmed._checks import choice
 from sslmed._core import LeftOutWarning
 from sslmed.contents import contents
 from sslmed.nn.mirror import Mirror
@@ -141,6 +142,10 @@ def record(provenance: Provenance | None, kind: Kind, cohort: Cohort, target: st
         cohort: The cohort; of one with a target, only rows with a value count.
         target: Column of the labels; None: no labels.
 
+    Raises:
+        TypeError: ``cohort`` is not a cohort.
+        ValueError: ``kind`` is unknown.
+
     Warns:
         LeftOutWarning: The encoder has seen more than four million rows: the signals of this cohort are not recorded, its subjects are.
 
@@ -152,6 +157,8 @@ def record(provenance: Provenance | None, kind: Kind, cohort: Cohort, target: st
         >>> [str(stage) for stage in sm.provenance.record(None, "pretraining", cohort).stages]
         ['pretraining on arrays (2 subjects, 2 rows)']
     """
+    choice("record", "kind", kind, get_args(Kind))
+    _check_cohort("record", cohort)
     whole = Provenance(secrets.token_hex(16), ()) if provenance is None else provenance
     if target is not None and target in cohort.table and cohort.table[target].isna().any():
         cohort = cohort.subset(cohort.table[target].notna().to_numpy())
@@ -202,6 +209,12 @@ def overlap(encoder: _Seen, cohort: Cohort) -> Overlap:
     Returns:
         The numbers of people, and which rows are theirs.
 
+    Raises:
+        TypeError: ``encoder`` is not an encoder, or ``cohort`` not a cohort.
+
+    See Also:
+        :func:`sslmed.leakage.find`: The same signals and people in two cohorts.
+
     Examples:
         >>> import numpy as np, pandas as pd
         >>> import sslmed as sm
@@ -213,6 +226,9 @@ def overlap(encoder: _Seen, cohort: Cohort) -> Overlap:
         >>> found.people, found.of, found.rows.tolist()
         (2, 4, [True, True, False, False])
     """
+    if not hasattr(encoder, "provenance"):
+        raise TypeError(f"overlap: encoder={encoder!r} must be an encoder, such as sslmed.Encoder.load(path), got {type(encoder).__name__}")
+    _check_cohort("overlap", cohort)
     subjects = cohort.table["subject"].astype(str).to_numpy()
     of, nobody, seen = len(set(subjects)), np.zeros(len(cohort), bool), encoder.provenance
     if seen is None:
@@ -280,6 +296,11 @@ def row_name(encoder: _Seen) -> str:
         return "random encoder"
     stages = [] if encoder.provenance is None else [stage for stage in encoder.provenance.stages if stage.kind != "probe"]
     return "fine-tuned encoder" if stages and stages[-1].kind == "finetuning" else "pretrained encoder"
+
+
+def _check_cohort(where: str, cohort: Any) -> None:
+    if not hasattr(cohort, "modalities"):
+        raise TypeError(f"{where}: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
 
 
 def _people(cohort: Cohort) -> list[tuple[str, str]]:

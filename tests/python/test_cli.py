@@ -10,7 +10,7 @@ from cohorts import site_root
 
 import sslmed as sm
 
-BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "permuted labels")
+BASELINES = ("dummy", "band power", "handcrafted", "riemann", "acquisition", "random encoder", "permuted labels")
 
 
 def run(*args, **kwargs):

@@ -226,7 +226,7 @@ def test_an_encoder_that_was_not_tuned_has_seen_no_labels(run, tiny_clinic, tmp_
     for network in (fitted, sm.FineTuned.load(tmp_path / "t.safetensors")):
         assert overlap(network, tiny_clinic).labels == 15
         assert network.encoder.provenance == run.encoder.provenance
-        with pytest.raises(ValueError, match="15 subjects are in training and test data at once"):
+        with pytest.raises(ValueError, match="recognized by their signals: 15 subjects are in training and test data at once"):
             network.predict(copies(tiny_clinic, tmp_path / f"copies-{id(network)}"))
     plain = sm.finetune(encoder(), tiny_clinic, "age", sm.FineTuning(epochs=1, batch_size=12, tuned="nothing"))
     plain.save(tmp_path / "p.safetensors")

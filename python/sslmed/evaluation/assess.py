@@ -11,12 +11,13 @@ import pandas as pd
 
 from sslmed.evaluation import statistics
 from sslmed.evaluation.confounding import adjusted_auroc, log_odds
-from sslmed.evaluation.crossfit import Made, Pipeline, Study, cross_fit, dummy, given
-from sslmed.evaluation.intervals import Estimate, chance, difference, estimate, from_scores
-from sslmed.evaluation.manifest import manifest
+from sslmed.evaluation.crossfit import Made, Pipeline, Study
+from sslmed.evaluation.intervals import Estimate, chance, difference, from_scores
 from sslmed.evaluation.permutation import Chance, chance_level
+from sslmed.evaluation.record import record
 from sslmed.evaluation.result import TransferResult, predictions_table
 from sslmed.evaluation.scoring import CLASSIFICATION, POSITIVE, REGRESSION
+from sslmed.evaluation.seeds import Seeds, estimate_seeds, predictions, seeds_of
 
 __all__ = ["Options", "assess", "metrics_of"]
 
@@ -40,6 +41,8 @@ class Options:
     cv: int | str | None = None
     """Number of folds or "loso"; None: folds of the caller."""
     covariates: tuple[str, ...] = ()
+    acquisition: tuple[str, ...] = ()
+    """Rows that tell how recordings were made."""
 
 
 def metrics_of(study: Study, positive: str | None) -> tuple[str, ...]:
@@ -50,26 +53,30 @@ def metrics_of(study: Study, positive: str | None) -> tuple[str, ...]:
 
 
 def assess(
-    study: Study, rows: Mapping[str, Pipeline | list[Array] | None], table: pd.DataFrame, options: Options, design: Array | None = None
+    study: Study, rows: Mapping[str, Seeds | Pipeline | list[Array] | None], table: pd.DataFrame, options: Options, design: Array | None = None
 ) -> TransferResult:
     """Cross-fits and scores each row.
 
     Args:
         study: What is predicted of whom.
-        rows: How each row is predicted; a list holds predictions of each repeat that somebody else made, and None is the dummy.
+        rows: How each row is predicted; a list holds predictions of each repeat that somebody else made, None is the dummy, and
+            :class:`sslmed.evaluation.seeds.Seeds` holds one of them for each pretraining seed: their mean is scored.
         table: One row a recording.
         options: What is asked for.
         design: Covariates as numbers [rows, q], to adjust for.
     """
-    made = {name: dummy(study) if how is None else cross_fit(study, how) if isinstance(how, Pipeline) else given(study, how) for name, how in rows.items()}
+    made = {name: predictions(study, how) for name, how in rows.items()}
     metrics = metrics_of(study, options.positive)
     people = _people(study, made[options.main])
     lines: list[tuple[Any, ...]] = []
     found: dict[tuple[str, str], Estimate] = {}
+    sd_seeds: list[float] = []
     for name, parts in made.items():
         for metric in metrics:
             exact = _exact(study, metric) if name == "dummy" else None
-            found[name, metric] = one = estimate(study, metric, parts, prevalence=options.prevalence, exact=exact)
+            one, between = estimate_seeds(study, metric, parts, seeds_of(rows[name]), prevalence=options.prevalence, exact=exact)
+            found[name, metric] = one
+            sd_seeds.append(between)
             spread = float(np.std(one.repeats, ddof=1)) if len(one.repeats) > 1 and exact is None else np.nan
             lines.append((name, metric, one.value, one.low, one.high, people, spread))
     adjusted = None
@@ -84,10 +91,12 @@ def assess(
             low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
             lines.append(("permuted labels", metric, float(draws.mean()) if len(draws) else np.nan, float(low), float(high), people, np.nan))
     lines_table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "sd_folds"])
+    if any(isinstance(how, Seeds) for how in rows.values()):
+        lines_table["sd_seeds"] = sd_seeds + [np.nan] * (len(lines) - len(sd_seeds))
     compared = _comparisons(study, made, found, level, adjusted, options)
-    predictions = _predictions(study, made, table)
-    result = TransferResult(lines_table, options.target, options.protocol, predictions, compared, _scored(study, made, options.main, table))
-    result.manifest = manifest(study, rows, options)
+    predicted = _predictions(study, made, table)
+    result = TransferResult(lines_table, options.target, options.protocol, predicted, compared, _scored(study, made, options.main, table))
+    result.manifest = record(study, rows, options)
     return result
 
 
@@ -100,7 +109,7 @@ def _exact(study: Study, metric: str) -> float | None:
     return {"balanced_accuracy": chance("balanced_accuracy", study.classes), "auroc": 0.5, "r2": 0.0}.get(metric)
 
 
-def _chance(study: Study, how: Pipeline | list[Array] | None, metrics: tuple[str, ...], options: Options) -> Chance | None:
+def _chance(study: Study, how: Seeds | Pipeline | list[Array] | None, metrics: tuple[str, ...], options: Options) -> Chance | None:
     if not options.permutations or not isinstance(how, Pipeline) or (options.cv is None and len(study.repeats) != 1):
         return None
     folds = len(study.repeats[0])
@@ -113,20 +122,21 @@ def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
     """Area under the ROC curve among people of the same covariates; NaN with too few people without the disease for a model of the covariates."""
     first = np.unique(study.unit, return_index=True)[1]
     covariates, group = design[first], study.group_of_unit
+    case_is = study.positive % 2
     groups = int(group.max()) + 1
     values, left_out = [], []
     for one in made:
         units = one.tested
-        case, z = one.units.truth == study.positive % 2, covariates[units]
+        case, z, fold = one.units.truth == case_is, covariates[units], one.units.fold
         controls = np.bincount(group[units], ~case, groups)
         if controls.sum() - controls.max() <= z.shape[1] + 1:
             return from_scores(study, "auroc", np.full(len(made), np.nan), np.full((len(made), groups), np.nan), made)
-        values.append(adjusted_auroc(case, log_odds(one.units.predicted[0][:, study.positive]), z, fold=one.units.fold))
+        values.append(adjusted_auroc(case, log_odds(one.units.predicted[0][:, case_is]), z, fold=fold))
         each = []
         for g in range(groups):
             kept = group[units] != g
             p = one.units.predicted[0] if one.without is None else one.without.predicted[g]
-            each.append(adjusted_auroc(case[kept], log_odds(p[kept][:, study.positive]), z[kept], fold=one.units.fold[kept]))
+            each.append(adjusted_auroc(case[kept], log_odds(p[kept][:, case_is]), z[kept], fold=fold[kept]))
         left_out.append(each)
     return from_scores(study, "auroc", np.array(values), np.array(left_out), made)
 

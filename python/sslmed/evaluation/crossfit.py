@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import ThreadpoolController
 
 from sslmed.evaluation import probes
 from sslmed.evaluation.brain_age import BiasCorrection
@@ -19,6 +22,7 @@ __all__ = ["GROUPS", "Made", "Pipeline", "Study", "cross_fit", "dummy", "given"]
 
 Array = np.ndarray[Any, Any]
 
+_LARGE = 1 << 20  # bytes of features from which on repeats are computed side by side
 GROUPS = 200
 """Largest number of groups of people that are left out in turn; with fewer people each is a group."""
 
@@ -115,7 +119,16 @@ class Made:
 
 def cross_fit(study: Study, pipeline: Pipeline) -> list[Made]:
     """Predicts all units in each repeat."""
-    return [_repeat(study, folds, lambda train, test: _fit(study, pipeline, train, test)) for folds in study.repeats]
+
+    def one(folds: list[Fold]) -> Made:
+        return _repeat(study, folds, lambda train, test: _fit(study, pipeline, train, test))
+
+    # One thread of BLAS: a thousand small products would mostly wait for each other; large features share the repeats.
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
+        if pipeline.x.nbytes < _LARGE or len(study.repeats) == 1:
+            return [one(folds) for folds in study.repeats]
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+            return list(pool.map(one, study.repeats))
 
 
 def dummy(study: Study) -> list[Made]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, get_args
 
@@ -14,11 +15,12 @@ from sslmed.cohort import Cohort
 from sslmed.evaluation import confounding
 from sslmed.evaluation.assess import Options, assess
 from sslmed.evaluation.crossfit import Pipeline, Study
+from sslmed.evaluation.record import flow
 from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.splits import CV, repeated
 from sslmed.labels import class_names, is_regression, labeled
 
-__all__ = ["Level", "covariate_pipelines", "evaluate", "named_folds", "positive_class"]
+__all__ = ["Level", "Prepared", "covariate_pipelines", "evaluate", "named_folds", "positive_class", "prepared"]
 
 Array = np.ndarray[Any, Any]
 
@@ -96,8 +98,6 @@ def evaluate(
         >>> float(scores["features", "auroc"]) > 0.9, float(scores["dummy", "auroc"])
         (True, 0.5)
     """
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"evaluate: table must be a pandas DataFrame with a row a recording, got {type(table).__name__}")
     choice("evaluate", "protocol", protocol, ("linear", "knn", "forest"))
     choice("evaluate", "level", level, get_args(Level))
     whole("evaluate", "repeats", repeats, 1)
@@ -105,18 +105,11 @@ def evaluate(
     whole("evaluate", "seed", seed)
     if prevalence is not None:
         number("evaluate", "prevalence", prevalence, 0, 1, strict=True)
-    given = features if isinstance(features, Mapping) else {"features": features}
-    matrices = {str(name): _matrix(name, x, table) for name, x in given.items()}
-    if not matrices:
-        raise ValueError("evaluate: features={} must hold at least one array of features")
-    if taken := [name for name in matrices if name in _TAKEN]:
+    data = prepared("evaluate", features, table, target, regression)
+    if taken := [name for name in data.matrices if name in _TAKEN]:
         raise ValueError(f"evaluate: features[{taken[0]!r}] has the name of another row of the table; call it something else")
-    people, known = _people(table, target)
-    matrices = {name: x[known] for name, x in matrices.items()}
-    y = people.table[target].infer_objects().to_numpy()
-    regression = is_regression(y, regression, people.table["subject"].to_numpy())
-    values, classes = (y.astype(float), None) if regression else _classes(people, y, target)
-    folds = repeated(people, cv, stratify=None if regression else target, repeats=repeats, seed=seed)
+    people, matrices, values, classes = data.people, data.matrices, data.values, data.classes
+    folds = repeated(people, cv, stratify=None if classes is None else target, repeats=repeats, seed=seed)
     study = Study.of(
         values, people.table["subject"].to_numpy(), classes, folds, level=level, balanced=balanced, positive=positive_class("evaluate", positive, classes)
     )
@@ -131,30 +124,72 @@ def evaluate(
     if unknown := [name for name in declared if name not in rows or name == main]:
         raise ValueError(f"evaluate: compare={list(declared)!r}: {unknown[0]!r} is not another row; there are {', '.join(n for n in rows if n != main)}")
     options = Options(target, protocol, main, tuple(declared), positive, prevalence, permutations, seed, named_folds(cv), tuple(covariates))
-    return assess(study, rows, people.table, options, design)
+    result = assess(study, rows, people.table, options, design)
+    result.manifest["flow"] = flow(table, target, people.table, result.people)
+    return result
 
 
-def _matrix(name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Array:
+@dataclass(frozen=True)
+class Prepared:
+    """Checked features and targets of the rows that have a value."""
+
+    matrices: dict[str, Array]
+    """Features [rows, D] by name."""
+    people: Cohort
+    values: Array
+    """Numbers of classes, or values [rows]."""
+    classes: Array | None
+    """Names of the classes; None: values are regressed."""
+
+
+def prepared(where: str, features: Any, table: pd.DataFrame, target: str, regression: bool | None) -> Prepared:
+    """Checks features and a table, and leaves out the rows that have no value.
+
+    Args:
+        where: Name of the function, for messages.
+        features: As in :func:`evaluate`.
+        table: As in :func:`evaluate`.
+        target: As in :func:`evaluate`.
+        regression: As in :func:`evaluate`.
+
+    Raises:
+        TypeError, ValueError: As :func:`evaluate`.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"{where}: table must be a pandas DataFrame with a row a recording, got {type(table).__name__}")
+    given = features if isinstance(features, Mapping) else {"features": features}
+    matrices = {str(name): _matrix(where, name, x, table) for name, x in given.items()}
+    if not matrices:
+        raise ValueError(f"{where}: features={{}} must hold at least one array of features")
+    people, known = _people(where, table, target)
+    y = people.table[target].infer_objects().to_numpy()
+    if is_regression(y, regression, people.table["subject"].to_numpy()):
+        values, classes = y.astype(float), None
+    else:
+        values, classes = _classes(people, y, target)
+    return Prepared({name: x[known] for name, x in matrices.items()}, people, values, classes)
+
+
+def _matrix(function: str, name: str, given: Array | pd.DataFrame, table: pd.DataFrame) -> Array:
     """Features as an array of finite numbers, one row a row of the table."""
     x = np.asarray(given.to_numpy() if isinstance(given, pd.DataFrame) else given)
     where = "features" if name == "features" else f"features[{name!r}]"
     if x.ndim not in (2, 3) or len(x) != len(table) or not x.shape[1] or (x.ndim == 3 and x.shape[1] != x.shape[2]):
-        raise ValueError(
-            f"evaluate: {where} must be [{len(table)}, D >= 1], or covariances [{len(table)}, C, C], one row a row of the table, got {list(x.shape)}"
-        )
+        shapes = f"[{len(table)}, D >= 1], or covariances [{len(table)}, C, C]"
+        raise ValueError(f"{function}: {where} must be {shapes}, one row a row of the table, got {list(x.shape)}")
     try:
         x = x.astype(float)
     except (TypeError, ValueError):
-        raise ValueError(f"evaluate: {where} must be numbers, got {x.dtype}") from None
+        raise ValueError(f"{function}: {where} must be numbers, got {x.dtype}") from None
     if (bad := ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).any():
-        raise ValueError(f"evaluate: {where} has {int(bad.sum())} rows that are not finite, such as row {int(bad.argmax())}; leave them out of the table")
+        raise ValueError(f"{function}: {where} has {int(bad.sum())} rows that are not finite, such as row {int(bad.argmax())}; leave them out of the table")
     return x
 
 
-def _people(table: pd.DataFrame, target: str) -> tuple[Cohort, Array]:
+def _people(where: str, table: pd.DataFrame, target: str) -> tuple[Cohort, Array]:
     """The rows that have a value, as a cohort whose rows are held in memory, and which they are."""
     if "subject" not in table:
-        raise ValueError(f"evaluate: table needs a column 'subject', found {', '.join(map(str, table.columns))}")
+        raise ValueError(f"{where}: table needs a column 'subject', found {', '.join(map(str, table.columns))}")
     named = table if "path" in table else table.assign(path=[f"row {i}" for i in range(len(table))])
     whole_ = Cohort(named.drop(columns="modality", errors="ignore"), "table", [()] * len(table))
     people, _ = labeled(whole_, target)

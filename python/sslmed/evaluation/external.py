@@ -12,6 +12,7 @@ from sslmed.evaluation import statistics
 from sslmed.evaluation.assess import Options, metrics_of
 from sslmed.evaluation.crossfit import Study
 from sslmed.evaluation.intervals import LEAST
+from sslmed.evaluation.record import record_fixed
 from sslmed.evaluation.result import TransferResult, predictions_table
 from sslmed.evaluation.scoring import OutOfFold, scores
 
@@ -55,7 +56,9 @@ def assess_fixed(study: Study, predicted: dict[str, Array], prior: Array, table:
         np.broadcast_to(prior, (len(table), *np.shape(prior))),
     )  # fmt: skip
     compared = _compared(study, units, options, draws=draws)
-    return TransferResult(pd.DataFrame(lines, columns=columns), options.target, options.protocol, predictions, compared, table)
+    result = TransferResult(pd.DataFrame(lines, columns=columns), options.target, options.protocol, predictions, compared, table)
+    result.manifest = record_fixed(study, predicted, options, draws=draws)
+    return result
 
 
 def _least(study: Study) -> int:

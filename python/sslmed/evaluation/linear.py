@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sslmed.evaluation import newton
+from sslmed.evaluation import newton, wide
 
 __all__ = ["ALPHAS", "STRENGTHS", "LinearFit", "fit_linear"]
 
@@ -23,6 +23,9 @@ STRENGTHS = np.logspace(-4, 0, 5)
 """Inverse strengths C of logistic regression, the strongest regularization first."""
 ALPHAS = np.logspace(4, 0, 5)
 """Strengths alpha of ridge regression, the strongest first."""
+
+
+_FEW = 4  # label vectors that are solved one by one where features are many
 
 
 @dataclass(frozen=True)
@@ -235,20 +238,33 @@ def _path(z: Array, truth: Array, z_test: Array, groups: Array, strengths: Array
     """Probabilities [B, m, K] by the strength whose predictions of left-out persons are best, its number [B], and without each group [G, m, K]."""
     ones, b, s = np.ones((len(z), 1)), len(truth), len(strengths)
     z, z_test = np.concatenate([z, ones], axis=1), np.concatenate([z_test, np.ones((len(z_test), 1))], axis=1)
-    many, wide = np.repeat(truth, s, axis=0), np.repeat(w, s, axis=0)
+    if z.shape[1] * truth.shape[2] > wide.LIMIT and b <= _FEW:
+        return _each(z, truth, z_test, groups, strengths, w, left_out)
+    many, weights = np.repeat(truth, s, axis=0), np.repeat(w, s, axis=0)
     penalty = np.tile(1 / np.asarray(strengths), b)
-    beta = newton.solve(z, many, wide, penalty)
+    beta = newton.solve(z, many, weights, penalty)
     chosen = np.zeros(b, int)
     if s > 1:
-        chosen = _without(z, beta, many, wide, penalty, *_blocks(groups)).reshape(b, s).argmin(axis=1)
+        chosen = _without(z, beta, many, weights, penalty, *_blocks(groups)).reshape(b, s).argmin(axis=1)
     at = np.arange(b) * s + chosen
     predicted = _both(newton.probabilities(np.swapaxes(beta[at] @ z_test.T, 1, 2)))
     if left_out is None:
         return predicted, chosen, None
     one = slice(at[0], at[0] + 1)
-    moved = _moved(z, beta[one], many[one], wide[one], penalty[one], z_test, *_blocks(left_out))
+    moved = _moved(z, beta[one], many[one], weights[one], penalty[one], z_test, *_blocks(left_out))
     eta = np.swapaxes(beta[one] @ z_test.T, 1, 2) + moved
     return predicted, chosen, _both(newton.probabilities(eta))
+
+
+def _each(z: Array, truth: Array, z_test: Array, groups: Array, strengths: Array, w: Array, left_out: Array | None) -> tuple[Array, Array, Array | None]:
+    """As :func:`_path`, one label vector after the other."""
+    blocks = _blocks(groups)
+    found = [
+        wide.path(z, truth[i], z_test, *blocks, strengths, w[i], _blocks(left_out) if left_out is not None and i == 0 else None) for i in range(len(truth))
+    ]
+    predicted = _both(newton.probabilities(np.stack([eta for eta, _, _ in found])))
+    moved = found[0][2]
+    return predicted, np.array([chosen for _, chosen, _ in found]), None if moved is None else _both(newton.probabilities(moved))
 
 
 def _parts(z: Array, beta: Array, truth: Array, w: Array, penalty: Array, rows: Array, padding: Array) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from sslmed._checks import choice, whole
 
-__all__ = ["METRICS", "Metric", "auprc", "auroc", "calibration", "confusion", "score"]
+__all__ = ["METRICS", "Metric", "auprc", "auroc", "calibration", "confusion", "decision_curve", "score"]
 
 Array = np.ndarray[Any, Any]
 
@@ -164,6 +164,45 @@ def calibration(positive: Array, probability: Array, *, bins: int = 10) -> pd.Da
     table = pd.DataFrame({"bin": where, "predicted": probability, "share": positive.astype(float)})
     out = table.groupby("bin").agg(predicted=("predicted", "mean"), share=("share", "mean"), n=("share", "size"))
     return out.reset_index(drop=True)
+
+
+def decision_curve(positive: Array, probability: Array, thresholds: Array | None = None) -> pd.DataFrame:
+    """Computes the net benefit of treating whoever a model gives a high probability (Vickers & Elkin, Med. Decis. Making 2006).
+
+    With a threshold p, whoever has a probability of p or more is treated: net benefit = TP / n - FP / n · p / (1 - p).
+
+    Args:
+        positive: True for rows of the class [n], bool.
+        probability: Predicted probabilities of the class [n].
+        thresholds: Probabilities at which somebody is treated, above 0 and below 1; by default 0.01 to 0.99.
+
+    Returns:
+        One line a threshold: threshold, model, treat_all, treat_none (0).
+
+    Raises:
+        ValueError: Lengths that differ, no rows, or thresholds or probabilities out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.evaluation.metrics import decision_curve
+        >>> decision_curve(np.array([True, False, False, True]), np.array([0.9, 0.6, 0.1, 0.7]), np.array([0.2, 0.5]))
+           threshold   model  treat_all  treat_none
+        0        0.2  0.4375      0.375         0.0
+        1        0.5  0.2500      0.000         0.0
+    """
+    positive, probability = np.asarray(positive, bool), np.asarray(probability, float)
+    _same_length("decision_curve", "probability", probability, "positive", positive)
+    if not len(positive):
+        raise ValueError("decision_curve: positive is empty; it must have at least one row")
+    if not ((probability >= -1e-9) & (probability <= 1 + 1e-9)).all():
+        raise ValueError(f"decision_curve: probability must lie within [0, 1], got {probability.min():g} to {probability.max():g}")
+    at = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
+    if at.ndim != 1 or not len(at) or not ((at > 0) & (at < 1)).all():
+        raise ValueError(f"decision_curve: thresholds={thresholds!r} must be probabilities above 0 and below 1")
+    treated = probability[None] >= at[:, None]
+    odds = at / (1 - at)
+    model = (treated & positive).mean(axis=1) - (treated & ~positive).mean(axis=1) * odds
+    return pd.DataFrame({"threshold": at, "model": model, "treat_all": positive.mean() - (~positive).mean() * odds, "treat_none": 0.0})
 
 
 def confusion(y: Array, predicted: Array, classes: Array) -> pd.DataFrame:

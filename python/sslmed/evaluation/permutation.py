@@ -17,7 +17,8 @@ __all__ = ["Chance", "chance_level"]
 Array = np.ndarray[Any, Any]
 
 _REPEATS = 2
-_ROWS = 120  # up to which all label vectors are solved together in seconds
+_MANY = 60  # rows from which on one draw of the folds is enough
+_ROWS = 160  # up to which all label vectors are solved together in seconds
 _FITS = 800  # folds times rows
 
 
@@ -63,7 +64,7 @@ def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds
     if how.probe != "linear" or how.adaptation != "none" or how.correct or len(study.y) > _ROWS or min(folds, people) * len(study.y) > _FITS:
         return None
     labels = np.stack([study.y, *(_permuted(study, rng) for _ in range(draws))])
-    repeats = 1 if folds >= people else _REPEATS
+    repeats = 1 if folds >= people or len(study.y) > _MANY else _REPEATS
     found: dict[str, list[Array]] = {metric: [] for metric in metrics}
     for _ in range(repeats):
         part = (rng.permutation(people) % min(folds, people))[study.person]

@@ -32,7 +32,7 @@ Probe = Literal["linear", "knn", "forest", "dummy"]
 PROBES: tuple[Probe, ...] = ("linear", "knn", "forest", "dummy")
 """Ridge or logistic regression, five nearest neighbors, a random forest, and the frequencies of the labels alone."""
 
-_TREES = 100  # in each of ten repeats
+_TREES = 50  # in each of ten repeats
 _LARGE = 128 << 20  # bytes of features from which on BLAS keeps its threads
 
 

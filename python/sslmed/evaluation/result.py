@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from sslmed.evaluation.subgroups import subgroups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from sslmed.evaluation.learning import LearningCurve
+    from sslmed.evaluation.verdict import Verdict
 
 __all__ = ["TransferResult", "predictions_table"]
 
@@ -35,17 +40,18 @@ class TransferResult:
     protocol: str
     """Name of the protocol; for a trained network, which part of it was tuned."""
     predictions: pd.DataFrame
-    """Out-of-fold predictions, one line a row, recording and class: row, subject, path, fold, truth, label, predicted.
+    """Out-of-fold predictions, one line a row, recording and class: row, subject, path, fold, truth, label, predicted, prior.
 
     ``label`` is the class whose probability ``predicted`` is; for a regressed target it is NaN and ``predicted`` the
-    value. ``fold`` is 0 where another cohort is tested.
+    value. ``prior`` is what the training part alone says: the share of the class, or the mean. All three are means over
+    the draws of folds; ``fold`` is that of the first draw, and 0 where another cohort is tested.
     """
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The last row against each other one: row, against, metric, difference, low, high, p, p_holm, test.
+    """The declared comparisons of the main row: row, against, metric, difference, low, high, p, p_holm, test.
 
-    ``p_holm`` is corrected over all lines. The permutation test exchanges predictions between the two models, subject
-    by subject, and has no interval. Areas under the ROC curve of two classes, one recording a subject, are compared by
-    DeLong's test, with its 95 % interval.
+    ``p_holm`` is corrected over all lines. "left-out people, t": by leaving each person out of test and training parts.
+    "permuted labels, refitted": how many permutations of the labels score as well. With ``test=``, of fitted models:
+    predictions exchanged between two models, subject by subject, or DeLong's test.
     """
     people: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The table of the scored recordings, line by line with :meth:`wide`."""
@@ -54,7 +60,9 @@ class TransferResult:
     (``transductive``) and whose labels a probe looked at (``probe``), how many were ``excluded`` if that was asked, and
     where its weights come from (``encoder``). Empty without an encoder."""
     manifest: dict[str, Any] = field(default_factory=dict)
-    """Options, seeds, folds and hashes from which the same table is made again."""
+    """Options, seeds, folds and hashes from which the same table is made again (:func:`sslmed.evaluation.manifest.remake`)."""
+    chosen_from: int = 1
+    """Number of results that this one was picked from, such as the cells of a grid. Set it: reports and stamps say it."""
 
     def __repr__(self) -> str:
         return f"<TransferResult {self.target}, {self.protocol}>\n{self.table.to_string(index=False)}"
@@ -105,16 +113,16 @@ class TransferResult:
         Raises:
             ValueError: No such column or metric, a subject that is not in the series, or fewer than two edges.
         """
-        known = [str(m) for m in self.table["metric"].unique()]
+        known = [str(m) for m in self.table["metric"].unique() if m in (*metrics.METRICS["classification"], *metrics.METRICS["regression"])]
         choice("subgroups", "metric", metric or known[0], known)
         wide = self.wide()
-        rows = {row: self._predicted(row) for row in self._rows()}
-        values = self._values(by, wide["subject"])
         chosen: Metric = metric or known[0]  # type: ignore[assignment]
+        rows = {row: self._decisions(row) if chosen in ("balanced_accuracy", "f1") else self._predicted(row) for row in self._rows()}
+        values = self._values(by, wide["subject"])
         return subgroups(rows, wide["truth"].to_numpy(), wide["subject"].to_numpy(), values, metric=chosen, bins=bins, draws=draws, seed=seed)
 
     def confusion(self, row: str) -> pd.DataFrame:
-        """Counts how often each class is predicted as each other one.
+        """Counts how often each class is decided for, by how far it is raised above its share in the training parts.
 
         Args:
             row: Row of the table.
@@ -125,8 +133,16 @@ class TransferResult:
         Raises:
             ValueError: No such row, or a regressed target.
         """
-        predicted, classes = self._probabilities("confusion", row)
-        return metrics.confusion(self._truth(row), predicted, classes)
+        self._probabilities("confusion", row)
+        raised, classes = self._decisions(row)
+        assert classes is not None
+        return metrics.confusion(self._truth(row), raised, classes)
+
+    def stamps(self) -> list[str]:
+        """Returns what a reviewer would reject this result for, one sentence each (:func:`sslmed.evaluation.stamps.stamps`)."""
+        from sslmed.evaluation.stamps import stamps
+
+        return stamps(self)
 
     def calibration(self, row: str, label: str, *, bins: int = 10) -> pd.DataFrame:
         """Compares the predicted probabilities of a class with how often it occurs.
@@ -163,20 +179,50 @@ class TransferResult:
 
         known = [str(m) for m in self.table["metric"].unique()]
         choice("plot", "metric", metric or known[0], known)
-        return plot_rows(self.table[self.table["metric"] == (metric or known[0])], metric or known[0], ax)
+        what = "fitted models" if self.manifest.get("kind") == "fitted model" else "the procedure"
+        return plot_rows(self.table[self.table["metric"] == (metric or known[0])], metric or known[0], ax, interval=f"95 % interval of {what}")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the table as CSV, or a self-contained page with the table and a plot.
+    def verdict(self, curve: LearningCurve | None = None) -> Verdict:
+        """Says in sentences what this number of people can show and what it cannot.
+
+        Args:
+            curve: Learning curve of the same features and people (:func:`sslmed.evaluation.learning.learning_curve`).
+
+        Returns:
+            The statements: the smallest effect that could be shown, what is better than what, how many more people would
+            settle it (:func:`sslmed.evaluation.verdict.verdict`).
+
+        Raises:
+            TypeError: ``curve`` is not a learning curve.
+        """
+        from sslmed.evaluation.verdict import verdict
+
+        return verdict(self, curve)
+
+    def save(self, path: str | os.PathLike[str], *, curve: LearningCurve | None = None) -> None:
+        """Writes the table as CSV, or a self-contained page: what is estimated, who was left out, the verdict, figures.
 
         Args:
             path: File; a page if its name ends in .html.
+            curve: Learning curve for the page.
+
+        Raises:
+            TypeError: ``curve`` is not a learning curve.
         """
         if os.fspath(path).endswith(".html"):
-            from sslmed.reporting.page import write_report
+            from sslmed.evaluation.report import write
 
-            write_report(path, f"Transfer: {self.target}", [(f"Transfer: {self.target}", self.table, [self.plot().figure])])
+            write(self, path, curve)
         else:
             self.table.to_csv(path, index=False)
+
+    def save_manifest(self, path: str | os.PathLike[str]) -> None:
+        """Writes the manifest as JSON, from which :func:`sslmed.evaluation.manifest.remake` makes the same table again.
+
+        Args:
+            path: File (.json).
+        """
+        Path(path).write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
 
     def _rows(self) -> list[str]:
         return [str(row) for row in self.predictions["row"].unique()]
@@ -198,6 +244,14 @@ class TransferResult:
             return predicted, None
         classes = np.array([str(c) for c in block["label"].unique()])
         return predicted.reshape(-1, len(classes)), classes
+
+    def _decisions(self, row: str) -> tuple[Array, Array | None]:
+        """As :meth:`_predicted`, with each class in relation to its share in the training parts: the largest one is decided for."""
+        predicted, classes = self._predicted(row)
+        if classes is None:
+            return predicted, None
+        raised = predicted / np.maximum(self._block(row)["prior"].to_numpy().reshape(predicted.shape), 1e-12)
+        return raised / raised.sum(axis=1, keepdims=True), classes
 
     def _probabilities(self, where: str, row: str) -> tuple[Array, Array]:
         choice(where, "row", row, self._rows())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -18,13 +18,17 @@ from sslmed.evaluation.assess import Options, assess, metrics_of
 from sslmed.evaluation.crossfit import Pipeline, Study, cross_fit
 from sslmed.evaluation.evaluate import Level, covariate_pipelines, named_folds, positive_class
 from sslmed.evaluation.external import assess_fixed
+from sslmed.evaluation.record import flow
 from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.rows import Row, Task, baselines_of, rows_of
 from sslmed.evaluation.scoring import scores
+from sslmed.evaluation.seeds import Seeds, features_of, members
 from sslmed.evaluation.splits import CV, repeated
 from sslmed.finetuning import PROTOCOLS, FineTuning
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap, refuse_shared_files
+from sslmed.modalities import registry
+from sslmed.modalities.base import Baseline
 
 __all__ = ["Protocol", "knn_score", "plan", "transfer"]
 
@@ -35,7 +39,7 @@ Protocol = Literal["linear", "knn", "finetune", "lora", "attentive"]
 
 
 def transfer(
-    encoder: EncoderLike | None,
+    encoder: EncoderLike | Sequence[EncoderLike] | Any | None,
     cohort: Cohort,
     target: str,
     protocol: Protocol | FineTuning = "linear",
@@ -74,7 +78,9 @@ def transfer(
     (with ``test``: of the one model that is fitted on ``cohort``). Scores count people, not recordings.
 
     Args:
-        encoder: Pretrained encoder; None computes the baselines that need none.
+        encoder: Pretrained encoder; None computes the baselines that need none. Several encoders that differ by their seed
+            alone (``sslmed.pretrain(seeds=).encoders``, or what it returns) are scored together on frozen features: the
+            row's value is the mean over them, its interval that of this mean, and ``sd_seeds`` their deviation.
         cohort: Recordings or images with a column ``target``; those without a value are left out.
         target: Column of the cohort's table. Numbers are regressed, unless they are at most ten whole numbers that
             repeat (three times as many people as values); anything else is classified.
@@ -104,7 +110,8 @@ def transfer(
             ``covariates``, the encoder's with covariates, and with two classes its area adjusted for them. For
             "linear" and "knn", without ``test``.
         compare: Rows that the encoder's is compared with; p values are corrected for their number. By default the
-            random encoder and the covariates. Without an encoder the last row is compared, by default with none.
+            random encoder, the covariates, and the row that tells how recordings were made ("acquisition"). Without an
+            encoder the last row of the others is compared.
         balanced: Weight every class alike in all fits of frozen features.
         level: "person": predictions of a person's recordings are averaged, and the person counts once; "recording".
         prevalence: Share of the positive class that predictive values are meant for; by default the cohort's.
@@ -159,9 +166,16 @@ def transfer(
     _check_protocol(protocol, test, adaptation, bias_correction)
     if covariates and (network or test is not None):
         raise ValueError(f"transfer: covariates={list(covariates)!r} needs frozen features (protocol 'linear' or 'knn') and folds; leave out test")
+    several = members(encoder)
+    encoder = several[0] if several else encoder
+    if len(several) > 1 and (network or test is not None or covariates or bias_correction):
+        raise ValueError("transfer: encoder=[…] needs frozen features (protocol 'linear' or 'knn') and folds; leave out test, covariates and bias_correction")
     if encoder is not None and isinstance(cohort, Cohort):
-        encoder = resolve(encoder, cohort)
+        encoder = resolve(encoder, cohort)  # type: ignore[arg-type]
+    given = cohort if test is None else test
     cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
+    for other in several[1:]:
+        cohort, test, _ = exposure.settle(other, cohort, test, target, transductive, cv)
     drawn = repeats if repeats is not None else (1 if network else 10)
     how: dict[str, Any] = {"regression": regression, "repeats": drawn, "seed": seed, "threads": threads, "on_error": on_error}
     task = replace(plan(encoder, cohort, target, cv=cv, test=test, **how), balanced=balanced)
@@ -174,12 +188,18 @@ def transfer(
     if not rows:
         raise ValueError(f"transfer: baselines={baselines!r} computes nothing without an encoder; name a row that needs none, such as 'dummy'")
     shown = protocol.tuned if isinstance(protocol, FineTuning) else protocol
-    main = [name for name in rows if not name.endswith(", bias-corrected")][-1]
-    declared = _declared(rows, main, compare, covariates, model is not None)
-    wanted = permutations if "permuted labels" in chosen and model is not None else 0
-    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, named_folds(cv), tuple(covariates))
-    result = _scored(task, rows, options, level, covariates, bootstrap)
+    kinds = registry.get(task.cohort.modality).baselines
+    plain = [name for name in rows if not name.endswith(", bias-corrected")]
+    main = ([name for name in plain if name not in kinds or not kinds[name].acquisition] or plain)[-1]
+    declared = _declared(rows, main, compare, covariates, model is not None, kinds)
+    wanted = permutations if "permuted labels" in chosen else 0
+    recorded = tuple(name for name in plain if name in kinds and kinds[name].acquisition)
+    options = Options(target, shown, main, declared, positive, prevalence, wanted, seed, named_folds(cv), tuple(covariates), recorded)
+    more = features_of(several, task.cohort, target, pooling=pooling, threads=threads, on_error=on_error)
+    result = _scored(task, rows, options, level, covariates, bootstrap, more)
     result.provenance = seen
+    result.manifest["flow"] = flow(given.table, target, (task.cohort if task.test is None else task.test).table, result.people)
+    result.manifest.setdefault("trained_on", len(np.unique(task.groups)))
     return result
 
 
@@ -209,19 +229,24 @@ def _controls(task: Task, controls: str | None, bias_correction: bool) -> Array 
     return np.asarray(found)
 
 
-def _declared(rows: dict[str, Row], main: str, compare: Sequence[str] | None, covariates: Sequence[str], encoder: bool) -> tuple[str, ...]:
+def _declared(
+    rows: dict[str, Row], main: str, compare: Sequence[str] | None, covariates: Sequence[str], encoder: bool, kinds: Mapping[str, Baseline]
+) -> tuple[str, ...]:
     """Rows that the main one is compared with."""
     known = [name for name in rows if name != main and not name.endswith(", bias-corrected")] + (["covariates"] if covariates else [])
     if compare is None:
-        return tuple(name for name in ("random encoder", "covariates") if name in known) if encoder else ()
+        recorded = [name for name in kinds if kinds[name].acquisition and name in known]
+        return tuple(name for name in ("random encoder", "covariates") if encoder and name in known) + tuple(recorded)
     given = (compare,) if isinstance(compare, str) else tuple(compare)
     if unknown := [name for name in given if name not in known]:
         raise ValueError(f"transfer: compare={compare!r}: {unknown[0]!r} is not another row; there are {', '.join(known)}")
     return given
 
 
-def _scored(task: Task, rows: dict[str, Row], options: Options, level: Level, covariates: Sequence[str], bootstrap: int) -> TransferResult:
-    """The result, by folds or on the other cohort."""
+def _scored(
+    task: Task, rows: dict[str, Row], options: Options, level: Level, covariates: Sequence[str], bootstrap: int, more: Sequence[Array]
+) -> TransferResult:
+    """The result, by folds or on the other cohort; ``more`` are features of the encoder's other seeds."""
     scored = task.cohort if task.test is None else task.test
     classes = None if task.regression else task.classes
     truth = task.truth if task.regression else np.searchsorted(task.classes, task.truth)
@@ -235,6 +260,9 @@ def _scored(task: Task, rows: dict[str, Row], options: Options, level: Level, co
             prior = np.full(len(task.classes), 1 / len(task.classes)) if task.balanced else np.array([(task.y == c).mean() for c in task.classes])
         return assess_fixed(study, {name: row.elsewhere(task) for name, row in rows.items()}, prior, scored.table, options, draws=bootstrap)
     pipelines: dict[str, Any] = {name: row.predictions(task) if row.network is not None else row.here for name, row in rows.items()}
+    if more:
+        first = pipelines[options.main]
+        pipelines[options.main] = Seeds((first, *(replace(first, x=x) for x in more)))
     design = None
     if covariates:
         main = rows[options.main].here

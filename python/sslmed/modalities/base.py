@@ -73,6 +73,8 @@ class Baseline:
     """Whether an adaptation of the encoder's features is applied to them too."""
     corrects: bool = True
     """Whether a bias correction of the encoder's predictions is applied to theirs too."""
+    acquisition: bool = False
+    """Whether they tell how a row was recorded, and next to nothing of the person: what predicts the target as well as they do may be the device."""
 
 
 class Modality(ABC):

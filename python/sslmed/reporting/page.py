@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 import pandas as pd
 
-__all__ = ["write_report"]
+__all__ = ["Section", "write_report"]
+
+Section: TypeAlias = tuple[str, "pd.DataFrame | Sequence[str] | None", Sequence[Any]]
+"""Title, a table or sentences or neither, and matplotlib figures."""
 
 _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -25,16 +28,20 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
 tr.pretrained td { font-weight: 600; } img { max-width: 100%; } .note { color: #555; }
-.stamp { background: #fff3cd; border: 2px solid #d1603d; padding: .6rem 1rem; font-weight: 700; }
+.stamp { background: #fff3cd; border: 2px solid #d1603d; color: #a32a12; padding: .6rem 1rem; font-weight: 700; }
+td.text { text-align: left; } pre { overflow: auto; max-height: 30rem; background: #f6f6f6; padding: .6rem; font-size: .8rem; }
 </style></head><body><h1>{{ title }}</h1>
-{% if stamp %}<p class="stamp">{{ stamp }}</p>{% endif %}
+{% for text in stamps %}<p class="stamp">{{ text }}</p>{% endfor %}
 {% for text in notes %}<p>{{ text }}</p>{% endfor %}
 {% for section in sections %}<h2>{{ section.title }}</h2>
 {% for image in section.images %}<img alt="{{ section.title }}" src="data:image/png;base64,{{ image }}">{% endfor %}
-{% if section.rows %}<table><tr>{% for c in section.columns %}<th>{{ c }}</th>{% endfor %}</tr>
-{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="pretrained"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% if section.texts %}<ul>{% for text in section.texts %}<li>{{ text }}</li>
+{% endfor %}</ul>{% endif %}{% if section.rows %}<table><tr>{% for c in section.columns %}<th>{{ c }}</th>{% endfor %}</tr>
+{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="pretrained"{% endif %}>
+{%- for cell in row %}<td{% if cell | length > 24 %} class="text"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}{% endfor %}
-<p class="note">Intervals are 95 % bootstrap percentiles over subjects; no subject is in training and test data at once.
+{% for name, text in details %}<details><summary>{{ name }}</summary><pre>{{ text }}</pre></details>{% endfor %}
+<p class="note">{{ intervals }} No subject is in training and test data at once.
 sslmed {{ version }}, {{ date }}.</p></body></html>
 """)
 
@@ -54,19 +61,23 @@ def _png(figure: Any) -> str:
 def write_report(
     path: str | os.PathLike[str],
     title: str,
-    sections: Sequence[tuple[str, pd.DataFrame | None, Sequence[Any]]],
+    sections: Sequence[Section],
     *,
     notes: Sequence[str] = (),
-    stamp: str = "",
+    stamp: str | Sequence[str] = (),
+    details: Mapping[str, str] | None = None,
+    intervals: str = "Intervals are 95 %, over people.",
 ) -> None:
     """Writes a page with tables and figures.
 
     Args:
         path: File (.html).
         title: Title of the page.
-        sections: Sections of the page: (title, table or None, matplotlib figures).
+        sections: Sections of the page: (title, table or sentences or None, matplotlib figures).
         notes: Paragraphs at the top.
-        stamp: Warning in a box above everything.
+        stamp: Warning in a box above everything, or several.
+        details: Texts at the end, by title, that are shown on a click.
+        intervals: What the intervals are, for the end of the page.
 
     Raises:
         ValueError: A section that is not such a triple.
@@ -86,12 +97,18 @@ def write_report(
             raise ValueError(f"write_report: sections[{i}] must be (title, table or None, figures), got {len(section)} entries")
     filled = []
     for name, table, figures in sections:
-        rows = [] if table is None else [[_cell(v) for v in row] for row in table.itertuples(index=False)]
-        columns = [] if table is None else [str(c).replace("_", " ") for c in table.columns]
-        filled.append({"title": name, "columns": columns, "rows": rows, "images": [_png(f) for f in figures]})
+        rows, columns, texts = [], [], []
+        if isinstance(table, pd.DataFrame):
+            rows = [[_cell(v) for v in row] for row in table.itertuples(index=False)]
+            columns = [str(c).replace("_", " ") for c in table.columns]
+        elif table is not None:
+            texts = [str(text) for text in table]
+        filled.append({"title": name, "columns": columns, "rows": rows, "texts": texts, "images": [_png(f) for f in figures]})
     page = _PAGE.render(
         title=title,
-        stamp=stamp,
+        stamps=[text for text in ([stamp] if isinstance(stamp, str) else stamp) if text],
+        details=list((details or {}).items()),
+        intervals=intervals,
         notes=notes,
         sections=filled,
         version=version("sslmed"),

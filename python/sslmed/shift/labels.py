@@ -90,12 +90,13 @@ def label_shift(
     who, people = _number("groups_elsewhere", groups_elsewhere, len(predicted_elsewhere))
     there = np.zeros((people, k))
     np.add.at(there, (who, predicted_elsewhere.argmax(1)), 1.0)
-    shares = _estimate(here.sum(0), there.sum(0))
+    shares = _estimate(here.sum(0)[None], there.sum(0)[None])[0]
     if np.isnan(shares).any():
         raise ValueError("label_shift: predicted does not depend enough on the class for an estimate: its confusion matrix is singular")
     rng = np.random.default_rng(seed)
-    drawn = np.array([_estimate(*(c[rng.integers(len(c), size=len(c))].sum(0) for c in (here, there))) for _ in range(draws)])
-    without = np.isnan(drawn).any(axis=1)
+    picked = [[counts[rng.integers(len(counts), size=len(counts))].sum(axis=0) for counts in (here, there)] for _ in range(draws)]
+    drawn = _estimate(np.stack([a for a, _ in picked]), np.stack([b for _, b in picked]))
+    without = np.asarray(np.isnan(drawn).any(axis=1))
     if without.mean() > _SINGULAR:
         text = f"{without.mean():.0%} of {draws} draws of people have no estimate (a class is missing, or the classifier is too weak): intervals are wide"
         warnings.warn(f"label_shift: {text}", WeakFitWarning, stacklevel=2)
@@ -112,14 +113,17 @@ def _number(name: str, groups: Array | None, n: int) -> tuple[Array, int]:
         return np.arange(n), n
     if len(groups) != n:
         raise ValueError(f"label_shift: {name} must have one subject for each of {n} rows, got {len(groups)}")
-    people, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    codes, people = pd.factorize(np.asarray(groups).astype(str))
     return codes, len(people)
 
 
 def _estimate(here: Array, there: Array) -> Array:
-    """Shares there, from counts [said, true] here and [said] there; NaN where the confusion matrix is singular."""
-    confusion = here / here.sum()
-    if np.linalg.cond(confusion) > 1e6:
-        return np.full(len(there), np.nan)
-    shares = np.maximum(np.linalg.solve(confusion, there / there.sum()), 0) * here.sum(axis=0)
-    return np.asarray(shares / shares.sum() if shares.sum() > 0 else np.full(len(there), np.nan))
+    """Shares there [draws, k], from counts here [draws, said, true] and there [draws, said]; NaN where the confusion matrix is singular."""
+    confusion = here / here.sum(axis=(1, 2), keepdims=True)
+    usable = np.linalg.cond(confusion) <= 1e6
+    weights = np.linalg.solve(confusion[usable], (there[usable] / there[usable].sum(axis=1, keepdims=True))[:, :, None])[:, :, 0]
+    shares = np.maximum(weights, 0) * here[usable].sum(axis=1)
+    total = shares.sum(axis=1, keepdims=True)
+    out = np.full(there.shape, np.nan)
+    out[usable] = np.divide(shares, total, out=np.full_like(shares, np.nan), where=total > 0)
+    return out

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
-from sslmed._checks import number
 from sslmed.cohort import Cohort
+from sslmed.evaluation.matching import assign
 
 __all__ = ["Match", "balance", "match"]
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass
@@ -41,6 +37,9 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
         on: Columns to match on. The value is the largest allowed difference of a numeric column (its caliper); None:
             values must be equal.
 
+    See Also:
+        :func:`sslmed.evaluation.matching.match_within`: Pairs within one cohort.
+
     Raises:
         TypeError: ``a`` or ``b`` is not a cohort, or ``on`` not a mapping.
         ValueError: A column is missing, a caliper is not positive or its column not numeric, or no pair is possible.
@@ -59,27 +58,10 @@ def match(a: Cohort, b: Cohort, on: Mapping[str, float | None]) -> Match:
         raise TypeError(f"match: on={on!r} must be a mapping of columns to calipers, such as {{'age': 2.0, 'sex': None}}")
     known = [_known("match", name, cohort, "on", on) for name, cohort in (("a", a), ("b", b))]
     one, two = a.subjects.dropna(subset=known[0]), b.subjects.dropna(subset=known[1])
-    distance = np.zeros((len(one), len(two)))
-    allowed = np.ones(distance.shape, bool)
-    for column, caliper in on.items():
-        x, y = one[column].to_numpy(), two[column].to_numpy()
-        if caliper is None:
-            allowed &= x[:, None] == y[None]
-            continue
-        number("match", f"on[{column!r}]", caliper, 0, strict=True)
-        if not all(pd.api.types.is_numeric_dtype(t[column]) for t in (one, two)):
-            raise ValueError(f"match: on: column {column!r} must be numeric to have a caliper, got on[{column!r}]={caliper!r}; None matches equal values")
-        difference = np.abs(x.astype(float)[:, None] - y.astype(float)[None])
-        allowed &= difference <= caliper
-        distance += difference / caliper
-    # A forbidden pair costs more than all allowed ones together, so that no pair is given up for a shorter distance.
-    forbidden = float(distance[allowed].max(initial=0.0) + 1) * (min(distance.shape) + 1)
-    rows, columns = linear_sum_assignment(np.where(allowed, distance, forbidden))
-    kept = allowed[rows, columns]
-    rows, columns = rows[kept], columns[kept]
+    rows, columns, distance = assign(one, two, on, where="match")
     if not len(rows):
         raise ValueError(f"match: on={dict(on)!r} allows no pair of {a.name} and {b.name}; widen a caliper")
-    pairs = pd.DataFrame({"subject_a": one["subject"].to_numpy()[rows], "subject_b": two["subject"].to_numpy()[columns], "distance": distance[rows, columns]})
+    pairs = pd.DataFrame({"subject_a": one["subject"].to_numpy()[rows], "subject_b": two["subject"].to_numpy()[columns], "distance": distance})
     matched = (a.subset(a.table["subject"].isin(pairs["subject_a"]).to_numpy()), b.subset(b.table["subject"].isin(pairs["subject_b"]).to_numpy()))
     before, after = balance(a, b, list(on)), balance(*matched, list(on))
     return Match(*matched, pairs, before.rename(columns={"difference": "before"}).assign(after=after["difference"]))

@@ -31,7 +31,8 @@ __all__ = ["ShiftReport", "report"]
 Array = np.ndarray[Any, Any]
 
 _LEFT_OUT = ("handcrafted", "riemann", "permuted labels")
-_SPLITS = 10
+_DISTANCES = ("mmd", "coral", "frechet")
+_COLUMNS = ["row", "metric", "value", "low", "high", "n_subjects", "p", "p_holm", "random", "random_low", "random_high"]
 
 
 @dataclass(repr=False)
@@ -39,10 +40,12 @@ class ShiftReport:
     """Differences between two cohorts (:func:`sslmed.shift.report`)."""
 
     table: pd.DataFrame
-    """One line a row and metric: row, metric, value, low, high, n_subjects, p.
+    """One line a row and metric: row, metric, value, low, high, n_subjects, p, p_holm, random, random_low, random_high.
 
-    The interval is 95 % over subjects, or the range of the random splits; a distance has none, because its resampled
-    values lie above it. ``p`` is that of a test of no difference, where there is one.
+    ``low`` and ``high`` are a 95 % interval over subjects; a distance has none, because its resampled values lie above
+    it. ``p`` is that of a test of no difference, where there is one, and ``p_holm`` is corrected over the tests of
+    people's columns and of the domain classifiers. ``random`` is the mean of domain classifiers of people who are
+    exchanged between the cohorts at random, and ``random_low`` to ``random_high`` all that they reach: what chance does.
     """
     names: tuple[str, str]
     """Names of the cohorts."""
@@ -91,6 +94,7 @@ def report(
     target: str | None = None,
     seed: int = 0,
     bootstrap: int = 1000,
+    permutations: int = 99,
     threads: int = 2,
     on_error: OnError = "raise",
 ) -> ShiftReport:
@@ -99,13 +103,17 @@ def report(
     - Numeric columns: the difference in means with Welch's test, the standardized difference (Cohen's d), and the
       Kolmogorov-Smirnov distance. Other columns: the total variation distance with a chi-squared test.
     - How well a linear classifier tells the cohorts apart (AUC with subject-level folds; 0.5 means no visible shift),
-      from the features of the encoder and from the plainest classical baseline. Below each stands a row *random split*:
-      the mean of ten classifiers of people who are exchanged between the cohorts at random, which must be near 0.5, and
-      as interval all that they reach.
+      from the features of the encoder and from the plainest classical baseline. Beside it stands what the same
+      classifier reaches for people who are exchanged between the cohorts at random: the mean, which must be near 0.5,
+      the range, and the p value of the permutation test.
     - With an encoder, distances between the subjects' mean features (squared MMD, CORAL, Fréchet; standardized
       features), with a test by exchanging subjects between the cohorts.
     - With ``target``, the score of a probe that is trained on ``public`` and tested on ``clinic``, beside its score
       within ``public``.
+
+    Every column and every classifier is a test, and of twenty tests of cohorts that are alike one is below 0.05: read
+    ``p_holm`` (Holm, Scand. J. Stat. 1979). The distances between features have p values of their own, which do not
+    count among them.
 
     Args:
         public: Cohort that the encoder comes from.
@@ -115,6 +123,9 @@ def report(
         target: Column of both cohorts for the score across cohorts.
         seed: Seed of folds and bootstrap.
         bootstrap: Number of draws of the intervals.
+        permutations: Number of exchanges of people between the cohorts, each of which fits a domain classifier anew.
+            The smallest p value is 1 / (permutations + 1): 0.048 for 20, which no correction for several tests leaves
+            below 0.05. Take 200 for a test that counts.
         threads: Number of loader threads.
         on_error: "raise", or "skip" what cannot be read, as in :func:`sslmed.transfer`.
 
@@ -143,6 +154,7 @@ def report(
         raise TypeError(f"report: by={by!r} must be a list of columns, such as [{by!r}]")
     whole("report", "seed", seed)
     whole("report", "bootstrap", bootstrap, 1)
+    whole("report", "permutations", permutations, 1)
     whole("report", "threads", threads, 1)
     choice("report", "on_error", on_error, get_args(OnError))
     if encoder is not None:
@@ -157,10 +169,10 @@ def report(
     if encoder is not None:
         x = np.concatenate([features.encoder_features(encoder, c, threads=threads, on_error=on_error) for c in (public, clinic)])
         embedding = _components(x, public, clinic, names)
-        lines += _domain("domain classifier: features", x, public, clinic, seed, bootstrap)
+        lines += _domain("domain classifier: features", x, public, clinic, seed, bootstrap, permutations)
         lines += _feature_shift(x, public, clinic, seed, bootstrap)
     if simple := features.simple(public, clinic, on_error=on_error):
-        lines += _domain(f"domain classifier: {simple[0]}", np.concatenate(simple[1]), public, clinic, seed, bootstrap)
+        lines += _domain(f"domain classifier: {simple[0]}", np.concatenate(simple[1]), public, clinic, seed, bootstrap, permutations)
     if target is not None:
         baselines = [name for name in baselines_of(public) if name not in _LEFT_OUT]
         options: dict[str, Any] = {"baselines": baselines, "seed": seed, "bootstrap": bootstrap, "threads": threads, "on_error": on_error}
@@ -168,7 +180,10 @@ def report(
             result = transfer(encoder, public, target, test=test, **options)
             for _, line in result.table.iterrows():
                 lines.append({str(k): v for k, v in line.items()} | {"row": f"{row}: {line['row']}"})
-    table = pd.DataFrame(lines, columns=["row", "metric", "value", "low", "high", "n_subjects", "p"])
+    table = pd.DataFrame(lines, columns=_COLUMNS)
+    figures = [column for column in _COLUMNS if column not in ("row", "metric", "n_subjects")]
+    table[figures] = table[figures].astype(float)
+    table["p_holm"] = statistics.holm(table["p"].mask(table["metric"].isin(_DISTANCES)).to_numpy())
     return ShiftReport(table, names, people, embedding)
 
 
@@ -228,8 +243,8 @@ def _categorical(column: str, a: Any, b: Any) -> list[dict[str, Any]]:
     return [{"row": column, "metric": "total_variation", "value": distance, "low": np.nan, "high": np.nan, "n_subjects": len(x) + len(y), "p": p}]
 
 
-def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:
-    """How well a linear classifier tells the cohorts apart, and cohorts of the same people, exchanged at random."""
+def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int, permutations: int) -> list[dict[str, Any]]:
+    """How well a linear classifier tells the cohorts apart, beside cohorts of the same people, exchanged at random."""
     # Prefixed: two cohorts may both have a "sub-01", and they are two people.
     groups = np.concatenate([["a:" + s for s in public.table["subject"]], ["b:" + s for s in clinic.table["subject"]]])
     domain = np.concatenate([np.zeros(len(public), int), np.ones(len(clinic), int)])
@@ -251,14 +266,12 @@ def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws
     value = auc(np.arange(len(domain)))
     low, high = statistics.bootstrap(auc, groups, draws=draws, seed=seed)
     rng, exchanged = np.random.default_rng(seed), []
-    for _ in range(_SPLITS):
+    for _ in range(permutations):
         y = rng.permutation(np.repeat((0, 1), sizes))[of_row]
         exchanged.append(metrics.auroc(y == 1, predict(y)))
-    line = {"metric": "auroc", "n_subjects": len(subjects)}
-    return [
-        line | {"row": row, "value": value, "low": low, "high": high},
-        line | {"row": row + ", random split", "value": float(np.mean(exchanged)), "low": min(exchanged), "high": max(exchanged)},
-    ]
+    p = (1 + sum(area >= value for area in exchanged)) / (1 + permutations)
+    chance = {"random": float(np.mean(exchanged)), "random_low": min(exchanged), "random_high": max(exchanged)}
+    return [{"row": row, "metric": "auroc", "value": value, "low": low, "high": high, "n_subjects": len(subjects), "p": p} | chance]
 
 
 def _feature_shift(x: Array, public: Cohort, clinic: Cohort, seed: int, draws: int) -> list[dict[str, Any]]:
@@ -273,7 +286,7 @@ def _feature_shift(x: Array, public: Cohort, clinic: Cohort, seed: int, draws: i
     rng = np.random.default_rng(seed)
     exchanged = [rng.permutation(domain_of) for _ in range(min(draws, 200))]
     lines = []
-    for name, distance in (("mmd", mmd), ("coral", coral_distance), ("frechet", frechet_distance)):
+    for name, distance in zip(_DISTANCES, (mmd, coral_distance, frechet_distance), strict=True):
         value = distance(z[domain_of == 0], z[domain_of == 1])
         beyond = sum(distance(z[d == 0], z[d == 1]) >= value for d in exchanged)
         lines.append({"row": "features", "metric": name, "value": value, "n_subjects": len(z), "p": (beyond + 1) / (len(exchanged) + 1)})

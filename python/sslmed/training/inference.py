@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sslmed._core import C
@@ -15,7 +16,7 @@ from sslmed.modalities.base import Array, OnError
 from sslmed.sources import in_order
 from sslmed.training.loader import warn_of_failures
 
-__all__ = ["Pooling", "encode", "predict", "recording_means"]
+__all__ = ["Pooling", "encode", "encode_samples", "predict", "recording_means"]
 
 Pooling = Literal["mean", "cls", "regions"] | str
 
@@ -53,13 +54,49 @@ def encode(
         >>> features.shape, row.tolist()
         (torch.Size([4, 192]), [0, 0, 1, 1])
     """
+    values, source, ids = _encoded(encoder, cohort, pooling=pooling, threads=threads, batch_size=batch_size, on_error=on_error)
+    return values, source.recording_of[ids]
+
+
+def encode_samples(encoder: str | CohortEncoder, cohort: Cohort, *, pooling: Pooling = "mean", **how: Any) -> tuple[torch.Tensor, pd.DataFrame]:
+    """Features of every sample of a cohort, and where each lies.
+
+    Args:
+        encoder: As in :func:`encode`.
+        cohort: As in :func:`encode`.
+        pooling: As in :func:`encode`.
+        **how: ``threads``, ``batch_size`` and ``on_error`` of :func:`encode`.
+
+    Returns:
+        Features [n, D] float32, and one line a sample: row (of the cohort), number (within its row, from 0), and its place as the modality names it (start and
+        duration in s; x and y in pixels).
+
+    Examples:
+        >>> import numpy as np, pandas as pd, sslmed as sm
+        >>> from sslmed.training import encode_samples
+        >>> cohort = sm.Cohort.from_arrays(np.random.randn(2, 3, 800), 100.0, ["Cz", "Pz", "Oz"], pd.DataFrame({"subject": ["a", "b"]}))
+        >>> _, places = encode_samples("vit_tiny", cohort)
+        >>> places["row"].tolist(), places["number"].tolist(), places["start"].tolist()
+        ([0, 0, 1, 1], [0, 1, 0, 1], [0.0, 4.0, 0.0, 4.0])
+    """
+    given = {"threads": 2, "batch_size": 64, "on_error": "raise"} | how
+    values, source, ids = _encoded(encoder, cohort, pooling=pooling, **given)
+    rows = source.recording_of
+    number = pd.Series(rows.numpy()).groupby(rows.numpy()).cumcount().to_numpy()
+    places = pd.DataFrame([source.describe(int(i)).place for i in ids], index=range(len(ids)))
+    return values, pd.concat(
+        [pd.DataFrame({"row": rows[ids].numpy(), "number": number[ids.numpy()]}), places[sorted(places, key=lambda name: (name != "start", name))]], axis=1
+    )
+
+
+def _encoded(encoder: str | CohortEncoder, cohort: Cohort, *, pooling: Pooling, **how: Any) -> tuple[torch.Tensor, C.Source, torch.Tensor]:
     model = resolve(encoder, cohort)
     kinds = [registry.get(name) for name in cohort.modalities]
     known = [name for name in kinds[0].poolings if all(name in kind.poolings for kind in kinds)]
     if pooling not in known:
         raise ValueError(f"encode: pooling={pooling!r}, expected one of {', '.join(known)} for {' and '.join(cohort.modalities)}")
-    how = kinds[0].pooling(pooling)
-    return _run(model, cohort, lambda loader: C.encode(model._handle, loader, how), model, threads=threads, batch_size=batch_size, on_error=on_error)
+    chosen = kinds[0].pooling(pooling)
+    return _run(model, cohort, lambda loader: C.encode(model._handle, loader, chosen), model, **how)
 
 
 def predict(
@@ -78,12 +115,15 @@ def predict(
     Returns:
         Logits [n, classes], or the regressed target [n, 1], and the number [n] int64 of the cohort's row that each sample is of.
     """
-    return _run(encoder, cohort, lambda loader: C.predict(task._handle, loader), task, threads=threads, batch_size=batch_size, on_error=on_error)
+    how: dict[str, Any] = {"threads": threads, "batch_size": batch_size, "on_error": on_error}
+    values, source, ids = _run(encoder, cohort, lambda loader: C.predict(task._handle, loader), task, **how)
+    return values, source.recording_of[ids]
 
 
 def _run(
     encoder: CohortEncoder, cohort: Cohort, step: Any, module: Any, *, threads: int, batch_size: int, on_error: OnError
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, C.Source, torch.Tensor]:
+    """Outputs of all samples, their source, and the number of each in it."""
     source = cohort.source(encoder.preprocessing, extra_channels=encoder.extra_channels)
     loader = in_order(source, encoder.preprocessing, threads=threads, batch_size=batch_size, on_error=on_error)
     # In evaluation: what a sample gives must not depend on the others of its batch, nor change the module.
@@ -96,7 +136,7 @@ def _run(
         for part, mode in modes:
             part.training = mode
     warn_of_failures(cohort, loader.failures)
-    return values, source.recording_of[ids]
+    return values, source, ids
 
 
 def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> Array:

@@ -5,6 +5,7 @@ nor a place in ``FREE`` fails the test, so that a new one is not forgotten.
 """
 
 import inspect
+import os
 from functools import lru_cache
 
 import numpy as np
@@ -12,8 +13,8 @@ import pandas as pd
 import pytest
 
 import sslmed as sm
-from sslmed import Encoder, labels, leakage
-from sslmed.evaluation import adaptation, brain_age, metrics, probes, statistics, subgroups
+from sslmed import Encoder, labels, leakage, provenance
+from sslmed.evaluation import adaptation, brain_age, identification, learning, manifest, metrics, probes, sample_size, statistics, subgroups
 from sslmed.evaluation.transfer import knn_score, plan
 
 
@@ -128,7 +129,7 @@ CALLS = {
         "reference": "a",
         "covariates": ["age"],
     },
-    sm.shift.report: lambda: {"public": people(), "clinic": people(name="there"), "encoder": None, "by": ["age"], "bootstrap": 5},
+    sm.shift.report: lambda: {"public": people(), "clinic": people(name="there"), "encoder": None, "by": ["age"], "bootstrap": 5, "permutations": 1},
     sm.shift.distance_from: lambda: {"reference": people(), "cohort": people(name="there")},
     sm.shift.mmd: lambda: {"x": X, "y": Z},
     sm.shift.coral_distance: lambda: {"x": X, "y": Z},
@@ -140,6 +141,8 @@ CALLS = {
     labels.is_regression: lambda: {"target": np.array(["a"])},
     labels.labeled: lambda: {"cohort": people(), "target": "y"},
     leakage.refuse_overlap: lambda: {"train": ["a"], "test": ["b"]},
+    provenance.record: lambda: {"provenance": None, "kind": "finetuning", "cohort": people(), "target": "y"},
+    provenance.overlap: lambda: {"encoder": encoder(), "cohort": people()},
 }
 
 _ENCODER = ("encoder", 3, "encoder=3: expected a name")
@@ -443,6 +446,7 @@ BAD = {
         ("by", "age", "by='age' must be a list of columns"),
         ("by", ["empty"], "by: column 'empty' is empty"),
         ("bootstrap", 0, "bootstrap=0"),
+        ("permutations", 0, "permutations=0 must be a whole number of at least 1"),
         ("target", "x", "target='x' is not a column"),
     ],
     sm.shift.distance_from: [
@@ -496,6 +500,162 @@ BAD = {
     ],
     labels.labeled: [_COHORT, ("target", "x", "target='x'"), ("target", "empty", "target='empty' is an empty column")],
     leakage.refuse_overlap: [("test", ["a"], "1 subject is in training and test data at once: a")],
+    provenance.record: [_COHORT, ("kind", "x", "kind='x' must be one of 'pretraining', 'probe', 'finetuning'")],
+    provenance.overlap: [_COHORT, ("encoder", "e.safetensors", r"encoder='e\.safetensors' must be an encoder")],
+}
+
+# Verdicts, learning curves, sample sizes and manifests.
+TABLE = pd.DataFrame({"subject": np.arange(24), "y": np.tile(["a", "b"], 12), "age": np.linspace(20.5, 70.5, 24), "same": "x", "empty": np.nan})
+FEATURES = np.random.default_rng(0).normal(size=(24, 3))
+
+
+@lru_cache
+def evaluated():
+    return sm.evaluate(FEATURES, TABLE, "y", cv=3, repeats=2, permutations=0)
+
+
+_EVALUATED = [
+    ("features", FEATURES[:3], r"features must be \[24, D >= 1\], or covariances \[24, C, C\], one row a row of the table, got \[3, 3\]"),
+    ("features", FEATURES * np.nan, "features has 24 rows that are not finite"),
+    ("features", {}, "features={} must hold at least one array"),
+    ("table", "x.csv", "table must be a pandas DataFrame"),
+]
+_OF_POWER = [("power", 1.0, "power=1.0 must be a number"), ("alpha", 0.0, "alpha=0.0 must be a number")]
+_SHRINKAGE = ("shrinkage", 1.0, "shrinkage=1.0 must be a number at least 0.5 and at most 0.999")
+_PARAMETERS = ("parameters", 0, "parameters=0 must be a whole number of at least 1")
+CALLS |= {
+    learning.learning_curve: lambda: {"features": FEATURES, "table": TABLE, "target": "y", "cv": 3, "repeats": 2},
+    sm.TransferResult.verdict: lambda: {"self": evaluated()},
+    sm.TransferResult.save: lambda: {"self": evaluated(), "path": os.devnull},
+    manifest.remake: lambda: {"manifest": evaluated().manifest, "features": FEATURES, "table": TABLE},
+    metrics.decision_curve: lambda: {"positive": POSITIVE, "probability": P[:, 0]},
+    sample_size.for_classes: lambda: {"parameters": 5, "prevalence": 0.3},
+    sample_size.for_values: lambda: {"parameters": 5, "r2": 0.3},
+    sample_size.most_parameters: lambda: {"people": 100, "r2": 0.3},
+    sample_size.r2_of_auroc: lambda: {"auroc": 0.8, "prevalence": 0.3},
+    sample_size.smallest_auroc: lambda: {"positive": 20, "negative": 20},
+    sample_size.smallest_balanced_accuracy: lambda: {"counts": [20, 20, 20]},
+    sample_size.smallest_r: lambda: {"people": 20},
+}
+BAD |= {
+    learning.learning_curve: [
+        *_EVALUATED,
+        *_TARGETS,
+        _SEED,
+        ("protocol", "lora", "protocol='lora' must be one of"),
+        ("sizes", (0.5, 1.0), r"sizes=\(0.5, 1.0\) must be at least three different shares"),
+        ("sizes", (0, 0.5, 1.0), "sizes=.* must be at least three different shares above 0"),
+        ("metric", "mae", "metric='mae' must be one of 'balanced_accuracy'"),
+        ("cv", 1, "cv=1 must be"),
+        ("repeats", 0, "repeats=0 must be"),
+        ("level", "cell", "level='cell' must be one of"),
+        ("regression", True, "regression=True needs numbers"),
+    ],
+    sm.TransferResult.verdict: [("curve", 3, "curve=3 must be a learning curve")],
+    sm.TransferResult.save: [],
+    manifest.remake: [
+        *_EVALUATED[:2],
+        _EVALUATED[3],
+        ("manifest", {}, "manifest must be the manifest of a result of sslmed.evaluate or sslmed.transfer; it is empty"),
+        ("manifest", {"kind": "folds"}, "manifest must be .* options, rows, target, persons is missing"),
+        ("features", FEATURES + 1, r"features\['features'\] \[24, 3\] differ from those of the manifest"),
+        ("table", TABLE[::-1], "table: the values of target='y', or their order, differ"),
+    ],
+    metrics.decision_curve: [
+        ("probability", P[:3, 0], "probability must have one entry"),
+        ("probability", P[:, 0] * 2, r"probability must lie within \[0, 1\]"),
+        ("thresholds", [0.0], r"thresholds=\[0.0\] must be probabilities above 0 and below 1"),
+    ],
+    sample_size.for_classes: [
+        _SHRINKAGE,
+        _PARAMETERS,
+        ("prevalence", 1, "prevalence=1 must be a number above 0 and below 1"),
+        ("auroc", 0.5, "auroc=0.5 must be a number above 0.5"),
+        ("r2", 0.8, "r2=0.8 must be below 0.705"),
+    ],
+    sample_size.for_values: [
+        _SHRINKAGE,
+        _PARAMETERS,
+        ("r2", 0, "r2=0 must be a number above 0"),
+        ("mean", "x", "mean='x' must be a number"),
+        ("sd", -1, "sd=-1 must be a number at least 0"),
+    ],
+    sample_size.most_parameters: [_SHRINKAGE, ("people", -1, "people=-1 must be a number at least 0"), ("r2", 0.9, "r2=0.9 must be a number")],
+    sample_size.r2_of_auroc: [("auroc", 0.5, "auroc=0.5 must be a number above 0.5"), ("prevalence", 0, "prevalence=0 must be a number")],
+    sample_size.smallest_auroc: [
+        *_OF_POWER,
+        ("positive", 0, "positive=0 must be a whole number"),
+        ("negative", 0, "negative=0 must be a whole number"),
+        ("null_sd", -1.0, "null_sd=-1.0 must be a number above 0"),
+    ],
+    sample_size.smallest_balanced_accuracy: [
+        *_OF_POWER,
+        ("counts", [20], r"counts=\[20\] must be the people of two or more classes"),
+        ("null_sd", 0, "null_sd=0 must be a number above 0"),
+    ],
+    sample_size.smallest_r: [*_OF_POWER, ("people", 3, "people=3 must be a whole number of at least 4")],
+}
+
+# The card, the choice among candidates and several seeds.
+_CANDIDATES = {"a": np.repeat(X, 2, axis=0), "b": np.repeat(X, 2, axis=0) + 1}
+_PEOPLE_TABLE = pd.DataFrame({"subject": np.arange(24), "y": np.tile(["a", "b"], 12)})
+_RESULTS = [result(), result()]
+SIMILAR = np.random.default_rng(2).normal(size=(4, 5))
+CALLS |= {
+    sm.card: lambda: {"encoder": encoder(), "cohort": people(), "columns": ["sex"], "repeats": 1, "permutations": 0},
+    sm.features: lambda: {"encoder": encoder(), "cohort": people()},
+    sm.evaluation.select: lambda: {"features": _CANDIDATES, "table": _PEOPLE_TABLE, "target": "y", "repeats": 1},
+    sm.evaluation.over_seeds: lambda: {"results": _RESULTS},
+    identification.cosine: lambda: {"gallery": X, "probes": X},
+    identification.rank_one: lambda: {"similarity": SIMILAR, "owner": np.arange(4), "draws": 5},
+    identification.verification: lambda: {"similarity": SIMILAR, "owner": np.arange(4), "draws": 5},
+}
+_OWNED = [
+    _DRAWS,
+    _SEED,
+    ("similarity", SIMILAR[:, :1], r"similarity must be \[m >= 1, n >= 2\]"),
+    ("owner", np.zeros(4, int), "owner must name a place in the gallery for each of 4 probes"),
+]
+BAD |= {
+    sm.card: [
+        _ENCODER,
+        ("cohort", "x", "cohort='x' must be a Cohort"),
+        *_RUN[:2],
+        ("on_error", "ignore", "on_error"),
+        ("columns", "sex", "columns='sex' must be a list"),
+        ("columns", ["subject"], "columns: 'subject' is always part"),
+        ("session", "x", "session='x' is not a column"),
+        ("out", "card.txt", "out='card.txt' must end in"),
+        ("pooling", "x", "pooling='x'"),
+        ("cv", 1, "cv=1 must be a whole number"),
+        ("repeats", 0, "repeats=0"),
+        ("permutations", -1, "permutations=-1"),
+    ],
+    sm.features: [
+        _ENCODER,
+        ("cohort", "x", "cohort='x' must be a Cohort"),
+        ("level", "x", "level='x' must be one of 'recording', 'sample'"),
+        ("pooling", "x", "pooling='x'"),
+        ("threads", 0, "threads"),
+        ("on_error", "ignore", "on_error"),
+    ],
+    sm.evaluation.select: [
+        ("features", {}, "features must hold at least two candidates"),
+        ("table", 3, "table must be a pandas DataFrame"),
+        ("target", "x", "target='x'"),
+        ("protocol", "lora", "protocol='lora' must be one of"),
+        ("by", "mae", "by='mae' must be one of"),
+        ("cv", 1, "cv=1 must be"),
+        ("repeats", 0, "repeats=0"),
+        ("positive", "x", "positive='x' must be one of"),
+        ("level", "x", "level='x'"),
+        ("prevalence", 2, "prevalence=2"),
+        _SEED,
+    ],
+    sm.evaluation.over_seeds: [("results", [result()], "results must be at least two"), ("results", [result(), result("age")], r"results\[1\].target='age'")],
+    identification.cosine: [("gallery", X[:, :1], "gallery and probes must be"), ("probes", X[:, 0], "gallery and probes must be")],
+    identification.rank_one: _OWNED,
+    identification.verification: _OWNED,
 }
 
 FREE = {
@@ -529,6 +689,9 @@ FREE = {
     "predictions",
     "slope",
     "values",
+    "provenance",
+    "curve",
+    "path",
 }
 
 OTHERWISE = {

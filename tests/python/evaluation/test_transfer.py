@@ -14,7 +14,7 @@ from sslmed.evaluation.transfer import plan
 from sslmed.labels import is_regression
 from sslmed.modalities.eeg import baselines
 
-BASELINES = ("dummy", "band power", "handcrafted", "riemann", "random encoder", "permuted labels")
+BASELINES = ("dummy", "band power", "handcrafted", "riemann", "acquisition", "random encoder", "permuted labels")
 
 
 PRE = sm.EegPreprocessing(sfreq=100, window=4, patch=1, h_freq=45)
@@ -262,7 +262,7 @@ def test_subgroups_of_a_result(encoder, tiny_clinic):
 
 def arrays(labels, n=None, name="arrays", subjects=None):
     n = n or len(labels)
-    values = np.random.default_rng(len(name)).normal(size=(n, 3, 1000)) * 10
+    values = np.random.default_rng(1 if name == "arrays" else 2).normal(size=(n, 3, 1000)) * 10
     table = pd.DataFrame({"subject": subjects or [f"{name}{i}" for i in range(n)], "k": labels})
     return sm.Cohort.from_arrays(values, 100, ["Fp1", "Cz", "O2"], table, name=name)
 

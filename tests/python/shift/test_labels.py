@@ -1,7 +1,11 @@
 """Label shift against its definition, and against a prevalence that is known."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
+from soak import near, simulations
 
 import sslmed as sm
 
@@ -33,3 +37,54 @@ def test_label_shift_equals_its_definition_and_finds_the_prevalence():
     ):
         with pytest.raises(ValueError, match=said):
             sm.shift.label_shift(*wrong)
+
+
+def answers(rng, people, shares, rows=4, right=0.8):
+    """Classes and answers of people with several recordings; some people are easy and some hard."""
+    label = rng.choice(len(shares), people, p=shares)
+    label[: len(shares)] = np.arange(len(shares))  # nobody's class is missing
+    label, ease = np.repeat(label, rows), np.repeat(rng.beta(4 * right, 4 * (1 - right), people), rows)
+    wrong = (label + rng.integers(1, len(shares), len(label))) % len(shares)
+    said = np.where(rng.random(len(label)) < ease, label, wrong)
+    return label, np.eye(len(shares))[said], np.repeat(np.arange(people), rows)
+
+
+def test_people_are_drawn_with_all_their_rows():
+    rng = np.random.default_rng(1)
+    classes = np.array(["a", "b"])
+    here, there = answers(rng, 80, [0.5, 0.5]), answers(rng, 80, [0.3, 0.7])
+    rows = sm.shift.label_shift(classes[here[0]], here[1], there[1], classes, draws=400)
+    people = sm.shift.label_shift(classes[here[0]], here[1], there[1], classes, groups=here[2], groups_elsewhere=there[2], draws=400)
+    assert rows[["here", "elsewhere", "weight"]].equals(people[["here", "elsewhere", "weight"]])
+    assert ((people["high"] - people["low"]) > 1.15 * (rows["high"] - rows["low"])).all()
+    # With one row each, naming people changes nothing, and neither does the order of rows.
+    once = [sm.shift.label_shift(classes[here[0]], here[1], there[1], classes, groups=g, draws=50) for g in (None, np.arange(320))]
+    pd.testing.assert_frame_equal(*once)
+
+
+def test_draws_without_an_estimate_widen_the_interval_and_are_counted():
+    classes = np.array(["a", "b"])
+    label = np.array([0] * 30 + [1] * 2)
+    said = np.eye(2)[label]
+    with pytest.warns(sm.WeakFitWarning, match=r"1\d% of 400 draws of people have no estimate"):
+        table = sm.shift.label_shift(classes[label], said, said[20:], classes, draws=400)
+    assert table["low"].tolist() == [0, 0]
+    assert table["high"].tolist() == [1, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sm.shift.label_shift(classes[label[20:]], said[20:][:, :], said, classes, draws=1, seed=1)
+
+
+@simulations(120, 500)
+@pytest.mark.parametrize(("here", "there", "shares", "elsewhere"), [(60, 60, [0.5, 0.5], [0.3, 0.7]), (80, 100, [0.5, 0.3, 0.2], [0.2, 0.3, 0.5])])
+def test_intervals_hold_the_prevalence_among_people(simulations, here, there, shares, elsewhere):
+    """Of 60 to 100 people with four recordings each, 95 % intervals hold the true share in .93 to .97; by rows in .8."""
+    rng, classes, held, by_rows = np.random.default_rng(2), np.array(list("abc")[: len(shares)]), [], []
+    for seed in range(simulations):
+        label, said, who = answers(rng, here, shares)
+        _, said_there, who_there = answers(rng, there, elsewhere)
+        for into, groups in ((held, {"groups": who, "groups_elsewhere": who_there}), (by_rows, {})):
+            table = sm.shift.label_shift(classes[label], said, said_there, classes, draws=200, seed=seed, **groups)
+            into.append(((table["low"] <= elsewhere) & (table["high"] >= elsewhere)).mean())
+    assert near(np.mean(held), 0.95, simulations)
+    assert np.mean(by_rows) < 0.9

@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.covariance import ledoit_wolf
+from soak import WHEN_SOAKED, near
+from statsmodels.stats.multitest import multipletests
 
 import sslmed as sm
 from sslmed.encoders import Encoder
@@ -22,8 +24,9 @@ def cohort(name, n, age, female, gain=1.0, seed=0):
 
 def test_differences_and_tests():
     a, b = cohort("a", 40, 30, 0.4), cohort("b", 30, 55, 0.8, gain=3.0, seed=1)
-    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age", "sex", "site"], bootstrap=200)
-    assert list(report.table.columns)[:6] == ["row", "metric", "value", "low", "high", "n_subjects"]
+    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age", "sex", "site"], bootstrap=200, permutations=9)
+    columns = ["row", "metric", "value", "low", "high", "n_subjects", "p", "p_holm", "random", "random_low", "random_high"]
+    assert list(report.table.columns) == columns
     rows = report.table.set_index(["row", "metric"])
     x, y = a.table["age"], b.table["age"]
     assert rows.loc[("age", "difference"), "value"] == pytest.approx(y.mean() - x.mean())
@@ -45,14 +48,33 @@ def test_differences_and_tests():
         assert rows.loc[("features", metric), "value"] > 0
         assert rows.loc[("features", metric), "p"] > 0.005
     for row in ("features", "band power"):
-        split = rows.loc[(f"domain classifier: {row}, random split", "auroc")]
-        assert abs(split["value"] - 0.5) < 0.15
-        assert split["low"] < split["value"] < split["high"]
+        line = rows.loc[(f"domain classifier: {row}", "auroc")]
+        assert abs(line["random"] - 0.5) < 0.15
+        assert line["random_low"] < line["random"] < line["random_high"]
+        assert line["low"] <= line["value"] <= line["high"]
+    assert rows.loc[("domain classifier: band power", "auroc"), "p"] == pytest.approx(1 / 10)
+    assert rows.loc[("domain classifier: features", "auroc"), "p"] > 1 / 10
+    # Two tests of age, one each of sex and site, two classifiers; the distances stay out.
+    tests = report.table[report.table["p"].notna() & ~report.table["metric"].isin(["mmd", "coral", "frechet"])]
+    assert len(tests) == 6
+    assert tests["p_holm"].tolist() == pytest.approx(multipletests(tests["p"], method="holm")[1].tolist())
+    assert report.table["p_holm"].notna().sum() == 6
+    assert not report.table["row"].str.contains("random").any()
+
+
+@WHEN_SOAKED
+def test_domain_classifier_holds_its_level_soak():
+    """Two cohorts of one population, two recordings a person: at .05 it rejects in .05, as an exchange of people must."""
+    p = []
+    for seed in range(200):
+        a, b = cohort("a", 16, 30, 0.5, seed=2 * seed), cohort("b", 12, 30, 0.5, seed=2 * seed + 1)
+        p.append(sm.shift.report(a, b, by=[], bootstrap=1, permutations=19).table["p"].iloc[0])
+    assert near(np.mean(np.array(p) <= 0.05), 0.05, 200)
 
 
 def test_target_plot_and_save(tmp_path):
     a, b = cohort("a", 20, 30, 0.4), cohort("b", 20, 55, 0.8, seed=1)
-    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age"], target="y", bootstrap=20)
+    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age"], target="y", bootstrap=20, permutations=2)
     assert report.table["row"].str.contains("y: a → b: pretrained").any()
     assert len(report.plot().axes) == 3
     report.save(str(tmp_path / "s.html"))
@@ -72,7 +94,7 @@ def test_refusals():
 def test_same_subject_names_are_two_people():
     a, b = cohort("a", 10, 30, 0.5), cohort("b", 10, 30, 0.5, seed=2)
     b = sm.Cohort.from_arrays([v for v, _, _ in b.arrays], 100, ["Fp1", "Cz", "O2"], b.table.assign(subject=a.table["subject"]), name="b")
-    table = sm.shift.report(a, b, by=["age"], bootstrap=20).table
+    table = sm.shift.report(a, b, by=["age"], bootstrap=20, permutations=2).table
     assert table["n_subjects"].max() == 20
 
 
@@ -108,10 +130,10 @@ def test_distance_is_mahalanobis_and_scores_go_by_it():
 def test_columns_by_default_and_names_in_both():
     a, b = cohort("a", 6, 30, 0.5), cohort("b", 6, 55, 0.5, seed=1)
     b = b.with_columns(age=np.nan)
-    report = sm.shift.report(a, b, bootstrap=20)
+    report = sm.shift.report(a, b, bootstrap=20, permutations=2)
     assert [row for row in report.table["row"].unique() if not row.startswith("domain")] == ["sex", "site"]
     assert repr(report).startswith("<ShiftReport a → b>")
     assert "<td>sex</td>" in report._repr_html_()
     twins = b.with_columns(subject=a.table["subject"])
     with pytest.warns(sm.OverlapWarning, match="6 subjects have the same name in both cohorts, such as 'a0'"):
-        sm.shift.report(a, twins, by=["site"], bootstrap=20)
+        sm.shift.report(a, twins, by=["site"], bootstrap=20, permutations=2)

@@ -13,7 +13,7 @@ __all__ = ["adjusted_auroc", "log_odds"]
 Array = np.ndarray[Any, Any]
 
 SHRINKAGE = 0.1
-"""Weight of the common slopes in a fold's own, in folds. 0.03 to 0.25 were simulated (page "Confounding")."""
+"""Weight of the common slopes in a fold's own, in average folds with two controls or more. 0.03 to 0.25 were simulated (page "Confounding")."""
 
 
 def adjusted_auroc(positive: Array, scores: Array, covariates: Array, *, fold: Array | None = None) -> Any:
@@ -137,18 +137,19 @@ def _slopes(controls: Array, values: Array, x: Array, folds: list[Array]) -> Ite
     grams, crosses = zip(*(_products(controls[rows].astype(float), values[rows], x[rows]) for rows in folds), strict=True)
     gram, cross = np.sum(grams, axis=0), np.sum(crosses, axis=0)
     common = _solved(gram, cross)
+    informed = np.maximum(sum(controls[rows].sum(axis=0) > 1 for rows in folds), 1)[:, None, None]
     for own, mine in zip(grams, crosses, strict=True):
         # One model a fold, so one slope a fold: common slopes alone are those of models that learned from this fold, and put areas below .5.
         # A fold's few controls do not determine all slopes; what they leave open comes from the common ones.
         away = mine - (own @ common[..., None])[..., 0]
-        yield (common + _solved(own + SHRINKAGE / len(folds) * gram, away)).T
+        yield (common + _solved(own + SHRINKAGE / informed * gram, away)).T
 
 
 def _products(controls: Array, values: Array, x: Array) -> tuple[Array, Array]:
     """Sums of squares [m, q, q] of the covariates and of their products with the scores [m, q], about the means of a fold's controls."""
     n, q = np.maximum(controls.sum(axis=0), 1), x.shape[1]  # without a control all sums are 0
     mean = (controls.T @ x) / n[:, None]
-    squares = (controls.T @ (x[:, :, None] * x[:, None]).reshape(len(x), q * q)).reshape(-1, q, q)
+    squares = (controls.T @ (x[:, :, None] * x[:, None]).reshape(len(x), q * q)).reshape(len(n), q, q)
     weighted = controls * values
     return squares - n[:, None, None] * mean[:, :, None] * mean[:, None], weighted.T @ x - weighted.sum(axis=0)[:, None] * mean
 

@@ -111,9 +111,9 @@ def _rows(where: str, given: dict[str, Array], groups: Array | None) -> pd.DataF
     """The three columns, one line a person; numbers as floats, categories as texts."""
     n, columns = len(np.asarray(given["target"])), {}
     for name, values in given.items():
-        found = np.asarray(pd.Series(np.asarray(values)).infer_objects())
-        if found.ndim != 1 or len(found) != n:
+        if np.shape(values) != (n,):
             raise ValueError(f"{where}: {name} must have one value for each of the {n} rows of target, got shape {list(np.shape(values))}")
+        found = np.asarray(pd.Series(np.asarray(values)).infer_objects())
         numeric = np.issubdtype(found.dtype, np.number)
         if pd.isna(found).any() or (numeric and not np.isfinite(found).all()):
             raise ValueError(f"{where}: {name} has values that are missing or not finite; leave those rows out")
@@ -125,7 +125,7 @@ def _rows(where: str, given: dict[str, Array], groups: Array | None) -> pd.DataF
         by = rows.groupby(np.asarray(groups), sort=False)
         for name in columns:
             if not pd.api.types.is_numeric_dtype(rows[name]) and (several := by[name].nunique() > 1).any():
-                raise ValueError(f"{where}: {name} varies within subject {several.idxmax()!r}; give one line a subject")
+                raise ValueError(f"{where}: groups: {name} varies within subject {str(several.idxmax())!r}; give one line a subject")
         rows = by.agg({name: "mean" if pd.api.types.is_numeric_dtype(rows[name]) else "first" for name in columns})
     if len(rows) < 4:
         raise ValueError(f"{where}: target has {len(rows)} people; the test needs at least four")

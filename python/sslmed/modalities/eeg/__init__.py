@@ -32,6 +32,7 @@ class Eeg(Modality):
         "band power": Baseline(),
         "handcrafted": Baseline(probe="forest", adapts=False, corrects=False),  # a forest has no use for another scale or covariance
         "riemann": Baseline(probe="linear", corrects=False),
+        "acquisition": Baseline(adapts=False, corrects=False, acquisition=True),
     }
     files = (".edf", ".bdf", ".rec")
     bids = ("_eeg.edf", "_eeg.bdf")
@@ -101,8 +102,13 @@ class Eeg(Modality):
     def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
         """Band power and more, see :func:`sslmed.modalities.eeg.baselines.features`."""
         from sslmed.modalities.eeg import baselines  # needs SciPy's signal processing, which takes long to load
+        from sslmed.modalities.eeg.acquisition import acquisition
 
-        return baselines.features(cohorts, names, on_error=on_error)
+        spectral = [name for name in names if name != "acquisition"]
+        found = baselines.features(cohorts, spectral, on_error=on_error) if spectral else [{} for _ in cohorts]
+        if "acquisition" in names:
+            found = [one | {"acquisition": x} for one, x in zip(found, acquisition(cohorts, on_error=on_error), strict=True)]
+        return found
 
 
 EEG = Eeg()

@@ -160,7 +160,13 @@ def test_methods_learn_from_images_and_transfer(cohort: sm.Cohort, table: pd.Dat
     plain = sm.finetune(loaded, cohort, "label", sm.FineTuning(epochs=2, batch_size=4))
     tuned = sm.finetune(loaded, cohort, "label", how)
     assert any(not torch.equal(a, b) for a, b in zip(tuned.task.state_dict().values(), plain.task.state_dict().values(), strict=True))
-    strangers = sm.Cohort(table.assign(subject=[f"new {s}" for s in table["subject"]]), "strangers")
+    renamed = sm.Cohort(table.assign(subject=[f"new {s}" for s in table["subject"]]), "renamed")
+    with pytest.raises(ValueError, match="cohort='renamed', recognized by their signals: 6 subjects are in training and test data at once: new p0"):
+        tuned.predict_proba(renamed)
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for i, path in enumerate(paths):
+        Image.fromarray(smooth(60 + 7 * i, 90 - 3 * i, 20 + i) // (1 + i // 2 % 2)).save(path)
+    strangers = sm.Cohort(renamed.table.assign(path=[str(path) for path in paths]), "strangers")
     assert np.allclose(tuned.predict_proba(strangers).sum(1), 1)
     report = sm.shift.report(cohort, strangers, encoder=loaded, by=["age"])
     assert "domain classifier: color" in set(report.table["row"])
@@ -215,7 +221,7 @@ def test_all_images_that_cannot_be_read_are_named_at_once(table: pd.DataFrame, t
     broken = table.copy()
     for i in (2, 7):
         broken.loc[i, "path"] = str(tmp_path / f"cut{i}.png")
-        Path(broken.loc[i, "path"]).write_bytes(Path(table.loc[1, "path"]).read_bytes()[:400])
+        Path(broken.loc[i, "path"]).write_bytes(Path(table.loc[i, "path"]).read_bytes()[:400])
     cohort, encoder = sm.Cohort.from_table(broken, name="cut"), sm.Encoder("vit_tiny", SMALL, depth=1)
     for baselines in (True, False):
         with pytest.raises(sm.FormatError, match=r"cut2\.png"):

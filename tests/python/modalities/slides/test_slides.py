@@ -247,11 +247,15 @@ def test_methods_learn_from_slides_and_go_on(slide_cohort: sm.Cohort, tmp_path: 
 
 def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -> None:
     encoder = changed(sm.Encoder("vit_tiny", SMALL, depth=1))
-    halves = []
-    for k in "ab":  # files of its own for each half: one of two subjects is refused
-        paths = [shutil.copy(path, tmp_path / f"{k}{Path(path).name}") for path in slide_cohort.table["path"]]
-        halves.append(slide_cohort.table.assign(subject=[f"{k}{s}" for s in range(6)], path=[str(path) for path in paths]))
-    twice = sm.Cohort.from_table(pd.concat(halves, ignore_index=True), name="twelve")
+
+    def others(name: str, seed: int) -> pd.DataFrame:
+        """Slides of other people with tissue in the same places: the same signal of two subjects is refused."""
+        paths = [tmp_path / f"{name}{i}.tif" for i in range(6)]
+        for i, path in enumerate(paths):
+            sm.io.write_slide(path, blob(900, seed + i), slide_cohort.table["mpp_x"][i], tile=128)
+        return slide_cohort.table.assign(subject=[f"{name}{i}" for i in range(6)], path=[str(path) for path in paths])
+
+    twice = sm.Cohort.from_table(pd.concat([others("a", 10), others("b", 20)], ignore_index=True), name="twelve")
     result = sm.transfer(encoder, twice, "label", cv=2, repeats=2, permutations=9)
     assert list(dict.fromkeys(result.table["row"])) == PICTURE_ROWS
     with pytest.raises(ValueError, match="has the unknown row 'band power'"):
@@ -259,7 +263,7 @@ def test_transfer_and_shift_of_slides(slide_cohort: sm.Cohort, tmp_path: Path) -
     fitted = sm.finetune(encoder, twice, "label", sm.FineTuning(epochs=1, batch_size=8))
     with pytest.raises(ValueError, match="training and test"):
         fitted.predict(twice)
-    probabilities = fitted.predict_proba(slide_cohort.with_columns(subject=[f"new{i}" for i in range(6)]))
+    probabilities = fitted.predict_proba(sm.Cohort.from_table(others("new", 30), name="new"))
     assert probabilities.shape == (6, 2)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 
