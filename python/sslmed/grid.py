@@ -300,7 +300,7 @@ def _best(table: pd.DataFrame, own: list[str]) -> tuple[pd.Series[bool], list[st
 def _nested(folder: Path, settings: Mapping[str, Any], people: Mapping[str, Cohort], wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The choice among runs with frozen features, for each way to score them that the grid has; kept, so that it is made once."""
     columns = pd.DataFrame([_columns(cell) for cell in wanted])
-    axes = [c for c in columns if c != "seed" and columns[c].nunique(dropna=False) > 1]
+    axes = [str(c) for c in columns if c != "seed" and columns[c].nunique(dropna=False) > 1]
     studies: dict[str, dict[str, list[tuple[Path, str]]]] = {}
     shared: dict[str, dict[str, Any]] = {}
     for cell, line in zip(wanted, columns.to_dict("records"), strict=True):
