@@ -505,18 +505,18 @@ BAD = {
 }
 
 # Verdicts, learning curves, sample sizes and manifests.
-TABLE = pd.DataFrame({"subject": np.arange(24), "y": np.tile(["a", "b"], 12), "age": np.linspace(20.5, 70.5, 24), "same": "x", "empty": np.nan})
-FEATURES = np.random.default_rng(0).normal(size=(24, 3))
+PEOPLE24 = pd.DataFrame({"subject": np.arange(24), "y": np.tile(["a", "b"], 12), "age": np.linspace(20.5, 70.5, 24), "same": "x", "empty": np.nan})
+FEATURES24 = np.random.default_rng(0).normal(size=(24, 3))
 
 
 @lru_cache
 def evaluated():
-    return sm.evaluate(FEATURES, TABLE, "y", cv=3, repeats=2, permutations=0)
+    return sm.evaluate(FEATURES24, PEOPLE24, "y", cv=3, repeats=2, permutations=0)
 
 
 _EVALUATED = [
-    ("features", FEATURES[:3], r"features must be \[24, D >= 1\], or covariances \[24, C, C\], one row a row of the table, got \[3, 3\]"),
-    ("features", FEATURES * np.nan, "features has 24 rows that are not finite"),
+    ("features", FEATURES24[:3], r"features must be \[24, D >= 1\], or covariances \[24, C, C\], one row a row of the table, got \[3, 3\]"),
+    ("features", FEATURES24 * np.nan, "features has 24 rows that are not finite"),
     ("features", {}, "features={} must hold at least one array"),
     ("table", "x.csv", "table must be a pandas DataFrame"),
 ]
@@ -524,10 +524,10 @@ _OF_POWER = [("power", 1.0, "power=1.0 must be a number"), ("alpha", 0.0, "alpha
 _SHRINKAGE = ("shrinkage", 1.0, "shrinkage=1.0 must be a number at least 0.5 and at most 0.999")
 _PARAMETERS = ("parameters", 0, "parameters=0 must be a whole number of at least 1")
 CALLS |= {
-    learning.learning_curve: lambda: {"features": FEATURES, "table": TABLE, "target": "y", "cv": 3, "repeats": 2},
+    learning.learning_curve: lambda: {"features": FEATURES24, "table": PEOPLE24, "target": "y", "cv": 3, "repeats": 2},
     sm.TransferResult.verdict: lambda: {"self": evaluated()},
     sm.TransferResult.save: lambda: {"self": evaluated(), "path": os.devnull},
-    manifest.remake: lambda: {"manifest": evaluated().manifest, "features": FEATURES, "table": TABLE},
+    manifest.remake: lambda: {"manifest": evaluated().manifest, "features": FEATURES24, "table": PEOPLE24},
     metrics.decision_curve: lambda: {"positive": POSITIVE, "probability": P[:, 0]},
     sample_size.for_classes: lambda: {"parameters": 5, "prevalence": 0.3},
     sample_size.for_values: lambda: {"parameters": 5, "r2": 0.3},
@@ -558,8 +558,8 @@ BAD |= {
         _EVALUATED[3],
         ("manifest", {}, "manifest must be the manifest of a result of sslmed.evaluate or sslmed.transfer; it is empty"),
         ("manifest", {"kind": "folds"}, "manifest must be .* options, rows, target, persons is missing"),
-        ("features", FEATURES + 1, r"features\['features'\] \[24, 3\] differ from those of the manifest"),
-        ("table", TABLE[::-1], "table: the values of target='y', or their order, differ"),
+        ("features", FEATURES24 + 1, r"features\['features'\] \[24, 3\] differ from those of the manifest"),
+        ("table", PEOPLE24[::-1], "table: the values of target='y', or their order, differ"),
     ],
     metrics.decision_curve: [
         ("probability", P[:3, 0], "probability must have one entry"),

@@ -75,7 +75,7 @@ def test_matched_people_are_alike_and_counted(rng):
 def test_cohorts_are_matched_as_their_tables(rng):
     table = people(rng, 4, 8)
     table.loc[0, "age"] = np.nan
-    cohort = sm.Cohort.from_arrays(np.zeros((12, 2, 200)), 100, ["Cz", "Pz"], table)
+    cohort = sm.Cohort.from_arrays(rng.normal(size=(12, 2, 200)), 100, ["Cz", "Pz"], table)
     found = match_within(cohort, "group", {"age": 10.0})
     assert table["subject"][0] not in set(found.table["subject"])
     assert cohort.subset(found.rows).table["subject"].tolist() == found.table["subject"].tolist()
