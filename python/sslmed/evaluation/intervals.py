@@ -168,12 +168,6 @@ def _parts(metric: str, made: OutOfFold) -> Array | None:
     y, p = made.truth, made.predicted
     if metric == "mae":
         return np.asarray(np.abs(y - p) / len(y))
-    if metric == "r2":
-        return np.asarray(-((y - p) ** 2) / ((y - made.prior) ** 2).sum(axis=1, keepdims=True))
-    if metric == "brier":
-        k = p.shape[-1]
-        columns = [made.positive % 2] if k == 2 else list(range(k))
-        return np.asarray(((p[..., columns] - (y[:, None] == columns)) ** 2).sum(axis=-1) / len(y))
     if metric in ("balanced_accuracy", "sensitivity", "specificity"):
         credit = credits(p, made.prior)
         right = np.take_along_axis(credit, np.broadcast_to(y[None, :, None], (*credit.shape[:2], 1)), axis=2)[..., 0]
@@ -219,9 +213,9 @@ def _interval(study: Study, metric: str, value: float, variance: float, groups: 
         width = np.exp(half * spread / value)
         return value / width, value * width
     if metric == "r2":
-        # Near zero the variance says nothing of the overfitting that other cohorts would have.
+        # Near zero the strongest regularization was chosen everywhere: the variance says nothing of what other cohorts would have.
         rest = max(1 - value, 1e-3)
-        width = np.exp(half * max(spread / rest, np.sqrt(0.5 / n)))
+        width = np.exp(half * max(spread / rest, np.sqrt(1 / n)))
         return float(1 - rest * width), float(1 - rest / width)
     if metric == "r":
         z = np.arctanh(np.clip(value, -1 + 1 / n, 1 - 1 / n))
