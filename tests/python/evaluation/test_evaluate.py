@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from soak import near, simulations
+from soak import at_most, simulations
 
 import sslmed as sm
 
@@ -209,6 +209,6 @@ def test_a_disease_that_is_only_age(rng, simulations):
         areas, p, plain = [*areas, 0.5 + found["difference"]], [*p, found["p"]], [*plain, values(result)["features", "auroc"]]
     print(f"age alone: area {np.mean(plain):.3f}, adjusted {np.mean(areas):.3f}, rejected {np.mean(np.array(p) <= 0.05):.3f} of {simulations}")
     assert np.mean(plain) > 0.6
-    spread = 3 * np.std(areas) / np.sqrt(simulations)
-    assert abs(np.mean(areas) - 0.5) <= max(0.02, spread)
-    assert np.mean(np.array(p) <= 0.05) <= 0.07 or (simulations < 300 and near(float(np.mean(np.array(p) <= 0.05)), 0.05, simulations))
+    # One area has a standard deviation of .13.
+    assert abs(np.mean(areas) - 0.5) <= (0.02 if simulations >= 300 else 0.02 + 4 * 0.13 / np.sqrt(simulations))
+    assert at_most(int((np.array(p) <= 0.05).sum()), 0.07, simulations)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import simulate
 from scipy.stats import norm
-from soak import near, simulations
+from soak import at_most, simulations
 
 from sslmed.evaluation import scoring
 from sslmed.evaluation.crossfit import Pipeline, Study, cross_fit, dummy, given
@@ -16,11 +16,6 @@ from sslmed.evaluation.intervals import LEAST, difference, estimate, from_scores
 from sslmed.evaluation.permutation import chance_level
 
 CLASSES, VALUES = ("balanced_accuracy", "auroc"), ("mae", "r2", "r")
-
-
-def at_least(rate, bound, drawn):
-    """Whether a simulated share reaches a bound, three standard errors of few simulations aside."""
-    return rate >= bound - (3 * np.sqrt(bound * (1 - bound) / drawn) if drawn < 300 else 0)
 
 
 def design(n, cv):
@@ -41,7 +36,7 @@ def test_intervals_hold_the_expected_score(rng, metrics, n, recordings, thin, ef
     covered, width, truth = simulate.coverage(found)
     for metric, share, wide, expected in zip(metrics, covered, width, truth, strict=True):
         print(f"n={n}, {recordings} recordings, effect {effect}: {metric} {expected:.3f}: held by {share:.3f} of intervals of width {wide:.3f}")
-    assert all(at_least(share, 0.93, simulations) for share in covered)
+    assert all(at_most(round((1 - share) * simulations), 0.07, simulations) for share in covered)
     assert (found[:, :, 1] <= found[:, :, 0]).all()
     assert (found[:, :, 0] <= found[:, :, 2]).all()
 
@@ -61,7 +56,7 @@ def test_intervals_of_a_fixed_classifier(rng, metric, simulations):
         found = estimate(study, metric, given(study, [np.stack([1 - p, p], axis=1)]))
         held, widths = held + (found.low <= truth <= found.high), [*widths, found.high - found.low]
     print(f"{metric} of a fixed classifier: {held / simulations:.3f} held, width {np.mean(widths):.3f}")
-    assert at_least(held / simulations, 0.93, simulations)
+    assert at_most(simulations - held, 0.07, simulations)
     assert np.mean(widths) < 0.5
 
 
@@ -72,9 +67,9 @@ def test_equal_encoders_are_told_apart_as_rarely_as_promised(rng, n, thin, metri
     if simulations < 300 and not (thin and effect):
         pytest.skip("drawn by make soak")
     found = simulate.differences(rng, simulations, metric, n, effect=effect, regression=metric == "mae")
-    rejected = (found[:, 3] <= 0.05).mean()
-    print(f"{metric}, n={n}, effect {effect}: equal encoders differ in {rejected:.3f} of {simulations} cohorts")
-    assert rejected <= (0.07 if simulations >= 300 else 0.3)
+    rejected = int((found[:, 3] <= 0.05).sum())
+    print(f"{metric}, n={n}, effect {effect}: equal encoders differ in {rejected / simulations:.3f} of {simulations} cohorts")
+    assert at_most(rejected, 0.07, simulations)
     known = np.isfinite(found[:, 3])
     assert ((found[known, 3] <= 0.05) == ((found[known, 1] >= 0) | (found[known, 2] <= 0))).all()  # p and the interval say the same
 
@@ -89,9 +84,10 @@ def test_noise_is_taken_for_more_than_chance_as_rarely_as_promised(rng, cv, simu
         study = Study.of(y, np.arange(n), np.array(["a", "b"]), [design(n, cv)])
         found = chance_level(study, Pipeline(rng.normal(size=(n, 10))), ("balanced_accuracy",), folds=n if cv == "loso" else cv, draws=39, seed=i)
         p.append(found.p("balanced_accuracy"))
-    rejected = np.mean(np.array(p) <= 0.05)
-    print(f"noise, {cv}: p <= .05 in {rejected:.3f} of {simulations} cohorts")
-    assert near(rejected, 0.05, simulations)
+    rejected = int((np.array(p) <= 0.05).sum())
+    print(f"noise, {cv}: p <= .05 in {rejected / simulations:.3f} of {simulations} cohorts")
+    assert at_most(rejected, 0.07, simulations)
+    assert simulations < 300 or rejected / simulations >= 0.02  # scores are ties of a few values, which makes p a little large
 
 
 def test_a_signal_is_far_from_chance(rng):

@@ -5,6 +5,7 @@ from scipy import stats
 from sklearn.covariance import ledoit_wolf
 from soak import WHEN_SOAKED, near
 from statsmodels.stats.multitest import multipletests
+from weights import changed
 
 import sslmed as sm
 from sslmed.encoders import Encoder
@@ -74,7 +75,7 @@ def test_domain_classifier_holds_its_level_soak():
 
 def test_target_plot_and_save(tmp_path):
     a, b = cohort("a", 20, 30, 0.4), cohort("b", 20, 55, 0.8, seed=1)
-    report = sm.shift.report(a, b, Encoder("vit_tiny", PRE, depth=1), by=["age"], target="y", bootstrap=20, permutations=2)
+    report = sm.shift.report(a, b, changed(Encoder("vit_tiny", PRE, depth=1)), by=["age"], target="y", bootstrap=20, permutations=2)
     assert report.table["row"].str.contains("y: a → b: pretrained").any()
     assert len(report.plot().axes) == 3
     report.save(str(tmp_path / "s.html"))

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 WHEN_SOAKED = pytest.mark.skipif(not os.environ.get("SSLMED_SOAK"), reason="takes minutes; make soak sets SSLMED_SOAK")
 
@@ -18,3 +19,10 @@ def simulations(thin: int, many: int) -> pytest.MarkDecorator:
 def near(rate: float, expected: float, simulations: int, margin: float = 0.02) -> bool:
     """Whether a simulated rate is within ``margin`` of what is expected, three standard errors of the simulation aside if those are more."""
     return abs(rate - expected) <= max(margin, 3 * np.sqrt(expected * (1 - expected) / simulations))
+
+
+def at_most(count: int, rate: float, simulations: int) -> bool:
+    """Whether an event came in at most this share of many simulations; for fewer than 300, whether a binomial test at 1e-4 allows that share."""
+    if simulations >= 300:
+        return count / simulations <= rate
+    return bool(binom.sf(count - 1, simulations, rate) > 1e-4)
