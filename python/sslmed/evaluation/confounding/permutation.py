@@ -139,7 +139,8 @@ def _tested(where: str, rows: pd.DataFrame, moved: str, fixed: str, draws: int, 
     """Compares what column ``moved`` explains of the predictions beyond ``fixed`` with what its conditional permutations do."""
     whole(where, "draws", draws, 1)
     whole(where, "seed", seed)
-    rng = np.random.default_rng(seed)
+    # A stream of its own: data that were simulated from the same seed would otherwise depend on the permutations.
+    rng = np.random.default_rng([seed, len(rows), draws])
     base = np.linalg.svd(np.column_stack([np.ones(len(rows)), _columns(rows[fixed])]), full_matrices=False)
     basis = base[0][:, base[1] > 1e-10 * base[1][0]]
     predicted = _columns(rows["predicted"])
