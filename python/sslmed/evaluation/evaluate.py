@@ -100,6 +100,8 @@ def evaluate(
     """
     choice("evaluate", "protocol", protocol, ("linear", "knn", "forest"))
     choice("evaluate", "level", level, get_args(Level))
+    if balanced and protocol == "knn":
+        raise ValueError("evaluate: balanced=True needs a probe that takes weights, protocol='linear' or 'forest', got protocol='knn'")
     whole("evaluate", "repeats", repeats, 1)
     whole("evaluate", "permutations", permutations)
     whole("evaluate", "seed", seed)

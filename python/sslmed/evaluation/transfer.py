@@ -164,6 +164,8 @@ def transfer(
         number("transfer", "prevalence", prevalence, 0, 1, strict=True)
     network = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
     _check_protocol(protocol, test, adaptation, bias_correction)
+    if balanced and protocol != "linear":
+        raise ValueError(f"transfer: balanced=True needs a probe that takes weights, protocol='linear', got protocol={'network' if network else protocol!r}")
     if covariates and (network or test is not None):
         raise ValueError(f"transfer: covariates={list(covariates)!r} needs frozen features (protocol 'linear' or 'knn') and folds; leave out test")
     several = members(encoder)
