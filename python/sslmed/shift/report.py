@@ -19,6 +19,8 @@ from sslmed._core import OverlapWarning
 from sslmed.cohort import Cohort
 from sslmed.encoders import EncoderLike, resolve
 from sslmed.evaluation import features, metrics, probes, statistics
+from sslmed.evaluation.crossfit import Pipeline, Study
+from sslmed.evaluation.permutation import chance_level
 from sslmed.evaluation.rows import baselines_of
 from sslmed.evaluation.transfer import transfer
 from sslmed.shift.distance import coral_distance, frechet_distance, mmd
@@ -30,6 +32,7 @@ __all__ = ["ShiftReport", "report"]
 
 Array = np.ndarray[Any, Any]
 
+_FEW = 20  # exchanges where each is fitted by itself
 _LEFT_OUT = ("handcrafted", "riemann", "permuted labels")
 _DISTANCES = ("mmd", "coral", "frechet")
 _COLUMNS = ["row", "metric", "value", "low", "high", "n_subjects", "p", "p_holm", "random", "random_low", "random_high"]
@@ -94,7 +97,7 @@ def report(
     target: str | None = None,
     seed: int = 0,
     bootstrap: int = 1000,
-    permutations: int = 99,
+    permutations: int = 199,
     threads: int = 2,
     on_error: OnError = "raise",
 ) -> ShiftReport:
@@ -124,8 +127,7 @@ def report(
         seed: Seed of folds and bootstrap.
         bootstrap: Number of draws of the intervals.
         permutations: Number of exchanges of people between the cohorts, each of which fits a domain classifier anew.
-            The smallest p value is 1 / (permutations + 1): 0.048 for 20, which no correction for several tests leaves
-            below 0.05. Take 200 for a test that counts.
+            The smallest p value is 1 / (permutations + 1). With more than 160 recordings at most 20 are made.
         threads: Number of loader threads.
         on_error: "raise", or "skip" what cannot be read, as in :func:`sslmed.transfer`.
 
@@ -265,12 +267,18 @@ def _domain(row: str, x: Array, public: Cohort, clinic: Cohort, seed: int, draws
 
     value = auc(np.arange(len(domain)))
     low, high = statistics.bootstrap(auc, groups, draws=draws, seed=seed)
-    rng, exchanged = np.random.default_rng(seed), []
-    for _ in range(permutations):
-        y = rng.permutation(np.repeat((0, 1), sizes))[of_row]
-        exchanged.append(metrics.auroc(y == 1, predict(y)))
-    p = (1 + sum(area >= value for area in exchanged)) / (1 + permutations)
-    chance = {"random": float(np.mean(exchanged)), "random_low": min(exchanged), "random_high": max(exchanged)}
+    study = Study.of(domain, groups, np.array(["public", "clinic"]), [])
+    level = chance_level(study, Pipeline(x), ("auroc",), folds=min(5, *sizes), draws=permutations, seed=seed)
+    if level is not None:
+        exchanged, p = level.permuted["auroc"], level.p("auroc")
+    else:  # too many rows to solve all exchanges together
+        rng, found = np.random.default_rng(seed), []
+        for _ in range(min(permutations, _FEW)):
+            y = rng.permutation(np.repeat((0, 1), sizes))[of_row]
+            found.append(metrics.auroc(y == 1, predict(y)))
+        exchanged = np.array(found)
+        p = float((1 + (exchanged >= value).sum()) / (1 + len(exchanged)))
+    chance = {"random": float(np.nanmean(exchanged)), "random_low": float(np.nanmin(exchanged)), "random_high": float(np.nanmax(exchanged))}
     return [{"row": row, "metric": "auroc", "value": value, "low": low, "high": high, "n_subjects": len(subjects), "p": p} | chance]
 
 
