@@ -412,3 +412,29 @@ def test_a_score_is_what_somebody_says_it_is():
     assert set(sm.transfer(None, many, "k", regression=False, **options).table["metric"]) == set(metrics.METRICS["classification"])
     with pytest.raises(ValueError, match="regression=True needs numbers as a target, got values such as 'a'"):
         sm.transfer(None, arrays(list("ab") * 4), "k", regression=True, **options)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_networks_are_decided_by_the_shares_that_they_were_fitted_with(encoder, rng, monkeypatch, balanced, weighted):
+    """A network that knows nothing predicts the shares it has seen: one half of each class where its loss weights classes, and those of the training part else."""
+    from types import SimpleNamespace
+
+    from sslmed.evaluation import rows
+
+    y = np.array(["rare"] * 6 + ["usual"] * 18)
+
+    def fitted(encoder, part, target, options, **how):
+        share = [0.5, 0.5] if options.balanced else [(part.table["y"] == c).mean() for c in ("rare", "usual")]
+        return SimpleNamespace(classes_=np.array(["rare", "usual"]), predict_proba=lambda asked, **how: np.repeat([share], len(asked), axis=0))
+
+    monkeypatch.setattr(rows, "finetune", fitted)
+    cohort = sm.Cohort.from_arrays(rng.normal(size=(24, 2, 400)), 100, ["Cz", "O2"], pd.DataFrame({"subject": np.arange(24), "y": y}))
+    how = {"baselines": ["dummy"], "balanced": balanced, "positive": "rare"}
+    result = sm.transfer(encoder, cohort, "y", sm.FineTuning(epochs=1, balanced=weighted), cv=3, **how)
+    elsewhere = sm.Cohort.from_arrays(rng.normal(size=(4, 2, 400)), 100, ["Cz", "O2"], pd.DataFrame({"subject": list("abcd"), "y": y[4:8]}))
+    for one in (result, sm.transfer(encoder, cohort, "y", sm.FineTuning(epochs=1, balanced=weighted), test=elsewhere, **how)):
+        assert np.allclose(one.predictions["predicted"], one.predictions["prior"])
+        scores = one.table[one.table["row"] != "permuted labels"].set_index(["row", "metric"])["value"]
+        for row in ("dummy", "pretrained encoder"):
+            assert scores[row, "balanced_accuracy"] == scores[row, "sensitivity"] == scores[row, "specificity"] == 0.5
