@@ -212,3 +212,14 @@ def test_a_disease_that_is_only_age(rng, simulations):
     spread = 3 * np.std(areas) / np.sqrt(simulations)
     assert abs(np.mean(areas) - 0.5) <= max(0.02, spread)
     assert np.mean(np.array(p) <= 0.05) <= 0.07 or (simulations < 300 and near(float(np.mean(np.array(p) <= 0.05)), 0.05, simulations))
+
+
+def test_balanced_neighbors_vote_alike_for_every_class(rng):
+    """Neighbors of a rare class are few: without weights, "balanced" decisions would be those of the majority."""
+    y = np.array(["rare"] * 10 + ["usual"] * 40)
+    x = rng.normal(size=(50, 3)) + 1.5 * (y == "rare")[:, None]
+    table = pd.DataFrame({"subject": np.arange(50), "y": y})
+    how = {"repeats": 2, "permutations": 0, "positive": "rare"}
+    plain, balanced = (values(sm.evaluate(x, table, "y", "knn", balanced=b, **how)) for b in (False, True))
+    for metric in ("balanced_accuracy", "sensitivity", "specificity"):
+        assert balanced["features", metric] == pytest.approx(plain["features", metric], abs=1e-9)
