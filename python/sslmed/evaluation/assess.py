@@ -120,8 +120,10 @@ def _chance(study: Study, how: Seeds | Pipeline | list[Array] | None, metrics: t
 
 def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
     """Area under the ROC curve among people of the same covariates; NaN with too few people without the disease for a model of the covariates."""
-    first = np.unique(study.unit, return_index=True)[1]
-    covariates, group = design[first], study.group_of_unit
+    covariates = np.zeros((int(study.unit.max()) + 1, design.shape[1]))
+    np.add.at(covariates, study.unit, design)  # means over a person's recordings, as predictions are
+    covariates /= np.bincount(study.unit)[:, None]
+    group = study.group_of_unit
     case_is = study.positive % 2
     groups = int(group.max()) + 1
     values, left_out = [], []

@@ -223,3 +223,16 @@ def test_balanced_neighbors_vote_alike_for_every_class(rng):
     plain, balanced = (values(sm.evaluate(x, table, "y", "knn", balanced=b, **how)) for b in (False, True))
     for metric in ("balanced_accuracy", "sensitivity", "specificity"):
         assert balanced["features", metric] == pytest.approx(plain["features", metric], abs=1e-9)
+
+
+def test_covariates_that_vary_within_people_are_averaged(rng):
+    """Which recording of a person comes first says nothing."""
+    table = people(rng, 40, 2)
+    table["age"] += np.tile([0.0, 20.0], 40) * rng.random(80)
+    x, part = rng.normal(size=(80, 3)), np.arange(80) // 4 % 4
+    order = np.arange(80).reshape(40, 2)[:, ::-1].ravel()  # the same people, their recordings the other way round
+    folds = [(np.flatnonzero(part != f), np.flatnonzero(part == f)) for f in range(4)]
+    how = {"covariates": ["age"], "cv": folds, "permutations": 0}
+    plain, turned = sm.evaluate(x, table, "y", **how), sm.evaluate(x[order], table.iloc[order], "y", **how)
+    assert "features, adjusted" in set(plain.table["row"])
+    pd.testing.assert_frame_equal(plain.table, turned.table, atol=1e-8)
