@@ -12,7 +12,7 @@ import pandas as pd
 from sslmed.evaluation import statistics
 from sslmed.evaluation.confounding import adjusted_auroc, log_odds
 from sslmed.evaluation.crossfit import Made, Pipeline, Study
-from sslmed.evaluation.intervals import Estimate, chance, difference, from_scores
+from sslmed.evaluation.intervals import Estimate, chance, difference, from_scores, least
 from sslmed.evaluation.permutation import Chance, chance_level
 from sslmed.evaluation.record import record
 from sslmed.evaluation.result import TransferResult, predictions_table
@@ -175,9 +175,10 @@ def _against(study: Study, one: Estimate, level: float) -> tuple[float, float, f
     from scipy.stats import t
 
     value = one.value - level
-    if not one.variance > 0:
+    variance = one.variance if np.isnan(one.variance) else max(one.variance, least(study, one.metric, one.value))
+    if not variance > 0:
         return value, np.nan, np.nan, np.nan
-    freedom, spread = int(study.group.max()), float(np.sqrt(one.variance))
+    freedom, spread = int(study.group.max()), float(np.sqrt(variance))
     half = float(t.ppf(0.975, freedom)) * spread
     return value, value - half, value + half, float(2 * t.sf(abs(value) / spread, freedom))
 

@@ -236,3 +236,17 @@ def test_covariates_that_vary_within_people_are_averaged(rng):
     plain, turned = sm.evaluate(x, table, "y", **how), sm.evaluate(x[order], table.iloc[order], "y", **how)
     assert "features, adjusted" in set(plain.table["row"])
     pd.testing.assert_frame_equal(plain.table, turned.table, atol=1e-8)
+
+
+def test_a_perfect_score_is_better_than_chance(rng):
+    """No person left out changes it, which is no reason to say nothing."""
+    table = people(rng, 40)
+    x = np.where(table["y"] == "pain", 5.0, -5.0)[:, None] + rng.normal(0, 0.1, (40, 2))
+    result = sm.evaluate(x, table, "y", repeats=2, permutations=0, compare=["dummy"])
+    assert values(result)["features", "auroc"] == values(result)["features", "balanced_accuracy"] == 1
+    assert list(result.comparisons["against"]) == ["dummy", "dummy", "chance"]
+    assert (result.comparisons["p"] < 0.01).all()
+    assert (result.comparisons["low"] > 0).all()
+    assert "features is better than chance" in str(result.verdict())
+    same = sm.evaluate({"a": x, "b": x}, table, "y", repeats=2, permutations=0)
+    assert same.comparisons.loc[same.comparisons["against"] == "a", "p"].isna().all()

@@ -438,3 +438,21 @@ def test_networks_are_decided_by_the_shares_that_they_were_fitted_with(encoder, 
         scores = one.table[one.table["row"] != "permuted labels"].set_index(["row", "metric"])["value"]
         for row in ("dummy", "pretrained encoder"):
             assert scores[row, "balanced_accuracy"] == scores[row, "sensitivity"] == scores[row, "specificity"] == 0.5
+
+
+def test_a_perfect_score_elsewhere_has_an_interval(rng):
+    def made(name, y):
+        x = rng.normal(size=(len(y), 1, 400)) * np.where(y == "b", 3.0, 1.0)[:, None, None]
+        return sm.Cohort.from_arrays(x, 100, ["Cz"], pd.DataFrame({"subject": [f"{name}{i}" for i in range(len(y))], "y": y}))
+
+    here, there = made("h", np.tile(["a", "b"], 12)), made("t", np.tile(["a", "b"], 11))
+    how = {"baselines": ["dummy", "band power"], "positive": "b", "bootstrap": 50}
+    result = sm.transfer(None, here, "y", test=there, **how)
+    table = result.table.set_index(["row", "metric"])
+    for metric in ("balanced_accuracy", "auroc", "sensitivity", "ppv"):
+        assert table.loc[("band power", metric), "value"] == table.loc[("band power", metric), "high"] == 1
+        assert 0.5 < table.loc[("band power", metric), "low"] < 1
+        assert metric == "ppv" or np.isnan(table.loc[("dummy", metric), "low"])
+    assert "band power is better than chance" in str(result.verdict())
+    alone = sm.transfer(None, here, "y", test=made("a", np.array(["a"] * 12)), **how).table.set_index(["row", "metric"])["value"]
+    assert np.isnan(alone["band power", "calibration_intercept"])
