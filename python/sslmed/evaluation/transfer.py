@@ -175,7 +175,13 @@ def transfer(
     given = cohort if test is None else test
     cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
     for other in several[1:]:
-        cohort, test, _ = exposure.settle(other, cohort, test, target, transductive, cv)
+        cohort, test, also = exposure.settle(other, cohort, test, target, transductive, cv)
+        # What any of the encoders has seen counts.
+        seen |= {name: max(seen[name], also[name]) for name in ("transductive", "probe")} | {"people": also["people"]}
+        if also["encoder"] == "unknown origin":
+            seen["encoder"] = also["encoder"]
+        if "excluded" in seen:
+            seen["excluded"] += also["excluded"]
     drawn = repeats if repeats is not None else (1 if network else 10)
     how: dict[str, Any] = {"regression": regression, "repeats": drawn, "seed": seed, "threads": threads, "on_error": on_error}
     task = replace(plan(encoder, cohort, target, cv=cv, test=test, **how), balanced=balanced)
