@@ -250,3 +250,13 @@ def test_a_perfect_score_is_better_than_chance(rng):
     assert "features is better than chance" in str(result.verdict())
     same = sm.evaluate({"a": x, "b": x}, table, "y", repeats=2, permutations=0)
     assert same.comparisons.loc[same.comparisons["against"] == "a", "p"].isna().all()
+
+
+def test_numbers_as_texts_are_refused(rng):
+    """They would be a category each, which adjusts for nothing."""
+    table = people(rng, 40)
+    table["score"] = table["age"].round(1).astype(str)  # texts in "age" are read as numbers
+    with pytest.raises(ValueError, match="'score' holds numbers as texts"):
+        sm.evaluate(rng.normal(size=(40, 3)), table, "y", covariates=["score"], repeats=1, permutations=0)
+    table["site"] = np.tile(["1", "2"], 20)  # codes of sites are categories
+    sm.evaluate(rng.normal(size=(40, 3)), table, "y", covariates=["site"], repeats=1, permutations=0)

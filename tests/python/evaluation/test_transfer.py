@@ -417,7 +417,7 @@ def test_a_score_is_what_somebody_says_it_is():
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_networks_are_decided_by_the_shares_that_they_were_fitted_with(encoder, rng, monkeypatch, balanced, weighted):
-    """A network that knows nothing predicts the shares it has seen: one half of each class where its loss weights classes, and those of the training part else."""
+    """A network that knows nothing predicts the shares of its loss: one half of each class where that weights them, and those of the training part else."""
     from types import SimpleNamespace
 
     from sslmed.evaluation import rows
