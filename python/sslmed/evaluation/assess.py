@@ -12,7 +12,7 @@ import pandas as pd
 from sslmed.evaluation import statistics
 from sslmed.evaluation.confounding import adjusted_auroc, log_odds
 from sslmed.evaluation.crossfit import Made, Pipeline, Study
-from sslmed.evaluation.intervals import Estimate, chance, difference, from_scores
+from sslmed.evaluation.intervals import Estimate, chance, difference, from_scores, least
 from sslmed.evaluation.permutation import Chance, chance_level
 from sslmed.evaluation.record import record
 from sslmed.evaluation.result import TransferResult, predictions_table
@@ -120,8 +120,10 @@ def _chance(study: Study, how: Seeds | Pipeline | list[Array] | None, metrics: t
 
 def _adjusted(study: Study, made: list[Made], design: Array) -> Estimate:
     """Area under the ROC curve among people of the same covariates; NaN with too few people without the disease for a model of the covariates."""
-    first = np.unique(study.unit, return_index=True)[1]
-    covariates, group = design[first], study.group_of_unit
+    covariates = np.zeros((int(study.unit.max()) + 1, design.shape[1]))
+    np.add.at(covariates, study.unit, design)  # means over a person's recordings, as predictions are
+    covariates /= np.bincount(study.unit)[:, None]
+    group = study.group_of_unit
     case_is = study.positive % 2
     groups = int(group.max()) + 1
     values, left_out = [], []
@@ -173,9 +175,10 @@ def _against(study: Study, one: Estimate, level: float) -> tuple[float, float, f
     from scipy.stats import t
 
     value = one.value - level
-    if not one.variance > 0:
+    variance = one.variance if np.isnan(one.variance) else max(one.variance, least(study, one.metric, one.value))
+    if not variance > 0:
         return value, np.nan, np.nan, np.nan
-    freedom, spread = int(study.group.max()), float(np.sqrt(one.variance))
+    freedom, spread = int(study.group.max()), float(np.sqrt(variance))
     half = float(t.ppf(0.975, freedom)) * spread
     return value, value - half, value + half, float(2 * t.sf(abs(value) / spread, freedom))
 

@@ -63,7 +63,7 @@ def evaluate(
         cv: Number of folds over people, "loso" (leave one subject out), a splitter of scikit-learn, or pairs (train,
             test) of row positions; the latter two are used once.
         positive: Class that sensitivity, predictive values, precision and calibration are of, with two classes.
-        covariates: Columns such as age, sex and site that could explain the target by themselves: adds the rows
+        covariates: Columns such as age, sex and site that could explain the target by themselves (texts are categories): adds the rows
             ``covariates``, ``features + covariates`` and, with two classes, ``features, adjusted``.
         repeats: Number of draws of the folds.
         regression: True to regress the target, False to classify it, None to decide by its values.
@@ -100,8 +100,6 @@ def evaluate(
     """
     choice("evaluate", "protocol", protocol, ("linear", "knn", "forest"))
     choice("evaluate", "level", level, get_args(Level))
-    if balanced and protocol == "knn":
-        raise ValueError("evaluate: balanced=True needs a probe that takes weights, protocol='linear' or 'forest', got protocol='knn'")
     whole("evaluate", "repeats", repeats, 1)
     whole("evaluate", "permutations", permutations)
     whole("evaluate", "seed", seed)
@@ -233,6 +231,10 @@ def covariate_pipelines(
         raise ValueError(f"{where}: covariates: {missing[0]!r} is not a column of the table; there are {', '.join(map(str, table.columns))}")
     if wrong := [c for c in covariates if c in (target, "subject")]:
         raise ValueError(f"{where}: covariates={list(covariates)!r} must not hold {'the target' if wrong[0] == target else 'the column'} {wrong[0]!r}")
+    for column in covariates:
+        known = table[column].dropna()
+        if known.nunique() > 10 and not pd.api.types.is_numeric_dtype(known) and pd.to_numeric(known.astype(str), errors="coerce").notna().all():
+            raise ValueError(f"{where}: covariates: {column!r} holds numbers as texts, such as {str(known.iloc[0])!r}; make them numbers (pandas.to_numeric)")
     design, _ = confounding.design(table, list(covariates))
     rows = {"covariates": Pipeline(design, "linear", seed=main.seed)}
     if main.x.ndim == 2:

@@ -11,14 +11,16 @@ from scipy.stats import norm, t
 from sslmed.evaluation import statistics
 from sslmed.evaluation.assess import Options, metrics_of
 from sslmed.evaluation.crossfit import Study
-from sslmed.evaluation.intervals import LEAST
+from sslmed.evaluation.intervals import LEAST, proportion
 from sslmed.evaluation.record import record_fixed
 from sslmed.evaluation.result import TransferResult, predictions_table
-from sslmed.evaluation.scoring import OutOfFold, scores
+from sslmed.evaluation.scoring import CLASSIFICATION, POSITIVE, OutOfFold, scores
 
 __all__ = ["assess_fixed"]
 
 Array = np.ndarray[Any, Any]
+
+_PROPORTIONS = tuple(name for name in CLASSIFICATION + POSITIVE if name != "brier" and not name.startswith("calibration"))
 
 
 def assess_fixed(study: Study, predicted: dict[str, Array], prior: Array, table: pd.DataFrame, options: Options, *, draws: int) -> TransferResult:
@@ -49,6 +51,9 @@ def assess_fixed(study: Study, predicted: dict[str, Array], prior: Array, table:
             low = high = np.nan
             if enough and np.isfinite(value):
                 low, high = _percentiles(scores(metric, made, drawn, prevalence=options.prevalence), people)
+                if np.isnan(low) and metric in _PROPORTIONS and np.ptp(made.predicted, axis=1).max() > 1e-12:
+                    # A perfect score is the same in every draw; what predicts the same of everybody is known exactly.
+                    low, high = proportion(metric, float(value), 0.0, _counts(study), float(t.ppf(0.975, people - 1)))
             lines.append((name, metric, float(value), low, high, people, np.nan))
     columns = ["row", "metric", "value", "low", "high", "n_subjects", "sd_folds"]
     predictions = predictions_table(
@@ -59,6 +64,12 @@ def assess_fixed(study: Study, predicted: dict[str, Array], prior: Array, table:
     result = TransferResult(pd.DataFrame(lines, columns=columns), options.target, options.protocol, predictions, compared, table)
     result.manifest = record_fixed(study, predicted, options, draws=draws)
     return result
+
+
+def _counts(study: Study) -> Array:
+    """Number of people of each class; a person of two classes is half of each."""
+    person = study.person_of_unit
+    return np.bincount(study.truth, 1 / np.bincount(person)[person], len(study.classes))  # type: ignore[arg-type]
 
 
 def _least(study: Study) -> int:

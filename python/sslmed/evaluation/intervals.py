@@ -21,7 +21,7 @@ from scipy.stats import t
 from sslmed.evaluation.crossfit import Made, Study
 from sslmed.evaluation.scoring import CHANCE, OutOfFold, credits, scores
 
-__all__ = ["LEAST", "Estimate", "chance", "difference", "estimate", "from_scores"]
+__all__ = ["LEAST", "Estimate", "chance", "difference", "estimate", "from_scores", "least", "proportion"]
 
 Array = np.ndarray[Any, Any]
 
@@ -115,6 +115,8 @@ def difference(study: Study, a: Estimate, b: Estimate, made_a: Sequence[Made], m
     repeats = a.repeats - b.repeats
     made = Estimate(a.metric, value, repeats, np.nan, left, a.tested - b.tested, interplay, np.nan, np.nan)
     variance = _variance(made, both, _ratio(study)) + (np.var(repeats, ddof=1) / len(repeats) if len(repeats) > 1 else 0)
+    if not variance > 1e-18 and abs(value) > 1e-9:  # such as a perfect score and a dummy's
+        variance = least(study, a.metric, a.value) + least(study, b.metric, b.value)
     if not variance > 1e-18:
         return value, np.nan, np.nan, np.nan
     freedom = int(study.group.max())
@@ -221,12 +223,41 @@ def _interval(study: Study, metric: str, value: float, variance: float, groups: 
         z = np.arctanh(np.clip(value, -1 + 1 / n, 1 - 1 / n))
         width = half * spread / (1 - np.tanh(z) ** 2)
         return float(min(value, np.tanh(z - width))), float(max(value, np.tanh(z + width)))
+    return proportion(metric, value, variance, of_class, half)
+
+
+def proportion(metric: str, value: float, variance: float, counts: Array, half: float) -> tuple[float, float]:
+    """Ends of the interval of a score between 0 and 1.
+
+    Args:
+        metric: Name of the score.
+        value: Score.
+        variance: Its variance.
+        counts: Number of people of each class.
+        half: Quantile that stands for half the interval.
+    """
     # As a proportion of which two more were right and two more wrong (Agresti & Coull, Am. Stat. 1998): a perfect score has an interval too.
+    n = float(counts.sum())
     center = (n * value + 2) / (n + 4)
-    spread = max(spread, float(np.sqrt(_least(of_class, metric, center))))
+    spread = float(np.sqrt(max(variance, _least(counts, metric, center))))
     width = half * spread / (center * (1 - center))
     middle = np.log(center / (1 - center))
     return float(min(value, expit(middle - width))), float(max(value, expit(middle + width)))
+
+
+def least(study: Study, metric: str, value: float) -> float:
+    """Smallest variance that a score can have with this number of people: a perfect one has no spread, but is not known exactly.
+
+    Args:
+        study: What was predicted.
+        metric: Name of the score; zero of one that is no proportion.
+        value: Score.
+    """
+    if metric not in _PROPORTIONS:
+        return 0.0
+    counts = _people(study)
+    n = float(counts.sum())
+    return _least(counts, metric, (n * value + 2) / (n + 4))
 
 
 def _people(study: Study) -> Array:

@@ -44,8 +44,9 @@ class Chance:
 def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds: int, draws: int = 199, seed: int = 0) -> Chance | None:
     """Permutes labels at the level of people and refits the pipeline, the choice of its strength included.
 
-    A person's label goes to another person; labels that vary within a person are exchanged within that person. The folds
-    are drawn without a look at the labels, because folds that are stratified by the true ones would tell them from
+    A person's label goes to another person; classes that vary within a person are exchanged within that person. Of values
+    that vary within people, such as ages at several visits, people exchange their means, and the rest is exchanged within
+    each person. The folds are drawn without a look at the labels, because folds that are stratified by the true ones would tell them from
     permuted ones.
 
     Args:
@@ -76,7 +77,9 @@ def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds
 
 
 def _permuted(study: Study, rng: np.random.Generator) -> Array:
-    """Labels [rows] that people of one label exchange with each other, and that are dealt out anew within people of several."""
+    """Labels [rows] that people exchange with each other, and that are dealt out anew within people of several."""
+    if study.classes is None:
+        return _permuted_values(study, rng)
     first = np.unique(study.person, return_index=True)[1]
     of_person = study.y[first]
     constant = np.bincount(study.person, study.y != of_person[study.person]) == 0
@@ -86,6 +89,19 @@ def _permuted(study: Study, rng: np.random.Generator) -> Array:
         rows = np.flatnonzero(study.person == i)
         out[rows] = rng.permutation(out[rows])
     return out
+
+
+def _permuted_values(study: Study, rng: np.random.Generator) -> Array:
+    """Values [rows]: people exchange their means, and what rows are above their person's mean is dealt out anew within the person."""
+    first = np.unique(study.person, return_index=True)[1]
+    level = np.bincount(study.person, study.y) / np.bincount(study.person)
+    constant = np.bincount(study.person, study.y != study.y[first][study.person]) == 0
+    level[constant] = study.y[first][constant]
+    rest = study.y - level[study.person]
+    for i in np.flatnonzero(~constant):
+        rows = np.flatnonzero(study.person == i)
+        rest[rows] = rng.permutation(rest[rows])
+    return np.asarray(rng.permutation(level)[study.person] + rest)
 
 
 def _predict(study: Study, how: Pipeline, labels: Array, part: Array) -> list[OutOfFold]:

@@ -111,6 +111,12 @@ def _predict(model: Any, x: Array, classes: int | None) -> Array:
     return out
 
 
+def _voted(predicted: Array, y: Array) -> Array:
+    """Shares of the neighbors' classes [m, K], where each neighbor weighs as much as its class is rare in the training rows."""
+    weighted = predicted / np.maximum(np.bincount(y, minlength=predicted.shape[1]), 1)
+    return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
+
+
 def fit_predict(
     x: Array,
     y: Array,
@@ -160,7 +166,8 @@ def fit_predict(
     k = None if regression or classes is None else len(classes)
     with _one_thread(x):
         if protocol != "linear":
-            return _predict(_fitted(protocol, regression, x, y, weights, seed, balanced), x_test, k)
+            predicted = _predict(_fitted(protocol, regression, x, y, weights, seed, balanced), x_test, k)
+            return _voted(predicted, y) if protocol == "knn" and balanced and k is not None else predicted
         if x.ndim == 3:
             x, x_test = tangent(x, x_test)
         persons = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]

@@ -103,7 +103,7 @@ def _prior(task: Task) -> Array:
     """What the training labels alone say of everybody."""
     if task.regression:
         return np.full(len(task.truth), task.y.mean())
-    share = np.array([(task.y == c).mean() for c in task.classes])
+    share = np.full(len(task.classes), 1 / len(task.classes)) if task.balanced else np.array([(task.y == c).mean() for c in task.classes])
     return np.repeat(share[None], len(task.truth), axis=0)
 
 
@@ -189,7 +189,12 @@ def _network(task: Task, encoder: CohortEncoder, options: FineTuning, *, permute
         # A fold may lack a class: nobody is then said to have it.
         out = np.zeros((len(asked), len(task.classes)))
         out[:, np.searchsorted(task.classes, fitted.classes_)] = predicted
-        return out
+        if options.balanced == task.balanced:
+            return out
+        # Decisions are made by how far probabilities are above the shares that the fit has weighted the classes by: those of the training part, or all alike.
+        share = np.array([(task.y[train] == c).mean() for c in task.classes])
+        out *= share if options.balanced else 1 / np.maximum(share, 1e-12)
+        return np.asarray(out / out.sum(axis=1, keepdims=True))
 
     return Row(None, network=predict)
 

@@ -181,7 +181,8 @@ def _calibration(metric: str, made: OutOfFold, weights: Array) -> Array:
         flat = d < 1e-9 * haa * np.maximum(hbb, 1e-12)  # predictions that are all alike have no slope
         a = a + np.clip(np.where(flat, 0, (hbb * ga - hab * gb) / d), -2, 2)
         b = np.where(flat, np.nan, b + np.clip((haa * gb - hab * ga) / d, -2, 2))
-    return a if metric == "calibration_intercept" else b
+    yes, all_ = (weights * y).sum(axis=1), weights.sum(axis=1)
+    return np.asarray(np.where((yes > 0) & (yes < all_), a if metric == "calibration_intercept" else b, np.nan))  # one class alone says nothing
 
 
 def _regression(metric: str, made: OutOfFold, weights: Array) -> Array:

@@ -164,8 +164,6 @@ def transfer(
         number("transfer", "prevalence", prevalence, 0, 1, strict=True)
     network = isinstance(protocol, FineTuning) or protocol in PROTOCOLS
     _check_protocol(protocol, test, adaptation, bias_correction)
-    if balanced and protocol != "linear":
-        raise ValueError(f"transfer: balanced=True needs a probe that takes weights, protocol='linear', got protocol={'network' if network else protocol!r}")
     if covariates and (network or test is not None):
         raise ValueError(f"transfer: covariates={list(covariates)!r} needs frozen features (protocol 'linear' or 'knn') and folds; leave out test")
     several = members(encoder)
@@ -177,7 +175,13 @@ def transfer(
     given = cohort if test is None else test
     cohort, test, seen = exposure.settle(encoder, cohort, test, target, transductive, cv)
     for other in several[1:]:
-        cohort, test, _ = exposure.settle(other, cohort, test, target, transductive, cv)
+        cohort, test, also = exposure.settle(other, cohort, test, target, transductive, cv)
+        # What any of the encoders has seen counts.
+        seen |= {name: max(seen[name], also[name]) for name in ("transductive", "probe")} | {"people": also["people"]}
+        if also["encoder"] == "unknown origin":
+            seen["encoder"] = also["encoder"]
+        if "excluded" in seen:
+            seen["excluded"] += also["excluded"]
     drawn = repeats if repeats is not None else (1 if network else 10)
     how: dict[str, Any] = {"regression": regression, "repeats": drawn, "seed": seed, "threads": threads, "on_error": on_error}
     task = replace(plan(encoder, cohort, target, cv=cv, test=test, **how), balanced=balanced)

@@ -209,6 +209,54 @@ def test_a_disease_that_is_only_age(rng, simulations):
         areas, p, plain = [*areas, 0.5 + found["difference"]], [*p, found["p"]], [*plain, values(result)["features", "auroc"]]
     print(f"age alone: area {np.mean(plain):.3f}, adjusted {np.mean(areas):.3f}, rejected {np.mean(np.array(p) <= 0.05):.3f} of {simulations}")
     assert np.mean(plain) > 0.6
-    # One area has a standard deviation of .13.
-    assert abs(np.mean(areas) - 0.5) <= (0.02 if simulations >= 300 else 0.02 + 4 * 0.13 / np.sqrt(simulations))
+    # One area has a standard deviation of .13, and noise that is cross-validated lies a little below chance.
+    assert abs(np.mean(areas) - 0.5) <= (0.035 if simulations >= 300 else 0.035 + 4 * 0.13 / np.sqrt(simulations))
     assert at_most(int((np.array(p) <= 0.05).sum()), 0.07, simulations)
+
+
+def test_balanced_neighbors_vote_alike_for_every_class(rng):
+    """Neighbors of a rare class are few: without weights, "balanced" decisions would be those of the majority."""
+    y = np.array(["rare"] * 10 + ["usual"] * 40)
+    x = rng.normal(size=(50, 3)) + 1.5 * (y == "rare")[:, None]
+    table = pd.DataFrame({"subject": np.arange(50), "y": y})
+    how = {"repeats": 2, "permutations": 0, "positive": "rare"}
+    plain, balanced = (values(sm.evaluate(x, table, "y", "knn", balanced=b, **how)) for b in (False, True))
+    for metric in ("balanced_accuracy", "sensitivity", "specificity"):
+        assert balanced["features", metric] == pytest.approx(plain["features", metric], abs=1e-9)
+
+
+def test_covariates_that_vary_within_people_are_averaged(rng):
+    """Which recording of a person comes first says nothing."""
+    table = people(rng, 40, 2)
+    table["age"] += np.tile([0.0, 20.0], 40) * rng.random(80)
+    x, part = rng.normal(size=(80, 3)), np.arange(80) // 4 % 4
+    order = np.arange(80).reshape(40, 2)[:, ::-1].ravel()  # the same people, their recordings the other way round
+    folds = [(np.flatnonzero(part != f), np.flatnonzero(part == f)) for f in range(4)]
+    how = {"covariates": ["age"], "cv": folds, "permutations": 0}
+    plain, turned = sm.evaluate(x, table, "y", **how), sm.evaluate(x[order], table.iloc[order], "y", **how)
+    assert "features, adjusted" in set(plain.table["row"])
+    pd.testing.assert_frame_equal(plain.table, turned.table, atol=1e-8)
+
+
+def test_a_perfect_score_is_better_than_chance(rng):
+    """No person left out changes it, which is no reason to say nothing."""
+    table = people(rng, 40)
+    x = np.where(table["y"] == "pain", 5.0, -5.0)[:, None] + rng.normal(0, 0.1, (40, 2))
+    result = sm.evaluate(x, table, "y", repeats=2, permutations=0, compare=["dummy"])
+    assert values(result)["features", "auroc"] == values(result)["features", "balanced_accuracy"] == 1
+    assert list(result.comparisons["against"]) == ["dummy", "dummy", "chance"]
+    assert (result.comparisons["p"] < 0.01).all()
+    assert (result.comparisons["low"] > 0).all()
+    assert "features is better than chance" in str(result.verdict())
+    same = sm.evaluate({"a": x, "b": x}, table, "y", repeats=2, permutations=0)
+    assert same.comparisons.loc[same.comparisons["against"] == "a", "p"].isna().all()
+
+
+def test_numbers_as_texts_are_refused(rng):
+    """They would be a category each, which adjusts for nothing."""
+    table = people(rng, 40)
+    table["score"] = table["age"].round(1).astype(str)  # texts in "age" are read as numbers
+    with pytest.raises(ValueError, match="'score' holds numbers as texts"):
+        sm.evaluate(rng.normal(size=(40, 3)), table, "y", covariates=["score"], repeats=1, permutations=0)
+    table["site"] = np.tile(["1", "2"], 20)  # codes of sites are categories
+    sm.evaluate(rng.normal(size=(40, 3)), table, "y", covariates=["site"], repeats=1, permutations=0)

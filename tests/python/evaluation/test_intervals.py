@@ -132,6 +132,26 @@ def test_a_person_of_two_labels_does_not_pin_those_of_the_others(rng):
     assert len(np.unique(dealt[:, 2:], axis=0)) > 20
 
 
+def test_values_that_vary_within_people_are_exchanged_between_them(rng):
+    """Ages at several visits: a null in which everybody keeps their age would score as well as the truth."""
+    from sslmed.evaluation.permutation import _permuted
+
+    person = np.repeat(np.arange(30), 3)
+    y = np.repeat(rng.uniform(20, 80, 30), 3) + rng.normal(size=90)
+    study = Study.of(y, person, None, [])
+    dealt = _permuted(study, rng)
+    level, moved = np.bincount(person, y) / 3, np.bincount(person, dealt) / 3
+    assert np.allclose(np.sort(level), np.sort(moved))
+    assert abs(np.corrcoef(level, moved)[0, 1]) < 0.6
+    for i in range(30):
+        assert np.allclose(np.sort(y[person == i] - level[i]), np.sort(dealt[person == i] - moved[i]))
+    x = np.repeat(rng.normal(size=(30, 3)), 3, axis=0)
+    x[:, 0] += y / 10
+    found = chance_level(study, Pipeline(x), ("mae", "r2"), folds=5, draws=39)
+    assert found.permuted["r2"].mean() < 0.1 < 0.4 < found.observed["r2"]
+    assert found.p("mae") == 1 / 40
+
+
 @pytest.mark.parametrize(("n", "classes", "told"), [(2 * LEAST, 2, True), (2 * LEAST - 1, 2, False), (LEAST, 1, True), (LEAST - 1, 1, False)])
 def test_few_people_have_no_interval(rng, n, classes, told):
     y = rng.normal(size=n) if classes == 1 else np.arange(n) % 2

@@ -147,6 +147,12 @@ def test_transfer_of_several_encoders_is_the_mean_over_them():
     taught.provenance = sm.provenance.record(None, "finetuning", clinic, "y")
     with pytest.raises(ValueError, match="fine-tuned on the labels"):
         sm.transfer([encoders[0], taught], clinic, "y", baselines=False, **how)
+    met = sm.Encoder("vit_tiny", PRE, depth=1, seed=6)
+    met.provenance = sm.provenance.record(None, "pretraining", clinic.subset([0, 1]))
+    seen = sm.transfer([encoders[0], met], clinic, "y", baselines=False, **how).provenance
+    assert seen["transductive"] == sm.provenance.overlap(met, clinic).people > 0
+    seen = sm.transfer([encoders[0], met], clinic, "y", baselines=False, transductive="exclude", **how).provenance
+    assert seen["excluded"] > 0 == seen["transductive"]
 
 
 @pytest.mark.parametrize(

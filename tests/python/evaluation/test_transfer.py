@@ -412,3 +412,47 @@ def test_a_score_is_what_somebody_says_it_is():
     assert set(sm.transfer(None, many, "k", regression=False, **options).table["metric"]) == set(metrics.METRICS["classification"])
     with pytest.raises(ValueError, match="regression=True needs numbers as a target, got values such as 'a'"):
         sm.transfer(None, arrays(list("ab") * 4), "k", regression=True, **options)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_networks_are_decided_by_the_shares_that_they_were_fitted_with(encoder, rng, monkeypatch, balanced, weighted):
+    """A network that knows nothing predicts the shares of its loss: one half of each class where that weights them, and those of the training part else."""
+    from types import SimpleNamespace
+
+    from sslmed.evaluation import rows
+
+    y = np.array(["rare"] * 6 + ["usual"] * 18)
+
+    def fitted(encoder, part, target, options, **how):
+        share = [0.5, 0.5] if options.balanced else [(part.table["y"] == c).mean() for c in ("rare", "usual")]
+        return SimpleNamespace(classes_=np.array(["rare", "usual"]), predict_proba=lambda asked, **how: np.repeat([share], len(asked), axis=0))
+
+    monkeypatch.setattr(rows, "finetune", fitted)
+    cohort = sm.Cohort.from_arrays(rng.normal(size=(24, 2, 400)), 100, ["Cz", "O2"], pd.DataFrame({"subject": np.arange(24), "y": y}))
+    how = {"baselines": ["dummy"], "balanced": balanced, "positive": "rare"}
+    result = sm.transfer(encoder, cohort, "y", sm.FineTuning(epochs=1, balanced=weighted), cv=3, **how)
+    elsewhere = sm.Cohort.from_arrays(rng.normal(size=(4, 2, 400)), 100, ["Cz", "O2"], pd.DataFrame({"subject": list("abcd"), "y": y[4:8]}))
+    for one in (result, sm.transfer(encoder, cohort, "y", sm.FineTuning(epochs=1, balanced=weighted), test=elsewhere, **how)):
+        assert np.allclose(one.predictions["predicted"], one.predictions["prior"])
+        scores = one.table[one.table["row"] != "permuted labels"].set_index(["row", "metric"])["value"]
+        for row in ("dummy", "pretrained encoder"):
+            assert scores[row, "balanced_accuracy"] == scores[row, "sensitivity"] == scores[row, "specificity"] == 0.5
+
+
+def test_a_perfect_score_elsewhere_has_an_interval(rng):
+    def made(name, y):
+        x = rng.normal(size=(len(y), 1, 400)) * np.where(y == "b", 3.0, 1.0)[:, None, None]
+        return sm.Cohort.from_arrays(x, 100, ["Cz"], pd.DataFrame({"subject": [f"{name}{i}" for i in range(len(y))], "y": y}))
+
+    here, there = made("h", np.tile(["a", "b"], 12)), made("t", np.tile(["a", "b"], 11))
+    how = {"baselines": ["dummy", "band power"], "positive": "b", "bootstrap": 50}
+    result = sm.transfer(None, here, "y", test=there, **how)
+    table = result.table.set_index(["row", "metric"])
+    for metric in ("balanced_accuracy", "auroc", "sensitivity", "ppv"):
+        assert table.loc[("band power", metric), "value"] == table.loc[("band power", metric), "high"] == 1
+        assert 0.5 < table.loc[("band power", metric), "low"] < 1
+        assert metric == "ppv" or np.isnan(table.loc[("dummy", metric), "low"])
+    assert "band power is better than chance" in str(result.verdict())
+    alone = sm.transfer(None, here, "y", test=made("a", np.array(["a"] * 12)), **how).table.set_index(["row", "metric"])["value"]
+    assert np.isnan(alone["band power", "calibration_intercept"])
