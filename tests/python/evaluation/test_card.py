@@ -192,7 +192,7 @@ def test_verification_is_the_area_of_scikit_learn(rng):
 
 
 def test_intervals_of_reidentification_hold_the_mean(rng):
-    """300 cohorts a setting gave .97 to .99 for rank-1, and .95 to .96 for the area; close to one, where areas are skewed, they hold it less often (.85 at .989)."""
+    """300 cohorts a setting gave .97 to .99 for rank-1, and .95 to .96 for the area; close to one, where areas are skewed, less often (.85)."""
     found = {"rank": [], "area": []}
     for _ in range(200):
         person = rng.normal(size=(40, 10))
