@@ -106,7 +106,8 @@ def _people(study: Study, made: list[Made]) -> int:
 
 def _exact(study: Study, metric: str) -> float | None:
     """What a dummy scores by definition, whatever the folds are."""
-    return {"balanced_accuracy": chance("balanced_accuracy", study.classes), "auroc": 0.5, "r2": 0.0}.get(metric)
+    level = chance("balanced_accuracy", study.classes)
+    return {"balanced_accuracy": level, "auroc": 0.5, "r2": 0.0, "calibration_slope": np.nan}.get(metric)
 
 
 def _chance(study: Study, how: Seeds | Pipeline | list[Array] | None, metrics: tuple[str, ...], options: Options) -> Chance | None:

@@ -170,21 +170,23 @@ def interaction_test(
 def _exchange(person: Array, group: Array, truth: Array | None) -> Any:
     """A function of a random generator that returns groups of rows, exchanged as the null hypothesis allows."""
     rows_of = [np.flatnonzero(person == i) for i in range(person.max() + 1)]
-    varies = any(len(np.unique(group[rows])) > 1 for rows in rows_of)
-    if varies:
-        kinds = np.zeros(len(group), int) if truth is None else np.unique(truth, return_inverse=True)[1]
-        blocks = [block for rows in rows_of for kind in np.unique(kinds[rows]) if len(block := rows[kinds[rows] == kind]) > 1]
-    else:
-        # People of the same classes form a stratum; each has one group.
-        patterns = ["" if truth is None else repr(sorted(map(str, set(truth[rows].tolist())))) for rows in rows_of]
-        blocks = [np.flatnonzero(np.array(patterns) == pattern) for pattern in sorted(set(patterns))]
-    start = group if varies else np.array([group[rows[0]] for rows in rows_of])
+    steady = np.array([len(np.unique(group[rows])) == 1 for rows in rows_of])
+    kinds = np.zeros(len(group), int) if truth is None else np.unique(truth, return_inverse=True)[1]
+    # Groups that vary within a person are exchanged among the person's rows of a class; people of one group each, among people of the same classes.
+    varying = [rows for rows, one in zip(rows_of, steady, strict=True) if not one]
+    blocks = [block for rows in varying for kind in np.unique(kinds[rows]) if len(block := rows[kinds[rows] == kind]) > 1]
+    patterns = np.array([repr(sorted(set(kinds[rows].tolist()))) for rows in rows_of])
+    strata = [members for pattern in np.unique(patterns) if len(members := np.flatnonzero((patterns == pattern) & steady)) > 1]
+    of_person = np.array([group[rows[0]] for rows in rows_of])
 
     def exchange(rng: np.random.Generator) -> Array:
-        dealt = start.copy()
+        dealt = of_person.copy()
+        for members in strata:
+            dealt[members] = rng.permutation(of_person[members])
+        out = np.where(steady[person], dealt[person], group)
         for block in blocks:
-            dealt[block] = rng.permutation(start[block])
-        return dealt if varies else dealt[person]
+            out[block] = rng.permutation(group[block])
+        return out
 
     return exchange
 
