@@ -47,7 +47,7 @@ def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds
     A person's label goes to another person; classes that vary within a person are exchanged within that person. Of values
     that vary within people, such as ages at several visits, people exchange their means, and the rest is exchanged within
     each person. The folds are drawn without a look at the labels, because folds that are stratified by the true ones would tell them from
-    permuted ones.
+    permuted ones. Of more than two classes each is told from the rest, for the true labels as for permuted ones.
 
     Args:
         study: What is predicted.
@@ -65,7 +65,8 @@ def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds
     if how.probe != "linear" or how.adaptation != "none" or how.correct or len(study.y) > _ROWS or min(folds, people) * len(study.y) > _FITS:
         return None
     labels = np.stack([study.y, *(_permuted(study, rng) for _ in range(draws))])
-    repeats = 1 if folds >= people or len(study.y) > _MANY else _REPEATS
+    several = study.classes is not None and len(study.classes) > 2
+    repeats = 1 if folds >= people or len(study.y) > _MANY or several else _REPEATS
     found: dict[str, list[Array]] = {metric: [] for metric in metrics}
     for _ in range(repeats):
         part = (rng.permutation(people) % min(folds, people))[study.person]
@@ -115,8 +116,7 @@ def _predict(study: Study, how: Pipeline, labels: Array, part: Array) -> list[Ou
         train, test = np.flatnonzero(part != f), np.flatnonzero(part == f)
         x, x_test = (how.x[train], how.x[test]) if how.x.ndim == 2 else probes.tangent(how.x[train], how.x[test])
         codes = np.unique(study.person[train], return_inverse=True)[1]
-        fit = fit_linear(x, labels[:, train], x_test, codes, classes=k, balanced=study.balanced, emphasis=how.emphasis)
-        predicted[:, test] = fit.predicted
+        predicted[:, test] = _fitted(x, labels[:, train], x_test, codes, k, study.balanced, how.emphasis)
         if k is None:
             prior[:, test] = labels[:, train].mean(axis=1)[:, None]
         elif study.balanced:
@@ -124,6 +124,15 @@ def _predict(study: Study, how: Pipeline, labels: Array, part: Array) -> list[Ou
         else:
             prior[:, test] = np.stack([(labels[:, train] == c).mean(axis=1) for c in range(k)], axis=1)[:, None]
     return [_units(study, labels[i], predicted[i], prior[i], part) for i in range(b)]
+
+
+def _fitted(x: Array, labels: Array, x_test: Array, codes: Array, k: int | None, balanced: bool, emphasis: Array | None) -> Array:
+    """Predictions of each label vector. Of more than two classes each is told from the rest: all together take K³ times as long to fit."""
+    if k is None or k == 2:
+        return fit_linear(x, labels, x_test, codes, classes=k, balanced=balanced, emphasis=emphasis).predicted
+    one = [fit_linear(x, (labels == c).astype(int), x_test, codes, classes=2, balanced=balanced, emphasis=emphasis).predicted[..., 1] for c in range(k)]
+    whole = np.stack(one, axis=-1)
+    return np.asarray(whole / np.maximum(whole.sum(axis=-1, keepdims=True), 1e-12))
 
 
 def _units(study: Study, y: Array, predicted: Array, prior: Array, part: Array) -> OutOfFold:
