@@ -167,7 +167,7 @@ def _comparisons(
         value, low, high, p = _against(study, adjusted, 0.5)
         lines.append((f"{main}, adjusted", "chance", "auroc", value, low, high, p, "left-out people, t"))
     table = pd.DataFrame(lines, columns=["row", "against", "metric", "difference", "low", "high", "p", "test"])
-    table.insert(7, "p_holm", statistics.holm(table["p"].to_numpy(float)) if len(table) else [])
+    table.insert(7, "p_holm", statistics.holm_within(table["p"].to_numpy(float), table["metric"].to_numpy(str)))
     return table
 
 

@@ -67,7 +67,7 @@ def evaluate(
             ``covariates``, ``features + covariates`` and, with two classes, ``features, adjusted``.
         repeats: Number of draws of the folds.
         regression: True to regress the target, False to classify it, None to decide by its values.
-        compare: Rows that the last features are compared with; p values are corrected over all lines, chance included. By default the
+        compare: Rows that the last features are compared with; p values are corrected over these and chance. By default the
             other features and the covariates.
         balanced: Weight every class alike in all fits. By default probabilities stay those of the cohort, and decisions
             are made by how far they are above the training shares.

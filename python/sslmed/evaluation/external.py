@@ -118,5 +118,5 @@ def _compared(study: Study, units: dict[str, OutOfFold], options: Options, *, dr
                 found = statistics.delong(positive, one[:, study.positive], two[:, study.positive])
                 lines.append((options.main, other, "auroc", found.difference, found.low, found.high, found.p, "DeLong, these fitted models"))
     table = pd.DataFrame(lines, columns=["row", "against", "metric", "difference", "low", "high", "p", "test"])
-    table.insert(7, "p_holm", statistics.holm(table["p"].to_numpy(float)) if len(table) else [])
+    table.insert(7, "p_holm", statistics.holm_within(table["p"].to_numpy(float), table["metric"].to_numpy(str)))
     return table

@@ -49,7 +49,7 @@ class TransferResult:
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The declared comparisons of the main row: row, against, metric, difference, low, high, p, p_holm, test.
 
-    ``p_holm`` is corrected over all lines. "left-out people, t": by leaving each person out of test and training parts.
+    ``p_holm`` is corrected over the lines of the same metric. "left-out people, t": by leaving each person out of test and training parts.
     "permuted labels, refitted": how many permutations of the labels score as well. With ``test=``, of fitted models:
     predictions exchanged between two models, subject by subject, or DeLong's test.
     """

@@ -11,7 +11,7 @@ from scipy.stats import norm, rankdata, t
 
 from sslmed._checks import whole
 
-__all__ = ["DeLong", "bootstrap", "delong", "holm", "paired_permutation", "tail"]
+__all__ = ["DeLong", "bootstrap", "delong", "holm", "holm_within", "paired_permutation", "tail"]
 
 Array = np.ndarray[Any, Any]
 
@@ -208,4 +208,31 @@ def holm(p: Array) -> Array:
     order = known[np.argsort(p[known], kind="stable")]
     out = np.full(len(p), np.nan)
     out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * (len(order) - np.arange(len(order)))))
+    return out
+
+
+def holm_within(p: Array, families: Array) -> Array:
+    """Corrects p values for the number of tests of the same family.
+
+    Args:
+        p: p values [n]; NaN values stay NaN and do not count as tests.
+        families: Family of each test [n], such as its score.
+
+    Returns:
+        Corrected p values [n].
+
+    Raises:
+        ValueError: A p value outside [0, 1], or lengths that differ.
+
+    Examples:
+        >>> from sslmed.evaluation.statistics import holm_within
+        >>> [round(float(p), 2) for p in holm_within([0.01, 0.04, 0.03], ["mae", "mae", "r2"])]
+        [0.02, 0.04, 0.03]
+    """
+    p, families = np.asarray(p, float), np.asarray(families)
+    if len(p) != len(families):
+        raise ValueError(f"holm_within: families must have one entry for each of {len(p)} p values, got {len(families)}")
+    out = np.full(len(p), np.nan)
+    for family in np.unique(families):
+        out[families == family] = holm(p[families == family])
     return out

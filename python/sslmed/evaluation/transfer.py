@@ -109,7 +109,7 @@ def transfer(
         covariates: Columns such as age, sex and site that could explain the target by themselves: adds the rows
             ``covariates``, the encoder's with covariates, and with two classes its area adjusted for them. For
             "linear" and "knn", without ``test``.
-        compare: Rows that the encoder's is compared with; p values are corrected over all lines, chance included. By default the
+        compare: Rows that the encoder's is compared with; p values are corrected over these and chance. By default the
             random encoder, the covariates, and the row that tells how recordings were made ("acquisition"). Without an
             encoder the last row of the others is compared.
         balanced: Weight every class alike in all fits of frozen features.

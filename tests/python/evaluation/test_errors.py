@@ -92,6 +92,7 @@ CALLS = {
     statistics.delong: lambda: {"positive": POSITIVE, "a": P[:, 0], "b": P[:, 1]},
     statistics.paired_permutation: lambda: {"statistic": lambda p: float(p.sum()), "a": P, "b": P + 1, "groups": WHO, "draws": 5},
     statistics.holm: lambda: {"p": [0.1, 0.2]},
+    statistics.holm_within: lambda: {"p": [0.1, 0.2], "families": ["a", "b"]},
     statistics.tail: lambda: {"n": 20},
     subgroups.subgroups: lambda: {"rows": {"model": (P, CLASSES)}, "truth": Y, "subjects": WHO, "values": HALVES, "metric": "auroc", "draws": 5},
     subgroups.interaction_test: lambda: {"predicted": P, "truth": Y, "subjects": WHO, "groups": HALVES, "metric": "brier", "classes": CLASSES, "draws": 5},
@@ -334,6 +335,10 @@ BAD = {
         ("groups", WHO[:3], "groups must have one subject"),
     ],
     statistics.holm: [("p", [2.0], r"p must lie within \[0, 1\]")],
+    statistics.holm_within: [
+        ("p", [2.0, 0.1], r"p must lie within \[0, 1\]"),
+        ("families", ["a"], "families must have one entry for each of 2 p values, got 1"),
+    ],
     statistics.tail: [("n", 0, "n=0 must be a whole number of at least 1")],
     subgroups.subgroups: [
         _DRAWS,
