@@ -7,6 +7,7 @@ chosen on these recordings. Writes results/study_real_eeg.json.
 """
 
 import argparse
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -22,8 +23,8 @@ SHOWN = ("balanced_accuracy", "auroc")
 BATCH = 16
 
 
-def rounded(*values: float) -> list[float]:
-    return [round(float(v), 4) for v in values]
+def rounded(*values: float) -> list[float | None]:
+    return [round(float(v), 4) if math.isfinite(v) else None for v in values]
 
 
 def entry(result: sm.TransferResult) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from sslmed._checks import OnError, choice
+from sslmed._checks import OnError, choice, whole
 from sslmed.cohort import Cohort
 from sslmed.encoders import EncoderLike, resolve
 from sslmed.evaluation.features import encoder_features
@@ -60,6 +60,8 @@ def features(
         ['subject', 'path', 'number', 'start', 'duration', 'f0']
     """
     choice("features", "level", level, get_args(FeatureLevel))
+    choice("features", "on_error", on_error, get_args(OnError))
+    whole("features", "threads", threads, 1)
     model = resolve(encoder, cohort)
     people = cohort.table[["subject", "path"]].reset_index(drop=True)
     if level == "recording":
