@@ -86,13 +86,13 @@ def test_the_choice_never_sees_the_test_people(rng):
 @pytest.mark.parametrize(("cv", "protocol", "level"), [(3, "linear", "person"), (5, "knn", "recording"), ("loso", "linear", "person")])
 def test_other_folds_protocols_and_levels(rng, cv, protocol, level):
     n = 16 if cv == "loso" else 24
-    x, table = people(rng, n, recordings=2, effect=3.0)
+    x, table = people(rng, n, recordings=2, effect=6.0)
     result = select({"noise": rng.normal(size=x.shape), "signal": x}, table, "y", protocol, cv=cv, repeats=1, level=level)
     assert result.chosen["signal"] > result.chosen["noise"]
 
 
 def test_numbers_are_regressed_and_by_decides(rng):
-    x, table = people(rng, 30, regression=True, effect=2.0)
+    x, table = people(rng, 30, regression=True, effect=6.0)
     result = select({"noise": rng.normal(size=x.shape), "signal": x}, table, "y", {"noise": "knn", "signal": "linear"}, repeats=1)
     assert (result.by, result.best, result.chosen["signal"]) == ("mae", "signal", 5)
     assert select({"noise": rng.normal(size=x.shape), "signal": x}, table, "y", by="r2", repeats=1).by == "r2"
