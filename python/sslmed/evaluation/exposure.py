@@ -1,4 +1,4 @@
-"""What an encoder has seen of the people that it is scored on: labels are refused, signals are told or left out."""
+"""What an encoder has seen of the people that it is scored on. Seen labels are an error; seen signals are a warning, or the people are left out."""
 
 from __future__ import annotations
 

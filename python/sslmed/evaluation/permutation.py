@@ -47,7 +47,7 @@ def chance_level(study: Study, how: Pipeline, metrics: tuple[str, ...], *, folds
     A person's label goes to another person; classes that vary within a person are exchanged within that person. Of values
     that vary within people, such as ages at several visits, people exchange their means, and the rest is exchanged within
     each person. The folds are drawn without a look at the labels, because folds that are stratified by the true ones would tell them from
-    permuted ones. Of more than two classes each is told from the rest, for the true labels as for permuted ones.
+    permuted ones. More than two classes are fitted one against the rest, for the true labels as for permuted ones.
 
     Args:
         study: What is predicted.
@@ -127,7 +127,7 @@ def _predict(study: Study, how: Pipeline, labels: Array, part: Array) -> list[Ou
 
 
 def _fitted(x: Array, labels: Array, x_test: Array, codes: Array, k: int | None, balanced: bool, emphasis: Array | None) -> Array:
-    """Predictions of each label vector. Of more than two classes each is told from the rest: all together take K³ times as long to fit."""
+    """Predictions of each label vector. More than two classes are fitted one against the rest: a joint fit of K classes takes about K² times as long."""
     if k is None or k == 2:
         return fit_linear(x, labels, x_test, codes, classes=k, balanced=balanced, emphasis=emphasis).predicted
     one = [fit_linear(x, (labels == c).astype(int), x_test, codes, classes=2, balanced=balanced, emphasis=emphasis).predicted[..., 1] for c in range(k)]

@@ -18,7 +18,7 @@ from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
 from sslmed.modalities import registry
 from sslmed.provenance import row_name
 
-__all__ = ["Row", "Task", "baselines_of", "main_row", "rows_of"]
+__all__ = ["Row", "Task", "baselines_of", "rows_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -105,11 +105,6 @@ def _prior(task: Task) -> Array:
         return np.full(len(task.truth), task.y.mean())
     share = np.full(len(task.classes), 1 / len(task.classes)) if task.balanced else np.array([(task.y == c).mean() for c in task.classes])
     return np.repeat(share[None], len(task.truth), axis=0)
-
-
-def main_row(encoder: CohortEncoder | None) -> str | None:
-    """The row of the encoder, named by where its weights come from."""
-    return None if encoder is None else row_name(encoder)
 
 
 def rows_of(
