@@ -85,7 +85,7 @@ def include_problems() -> Iterator[str]:
                 yield f"{where}: Python only in bindings/"
             if name == "torch/extension.h":
                 yield f"{where}: costs 20 s a file"
-    torch = re.compile(r'#include "(ops/(?!cuda/)|nn/|methods/|tasks/|train/|data/(batch|buffer_pool|loader)|modalities/eeg/regions)')
+    torch = re.compile(r'#include "(ops/(?!cuda/)|nn/|methods/|tasks/|train/|data/(batch|buffer_pool|loader)|modalities/(eeg|volume)/regions)')
     for path in sorted((ROOT / "tests/cpp").rglob("*.cpp")):
         text = path.read_text()
         if torch.search(text) and '#include "catch.h"' not in text:

@@ -19,7 +19,8 @@ enum class Stream : std::uint32_t {
   kSubset = 6,
   kDropPath = 7,
   kPicture = 8,
-  kGrid = 9
+  kGrid = 9,
+  kVolume = 10
 };
 
 // Names one draw. Everything random in a run derives from such a name.
