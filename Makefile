@@ -22,7 +22,7 @@ test: build-test lint ctest pytest
 # --- set-up -----------------------------------------------------------------------------------------------------------
 
 $(VENV)/.base: pyproject.toml tools/system_packages.sh
-	tools/system_packages.sh libedf-dev libjpeg62-turbo-dev libpng-dev
+	tools/system_packages.sh libedf-dev libjpeg62-turbo-dev libpng-dev libdeflate-dev
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q 'torch==2.13.*' 'scikit-build-core>=0.10' ninja
@@ -41,7 +41,7 @@ build: setup
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD)
 
 build-test: setup-test
-	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON -C cmake.define.SSLMED_IMAGES=ON
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON -C cmake.define.SSLMED_IMAGES=ON -C cmake.define.SSLMED_DEFLATE=ON
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
