@@ -133,12 +133,11 @@ std::vector<std::uint8_t> encode_store(const StoreVolume& volume) {
                   set_word(out.data() + entry + 8, static_cast<std::uint64_t>(static_cast<std::int64_t>(first)));
                   continue;
                 }
-                const auto size = chunk.size() * sizeof first;
-                set_word(out.data() + entry, out.size());
-                set_word(out.data() + entry + 8, checksum(chunk.data(), size));
-                const auto place = out.size();
-                out.resize(place + (size + 7) / 8 * 8, 0);
+                const auto size = chunk.size() * sizeof first, place = out.size(), padded = (size + 7) / 8 * 8;
+                out.resize(place + padded, 0);
                 std::memcpy(out.data() + place, chunk.data(), size);
+                set_word(out.data() + entry, place);
+                set_word(out.data() + entry + 8, checksum(out.data() + place, padded));
               }
         },
         channel.codes);
@@ -246,7 +245,7 @@ const unsigned char* VolumeStore::chunk(const Channel& channel, std::size_t numb
   }
   auto& checked = checked_[channel.first_chunk + number];
   if (checked.load(std::memory_order_acquire) == 0) {
-    const auto size = static_cast<std::uint64_t>(cells * channel.bytes);
+    const auto size = static_cast<std::uint64_t>((cells * channel.bytes + 7) / 8 * 8);
     const auto what = "chunk " + std::to_string(number) + " of channel " + quote(channel.name);
     if (place > size_ || size > size_ - place || place % 8 != 0) throw FormatError(name_, what + " within the file", "a place beyond its end");
     if (checksum(bytes_ + place, size) != sum) throw FormatError(name_, what + " undamaged", "bytes whose checksum does not fit");

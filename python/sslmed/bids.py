@@ -61,10 +61,20 @@ def _with_participants(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     participants = tables.read_table(path, "\t")
     if "participant_id" not in participants:
         raise FormatError(f"{path}: expected a column participant_id, found {list(participants.columns)}")
-    if participants["participant_id"].duplicated().any():
-        raise FormatError(f"{path}: expected one row a participant, found some twice")
+    named = next((column for column in ("session", "session_id") if column in participants), None)
+    if named is not None and "session" in table and participants["participant_id"].duplicated().any():
+        # A row a session, or for people without sessions a row alone.
+        participants = participants.assign(session=participants[named].astype(object).map(lambda one: re.sub("^ses-", "", str(one)), na_action="ignore"))
+        keys = ["participant_id", "session"]
+    else:
+        keys = ["participant_id"]
+    if participants[keys].duplicated().any():
+        raise FormatError(f"{path}: expected one row a participant{' and session' if len(keys) > 1 else ''}, found some twice")
     unknown = sorted(set(table["subject"]) - set(participants["participant_id"].astype(str)))
     if unknown:
         raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
     extra = [c for c in participants.columns if c not in table.columns]
-    return table.merge(participants[extra], left_on="subject", right_on="participant_id", how="left").drop(columns="participant_id")
+    if len(keys) == 1:
+        return table.merge(participants[extra], left_on="subject", right_on="participant_id", how="left").drop(columns="participant_id")
+    by_session = table.merge(participants[[*extra, "session"]], left_on=["subject", "session"], right_on=keys, how="left")
+    return by_session.drop(columns="participant_id")
