@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -56,25 +57,35 @@ def read(root: str | os.PathLike[str], endings: Mapping[str, Sequence[str]], tas
 
 
 def _with_participants(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table with the columns of participants.tsv, whose rows are people, or sessions where it has such a column."""
     if not path.exists():
         return table
     participants = tables.read_table(path, "\t")
     if "participant_id" not in participants:
         raise FormatError(f"{path}: expected a column participant_id, found {list(participants.columns)}")
-    named = next((column for column in ("session", "session_id") if column in participants), None)
-    if named is not None and "session" in table and participants["participant_id"].duplicated().any():
-        # A row a session, or for people without sessions a row alone.
-        participants = participants.assign(session=participants[named].astype(object).map(lambda one: re.sub("^ses-", "", str(one)), na_action="ignore"))
-        keys = ["participant_id", "session"]
-    else:
-        keys = ["participant_id"]
-    if participants[keys].duplicated().any():
-        raise FormatError(f"{path}: expected one row a participant{' and session' if len(keys) > 1 else ''}, found some twice")
-    unknown = sorted(set(table["subject"]) - set(participants["participant_id"].astype(str)))
-    if unknown:
+    names = participants["participant_id"].astype(str).tolist()
+    column = next((c for c in ("session", "session_id") if c in participants and "session" in table), None)
+    sessions = [""] * len(names) if column is None else _sessions(participants[column])
+    at = {key: row for row, key in enumerate(zip(names, sessions, strict=True))}
+    if len(at) < len(names):
+        raise FormatError(f"{path}: expected one row a participant{' and session' if column else ''}, found some twice")
+    of_person: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        of_person.setdefault(name, []).append(row)
+    if unknown := sorted(set(table["subject"]) - set(of_person)):
         raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
-    extra = [c for c in participants.columns if c not in table.columns]
-    if len(keys) == 1:
-        return table.merge(participants[extra], left_on="subject", right_on="participant_id", how="left").drop(columns="participant_id")
-    by_session = table.merge(participants[[*extra, "session"]], left_on=["subject", "session"], right_on=keys, how="left")
-    return by_session.drop(columns="participant_id")
+    rows = []
+    own = _sessions(table["session"]) if column else [""] * len(table)
+    for subject, session in zip(table["subject"], own, strict=True):
+        # A row without a session is for all of them, and so is a person's only row. Of other sessions nothing is known.
+        only = of_person[subject][0] if len(of_person[subject]) == 1 else -1
+        rows.append(at.get((subject, session), at.get((subject, ""), only)))
+    extra = participants[[c for c in participants.columns if c not in (*table.columns, "participant_id", column)]]
+    known = extra.iloc[rows].reset_index(drop=True)
+    return pd.concat([table, known.where(pd.Series(rows) >= 0) if -1 in rows else known], axis=1)
+
+
+def _sessions(column: pd.Series[Any]) -> list[str]:
+    """Labels of sessions as file names have them, without ``ses-``; empty texts where they are missing."""
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in column]
+    return ["" if missing else text.removeprefix("ses-") for text, missing in zip(texts, column.isna(), strict=True)]

@@ -18,6 +18,7 @@ modules below hold what they are made of, for analyses of your own:
 - :mod:`~sslmed.evaluation.matching`: pairs within a cohort, folds that keep them, folds that leave a site out
 - :mod:`~sslmed.evaluation.metrics`: scores
 - :mod:`~sslmed.evaluation.probes`: estimators on frozen features
+- :func:`~sslmed.evaluation.openbhb_score`: brain age at other sites, and what features tell of the site
 - :func:`~sslmed.evaluation.select`: the best of many candidates, chosen inside the training people
 - :func:`~sslmed.evaluation.over_seeds`: results over seeds of the pretraining
 - :mod:`~sslmed.evaluation.statistics`: bootstrap over subjects, permutation and DeLong tests, Holm's correction
@@ -44,6 +45,7 @@ from sslmed.evaluation import (
 from sslmed.evaluation.curves import few_shot, transfer_matrix
 from sslmed.evaluation.evaluate import evaluate
 from sslmed.evaluation.knn_probe import KnnProbe
+from sslmed.evaluation.openbhb import openbhb_score
 from sslmed.evaluation.result import TransferResult
 from sslmed.evaluation.seeds import over_seeds
 from sslmed.evaluation.selection import Selection, select
@@ -68,6 +70,7 @@ __all__ = [
     "manifest",
     "matching",
     "metrics",
+    "openbhb_score",
     "over_seeds",
     "plan",
     "probes",

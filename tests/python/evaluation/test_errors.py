@@ -15,6 +15,7 @@ import pytest
 import sslmed as sm
 from sslmed import Encoder, labels, leakage, provenance
 from sslmed.evaluation import adaptation, brain_age, identification, learning, manifest, metrics, probes, sample_size, statistics, subgroups
+from sslmed.evaluation.openbhb import openbhb_score
 from sslmed.evaluation.transfer import knn_score, plan
 
 
@@ -66,6 +67,9 @@ CORRECTION = brain_age.BiasCorrection().fit(X[:, 0], 20 + X[:, 0], WHO)
 
 TABLE = pd.DataFrame({"subject": np.arange(12), "y": Y, "age": 20.5 + X[:, 1], "three": list("abc") * 4, "same": "x", "empty": np.nan})
 
+SITES = TABLE[["subject", "age"]].assign(site=["p", "q"] * 6, word="x", same="p")
+ELSEWHERE = pd.DataFrame({"subject": np.arange(20, 30), "age": 20.5 + Z[:, 1], "site": "r"})
+
 CALLS = {
     sm.evaluate: lambda: {"features": X, "table": TABLE, "target": "y", "cv": 2, "repeats": 1, "permutations": 3},
     sm.transfer: lambda: {"encoder": encoder(), "cohort": people(), "target": "y", "cv": 2, "bootstrap": 5, "baselines": ["dummy"], "repeats": 1},
@@ -115,6 +119,13 @@ CALLS = {
     CORRECTION.transform: lambda: {"predictions": Z[:, 0], "groups": np.arange(10, 20)},
     brain_age.held_out_line: lambda: {"predict": lambda train, held: 20 + X[held, 0], "age": 20 + X[:, 0], "groups": np.arange(12), "share": 0.5},
     brain_age.weak_slope: lambda: {"slope": 0.2},
+    openbhb_score: lambda: {
+        "features_internal": X,
+        "table_internal": SITES,
+        "features_external": Z,
+        "table_external": ELSEWHERE,
+        "draws": 3,
+    },
     probes.corrected_predict: lambda: {
         "x": X,
         "y": 20 + X[:, 0],
@@ -197,6 +208,29 @@ _COMPARED = [
 ]
 
 BAD = {
+    openbhb_score: [
+        ("features_internal", X[0], r"features_internal must be features \[n >= 2, D\], got shape \[3\]"),
+        ("features_internal", X[:7], "table_internal has 12 rows, expected one for each of the 7 rows of features"),
+        ("features_external", Z[:, :2], "features_external must have the 3 features of features_internal, got 2"),
+        ("features_external", Z * np.nan, "features_external has values that are not finite"),
+        ("table_internal", "sites.tsv", "table_internal: table='sites.tsv' must be a DataFrame"),
+        ("table_internal", SITES.assign(age="old"), "table_internal: age='age' must be a column of numbers, got"),
+        ("table_internal", SITES.drop(columns="subject"), "table_internal: table has no column 'subject'"),
+        ("table_internal", SITES.assign(site=["p"] * 8 + ["q"] * 4), "table_internal: site 'q' has 4 people, expected at"),
+        ("table_external", ELSEWHERE.assign(age=None), "table_external: table: column 'age' has 10 missing values"),
+        ("table_external", ELSEWHERE.assign(subject=np.arange(10)), "table_external: 10 subjects are in"),
+        ("table_external", ELSEWHERE.assign(site="q"), "table_external: site 'q' is internal too"),
+        ("age", "years", "table_internal: age: 'years' is not a column of table"),
+        ("age", "word", "age='word' must be a column of numbers, got values such as 'x'"),
+        ("site", "scanner", "table_internal: site: 'scanner' is not a column of table"),
+        ("site", "same", "site='same' must have at least two sites in table_internal, got one"),
+        ("test", np.ones(12, bool), r"test must be \[12\] bool with rows of both kinds, got bool \[12\]"),
+        ("test", np.arange(12), r"test must be \[12\] bool with rows of both kinds, got int64 \[12\]"),
+        ("test", np.arange(12) % 2 == 0, "test: site 'p' has 0 people in the training rows, expected at least 2"),
+        ("test", np.arange(12) == 0, "test: site 'q' has 0 people in the test rows, expected at least 1"),
+        _DRAWS,
+        _SEED,
+    ],
     sm.evaluate: [
         *_COMPARED,
         *_TARGETS,
