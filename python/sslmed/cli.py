@@ -340,7 +340,9 @@ def prepare(
         typer.echo(f"{out}: other shards are not done yet")
         return
     modality = registry.get(done.modality)
-    typer.echo(f"{out}: {len(done)} {modality.rows} of {done.table['subject'].nunique()} subjects{(', ' + held) if (held := modality.summary(done.table)) else ''}")
+    typer.echo(
+        f"{out}: {len(done)} {modality.rows} of {done.table['subject'].nunique()} subjects{(', ' + held) if (held := modality.summary(done.table)) else ''}"
+    )
 
 
 @app.command()

@@ -164,7 +164,9 @@ def rows_of(
     # What each source contributes: the same weights without it.
     kind = registry.get(task.cohort.modality)
     fewer = kind.without(encoder.preprocessing) if isinstance(encoder, Encoder) and not isinstance(encoder.preprocessing, JoinedPreprocessing) else {}
-    models |= {f"{main}, without {source}": encoder.with_preprocessing(less) for source, less in fewer.items()}  # type: ignore[union-attr]
+    for source, less in fewer.items():
+        assert isinstance(encoder, Encoder)
+        models[f"{main}, without {source}"] = encoder.with_preprocessing(less)
     for name, model in (models | {main: encoder}).items():
         there = None if task.test is None else features.encoder_features(model, task.test, **how)
         add(name, str(protocol), features.encoder_features(model, task.cohort, **how), there, adapt=adaptation)

@@ -53,11 +53,7 @@ class Volumes(Modality):
         """Each sequence beside which another one is always there."""
         names = preprocessing.sequences
         left = {name: tuple(other for other in names if other != name) for name in names}
-        return {
-            name.rstrip("?"): replace(preprocessing, sequences=others)
-            for name, others in left.items()
-            if any(not other.endswith("?") for other in others)
-        }
+        return {name.rstrip("?"): replace(preprocessing, sequences=others) for name, others in left.items() if any(not other.endswith("?") for other in others)}
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths of all sequences and masks."""

@@ -62,7 +62,8 @@ def features(rows: Rows, names: Collection[str], *, threads: int = 2, on_error: 
             if set(names) - {"acquisition"}:
                 values, mask = store.read(store.channels[0]).numpy(), store.read("mask").numpy()
                 labels = store.read("labels").numpy() if "labels" in store.channels else None
-                scan = Scan(values, mask, tuple(store.spacing), labels)
+                x, y, z = store.spacing
+                scan = Scan(values, mask, (x, y, z), labels)
                 found = {name: of(scan) for name, of in _OF_SCAN.items() if name in names}
                 if "tissue volumes" in names:
                     found["tissue volumes"] = baselines.regions([scan._replace(labels=None)])[0]

@@ -7,7 +7,7 @@ import os
 import re
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -145,9 +145,10 @@ class _Job:
             return volume.data, volume.affine
 
         sequences = [(name, tensors(path)) for name, path in of.sequences]
-        C.prepare_tensors(of.sequences[0][1], sequences, *(tensors(path) for path in of[1:]), self.options, str(target))
+        others = [tensors(path) for path in (of.mask, of.deface, of.labels)]
+        C.prepare_tensors(of.sequences[0][1], sequences, others[0], others[1], others[2], self.options, str(target))
 
-    def finish(self, rows: Rows, sessions: list[tuple[Mapping[Any, Any], SessionFiles]], *, alone: bool) -> pd.DataFrame | None:
+    def finish(self, rows: Rows, sessions: Sequence[tuple[Mapping[Any, Any], SessionFiles]], *, alone: bool) -> pd.DataFrame | None:
         """Writes the table where every session has its store."""
         readable = []
         for number, (row, of) in enumerate(sessions):

@@ -175,7 +175,7 @@ class VolumePreprocessing:
         """
         settings = json.loads(text)
         spacing = settings.pop("spacing")
-        own = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return cls(spacing=spacing[0] if len(set(spacing)) == 1 else tuple(spacing), **own, **fields)
 
 

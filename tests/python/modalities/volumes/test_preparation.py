@@ -111,8 +111,8 @@ def test_other_settings_need_another_folder_and_another_encoder(tmp_path: Path) 
         sm.prepare(found, tmp_path / "other")
     with pytest.raises(TypeError, match="sapcing"):
         sm.prepare(cohort, tmp_path / "other", sapcing=2.0)
+    eeg = sm.Cohort.from_arrays(np.zeros((1, 2, 400)), 100.0, ["Cz", "Pz"], pd.DataFrame({"subject": ["a"]}))
     with pytest.raises(ValueError, match="need no preparation"):
-        eeg = sm.Cohort.from_arrays(np.zeros((1, 2, 400)), 100.0, ["Cz", "Pz"], pd.DataFrame({"subject": ["a"]}))
         sm.prepare(eeg, tmp_path / "other")
 
 
