@@ -33,24 +33,16 @@ std::string with_ending(const std::string& path, std::size_t length, std::string
   return out;
 }
 
-std::string lower_tail(const std::string& path) {
-  std::string tail = path.substr(path.size() - std::min<std::size_t>(path.size(), 7));
-  for (auto& c : tail)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return tail;
-}
-
 struct NiftiPaths {
   std::string header, values;
 };
 
 // Both files of a pair, from the name of either; the name twice for a single file.
 NiftiPaths nifti_paths(const std::string& path) {
-  const std::string tail = lower_tail(path);
   for (const bool packed : {false, true}) {
     for (const char* mine : {".hdr", ".img"}) {
       const std::string ending = std::string(mine) + (packed ? ".gz" : "");
-      if (!tail.ends_with(ending)) continue;
+      if (!nifti_ending(path, {ending})) continue;
       const char* other = mine[1] == 'h' ? ".img" : ".hdr";
       const std::string same = with_ending(path, ending.size(), std::string(other) + (packed ? ".gz" : ""));
       const std::string unlike = with_ending(path, ending.size(), std::string(other) + (packed ? "" : ".gz"));
@@ -130,7 +122,7 @@ NiftiReader::NiftiReader(const std::string& path, std::vector<std::string>& warn
     values_->read(magic.data(), std::min<std::uint64_t>(magic.size(), values_->size()), 0);
     is_packed_ = is_gzip(magic.data(), magic.size());
   }
-  if (lower_tail(values_->path()).ends_with(".gz") != is_packed_ && values_->path().find('.') != std::string::npos)
+  if (nifti_ending(values_->path(), {".gz"}) != is_packed_ && values_->path().find('.') != std::string::npos)
     warnings.push_back(values_->path() +
                        (is_packed_ ? ": is compressed (gzip), although its name does not end in .gz" : ": is not compressed, although its name ends in .gz"));
   check_size();

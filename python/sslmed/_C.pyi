@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'write_nifti', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -1161,6 +1161,8 @@ def gaussian_blur(rgb: torch.Tensor, side: int, sigma: float) -> torch.Tensor:
     ...
 def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
     ...
+def have_deflate() -> bool:
+    ...
 def have_images() -> bool:
     ...
 def head_regions() -> Pooling:
@@ -1197,6 +1199,14 @@ def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[tor
     ...
 def read_image(path: str, dtype: torch.dtype) -> torch.Tensor:
     ...
+def read_nifti(path: str, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor, list[float], int, list[tuple[int, bytes]]]:
+    """
+    (data in the file's axis order, affine [4, 4], spacing, code of the affine, extensions).
+    """
+def read_nifti_header(path: str) -> tuple[list[int], torch.Tensor, list[float], int, int, float, float, str]:
+    """
+    (shape, affine [4, 4], spacing, code of the affine, NIfTI datatype, slope, intercept, description).
+    """
 def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
@@ -1248,6 +1258,8 @@ def trim_memory() -> None:
 def use_openslide(library: str) -> None:
     ...
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
+    ...
+def write_nifti(path: str, stored: torch.Tensor, shape: collections.abc.Sequence[int], type: int, affine: torch.Tensor, spacing: collections.abc.Sequence[float], affine_code: int, slope: float, inter: float, extensions: collections.abc.Sequence[tuple[int, bytes]], description: str, version: int, compression: int) -> None:
     ...
 def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
     ...
