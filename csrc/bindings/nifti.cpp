@@ -20,7 +20,7 @@ Extensions to_python(const std::vector<io::NiftiExtension>& extensions) {
 at::Tensor affine_tensor(const std::array<double, 16>& affine) { return at::tensor(at::ArrayRef<double>(affine), at::kDouble).view({4, 4}); }
 
 // The header's cells and their colors, the first axis fastest in memory, as a tensor in the file's axis order.
-at::Tensor in_file_order(const at::Tensor& flat, const io::NiftiHeader& header) {
+at::Tensor in_file_order(const at::Tensor& flat, std::int64_t first, const io::NiftiHeader& header) {
   std::vector<std::int64_t> sizes = header.shape, strides;
   const auto colors = io::numbers_per_cell(header.type);
   std::int64_t stride = colors;
@@ -32,15 +32,15 @@ at::Tensor in_file_order(const at::Tensor& flat, const io::NiftiHeader& header) 
     sizes.push_back(colors);
     strides.push_back(1);
   }
-  return flat.as_strided(sizes, strides);
+  return flat.as_strided(sizes, strides, first);
 }
 
 template <class T>
 at::Tensor read_as(io::NiftiReader& reader, at::ScalarType dtype) {
-  const auto room = (reader.room(sizeof(T)) + sizeof(T) - 1) / sizeof(T);
-  auto flat = at::empty({static_cast<std::int64_t>(room)}, dtype);
-  reader.read(flat.mutable_data_ptr<T>(), room * sizeof(T));
-  return in_file_order(flat, reader.header());
+  const auto room = reader.room(sizeof(T));
+  const auto flat = at::empty({static_cast<std::int64_t>(room)}, dtype);
+  const auto first = reader.read(flat.mutable_data_ptr<T>(), room);
+  return in_file_order(flat, static_cast<std::int64_t>(first), reader.header());
 }
 
 at::Tensor read_values(io::NiftiReader& reader, const std::string& path, std::optional<at::ScalarType> dtype, std::vector<std::string>& warnings) {

@@ -223,10 +223,10 @@ bool NiftiReader::exact_in_double() {
   return !wide || io::exact_in_double(header_, stage(), numbers());
 }
 
-std::size_t NiftiReader::room(std::size_t element) const {
-  const std::size_t least = numbers() * element;
-  const bool in_place = is_packed_ && staged_.size == 0 && element >= stored_size(header_.type);
-  return in_place ? std::max(least, static_cast<std::size_t>(header_.data_offset + header_.data_bytes())) : least;
+std::size_t NiftiReader::room(std::size_t element_size) const {
+  const bool in_place = is_packed_ && staged_.size == 0 && element_size >= stored_size(header_.type);
+  const auto needed = static_cast<std::size_t>(header_.data_offset + header_.data_bytes());
+  return in_place ? std::max(numbers(), (needed + element_size - 1) / element_size) : numbers();
 }
 
 template <class T>
@@ -249,22 +249,23 @@ void NiftiReader::convert(const std::uint8_t* stored, std::size_t first, std::si
 }
 
 template <class T>
-void NiftiReader::read(T* into, std::size_t room) {
-  const std::size_t n = numbers(), element = stored_size(header_.type);
+std::size_t NiftiReader::read(T* into, std::size_t room) {
+  const std::size_t n = numbers(), element = stored_size(header_.type), bytes = room * sizeof(T);
+  ask_for_huge_pages(into, bytes);
   if (is_packed_ && staged_.size == 0 && std::is_floating_point_v<T> && sizeof(T) >= element) {
     const auto needed = static_cast<std::size_t>(header_.data_offset + header_.data_bytes());
-    if (room >= needed) {
-      // At the end of the memory, from where values are converted to its beginning: they never come in each other's way, because
-      // no value grows smaller.
-      auto* bytes = reinterpret_cast<std::uint8_t*>(into) + (room - needed);
-      decompress(bytes);
-      convert(bytes + header_.data_offset, 0, n, into);
-      return;
+    if (bytes >= needed) {
+      auto* end = reinterpret_cast<std::uint8_t*>(into) + bytes;
+      decompress(end - needed);
+      if (stored_as<T>(header_)) return room - n;
+      // From the end of the memory to its beginning. Values never come in each other's way, because none becomes smaller.
+      convert(end - n * element, 0, n, into);
+      return 0;
     }
   }
   if (is_packed_ || staged_.size != 0) {
     convert(stage(), 0, n, into);
-    return;
+    return 0;
   }
   note_tail(values_->size());
   if (header_.is_single) {
@@ -278,15 +279,16 @@ void NiftiReader::read(T* into, std::size_t room) {
     values_->read(piece.data.get(), count * element, header_.data_offset + i * element);
     convert(piece.data.get(), i, count, into + i);
   }
+  return 0;
 }
 
-template void NiftiReader::read(float*, std::size_t);
-template void NiftiReader::read(double*, std::size_t);
-template void NiftiReader::read(std::uint8_t*, std::size_t);
-template void NiftiReader::read(std::int8_t*, std::size_t);
-template void NiftiReader::read(std::int16_t*, std::size_t);
-template void NiftiReader::read(std::int32_t*, std::size_t);
-template void NiftiReader::read(std::int64_t*, std::size_t);
+template std::size_t NiftiReader::read(float*, std::size_t);
+template std::size_t NiftiReader::read(double*, std::size_t);
+template std::size_t NiftiReader::read(std::uint8_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int8_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int16_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int32_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int64_t*, std::size_t);
 
 Volume3 read_volume3(const std::string& path, std::vector<std::string>& warnings) {
   NiftiReader reader(path, warnings);
@@ -302,8 +304,9 @@ Volume3 read_volume3(const std::string& path, std::vector<std::string>& warnings
   out.affine = header.affine;
   for (const double value : out.affine)
     if (!std::isfinite(value)) throw FormatError(path, "an affine of finite numbers", std::to_string(value));
-  out.values.resize((reader.room(sizeof(float)) + sizeof(float) - 1) / sizeof(float));
-  reader.read(out.values.data(), out.values.size() * sizeof(float));
+  out.values.resize(reader.room(sizeof(float)));
+  const auto first = reader.read(out.values.data(), out.values.size());
+  out.values.erase(out.values.begin(), out.values.begin() + static_cast<std::ptrdiff_t>(first));
   out.values.resize(reader.numbers());
   return out;
 }
