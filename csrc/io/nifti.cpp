@@ -17,8 +17,9 @@ namespace {
 
 constexpr std::size_t kStart = 64 << 10;   // enough of a compressed file for its header
 constexpr std::size_t kPiece = 256 << 10;  // plain files are read in pieces that stay in the cache
-// What may follow the values of a compressed file. More is refused rather than decompressed: it may be any size.
-constexpr std::size_t kMostTail = 16 << 20;
+// What may follow the values of a compressed file, beside as much again as they are. More is refused, not decompressed: it may
+// be of any size. Also the most that a .hdr may have.
+constexpr std::size_t kMostTail = 1 << 20;
 
 RawBytes whole_file(const File& file) {
   RawBytes out(file.size());
@@ -184,7 +185,7 @@ void NiftiReader::decompress(std::uint8_t* into) {
   const std::size_t needed = static_cast<std::size_t>(header_.data_offset + header_.data_bytes());
   auto found = gunzip(values_->path(), packed.data.get(), packed.size, into, needed);
   if (found.has_more) {
-    RawBytes longer(needed + kMostTail);
+    RawBytes longer(2 * needed + kMostTail);
     found = gunzip(values_->path(), packed.data.get(), packed.size, longer.data.get(), longer.size);
     if (found.has_more)
       throw FormatError(values_->path(), std::to_string(needed) + " bytes, as the header has it", "more than " + std::to_string(longer.size) + " bytes");
