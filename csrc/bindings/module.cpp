@@ -31,6 +31,7 @@ PYBIND11_MODULE(_C, m) {
   m.attr("BUILD_TYPE") = SSLMED_BUILD_TYPE;
   bindings::bind_errors(m);
   bindings::bind_io(m);
+  bindings::bind_nifti(m);
   bindings::bind_slide(m);
   bindings::bind_picture(m);
   bindings::bind_transforms(m);

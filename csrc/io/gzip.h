@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/huge_pages.h"
+
 namespace sslmed::io {
 
 // Bytes that are not set to zero first: they are about to be written.
@@ -14,7 +16,7 @@ struct RawBytes {
   std::unique_ptr<std::uint8_t[]> data;
   std::size_t size = 0;
   RawBytes() = default;
-  explicit RawBytes(std::size_t n) : data(std::make_unique_for_overwrite<std::uint8_t[]>(n)), size(n) {}
+  explicit RawBytes(std::size_t n) : data(std::make_unique_for_overwrite<std::uint8_t[]>(n)), size(n) { ask_for_huge_pages(data.get(), n); }
 };
 
 // Whether this build can decompress and compress whole files.

@@ -17,8 +17,9 @@ namespace {
 
 constexpr std::size_t kStart = 64 << 10;   // enough of a compressed file for its header
 constexpr std::size_t kPiece = 256 << 10;  // plain files are read in pieces that stay in the cache
-// What may follow the values of a compressed file. More is refused rather than decompressed: it may be any size.
-constexpr std::size_t kMostTail = 16 << 20;
+// What may follow the values of a compressed file, beside as much again as they are. More is refused, not decompressed: it may
+// be of any size. Also the most that a .hdr may have.
+constexpr std::size_t kMostTail = 1 << 20;
 
 RawBytes whole_file(const File& file) {
   RawBytes out(file.size());
@@ -33,24 +34,16 @@ std::string with_ending(const std::string& path, std::size_t length, std::string
   return out;
 }
 
-std::string lower_tail(const std::string& path) {
-  std::string tail = path.substr(path.size() - std::min<std::size_t>(path.size(), 7));
-  for (auto& c : tail)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return tail;
-}
-
 struct NiftiPaths {
   std::string header, values;
 };
 
 // Both files of a pair, from the name of either; the name twice for a single file.
 NiftiPaths nifti_paths(const std::string& path) {
-  const std::string tail = lower_tail(path);
   for (const bool packed : {false, true}) {
     for (const char* mine : {".hdr", ".img"}) {
       const std::string ending = std::string(mine) + (packed ? ".gz" : "");
-      if (!tail.ends_with(ending)) continue;
+      if (!nifti_ending(path, {ending})) continue;
       const char* other = mine[1] == 'h' ? ".img" : ".hdr";
       const std::string same = with_ending(path, ending.size(), std::string(other) + (packed ? ".gz" : ""));
       const std::string unlike = with_ending(path, ending.size(), std::string(other) + (packed ? "" : ".gz"));
@@ -130,7 +123,7 @@ NiftiReader::NiftiReader(const std::string& path, std::vector<std::string>& warn
     values_->read(magic.data(), std::min<std::uint64_t>(magic.size(), values_->size()), 0);
     is_packed_ = is_gzip(magic.data(), magic.size());
   }
-  if (lower_tail(values_->path()).ends_with(".gz") != is_packed_ && values_->path().find('.') != std::string::npos)
+  if (nifti_ending(values_->path(), {".gz"}) != is_packed_ && values_->path().find('.') != std::string::npos)
     warnings.push_back(values_->path() +
                        (is_packed_ ? ": is compressed (gzip), although its name does not end in .gz" : ": is not compressed, although its name ends in .gz"));
   check_size();
@@ -192,7 +185,7 @@ void NiftiReader::decompress(std::uint8_t* into) {
   const std::size_t needed = static_cast<std::size_t>(header_.data_offset + header_.data_bytes());
   auto found = gunzip(values_->path(), packed.data.get(), packed.size, into, needed);
   if (found.has_more) {
-    RawBytes longer(needed + kMostTail);
+    RawBytes longer(2 * needed + kMostTail);
     found = gunzip(values_->path(), packed.data.get(), packed.size, longer.data.get(), longer.size);
     if (found.has_more)
       throw FormatError(values_->path(), std::to_string(needed) + " bytes, as the header has it", "more than " + std::to_string(longer.size) + " bytes");
@@ -231,10 +224,10 @@ bool NiftiReader::exact_in_double() {
   return !wide || io::exact_in_double(header_, stage(), numbers());
 }
 
-std::size_t NiftiReader::room(std::size_t element) const {
-  const std::size_t least = numbers() * element;
-  const bool in_place = is_packed_ && staged_.size == 0 && element >= stored_size(header_.type);
-  return in_place ? std::max(least, static_cast<std::size_t>(header_.data_offset + header_.data_bytes())) : least;
+std::size_t NiftiReader::room(std::size_t element_size) const {
+  const bool in_place = is_packed_ && staged_.size == 0 && element_size >= stored_size(header_.type);
+  const auto needed = static_cast<std::size_t>(header_.data_offset + header_.data_bytes());
+  return in_place ? std::max(numbers(), (needed + element_size - 1) / element_size) : numbers();
 }
 
 template <class T>
@@ -257,22 +250,23 @@ void NiftiReader::convert(const std::uint8_t* stored, std::size_t first, std::si
 }
 
 template <class T>
-void NiftiReader::read(T* into, std::size_t room) {
-  const std::size_t n = numbers(), element = stored_size(header_.type);
+std::size_t NiftiReader::read(T* into, std::size_t room) {
+  const std::size_t n = numbers(), element = stored_size(header_.type), bytes = room * sizeof(T);
+  ask_for_huge_pages(into, bytes);
   if (is_packed_ && staged_.size == 0 && std::is_floating_point_v<T> && sizeof(T) >= element) {
     const auto needed = static_cast<std::size_t>(header_.data_offset + header_.data_bytes());
-    if (room >= needed) {
-      // At the end of the memory, from where values are converted to its beginning: they never come in each other's way, because
-      // no value grows smaller.
-      auto* bytes = reinterpret_cast<std::uint8_t*>(into) + (room - needed);
-      decompress(bytes);
-      convert(bytes + header_.data_offset, 0, n, into);
-      return;
+    if (bytes >= needed) {
+      auto* end = reinterpret_cast<std::uint8_t*>(into) + bytes;
+      decompress(end - needed);
+      if (stored_as<T>(header_)) return room - n;
+      // From the end of the memory to its beginning. Values never come in each other's way, because none becomes smaller.
+      convert(end - n * element, 0, n, into);
+      return 0;
     }
   }
   if (is_packed_ || staged_.size != 0) {
     convert(stage(), 0, n, into);
-    return;
+    return 0;
   }
   note_tail(values_->size());
   if (header_.is_single) {
@@ -286,15 +280,16 @@ void NiftiReader::read(T* into, std::size_t room) {
     values_->read(piece.data.get(), count * element, header_.data_offset + i * element);
     convert(piece.data.get(), i, count, into + i);
   }
+  return 0;
 }
 
-template void NiftiReader::read(float*, std::size_t);
-template void NiftiReader::read(double*, std::size_t);
-template void NiftiReader::read(std::uint8_t*, std::size_t);
-template void NiftiReader::read(std::int8_t*, std::size_t);
-template void NiftiReader::read(std::int16_t*, std::size_t);
-template void NiftiReader::read(std::int32_t*, std::size_t);
-template void NiftiReader::read(std::int64_t*, std::size_t);
+template std::size_t NiftiReader::read(float*, std::size_t);
+template std::size_t NiftiReader::read(double*, std::size_t);
+template std::size_t NiftiReader::read(std::uint8_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int8_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int16_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int32_t*, std::size_t);
+template std::size_t NiftiReader::read(std::int64_t*, std::size_t);
 
 Volume3 read_volume3(const std::string& path, std::vector<std::string>& warnings) {
   NiftiReader reader(path, warnings);
@@ -310,8 +305,9 @@ Volume3 read_volume3(const std::string& path, std::vector<std::string>& warnings
   out.affine = header.affine;
   for (const double value : out.affine)
     if (!std::isfinite(value)) throw FormatError(path, "an affine of finite numbers", std::to_string(value));
-  out.values.resize((reader.room(sizeof(float)) + sizeof(float) - 1) / sizeof(float));
-  reader.read(out.values.data(), out.values.size() * sizeof(float));
+  out.values.resize(reader.room(sizeof(float)));
+  const auto first = reader.read(out.values.data(), out.values.size());
+  out.values.erase(out.values.begin(), out.values.begin() + static_cast<std::ptrdiff_t>(first));
   out.values.resize(reader.numbers());
   return out;
 }

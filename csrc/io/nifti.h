@@ -43,11 +43,12 @@ class NiftiReader {
   // Whether every value is the same in float64; only 64-bit integers may not be.
   bool exact_in_double();
 
-  // Bytes that `into` of read() should have, at least numbers() * sizeof(T), so that a compressed file needs little other memory.
-  std::size_t room(std::size_t element) const;
-  // All numbers, the first axis fastest (within a cell, its colors). FormatError for T that are integers where a value is none of T.
+  // How many elements `into` of read() should have, at least numbers(), so that a compressed file needs little other memory.
+  std::size_t room(std::size_t element_size) const;
+  // All numbers, the first axis fastest (within a cell, its colors), from into[returned] on: values that are stored as T stay
+  // where they were decompressed. FormatError for T that are integers where a value is none of T.
   template <class T>
-  void read(T* into, std::size_t room);
+  std::size_t read(T* into, std::size_t room);
 
   // Filled by read() and exact_in_float(), from single files and .hdr alike.
   const std::vector<NiftiExtension>& extensions() const noexcept { return extensions_; }

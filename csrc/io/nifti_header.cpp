@@ -236,16 +236,6 @@ class NiftiParser {
   std::vector<double> pixdim_;      // repaired; three or more
 };
 
-bool ends_with_any(const std::string& path, std::initializer_list<std::string_view> endings) {
-  for (const auto ending : endings) {
-    if (path.size() < ending.size()) continue;
-    if (std::equal(ending.begin(), ending.end(), path.end() - static_cast<std::ptrdiff_t>(ending.size()),
-                   [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); }))
-      return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::size_t stored_size(NiftiType type) {
@@ -271,6 +261,16 @@ std::size_t stored_size(NiftiType type) {
 }
 
 std::int64_t numbers_per_cell(NiftiType type) { return type == NiftiType::kRgb24 ? 3 : type == NiftiType::kRgba32 ? 4 : 1; }
+
+bool nifti_ending(const std::string& path, std::initializer_list<std::string_view> endings) {
+  for (const auto ending : endings) {
+    if (path.size() < ending.size()) continue;
+    if (std::equal(ending.begin(), ending.end(), path.end() - static_cast<std::ptrdiff_t>(ending.size()),
+                   [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); }))
+      return true;
+  }
+  return false;
+}
 
 std::int64_t NiftiHeader::cells() const {
   std::int64_t n = 1;
@@ -305,8 +305,8 @@ NiftiHeader parse_nifti_header(const std::string& path, const std::uint8_t* byte
   const auto rank = NiftiFields(bytes, header.version, false).dim(0);
   header.is_swapped = rank == 0 ? size_field == __builtin_bswap32(header.version == 1 ? kNifti1Bytes : kNifti2Bytes) : rank < 0 || rank > 7;
   // The name decides, as in nibabel; the magic where the name does not say.
-  const bool pair = ends_with_any(path, {".hdr", ".hdr.gz", ".img", ".img.gz"});
-  header.is_single = !pair && (ends_with_any(path, {".nii", ".nii.gz"}) || text[first ? 345 : 5] == '+');
+  const bool pair = nifti_ending(path, {".hdr", ".hdr.gz", ".img", ".img.gz"});
+  header.is_single = !pair && (nifti_ending(path, {".nii", ".nii.gz"}) || text[first ? 345 : 5] == '+');
   NiftiParser(path, NiftiFields(bytes, header.version, header.is_swapped), header, warnings).parse();
   return header;
 }

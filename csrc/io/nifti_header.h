@@ -4,7 +4,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sslmed::io {
@@ -47,6 +49,9 @@ struct NiftiHeader {
   std::int64_t cells() const;
   std::uint64_t data_bytes() const;  // of the stored values
 };
+
+// Whether a path ends in one of these, in small or capital letters.
+bool nifti_ending(const std::string& path, std::initializer_list<std::string_view> endings);
 
 // Parses the first bytes of a file (all it has, where these are fewer than kNifti2Bytes). `path` is for messages, and its ending
 // tells single files from pairs. What was repaired is described in `warnings`; FormatError otherwise.

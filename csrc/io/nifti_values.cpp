@@ -152,6 +152,19 @@ bool NiftiConverter<T>::convert(const std::uint8_t* stored, std::size_t n, T* in
   });
 }
 
+template <class T>
+bool stored_as(const NiftiHeader& header) {
+  return !header.is_scaled && (!header.is_swapped || sizeof(T) == 1) && with_stored(header.type, [](auto one) { return std::is_same_v<decltype(one), T>; });
+}
+
+template bool stored_as<float>(const NiftiHeader&);
+template bool stored_as<double>(const NiftiHeader&);
+template bool stored_as<std::uint8_t>(const NiftiHeader&);
+template bool stored_as<std::int8_t>(const NiftiHeader&);
+template bool stored_as<std::int16_t>(const NiftiHeader&);
+template bool stored_as<std::int32_t>(const NiftiHeader&);
+template bool stored_as<std::int64_t>(const NiftiHeader&);
+
 template class NiftiConverter<float>;
 template class NiftiConverter<double>;
 template class NiftiConverter<std::uint8_t>;

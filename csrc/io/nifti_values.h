@@ -23,6 +23,10 @@ class NiftiConverter {
   const NiftiHeader& header_;
 };
 
+// Whether the stored bytes are the values as T.
+template <class T>
+bool stored_as(const NiftiHeader& header);
+
 // Whether every value is the same in float32; stops at the first that is not.
 bool exact_in_float(const NiftiHeader& header, const std::uint8_t* stored, std::size_t n);
 // Whether float32 has all values of this header, whatever they are.
