@@ -216,7 +216,7 @@ BAD = {
         ("table_internal", "sites.tsv", "table_internal: table='sites.tsv' must be a DataFrame"),
         ("table_internal", SITES.assign(age="old"), "table_internal: age='age' must be a column of numbers, got"),
         ("table_internal", SITES.drop(columns="subject"), "table_internal: table has no column 'subject'"),
-        ("table_internal", SITES.assign(site=["p"] * 8 + ["q"] * 4), "table_internal: site 'q' has 4 people, expected at"),
+        ("table_internal", SITES.assign(site=["p"] * 8 + ["q"] * 4), "site 'q' has 4 people, expected at"),
         ("table_external", ELSEWHERE.assign(age=None), "table_external: table: column 'age' has 10 missing values"),
         ("table_external", ELSEWHERE.assign(subject=np.arange(10)), "table_external: 10 subjects are in"),
         ("table_external", ELSEWHERE.assign(site="q"), "table_external: site 'q' is internal too"),

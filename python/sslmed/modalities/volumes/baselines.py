@@ -180,10 +180,9 @@ def smoothed(scans: Sequence[Scan], *, side: int = 20, fwhm: float = 8.0) -> Arr
     shrinks those of small variance most. Probes standardize columns and find that span inside each fold, so that no
     component is fitted on people who are tested.
 
-    Outside the mask, volumes are 2.5 deviations below the mask's mean, as dark as fluid. Cells that are outside of most
-    masks are 0: once columns are standardized, the faint edge of one person's brain would outweigh everything else in
-    whoever has more of a brain there. The masks of all scans decide that, and no target. To have the same columns in
-    several cohorts, give all of their scans in one call.
+    Outside the mask, volumes are 2.5 deviations below the mask's mean, as dark as fluid, and so are cells whose middle
+    is outside of it. Were those smoothed too, a column of standardized features could be made of the faint edge of one
+    brain, and would outweigh everything else in whoever has more of a brain there.
 
     Args:
         scans: n prepared volumes.
@@ -207,15 +206,15 @@ def smoothed(scans: Sequence[Scan], *, side: int = 20, fwhm: float = 8.0) -> Arr
     whole("smoothed", "side", side, 2)
     number("smoothed", "fwhm", fwhm, 0)
     _check("smoothed", scans)
-    values, weights = np.empty((len(scans), side**3), np.float32), np.empty((len(scans), side**3), np.float32)
+    out = np.empty((len(scans), side**3), np.float32)
     for i, scan in enumerate(scans):
         box = _box(scan.mask)
         sigma = [fwhm / _FWHM / size for size in scan.spacing]
         filled = np.where(scan.mask, scan.values, np.float32(_DARK)).astype(np.float32, copy=False)
         blurred = gaussian_filter(filled, sigma, mode="constant", cval=_DARK)
-        values[i] = _cells(blurred, box, side).ravel()
-        weights[i] = _cells(scan.mask.astype(np.float32), box, side).ravel()
-    return np.where((weights > 0.5).mean(axis=0) >= 0.5, values, np.float32(0))
+        inside = _cells(scan.mask.astype(np.float32), box, side) > 0.5
+        out[i] = np.where(inside, _cells(blurred, box, side), np.float32(_DARK)).ravel()
+    return out
 
 
 def _box(mask: Array) -> list[tuple[int, int]]:
