@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from sslmed.modalities.slides import SlidePreprocessing
     from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
     from sslmed.training import Loader, Trainer, encode
+    from sslmed.transforms import volume
 
 __version__ = _version("sslmed")
 
@@ -101,6 +102,7 @@ _HOMES = {
     "slides": "modalities",
     "transfer": "evaluation",
     "transfer_matrix": "evaluation",
+    "volume": "transforms",
 }
 """Modules of names that are not modules of their own."""
 
@@ -165,6 +167,7 @@ __all__ = [
     "transfer",
     "transfer_matrix",
     "transforms",
+    "volume",
 ]
 
 
