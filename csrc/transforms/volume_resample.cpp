@@ -12,15 +12,6 @@
 namespace sslmed::transforms {
 namespace {
 
-// Of each cell along one axis of the result: the source cells it is made of and their weights. Tap t of cell i stands
-// at t · cells + i, so that a loop over cells reads them in order.
-struct AxisTaps {
-  std::int64_t taps = 0, cells = 0;
-  std::vector<std::int32_t> index;
-  std::vector<float> weight;
-  bool same = false;  // whether the result's cells are the source's
-};
-
 void check_resample_grid(const ResampleGrid& grid) {
   for (std::size_t axis = 0; axis < 3; ++axis) {
     const auto name = [&](const char* what) { return std::string("resample: ") + what + "[" + std::to_string(axis) + "]"; };
@@ -40,31 +31,6 @@ double place_on_axis(const ResampleGrid& grid, std::size_t axis, std::int64_t i)
 
 bool is_same_axis(const ResampleGrid& grid, std::size_t axis) {
   return grid.offset[axis] == 0 && grid.from[axis] == grid.to[axis] && grid.from_spacing[axis] == grid.to_spacing[axis];
-}
-
-AxisTaps linear_taps(const ResampleGrid& grid, std::size_t axis, bool antialias) {
-  AxisTaps out;
-  const auto last = static_cast<double>(grid.from[axis] - 1);
-  const double shrink = grid.to_spacing[axis] / grid.from_spacing[axis], wide = antialias && shrink > 1 ? shrink : 1;
-  out.same = is_same_axis(grid, axis);
-  out.cells = grid.to[axis];
-  // The cells within (p - wide, p + wide): at most as many as whole numbers fit there.
-  out.taps = out.same ? 1 : static_cast<std::int64_t>(std::ceil(2 * wide));
-  out.index.resize(static_cast<std::size_t>(out.taps * out.cells));
-  out.weight.resize(out.index.size());
-  for (std::int64_t i = 0; i < out.cells; ++i) {
-    const double p = out.same ? static_cast<double>(i) : place_on_axis(grid, axis, i) - 0.5;
-    const double first = out.same ? p : std::floor(p - wide) + 1;
-    double sum = 0;
-    for (std::int64_t t = 0; t < out.taps; ++t) sum += std::max(0.0, 1 - std::abs(first + static_cast<double>(t) - p) / wide);
-    for (std::int64_t t = 0; t < out.taps; ++t) {
-      const auto at = static_cast<std::size_t>(t * out.cells + i);
-      const double k = first + static_cast<double>(t);
-      out.index[at] = static_cast<std::int32_t>(std::clamp(k, 0.0, last));
-      out.weight[at] = static_cast<float>(std::max(0.0, 1 - std::abs(k - p) / wide) / sum);
-    }
-  }
-  return out;
 }
 
 std::vector<std::int32_t> nearest_cells(const ResampleGrid& grid, std::size_t axis) {
@@ -162,6 +128,31 @@ ResampleGrid resample_grid(const std::array<std::int64_t, 3>& shape, const std::
     grid.offset[axis] = (extent - static_cast<double>(grid.to[axis]) * spacing[axis]) / 2;
   }
   return grid;
+}
+
+AxisTaps linear_taps(const ResampleGrid& grid, std::size_t axis, bool antialias) {
+  AxisTaps out;
+  const auto last = static_cast<double>(grid.from[axis] - 1);
+  const double shrink = grid.to_spacing[axis] / grid.from_spacing[axis], wide = antialias && shrink > 1 ? shrink : 1;
+  out.same = is_same_axis(grid, axis);
+  out.cells = grid.to[axis];
+  // The cells within (p - wide, p + wide): at most as many as whole numbers fit there.
+  out.taps = out.same ? 1 : static_cast<std::int64_t>(std::ceil(2 * wide));
+  out.index.resize(static_cast<std::size_t>(out.taps * out.cells));
+  out.weight.resize(out.index.size());
+  for (std::int64_t i = 0; i < out.cells; ++i) {
+    const double p = out.same ? static_cast<double>(i) : place_on_axis(grid, axis, i) - 0.5;
+    const double first = out.same ? p : std::floor(p - wide) + 1;
+    double sum = 0;
+    for (std::int64_t t = 0; t < out.taps; ++t) sum += std::max(0.0, 1 - std::abs(first + static_cast<double>(t) - p) / wide);
+    for (std::int64_t t = 0; t < out.taps; ++t) {
+      const auto at = static_cast<std::size_t>(t * out.cells + i);
+      const double k = first + static_cast<double>(t);
+      out.index[at] = static_cast<std::int32_t>(std::clamp(k, 0.0, last));
+      out.weight[at] = static_cast<float>(std::max(0.0, 1 - std::abs(k - p) / wide) / sum);
+    }
+  }
+  return out;
 }
 
 void resample_linear(const ResampleGrid& grid, const float* source, bool antialias, float* into) {

@@ -2,7 +2,9 @@
 // Volumes on a grid of another spacing, axis by axis.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace sslmed::transforms {
 
@@ -17,6 +19,18 @@ struct ResampleGrid {
 // The grid of `spacing` that keeps the volume's center: as many whole cells as fit, one where the source has one
 // (TorchIO's Resample). ValueError where a spacing is not positive, or no cell fits along an axis of several cells.
 ResampleGrid resample_grid(const std::array<std::int64_t, 3>& shape, const std::array<double, 3>& from_spacing, const std::array<double, 3>& spacing);
+
+// Of each cell along one axis of a result: the source cells it is made of and their weights. Tap t of cell i stands at
+// t · cells + i, so that a loop over cells reads them in order.
+struct AxisTaps {
+  std::int64_t taps = 0, cells = 0;
+  std::vector<std::int32_t> index;
+  std::vector<float> weight;
+  bool same = false;  // whether the result's cells are the source's
+};
+
+// Those of resample_linear.
+AxisTaps linear_taps(const ResampleGrid& grid, std::size_t axis, bool antialias);
 
 // Linear between the middles of cells; outside of the source stands the nearest cell at its edge. With `antialias` the
 // triangle is as wide as the result's cells along axes that shrink. `source` and `into` must not overlap. ValueError

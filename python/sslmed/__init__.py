@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from sslmed.preparation import prepare
     from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
     from sslmed.training import Loader, Trainer, encode
+    from sslmed.transforms import volume
 
 __version__ = _version("sslmed")
 
@@ -107,6 +108,7 @@ _HOMES = {
     "slides": "modalities",
     "transfer": "evaluation",
     "transfer_matrix": "evaluation",
+    "volume": "transforms",
 }
 """Modules of names that are not modules of their own."""
 
@@ -175,6 +177,7 @@ __all__ = [
     "transfer",
     "transfer_matrix",
     "transforms",
+    "volume",
 ]
 
 
