@@ -43,4 +43,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_train(m);
   bindings::bind_eeg(m);
   bindings::bind_pictures(m);
+  bindings::bind_volume_intensity(m);
 }
