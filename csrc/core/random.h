@@ -78,6 +78,9 @@ class Philox {
   unsigned used_ = 0, size_ = 0;
 };
 
+// The words of Philox::kBlocks consecutive blocks, four each, into out: block b has the counter (b, index), 64 bits each, low words first.
+void philox_words(std::uint64_t first_block, std::uint64_t index, std::array<std::uint32_t, 2> key, std::uint32_t* out);
+
 // A permutation of [0, n) under one name, place by place: no table, whatever n is. A Feistel network over the next power of
 // four, walked on until it lands within n (Black and Rogaway, 2002).
 class Shuffle {
