@@ -166,7 +166,8 @@ void bind_volume(py::module_& m) {
       .def_readwrite("count", &VolumeView::count)
       .def_readwrite("size", &VolumeView::size)
       .def_readwrite("random", &VolumeView::random)
-      .def_readwrite("p_flip", &VolumeView::p_flip)
+      .def_readwrite("spatial", &VolumeView::spatial)
+      .def_readwrite("intensity", &VolumeView::intensity)
       .def_readwrite("p_drop", &VolumeView::p_drop)
       .def_readwrite("mask", &VolumeView::mask);
   py::class_<VolumeRecipe, data::Recipe, std::shared_ptr<VolumeRecipe>>(m, "VolumeRecipe")

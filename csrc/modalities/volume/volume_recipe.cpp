@@ -1,12 +1,13 @@
 #include "modalities/volume/volume_recipe.h"
 
 #include <algorithm>
-#include <cmath>
+#include <map>
 #include <utility>
 
 #include "core/error.h"
 #include "masking/neighborhood_mask.h"
 #include "masking/space_mask.h"
+#include "transforms/volume_warp.h"
 
 namespace sslmed::volume {
 namespace {
@@ -57,45 +58,52 @@ std::vector<const Array*> drawn_sequences(const Parts& parts, double p_drop, Phi
   return kept;
 }
 
-// Where a view's cells lie in the region: cell i of an axis is cell first + i of it, counted from the other end with a flip.
+// A view's changes of the region, and the cells that it shows of what they make of it.
 struct Window {
-  Shape from, first, shape;
-  std::array<bool, 3> flip{};
-  std::int64_t at(std::size_t axis, std::int64_t i) const { return first[axis] + (flip[axis] ? shape[axis] - 1 - i : i); }
+  transforms::VolumeSpatialPlan plan;
+  transforms::VolumeWarp warp;
+  const Shape& shape() const { return plan.window; }
 };
 
-template <class T>
-std::vector<T> windowed(const std::vector<T>& values, const Window& window, T outside) {
-  const auto& [from, first, shape, flip] = window;
-  std::vector<T> out(static_cast<std::size_t>(shape[0] * shape[1] * shape[2]), outside);
-  for (std::int64_t x = 0; x < shape[0]; ++x) {
-    const auto sx = window.at(0, x);
-    if (sx < 0 || sx >= from[0]) continue;
-    for (std::int64_t y = 0; y < shape[1]; ++y) {
-      const auto sy = window.at(1, y);
-      if (sy < 0 || sy >= from[1]) continue;
-      auto* row = out.data() + (x * shape[1] + y) * shape[2];
-      const auto* line = values.data() + (sx * from[1] + sy) * from[2];
-      for (std::int64_t z = 0; z < shape[2]; ++z) {
-        const auto sz = window.at(2, z);
-        if (sz >= 0 && sz < from[2]) row[z] = line[sz];
-      }
-    }
+Window window_of(const Parts& parts, const VolumeView& how, const std::vector<std::int64_t>& patch, Philox& random) {
+  const auto& array = *parts.sequences.front();
+  const auto& spacing = std::get<GridSpace>(array.space).spacing;
+  auto options = how.spatial;
+  options.random_window = how.random;
+  options.fill.reset();
+  for (std::size_t a = 0; a < 3; ++a) {
+    const auto cells = array.shape[a];
+    options.window[a] = how.size[a] > 0 ? how.size[a] : cells;
+    // Whole patches, around what there is.
+    if (!patch.empty()) options.window[a] = (std::min(options.window[a], cells) + patch[a] - 1) / patch[a] * patch[a];
   }
+  auto plan = transforms::plan_spatial({array.shape[0], array.shape[1], array.shape[2]}, {spacing[0], spacing[1], spacing[2]}, options, random);
+  auto map = plan.map();
+  return {std::move(plan), transforms::VolumeWarp(std::move(map))};
+}
+
+std::size_t cells_of(const Shape& shape) { return static_cast<std::size_t>(shape[0] * shape[1] * shape[2]); }
+
+std::vector<std::uint8_t> windowed(const Array& array, const Window& window) {
+  std::vector<std::uint8_t> out(cells_of(window.shape()));
+  window.warp.apply<std::uint8_t>(bytes_of(array).data(), transforms::VolumeInterpolation::kNearest, 0, out.data());
   return out;
 }
 
-Window window_of(const Shape& from, const VolumeView& how, const std::vector<std::int64_t>& patch, Philox& random) {
-  Window out{from, {}, {}, {}};
-  for (std::size_t a = 0; a < 3; ++a) {
-    auto side = how.size[a] > 0 ? how.size[a] : from[a];
-    if (!patch.empty()) side = (std::min(side, from[a]) + patch[a] - 1) / patch[a] * patch[a];  // whole patches, around what there is
-    const auto room = from[a] - side;
-    // What is smaller than the view lies in its middle.
-    out.first[a] = room > 0 && how.random ? static_cast<std::int64_t>(random.below(static_cast<std::uint32_t>(room + 1))) : (room - (room < 0 ? 1 : 0)) / 2;
-    out.shape[a] = side;
-  }
-  for (std::size_t a = 0; a < 3; ++a) out.flip[a] = how.p_flip[a] > 0 && random.uniform() < how.p_flip[a];
+std::vector<float> windowed(const Array& array, const Window& window, const VolumeView& how, Philox& random) {
+  const auto& space = std::get<GridSpace>(array.space);
+  std::vector<float> out(cells_of(window.shape()));
+  window.warp.apply<float>(floats_of(array).data(), transforms::VolumeInterpolation::kLinear, space.outside, out.data());
+  const auto& plan = window.plan;
+  if (plan.anisotropy_axis >= 0) transforms::lose_resolution(window.shape(), static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out.data());
+  const auto intensity = transforms::plan_intensity(how.intensity, random);
+  transforms::apply_intensity(intensity, {out.data(), window.shape(), {space.spacing[0], space.spacing[1], space.spacing[2]}});
+  return out;
+}
+
+data::LabelMap windowed(const data::LabelMap& map, const Window& window) {
+  data::LabelMap out{{window.shape().begin(), window.shape().end()}, std::vector<std::int32_t>(cells_of(window.shape()))};
+  window.warp.apply<std::int32_t>(map.classes.data(), transforms::VolumeInterpolation::kLabel, data::kUnlabeled, out.classes.data());
   return out;
 }
 
@@ -110,9 +118,10 @@ T* copy_patch(const std::vector<T>& values, const Shape& shape, const Shape& cel
 
 // Cells of the view's grid that are tokens, row-major. All of them where nothing is anatomy: a sample is never empty.
 std::vector<Shape> token_cells(const Window& window, const Parts& parts, const std::vector<std::int64_t>& patch, double anatomy) {
-  const Shape grid{window.shape[0] / patch[0], window.shape[1] / patch[1], window.shape[2] / patch[2]};
-  const auto mask = parts.mask == nullptr ? std::vector<std::uint8_t>() : windowed<std::uint8_t>(bytes_of(*parts.mask), window, 0);
-  const auto changed = parts.deface == nullptr ? std::vector<std::uint8_t>() : windowed<std::uint8_t>(bytes_of(*parts.deface), window, 0);
+  const auto& shape = window.shape();
+  const Shape grid{shape[0] / patch[0], shape[1] / patch[1], shape[2] / patch[2]};
+  const auto mask = parts.mask == nullptr ? std::vector<std::uint8_t>() : windowed(*parts.mask, window);
+  const auto changed = parts.deface == nullptr ? std::vector<std::uint8_t>() : windowed(*parts.deface, window);
   const auto size = static_cast<std::size_t>(patch[0] * patch[1] * patch[2]);
   std::vector<std::uint8_t> cells(size);
   std::vector<Shape> all, kept;
@@ -122,11 +131,11 @@ std::vector<Shape> token_cells(const Window& window, const Parts& parts, const s
       for (at[2] = 0; at[2] < grid[2]; ++at[2]) {
         all.push_back(at);
         if (!changed.empty()) {
-          copy_patch(changed, window.shape, at, patch, cells.data());
+          copy_patch(changed, shape, at, patch, cells.data());
           if (std::count(cells.begin(), cells.end(), 0) != static_cast<std::ptrdiff_t>(size)) continue;
         }
         if (!mask.empty()) {
-          copy_patch(mask, window.shape, at, patch, cells.data());
+          copy_patch(mask, shape, at, patch, cells.data());
           const auto covered = static_cast<double>(std::count(cells.begin(), cells.end(), 1));
           if (covered == 0 || covered < anatomy * static_cast<double>(size)) continue;
         }
@@ -140,15 +149,15 @@ data::Patches patches_of(const std::vector<const Array*>& sequences, const std::
   data::Patches out;
   out.key = {sequences.front()->modality, patch, 1};
   out.count = static_cast<std::int64_t>(cells.size() * sequences.size());
-  for (std::size_t a = 0; a < 3; ++a) out.extent.push_back(static_cast<std::int32_t>(window.shape[a] / patch[a]));
+  for (std::size_t a = 0; a < 3; ++a) out.extent.push_back(static_cast<std::int32_t>(window.shape()[a] / patch[a]));
   std::vector<float> numbers(static_cast<std::size_t>(out.count * patch[0] * patch[1] * patch[2]));
   auto* to = numbers.data();
   for (std::size_t s = 0; s < sequences.size(); ++s) {
     const auto& space = std::get<GridSpace>(sequences[s]->space);
     for (const auto& cell : cells) {
-      to = copy_patch(values[s], window.shape, cell, patch, to);
+      to = copy_patch(values[s], window.shape(), cell, patch, to);
       for (std::size_t a = 0; a < 3; ++a) {
-        const double middle = (static_cast<double>(cell[a]) + 0.5) * static_cast<double>(patch[a]) + static_cast<double>(window.first[a]);
+        const double middle = (static_cast<double>(cell[a]) + 0.5) * static_cast<double>(patch[a]) + static_cast<double>(window.plan.first[a]);
         out.coords.push_back(static_cast<float>(space.origin[a] + middle * space.spacing[a]));
         out.grid.push_back(static_cast<std::int32_t>(cell[a]));
       }
@@ -193,8 +202,8 @@ VolumeRecipe::VolumeRecipe(VolumeRecipeOptions options) : options_(std::move(opt
     if (view.count < 1) throw ValueError(where + ": count=" + std::to_string(view.count) + " must be at least 1");
     for (const auto side : view.size)
       if (side < 0 || side > (1 << 12)) throw ValueError(where + ": size=" + std::to_string(side) + " cells must be 0 to 4,096");
-    for (const auto p : view.p_flip)
-      if (!(p >= 0 && p <= 1)) throw ValueError(where + ": p_flip=" + std::to_string(p) + " must be within [0, 1]");
+    transforms::check(view.spatial);
+    transforms::check(view.intensity);
     if (!(view.p_drop >= 0 && view.p_drop < 1)) throw ValueError(where + ": p_drop=" + std::to_string(view.p_drop) + " must be within [0, 1)");
     masking::check(view.mask, where.c_str());
     if (view.mask.mode == masking::Mode::kTime) throw ValueError(where + ": mask='time' is for signals, volumes have 'random', 'space' and 'channel'");
@@ -207,30 +216,29 @@ VolumeRecipe::VolumeRecipe(VolumeRecipeOptions options) : options_(std::move(opt
 
 std::vector<data::View> VolumeRecipe::make(data::Sample sample, const Draw& draw) const {
   const auto parts = parts_of(sample);
-  const auto& shape = parts.sequences.front()->shape;
-  const Shape from{shape[0], shape[1], shape[2]};
-  std::erase_if(sample.targets, [](const auto& target) { return std::holds_alternative<double>(target.second); });  // numbers do not move
+  std::map<std::string, data::LabelMap> labels;  // numbers do not move
+  for (auto& [name, target] : sample.targets) {
+    if (std::holds_alternative<double>(target)) continue;
+    auto* map = std::get_if<data::LabelMap>(&target);
+    if (map == nullptr || map->classes.size() != floats_of(*parts.sequences.front()).size())
+      throw ValueError("VolumeRecipe: target " + quote(name) + " must be a label map of the volume's shape");
+    labels[name] = std::move(*map);
+  }
   Philox random(draw, Stream::kVolume, /*many=*/true);
   std::vector<data::View> views;
   for (const auto& how : options_.views)
     for (std::int64_t number = 0; number < how.count; ++number) {
-      const auto window = window_of(from, how, options_.patch, random);
+      const auto window = window_of(parts, how, options_.patch, random);
       const auto sequences = drawn_sequences(parts, how.p_drop, random);
       std::vector<std::vector<float>> values;
-      for (const auto* sequence : sequences) values.push_back(windowed(floats_of(*sequence), window, std::get<GridSpace>(sequence->space).outside));
+      for (const auto* sequence : sequences) values.push_back(windowed(*sequence, window, how, random));
       data::View view;
       view.role = how.role;
       view.number = static_cast<std::int32_t>(number);
-      if (!sample.targets.empty()) {
-        auto geometry = transforms::Geometry::identity({from[0], from[1], from[2]});
-        geometry.crop({window.first[0], window.first[1], window.first[2]}, {window.shape[0], window.shape[1], window.shape[2]});
-        for (std::size_t a = 0; a < 3; ++a)
-          if (window.flip[a]) geometry.flip(a);
-        view.targets = data::moved(sample.targets, geometry);
-      }
+      for (const auto& [name, map] : labels) view.targets[name] = windowed(map, window);
       if (options_.patch.empty()) {
         data::Dense dense{
-            sequences.front()->modality, {static_cast<std::int64_t>(sequences.size()), window.shape[0], window.shape[1], window.shape[2]}, {}, {}};
+            sequences.front()->modality, {static_cast<std::int64_t>(sequences.size()), window.shape()[0], window.shape()[1], window.shape()[2]}, {}, {}};
         dense.spacing = std::get<GridSpace>(sequences.front()->space).spacing;
         std::vector<float> all;
         for (const auto& channel : values) all.insert(all.end(), channel.begin(), channel.end());

@@ -7,16 +7,28 @@
 
 #include "data/recipe.h"
 #include "masking/masker.h"
+#include "transforms/volume_intensity.h"
+#include "transforms/volume_spatial.h"
 
 namespace sslmed::volume {
+
+// No change at all: the options' own defaults are TorchIO's probabilities.
+inline transforms::VolumeSpatialOptions nothing_spatial() {
+  transforms::VolumeSpatialOptions out;
+  out.p_flip = {0, 0, 0};
+  out.p_affine = out.p_elastic = out.p_anisotropy = 0;
+  return out;
+}
 
 struct VolumeView {
   std::string role = "tokens";
   std::int64_t count = 1;              // of each sample; numbered from 0
   std::array<std::int64_t, 3> size{};  // cells; 0: all of the axis
   bool random = false;                 // views from anywhere of the region; otherwise from its middle
-  std::array<double, 3> p_flip{};      // probability of a flip along each axis
-  double p_drop = 0;                   // probability that a sequence is left out; one stays
+  // Changes of the whole region, whose window is the view; its `window` and `fill` are not looked at.
+  transforms::VolumeSpatialOptions spatial = nothing_spatial();
+  transforms::VolumeIntensityOptions intensity;  // of each sequence by itself
+  double p_drop = 0;                             // probability that a sequence is left out; one stays
   masking::MaskOptions mask;
 };
 

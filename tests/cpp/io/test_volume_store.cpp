@@ -1,5 +1,3 @@
-#include "io/volume_store.h"
-
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <fstream>
@@ -7,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "io/volume_store.h"
 #include "temporary.h"
 
 namespace {

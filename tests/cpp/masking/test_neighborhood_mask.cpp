@@ -1,10 +1,9 @@
-#include "masking/neighborhood_mask.h"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <set>
 
 #include "core/error.h"
+#include "masking/neighborhood_mask.h"
 
 using namespace sslmed;
 using namespace sslmed::masking;
@@ -42,7 +41,8 @@ TEST_CASE("blocks of neighbors have one size, and the context has none of their 
       CHECK(std::is_sorted(first, last));
       // Neighbors: a block's tokens lie closer together than the ball is wide.
       double most = 0;
-      for (auto a = first; a != last; ++a) most = std::max(most, static_cast<double>(std::abs(coords[4 * static_cast<std::size_t>(*a)] - coords[4 * static_cast<std::size_t>(*first)])));
+      for (auto a = first; a != last; ++a)
+        most = std::max(most, static_cast<double>(std::abs(coords[4 * static_cast<std::size_t>(*a)] - coords[4 * static_cast<std::size_t>(*first)])));
       CHECK(most < 80);
     }
   }

@@ -1,8 +1,7 @@
-#include "transforms/foreground.h"
-
 #include <catch2/catch.hpp>
 
 #include "core/random.h"
+#include "transforms/foreground.h"
 
 using namespace sslmed;
 using namespace sslmed::transforms;

@@ -1,10 +1,9 @@
-#include "transforms/orientation.h"
-
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <numeric>
 
 #include "core/error.h"
+#include "transforms/orientation.h"
 
 using namespace sslmed;
 using namespace sslmed::transforms;

@@ -18,18 +18,72 @@ HEAD_RADIUS = 100.0
 
 @dataclass(frozen=True)
 class VolumeAugmentation:
-    """Random changes of volumes.
+    """Random changes of volumes: all spatial ones at once, with one interpolation, then those of each sequence's intensities.
+
+    Strengths are TorchIO's defaults; every probability is 0 by default.
 
     Examples:
         >>> import sslmed as sm
-        >>> mirrored = sm.VolumeAugmentation(p_flip=(0.5, 0.0, 0.0))
+        >>> gentle = sm.VolumeAugmentation(p_flip=(0.5, 0.0, 0.0), p_affine=0.5, degrees=5.0, p_bias=0.3, p_gamma=0.3)
     """
 
     p_flip: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Probability of a flip left to right, back to front and upside down. An encoder that is trained with the first one
     does not tell the sides apart."""
+    p_affine: float = 0.0
+    """Probability that a volume is scaled, turned and moved."""
+    scales: float = 0.1
+    """Each axis is scaled by 1 ± scales."""
+    degrees: float = 10.0
+    """Turns about each axis are ± degrees."""
+    translation: float = 0.0
+    """Moves along each axis are ± translation mm."""
+    p_elastic: float = 0.0
+    """Probability of an elastic displacement."""
+    max_displacement: float = 7.5
+    """Largest displacement in mm of a control point along an axis; seven points span an axis."""
+    p_anisotropy: float = 0.0
+    """Probability that resolution is lost along one axis."""
+    anisotropy: tuple[float, float] = (1.5, 5.0)
+    """Smallest and largest factor by which cells are longer then."""
+    p_inversion: float = 0.0
+    """Probability that bright and dark change places."""
+    p_gamma: float = 0.0
+    """Probability of a change of contrast."""
+    log_gamma: tuple[float, float] = (-0.3, 0.3)
+    """Range of the exponent's logarithm."""
+    p_motion: float = 0.0
+    """Probability of movements during the acquisition."""
+    p_ghosting: float = 0.0
+    """Probability of ghosts along one axis."""
+    p_blur: float = 0.0
+    """Probability of a blur."""
+    blur_sigma: tuple[float, float] = (0.0, 2.0)
+    """Range of the blur's standard deviation in mm, drawn for each axis."""
+    p_bias: float = 0.0
+    """Probability of a bias field."""
+    bias: float = 0.5
+    """Coefficients of the field's polynomial of order 3 are ± bias."""
+    p_noise: float = 0.0
+    """Probability of noise."""
+    noise_std: tuple[float, float] = (0.0, 0.25)
+    """Range of the noise's standard deviation."""
     p_drop: float = 0.0
     """Probability that a sequence of a session is left out; one always stays."""
+
+    def spatial(self) -> C.VolumeSpatialOptions:
+        """The C++ options of spatial changes."""
+        return C.VolumeSpatialOptions(**{name: getattr(self, name) for name in _SPATIAL})
+
+    def intensity(self) -> C.VolumeIntensityOptions:
+        """The C++ options of changes of intensities."""
+        return C.VolumeIntensityOptions(**{name: getattr(self, name) for name in _INTENSITY})
+
+
+_SPATIAL = ("p_flip", "p_affine", "scales", "degrees", "translation", "p_elastic", "max_displacement", "p_anisotropy", "anisotropy")
+_INTENSITY = (
+    "p_inversion", "p_gamma", "log_gamma", "p_motion", "p_ghosting", "p_blur", "blur_sigma", "p_bias", "bias", "p_noise", "noise_std",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -187,7 +241,8 @@ def _view(view: VolumeView, mask: C.MaskOptions, random: bool) -> C.VolumeView:
         count=view.count,
         size=list(view.size or (0, 0, 0)),
         random=random,
-        p_flip=list(view.augmentation.p_flip),
+        spatial=view.augmentation.spatial(),
+        intensity=view.augmentation.intensity(),
         p_drop=view.augmentation.p_drop,
         mask=mask,
     )

@@ -1,11 +1,10 @@
-#include "modalities/volume/prepare.h"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <limits>
 #include <numeric>
 
 #include "core/error.h"
+#include "modalities/volume/prepare.h"
 #include "modalities/volume/volumes.h"
 
 using namespace sslmed;

@@ -1,5 +1,3 @@
-#include "modalities/volume/volume_recipe.h"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -7,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "modalities/volume/volume_recipe.h"
 
 using namespace sslmed;
 using namespace sslmed::volume;
@@ -60,9 +59,7 @@ TEST_CASE("patches of anatomy are tokens, at their places in mm") {
   CHECK(patches_of(cubes().make(session(1, false), {})[0]).count == 4 * 4 * 3);
 }
 
-TEST_CASE("a patch that was changed for anonymity is no token") {
-  CHECK(patches_of(cubes().make(session(1, true, true), {})[0]).count == 23);
-}
+TEST_CASE("a patch that was changed for anonymity is no token") { CHECK(patches_of(cubes().make(session(1, true, true), {})[0]).count == 23); }
 
 TEST_CASE("sequences share cells, and one that is not there is absent") {
   const auto both = cubes().make(session(2), {});
@@ -87,7 +84,7 @@ TEST_CASE("views are cropped and flipped, and label maps follow") {
   VolumeView view;
   view.size = {6, 6, 6};
   view.random = true;
-  view.p_flip = {1, 0, 0};
+  view.spatial.p_flip = {1, 0, 0};
   auto sample = session(1, false);
   data::LabelMap map{{12, 10, 9}, {}};
   for (const auto value : std::get<std::vector<float>>(sample.arrays[0].values)) map.classes.push_back(static_cast<std::int32_t>(value));
@@ -139,8 +136,8 @@ TEST_CASE("dense views have a channel a sequence, and one size") {
   const auto dense = std::get<data::Dense>(recipe.make(session(2), {})[0].content);
   CHECK(dense.shape == std::vector<std::int64_t>{2, 6, 12, 9});
   const auto& values = std::get<std::vector<float>>(dense.values);
-  CHECK(values[0] == -1);            // y is padded by a cell on each side
-  CHECK(values[9] == 3 * 90);        // x starts at 3
+  CHECK(values[0] == -1);      // y is padded by a cell on each side
+  CHECK(values[9] == 3 * 90);  // x starts at 3
   CHECK(values[6 * 12 * 9 + 9] == 1000 + 3 * 90);
 }
 
@@ -157,7 +154,7 @@ TEST_CASE("recipes of volumes refuse what makes no views") {
   view.count = 0;
   CHECK_THROWS_AS(cubes(view), ValueError);
   view = {};
-  view.p_flip[2] = 1.5;
+  view.spatial.p_flip[2] = 1.5;
   CHECK_THROWS_AS(cubes(view), ValueError);
   view = {};
   view.mask.mode = masking::Mode::kTime;

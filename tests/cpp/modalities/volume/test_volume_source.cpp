@@ -1,11 +1,10 @@
-#include "modalities/volume/volume_source.h"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <set>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "modalities/volume/volume_source.h"
 #include "modalities/volume/volumes.h"
 #include "temporary.h"
 
