@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeMap', 'VolumeSpatialOptions', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -1119,6 +1119,144 @@ class ImageSource(Source):
         """
         uint8 [height, width, 3].
         """
+class VolumeMap:
+    """
+    Where a changed volume's cells lie in the one it was made of. Every method gives a new map.
+    """
+    def __init__(self, shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
+        ...
+    def affine(self, scales: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], degrees: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], translation: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> VolumeMap:
+        ...
+    def apply(self, volume: torch.Tensor, interpolation: str, fill: float | None) -> torch.Tensor:
+        ...
+    def crop_or_pad(self, shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> VolumeMap:
+        ...
+    def elastic(self, displacement: torch.Tensor) -> VolumeMap:
+        ...
+    def flip(self, axis: int) -> VolumeMap:
+        ...
+    def inverse(self) -> VolumeMap:
+        ...
+    def move_points(self, points: torch.Tensor, back: bool = False) -> torch.Tensor:
+        ...
+    def resample(self, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> VolumeMap:
+        ...
+    def then(self, next: VolumeMap) -> VolumeMap:
+        ...
+    def window(self, first: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> VolumeMap:
+        ...
+    @property
+    def result_shape(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @property
+    def result_spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+    @property
+    def shape(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @property
+    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+class VolumeSpatialOptions:
+    """
+    Which random spatial changes a volume gets.
+    
+    p_flip: Probability of a flip of each axis; by default of left and right alone.
+    p_affine: Probability of an affine change.
+    scales: Each axis is scaled by 1 ± scales.
+    degrees: Each axis is turned about by ± degrees.
+    translation: Each axis is moved along by ± translation mm.
+    p_elastic: Probability of an elastic displacement.
+    control_points: Control points of its spline along each axis, at least 4.
+    max_displacement: Largest displacement of a control point along an axis, in mm.
+    locked_borders: Outer layers of control points that stay, 0 to 2.
+    p_anisotropy: Probability of lost resolution along a random axis.
+    anisotropy: Smallest and largest factor by which cells are longer then.
+    window: Cells of the result along each axis; 0 keeps the axis as it is.
+    random_window: Whether an axis is cut anywhere, or in the middle.
+    fill: What lies outside of the volume; None takes its minimum.
+    """
+    random_window: bool
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def anisotropy(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        ...
+    @anisotropy.setter
+    def anisotropy(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+    @property
+    def control_points(self) -> int:
+        ...
+    @control_points.setter
+    def control_points(self, arg0: int) -> None:
+        ...
+    @property
+    def degrees(self) -> float:
+        ...
+    @degrees.setter
+    def degrees(self, arg0: float) -> None:
+        ...
+    @property
+    def fill(self) -> float | None:
+        ...
+    @fill.setter
+    def fill(self, arg0: float | None) -> None:
+        ...
+    @property
+    def locked_borders(self) -> int:
+        ...
+    @locked_borders.setter
+    def locked_borders(self, arg0: int) -> None:
+        ...
+    @property
+    def max_displacement(self) -> float:
+        ...
+    @max_displacement.setter
+    def max_displacement(self, arg0: float) -> None:
+        ...
+    @property
+    def p_affine(self) -> float:
+        ...
+    @p_affine.setter
+    def p_affine(self, arg0: float) -> None:
+        ...
+    @property
+    def p_anisotropy(self) -> float:
+        ...
+    @p_anisotropy.setter
+    def p_anisotropy(self, arg0: float) -> None:
+        ...
+    @property
+    def p_elastic(self) -> float:
+        ...
+    @p_elastic.setter
+    def p_elastic(self, arg0: float) -> None:
+        ...
+    @property
+    def p_flip(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+    @p_flip.setter
+    def p_flip(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
+        ...
+    @property
+    def scales(self) -> float:
+        ...
+    @scales.setter
+    def scales(self, arg0: float) -> None:
+        ...
+    @property
+    def translation(self) -> float:
+        ...
+    @translation.setter
+    def translation(self, arg0: float) -> None:
+        ...
+    @property
+    def window(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @window.setter
+    def window(self, arg0: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> None:
+        ...
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -1171,6 +1309,8 @@ def hed_jitter(rgb: torch.Tensor, scale: typing.Annotated[collections.abc.Sequen
     ...
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     ...
+def lose_resolution(volume: torch.Tensor, axis: int, factor: float) -> torch.Tensor:
+    ...
 def macenko_fit(rgb: torch.Tensor) -> Stains | None:
     ...
 def macenko_transform(rgb: torch.Tensor, source: Stains, target: Stains, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], tissue_only: bool) -> torch.Tensor:
@@ -1188,6 +1328,10 @@ def philox(seed: int, epoch: int, index: int, stream: int, n: int) -> list[int]:
 def philox_sum(seed: int, n: int) -> int:
     """
     Draws n words and adds them up: the generator's own speed, for benchmarks.
+    """
+def plan_volume(shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], options: VolumeSpatialOptions, seed: int, epoch: int, index: int) -> tuple[VolumeMap, int, float]:
+    """
+    The map of a draw, and the axis (-1: none) and factor of its lost resolution.
     """
 def predict(task: Supervised, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
     """
@@ -1211,6 +1355,8 @@ def resample_positions(table: torch.Tensor, grid: collections.abc.Sequence[int],
     """
     [1, first + cells, D] over another grid: bicubic, antialiased.
     """
+def resample_volume(volume: torch.Tensor, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], to: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], antialias: bool) -> torch.Tensor:
+    ...
 def resize_bicubic(image: torch.Tensor, height: int, width: int, box: typing.Annotated[collections.abc.Sequence[float], "FixedSize(4)"] | None = None) -> torch.Tensor:
     ...
 def robust_scale(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:
