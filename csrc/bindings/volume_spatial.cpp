@@ -2,6 +2,8 @@
 
 #include "ops/volume_spatial.h"
 
+#include <ATen/Functions.h>
+
 #include "bindings/options.h"
 #include "transforms/volume_resample.h"
 #include "transforms/volume_spatial.h"

@@ -17,7 +17,8 @@ struct ResampleGrid {
 };
 
 // The grid of `spacing` that keeps the volume's center: as many whole cells as fit, one where the source has one
-// (TorchIO's Resample). ValueError where a spacing is not positive, or no cell fits along an axis of several cells.
+// (TorchIO's Resample, but for cells that rounding would cost). ValueError where a spacing is not positive, or no cell
+// fits along an axis of several cells.
 ResampleGrid resample_grid(const std::array<std::int64_t, 3>& shape, const std::array<double, 3>& from_spacing, const std::array<double, 3>& spacing);
 
 // Of each cell along one axis of a result: the source cells it is made of and their weights. Tap t of cell i stands at

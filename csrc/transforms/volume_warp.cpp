@@ -116,20 +116,22 @@ SSLMED_CLONES void linear_row(const float* __restrict source, const CellSteps& u
   }
 }
 
-// Displacements change little from cell to cell: where the line through the last two leads is close. Whether all are found.
+// Displacements change little from cell to cell: the parabola through the last three leads close to the next. Whether all
+// are found.
 SSLMED_CLONES bool undo_row(const WarpStep& step, const float* controls, std::int64_t n, double* px, double* py, double* pz) {
-  float by[3] = {0, 0, 0}, before[3] = {0, 0, 0};
+  float last[3][3] = {};  // the newest first
   for (std::int64_t k = 0; k < n; ++k) {
     const double place[3] = {px[k], py[k], pz[k]};
-    float next[3];
-    for (int a = 0; a < 3; ++a) next[a] = k < 2 ? by[a] : 2 * by[a] - before[a];
-    if (!undo_elastic(step, controls, place, kInverseTolerance, next)) return false;
-    px[k] -= static_cast<double>(next[0]);
-    py[k] -= static_cast<double>(next[1]);
-    pz[k] -= static_cast<double>(next[2]);
+    float by[3];
+    for (int a = 0; a < 3; ++a) by[a] = k < 3 ? last[0][a] : 3 * (last[0][a] - last[1][a]) + last[2][a];
+    if (!undo_elastic(step, controls, place, kInverseTolerance, by)) return false;
+    px[k] -= static_cast<double>(by[0]);
+    py[k] -= static_cast<double>(by[1]);
+    pz[k] -= static_cast<double>(by[2]);
     for (int a = 0; a < 3; ++a) {
-      before[a] = by[a];
-      by[a] = next[a];
+      last[2][a] = last[1][a];
+      last[1][a] = last[0][a];
+      last[0][a] = by[a];
     }
   }
   return true;

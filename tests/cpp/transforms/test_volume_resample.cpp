@@ -123,3 +123,7 @@ TEST_CASE("resampling refuses grids that make no sense") {
   CHECK_THROWS_WITH(resample_grid({3, 4, 5}, {1, 1, 1}, {4, 1, 1}), Catch::Contains("spacing[0]=4 mm must be at most the volume's 3"));
   CHECK_THROWS_AS(resample_grid({3, 0, 5}, {1, 1, 1}, {1, 1, 1}), ValueError);
 }
+
+TEST_CASE("rounding costs no cell of a new grid") {
+  CHECK(resample_grid({26, 26, 26}, {1.7, static_cast<double>(0.9F), 1.7}, {1.7, 0.9, 0.85}).to == Cells{26, 26, 52});
+}
