@@ -42,21 +42,6 @@ SSLMED_CLONES void weigh_rows(const float* const* rows, const float* weights, st
   }
 }
 
-// Half of SciPy's taps, the middle one first.
-std::vector<float> half_gaussian(double sigma) {
-  if (sigma <= 1e-15) return {1.0F};
-  const auto radius = static_cast<std::int64_t>(4 * sigma + 0.5);
-  std::vector<double> exact;
-  double sum = 0;
-  for (std::int64_t k = 0; k <= radius; ++k) {
-    exact.push_back(std::exp(-0.5 / (sigma * sigma) * static_cast<double>(k * k)));
-    sum += (k == 0 ? 1 : 2) * exact.back();
-  }
-  std::vector<float> out;
-  for (const double weight : exact) out.push_back(static_cast<float>(weight / sum));
-  return out;
-}
-
 class VolumeBlur {
  public:
   VolumeBlur(const FloatVolume& volume, const std::array<double, 3>& sigma)
@@ -116,6 +101,20 @@ class VolumeBlur {
 };
 
 }  // namespace
+
+std::vector<float> half_gaussian(double sigma) {
+  if (sigma <= 1e-15) return {1.0F};
+  const auto radius = static_cast<std::int64_t>(4 * sigma + 0.5);
+  std::vector<double> exact;
+  double sum = 0;
+  for (std::int64_t k = 0; k <= radius; ++k) {
+    exact.push_back(std::exp(-0.5 / (sigma * sigma) * static_cast<double>(k * k)));
+    sum += (k == 0 ? 1 : 2) * exact.back();
+  }
+  std::vector<float> out;
+  for (const double weight : exact) out.push_back(static_cast<float>(weight / sum));
+  return out;
+}
 
 void volume_blur(const FloatVolume& volume, const std::array<double, 3>& sigma) {
   bool any = false;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "transforms/volume_intensity.h"
+#include "transforms/voxel.h"
 
 namespace sslmed::transforms {
 
@@ -40,10 +41,7 @@ struct LabelVolume {
 // Gaussian noise about each class's mean, divided by 255 and not below 0. ValueError where labels span more than a million numbers.
 void apply_contrast(const VolumeContrastPlan& plan, const LabelVolume& labels, float* into);
 
-// Which entry of the table of means a voxel has: that of its label's first part, plus that of its part.
-struct ContrastRow {
-  std::int32_t first, parts;
-};
+// Means and deviations of all parts of all classes, and which of them each label has.
 struct ContrastTable {
   std::int32_t lowest = 0;  // label of row 0
   std::vector<ContrastRow> rows;

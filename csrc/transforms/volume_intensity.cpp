@@ -4,11 +4,10 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "transforms/voxel.h"
 
 namespace sslmed::transforms {
 namespace {
-
-constexpr std::size_t kBiasCoefficients = 20;  // of order 3
 
 void check_probability(double value, const char* name) { require(value >= 0 && value <= 1, name, value, "must be within 0 and 1"); }
 
@@ -86,7 +85,7 @@ VolumeIntensityPlan plan_intensity(const VolumeIntensityOptions& options, Philox
     const double mm = within(random, options.blur_sigma);
     if (blur) sigma = mm;
   }
-  for (std::size_t i = 0; i < kBiasCoefficients; ++i) {
+  for (int i = 0; i < kBiasCoefficients; ++i) {
     const double coefficient = within(random, -options.bias, options.bias);
     if (bias) plan.bias.push_back(coefficient);
   }

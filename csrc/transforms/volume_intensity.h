@@ -30,6 +30,9 @@ Extremes extremes(const float* values, std::int64_t n);
 // then those of y.
 void volume_bias(const FloatVolume& volume, const std::vector<double>& coefficients);
 
+// Coefficients of a lower order at their places among the 20 of order 3.
+std::array<double, 20> third_order(const std::vector<double>& coefficients);
+
 // sign(value) · |value|^gamma; gamma must be positive.
 void volume_gamma(float* values, std::int64_t n, double gamma);
 
@@ -46,6 +49,9 @@ void volume_to_unit(float* values, std::int64_t n);
 
 // Gaussian of these standard deviations in mm, cut off at 4 of them, edges mirrored, as SciPy's gaussian_filter.
 void volume_blur(const FloatVolume& volume, const std::array<double, 3>& sigma);
+
+// Half of the taps of SciPy's Gaussian, the middle one first; sigma in voxels.
+std::vector<float> half_gaussian(double sigma);
 
 // Every `ghosts`-th plane of k-space along the axis is weakened to 1 - intensity, but for the central one or, with `restore`, that share of planes about it.
 struct GhostingPlan {

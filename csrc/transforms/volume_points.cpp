@@ -59,7 +59,10 @@ SSLMED_CLONES void add_scaled(const float* from, std::int64_t n, float by, float
   for (std::int64_t i = 0; i < n; ++i) into[i] += by * from[i];
 }
 
-// Coefficients of a lower order at their places among those of order 3.
+}  // namespace
+
+Extremes extremes(const float* values, std::int64_t n) { return n == 0 ? Extremes{0, 0} : extremes_of(values, n); }
+
 std::array<double, 20> third_order(const std::vector<double>& given) {
   int order = -1;
   for (int o = 0; o <= 3; ++o)
@@ -73,10 +76,6 @@ std::array<double, 20> third_order(const std::vector<double>& given) {
         if (i + j + k <= order) out[to] = given[from++];
   return out;
 }
-
-}  // namespace
-
-Extremes extremes(const float* values, std::int64_t n) { return n == 0 ? Extremes{0, 0} : extremes_of(values, n); }
 
 void volume_bias(const FloatVolume& volume, const std::vector<double>& coefficients) {
   const auto all = third_order(coefficients);

@@ -127,6 +127,8 @@ SSLMED_FORMULA double bias_place(std::int64_t i, std::int64_t n) {
   return n > 1 ? (2.0 * static_cast<double>(i) - static_cast<double>(n - 1)) / static_cast<double>(n - 1) : 0;
 }
 
+constexpr int kBiasCoefficients = 20;
+
 SSLMED_FORMULA BiasRow bias_row(const double* coefficients, double x, double y) {
   double sums[4] = {0, 0, 0, 0};
   double x_power = 1;
@@ -163,6 +165,11 @@ SSLMED_FORMULA FieldPlace field_place(std::int64_t voxel, double nodes_per_voxel
   const auto t = static_cast<float>(at - static_cast<double>(cell));
   return {cell, t * t * (3 - 2 * t)};
 }
+
+// A label's entries in the tables of means and deviations: one for each part of its class.
+struct ContrastRow {
+  std::int32_t first, parts;
+};
 
 // In which of a class's parts a voxel lies: of equal shares under a normal field, nearly (a logistic curve stands for the normal one).
 SSLMED_FORMULA std::int32_t contrast_part(float field, std::int32_t parts) {
