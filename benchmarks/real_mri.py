@@ -49,3 +49,35 @@ def _participants(folder: Path) -> pd.DataFrame:
 
 def _present(table: pd.DataFrame) -> pd.DataFrame:
     return table[[Path(path).exists() for path in table["path"]]].reset_index(drop=True)
+
+
+def multiple_sclerosis(root: Path) -> sm.Cohort:
+    """3 people, four sequences each."""
+    folder = root / "mri/open_ms_mni2mm"
+    table = _participants(folder)
+    for name, suffix in {"T1w": "T1", "FLAIR": "FLAIR", "T2w": "T2", "ceT1w": "T1POST"}.items():
+        table[f"path_{name}"] = [str(folder / f"{subject}_{suffix}.nii.gz") for subject in table["subject"]]
+    return sm.Cohort.from_table(table.assign(path=table["path_T1w"], site="Ljubljana"), name="ms")
+
+
+def tumors(root: Path) -> sm.Cohort:
+    """FLAIR of 2 people."""
+    folder = root / "mri/brats2015"
+    people = ["pat0005", "pat0006"]
+    files = [str(folder / f"{one}_Flair_subtrMeanDivStd.nii.gz") for one in people]
+    masks = [str(folder / f"{one}_brainmask.nii.gz") for one in people]
+    table = pd.DataFrame({"subject": people, "path": files, "path_mask": masks, "sequence": "FLAIR", "site": "BraTS"})
+    return sm.Cohort.from_table(table, name="brats")
+
+
+COHORTS = {"ixi": ixi, "fdg-pet": pet, "elderly": elderly, "oasis": oasis, "ms": multiple_sclerosis, "brats": tumors}
+
+
+def prepared(root: Path, out: Path, **settings: object) -> dict[str, sm.Cohort]:
+    """All cohorts, prepared; subjects are named by their cohort, too."""
+    found = {}
+    for name, make in COHORTS.items():
+        cohort = sm.prepare(make(root), out / name, **settings)
+        assert cohort is not None
+        found[name] = cohort.with_columns(subject=[f"{name}/{subject}" for subject in cohort.table["subject"]])
+    return found

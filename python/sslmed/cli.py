@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,7 +164,7 @@ def pretrain(
             device=own_device,
             on_error=on_error,  # type: ignore[arg-type]
             tensorboard=tensorboard,
-            preprocessing=kind(**changes),
+            preprocessing=replace(registry.get(people.modality).default(people), **changes),
             order=order,
             **settings,
         )

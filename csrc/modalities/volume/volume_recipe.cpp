@@ -82,17 +82,17 @@ Window window_of(const Parts& parts, const VolumeView& how, const std::vector<st
   return {std::move(plan), transforms::VolumeWarp(std::move(map))};
 }
 
-std::size_t cells_of(const Shape& shape) { return static_cast<std::size_t>(shape[0] * shape[1] * shape[2]); }
+std::size_t cells_in(const Shape& shape) { return static_cast<std::size_t>(shape[0] * shape[1] * shape[2]); }
 
 std::vector<std::uint8_t> windowed(const Array& array, const Window& window) {
-  std::vector<std::uint8_t> out(cells_of(window.shape()));
+  std::vector<std::uint8_t> out(cells_in(window.shape()));
   window.warp.apply<std::uint8_t>(bytes_of(array).data(), transforms::VolumeInterpolation::kNearest, 0, out.data());
   return out;
 }
 
 std::vector<float> windowed(const Array& array, const Window& window, const VolumeView& how, Philox& random) {
   const auto& space = std::get<GridSpace>(array.space);
-  std::vector<float> out(cells_of(window.shape()));
+  std::vector<float> out(cells_in(window.shape()));
   window.warp.apply<float>(floats_of(array).data(), transforms::VolumeInterpolation::kLinear, space.outside, out.data());
   const auto& plan = window.plan;
   if (plan.anisotropy_axis >= 0) transforms::lose_resolution(window.shape(), static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out.data());
@@ -102,7 +102,7 @@ std::vector<float> windowed(const Array& array, const Window& window, const Volu
 }
 
 data::LabelMap windowed(const data::LabelMap& map, const Window& window) {
-  data::LabelMap out{{window.shape().begin(), window.shape().end()}, std::vector<std::int32_t>(cells_of(window.shape()))};
+  data::LabelMap out{{window.shape().begin(), window.shape().end()}, std::vector<std::int32_t>(cells_in(window.shape()))};
   window.warp.apply<std::int32_t>(map.classes.data(), transforms::VolumeInterpolation::kLabel, data::kUnlabeled, out.classes.data());
   return out;
 }
