@@ -32,6 +32,7 @@ $(VENV)/.base: pyproject.toml tools/system_packages.sh
 $(VENV)/.test: $(VENV)/.base
 	tools/system_packages.sh catch2 ccache
 	$(BIN)/python tools/requirements.py test lint oracles bench | xargs -d '\n' $(BIN)/python -m pip install -q
+	$(BIN)/python tools/requirements.py --only oracles-bare | xargs -d '\n' $(BIN)/python -m pip install -q --no-deps
 	touch $@
 
 setup: $(VENV)/.base
