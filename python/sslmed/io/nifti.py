@@ -293,7 +293,8 @@ def write_nifti(
     if version is None:
         version = 2 if any(side > 32767 for side in array.shape) else 1
     if version == 1:  # the header of NIfTI-1 has float32
-        slope, inter = float(np.float32(slope)), float(np.float32(inter))
+        with np.errstate(over="ignore"):  # inf is refused below
+            slope, inter = float(np.float32(slope)), float(np.float32(inter))
     if not (np.isfinite(slope) and np.isfinite(inter)) or slope == 0:
         raise ValueError(f"{where}: slope and inter must be finite in the header and slope not 0, got slope={slope}, inter={inter}")
     colors = array.shape[-1] if volume.has_colors else 0
