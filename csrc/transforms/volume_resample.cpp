@@ -160,19 +160,39 @@ void resample_linear(const ResampleGrid& grid, const float* source, bool antiali
   check_resample_grid(grid);
   const auto x = linear_taps(grid, 0, antialias), y = linear_taps(grid, 1, antialias), z = linear_taps(grid, 2, antialias);
   const auto width = grid.to[2], plane = grid.to[1] * width;
-  // Rows along Z first, then planes, then the volume; each source row and plane is resampled once.
+  // Rows along Z first, then planes, then the volume; each source row and plane is resampled once, and what one source
+  // row or plane makes is made in its place.
   RowRing rows(y.taps, width), planes(x.taps, plane);
+  const auto make_row = [&](const float* from, float* at) {
+    if (z.same) {
+      std::copy_n(from, width, at);
+    } else {
+      weigh_cells(from, z.index.data(), z.weight.data(), z.taps, width, at);
+    }
+  };
   const auto make_plane = [&](std::int64_t i, float* at) {
+    const float* from = source + i * grid.from[1] * grid.from[2];
     rows.clear();
     const auto row = [&](std::int64_t j) -> const float* {
-      const float* from = source + (i * grid.from[1] + j) * grid.from[2];
-      if (z.same) return from;
-      return rows.row(j, [&](std::int64_t, float* made) { weigh_cells(from, z.index.data(), z.weight.data(), z.taps, width, made); });
+      const float* line = from + j * grid.from[2];
+      return z.same ? line : rows.row(j, [&](std::int64_t, float* made) { make_row(line, made); });
     };
-    for (std::int64_t j = 0; j < grid.to[1]; ++j) weigh_rows(y, j, width, at + j * width, row);
+    for (std::int64_t j = 0; j < grid.to[1]; ++j) {
+      if (y.same) {
+        make_row(from + j * grid.from[2], at + j * width);
+      } else {
+        weigh_rows(y, j, width, at + j * width, row);
+      }
+    }
   };
   const auto plane_at = [&](std::int64_t i) -> const float* { return y.same && z.same ? source + i * plane : planes.row(i, make_plane); };
-  for (std::int64_t i = 0; i < grid.to[0]; ++i) weigh_rows(x, i, plane, into + i * plane, plane_at);
+  for (std::int64_t i = 0; i < grid.to[0]; ++i) {
+    if (x.same) {
+      make_plane(i, into + i * plane);
+    } else {
+      weigh_rows(x, i, plane, into + i * plane, plane_at);
+    }
+  }
 }
 
 void resample_nearest(const ResampleGrid& grid, const float* source, float* into) { resample_cells(grid, source, into); }

@@ -113,12 +113,12 @@ VolumeMap VolumeSpatialPlan::map() const {
   return out;
 }
 
-void lose_resolution(const VolumeShape& shape, std::size_t axis, double factor, float* volume) {
+void lose_resolution(const VolumeShape& shape, std::size_t axis, double factor, const float* source, float* into) {
   require(axis < 3, "anisotropy: axis", axis, "must be 0, 1 or 2");
   const auto [down, up] = coarse_grids(shape, axis, factor);
   std::vector<float> coarse(static_cast<std::size_t>(down.to[0] * down.to[1] * down.to[2]));
-  resample_linear(down, volume, false, coarse.data());
-  resample_linear(up, coarse.data(), false, volume);
+  resample_linear(down, source, false, coarse.data());
+  resample_linear(up, coarse.data(), false, into);
 }
 
 AxisTaps resolution_taps(std::int64_t cells, double factor) {
@@ -141,7 +141,7 @@ void apply_spatial(const VolumeSpatialPlan& plan, const T* in, VolumeInterpolati
   VolumeWarp(plan.map()).apply(in, how, outside_of(plan, in), out);
   if constexpr (std::is_same_v<T, float>)
     if (how == VolumeInterpolation::kLinear && plan.anisotropy_axis >= 0)
-      lose_resolution(plan.window, static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out);
+      lose_resolution(plan.window, static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out, out);
 }
 
 template <class T>

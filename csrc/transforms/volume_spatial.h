@@ -61,9 +61,10 @@ void apply_spatial(const VolumeSpatialPlan& plan, const T* in, VolumeInterpolati
 template <class T>
 void invert_spatial(const VolumeSpatialPlan& plan, const T* in, VolumeInterpolation how, T outside, T* out);
 
-// A volume as if its cells were `factor` times longer along one axis: linear to the coarse grid and back, in place
-// (TorchIO's RandomAnisotropy takes the nearest cell on the way down). Edges go on beyond the outermost coarse cells.
-void lose_resolution(const VolumeShape& shape, std::size_t axis, double factor, float* volume);
+// A volume as if its cells were `factor` times longer along one axis: linear to the coarse grid and back; `source` and
+// `into` may be the same (TorchIO's RandomAnisotropy takes the nearest cell on the way down). Edges go on beyond the
+// outermost coarse cells.
+void lose_resolution(const VolumeShape& shape, std::size_t axis, double factor, const float* source, float* into);
 // The same along an axis of so many cells, as weights of the cells themselves.
 AxisTaps resolution_taps(std::int64_t cells, double factor);
 

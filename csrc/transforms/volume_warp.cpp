@@ -148,6 +148,18 @@ SSLMED_CLONES void displace_row(const WarpStep& step, const float* controls, std
   }
 }
 
+SSLMED_CLONES void reverse_row(const float* __restrict last, std::int64_t n, float* __restrict into) {
+  for (std::int64_t k = 0; k < n; ++k) into[k] = last[-k];
+}
+
+SSLMED_CLONES void reverse_row(const std::int32_t* __restrict last, std::int64_t n, std::int32_t* __restrict into) {
+  for (std::int64_t k = 0; k < n; ++k) into[k] = last[-k];
+}
+
+SSLMED_CLONES void reverse_row(const std::uint8_t* __restrict last, std::int64_t n, std::uint8_t* __restrict into) {
+  for (std::int64_t k = 0; k < n; ++k) into[k] = last[-k];
+}
+
 template <class T>
 SSLMED_INLINE void take_cells(const T* source, const std::int32_t* cell, const std::int32_t* inside, T outside, std::int64_t n, T* into) {
   for (std::int64_t k = 0; k < n; ++k) {
@@ -310,7 +322,7 @@ void VolumeWarp::copy_planes(const T* source, T outside, std::int64_t first, std
       if (by[2] > 0) {
         std::copy(from + start[2] + low[2], from + start[2] + high[2], row + low[2]);
       } else {
-        for (auto k = low[2]; k < high[2]; ++k) row[k] = from[start[2] - k];
+        reverse_row(from + start[2] - low[2], high[2] - low[2], row + low[2]);
       }
     }
 }

@@ -46,10 +46,12 @@ at::Tensor warp_volume_on_cpu(const at::Tensor& volumes, const c10::intrusive_pt
 
 at::Tensor lose_resolution_on_cpu(const at::Tensor& volumes, std::int64_t axis, double factor) {
   check_lose_resolution(volumes, axis, factor);
-  auto out = volumes.clone();
+  auto out = at::empty_like(volumes);
+  const transforms::VolumeShape shape{out.size(1), out.size(2), out.size(3)};
   at::parallel_for(0, out.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto n = begin; n < end; ++n)
-      transforms::lose_resolution({out.size(1), out.size(2), out.size(3)}, static_cast<std::size_t>(axis), factor, out.data_ptr<float>() + n * out.stride(0));
+      transforms::lose_resolution(shape, static_cast<std::size_t>(axis), factor, volumes.const_data_ptr<float>() + n * out.stride(0),
+                                  out.data_ptr<float>() + n * out.stride(0));
   });
   return out;
 }

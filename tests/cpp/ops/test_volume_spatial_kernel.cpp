@@ -92,7 +92,7 @@ TEST_CASE("the kernel of lost resolution gives the CPU's volume") {
   for (std::size_t axis = 0; axis < 3; ++axis)
     for (const double factor : {1.0, 1.7, 3.4, 50.0}) {
       auto expected = volume;
-      lose_resolution(shape, axis, factor, expected.data());
+      lose_resolution(shape, axis, factor, expected.data(), expected.data());
       const auto taps = resolution_taps(shape[axis], factor);
       const std::int64_t before = axis == 0 ? 1 : axis == 1 ? shape[0] : shape[0] * shape[1];
       const ops::cuda::TapsJob job{taps.index.data(), taps.weight.data(), taps.taps, before, taps.cells, 504 / before / taps.cells};

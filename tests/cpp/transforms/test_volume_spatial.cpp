@@ -192,17 +192,17 @@ TEST_CASE("lost resolution along an axis keeps lines and loses what alternates")
     alternating[i] = static_cast<float>((i / 2) % 2);
   }
   auto coarse = line;
-  lose_resolution(shape, 1, 4, coarse.data());
+  lose_resolution(shape, 1, 4, coarse.data(), coarse.data());
   for (std::size_t i = 0; i < line.size(); ++i) {
     const auto y = (i / 2) % 24;
     if (y >= 2 && y < 22) CHECK(coarse[i] == Approx(line[i]));
   }
-  lose_resolution(shape, 1, 4, alternating.data());
+  lose_resolution(shape, 1, 4, alternating.data(), alternating.data());
   for (const float value : alternating) CHECK(value == Approx(0.5));
   auto same = line;
-  lose_resolution(shape, 0, 1, same.data());
+  lose_resolution(shape, 0, 1, same.data(), same.data());
   CHECK(same == line);
-  lose_resolution(shape, 0, 5, same.data());  // thicker than the volume: one cell is left
+  lose_resolution(shape, 0, 5, same.data(), same.data());  // thicker than the volume: one cell is left
   CHECK(same[0] == Approx(line[48]));
 }
 
