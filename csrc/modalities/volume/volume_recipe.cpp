@@ -95,7 +95,8 @@ std::vector<float> windowed(const Array& array, const Window& window, const Volu
   std::vector<float> out(cells_in(window.shape()));
   window.warp.apply<float>(floats_of(array).data(), transforms::VolumeInterpolation::kLinear, space.outside, out.data());
   const auto& plan = window.plan;
-  if (plan.anisotropy_axis >= 0) transforms::lose_resolution(window.shape(), static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out.data());
+  if (plan.anisotropy_axis >= 0)
+    transforms::lose_resolution(window.shape(), static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out.data(), out.data());
   const auto intensity = transforms::plan_intensity(how.intensity, random);
   transforms::apply_intensity(intensity, {out.data(), window.shape(), {space.spacing[0], space.spacing[1], space.spacing[2]}});
   return out;
