@@ -1,6 +1,6 @@
 #pragma once
-// Fresh memory costs a fault for each of its pages, which for a volume takes as long as filling it. Where the system gives huge
-// pages on request, large blocks ask for them.
+// Fresh memory costs a fault for each of its pages, which for a volume takes as long as filling it. Where the system
+// gives huge pages on request, large blocks ask for them.
 
 #ifdef __linux__
 #include <sys/mman.h>

@@ -18,7 +18,8 @@ constexpr std::size_t kSmallestMember = 18;  // header 10, trailer 8
 #ifndef SSLMED_DEFLATE
 [[noreturn]] void no_deflate(const std::string& path) {
   throw std::runtime_error(path + (path.empty() ? "" : ": ") +
-                           "this build of sslmed has no libdeflate and cannot read or write .gz files: install its headers (Debian: libdeflate-dev) "
+                           "this build of sslmed has no libdeflate and cannot read or write .gz files: install its "
+                           "headers (Debian: libdeflate-dev) "
                            "and build sslmed again");
 }
 #endif

@@ -27,8 +27,8 @@ bool is_gzip(const std::uint8_t* bytes, std::size_t size) noexcept;
 // The most bytes that a gzip file of `size` bytes can hold: deflate's codes give at most 258 bytes for two bits.
 std::uint64_t most_gunzipped(std::uint64_t size) noexcept;
 
-// The first bytes of the output, at most `room`, without decompressing the rest; how many were found is returned. Fewer than
-// `room` mean that the input ends before; FormatError where it is no gzip. Needs no library.
+// The first bytes of the output, at most `room`, without decompressing the rest; how many were found is returned. Fewer
+// than `room` mean that the input ends before; FormatError where it is no gzip. Needs no library.
 std::size_t gunzip_start(const std::string& path, const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room);
 
 struct Gunzipped {

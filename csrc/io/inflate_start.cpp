@@ -100,7 +100,8 @@ void coded_block(InflateBits& in, InflateOutput& out, const InflateCode& literal
     }
     if (symbol == 256) return;
     if (symbol > 285) throw Stop{InflateStart::kDamaged};
-    // Four lengths share each number of extra bits, two distances do; the first eight and four have none; 285 is 258 alone.
+    // Four lengths share each number of extra bits, two distances do; the first eight and four have none; 285 is 258
+    // alone.
     const unsigned place = symbol - 257, extra = place < 8 || place == 28 ? 0 : place / 4 - 1;
     const unsigned length = place == 28 ? 258 : place < 8 ? 3 + place : 3 + ((4 + place % 4) << extra) + in.bits(static_cast<int>(extra));
     const unsigned far = distances.next(in);

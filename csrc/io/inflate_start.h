@@ -1,6 +1,6 @@
 #pragma once
-// The first bytes of a deflate stream (RFC 1951). libdeflate gives all of the output or nothing; a header needs a few hundred
-// bytes, before anybody knows how much memory the rest takes.
+// The first bytes of a deflate stream (RFC 1951). libdeflate gives all of the output or nothing; a header needs a few
+// hundred bytes, before anybody knows how much memory the rest takes.
 
 #include <cstddef>
 #include <cstdint>

@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::size_t kStart = 64 << 10;   // enough of a compressed file for its header
 constexpr std::size_t kPiece = 256 << 10;  // plain files are read in pieces that stay in the cache
-// What may follow the values of a compressed file, beside as much again as they are. More is refused, not decompressed: it may
-// be of any size. Also the most that a .hdr may have.
+// What may follow the values of a compressed file, beside as much again as they are. More is refused, not decompressed:
+// it may be of any size. Also the most that a .hdr may have.
 constexpr std::size_t kMostTail = 1 << 20;
 
 RawBytes whole_file(const File& file) {
@@ -73,7 +73,8 @@ const char* type_name() {
   return "int64";
 }
 
-// A header's first bytes, decompressed where they are compressed. `packed` is the whole file then, where it had to be read.
+// A header's first bytes, decompressed where they are compressed. `packed` is the whole file then, where it had to be
+// read.
 struct HeaderBytes {
   std::array<std::uint8_t, kNifti2Bytes> bytes{};
   std::size_t size = 0;
@@ -123,7 +124,7 @@ NiftiReader::NiftiReader(const std::string& path, std::vector<std::string>& warn
     values_->read(magic.data(), std::min<std::uint64_t>(magic.size(), values_->size()), 0);
     is_packed_ = is_gzip(magic.data(), magic.size());
   }
-  if (nifti_ending(values_->path(), {".gz"}) != is_packed_ && values_->path().find('.') != std::string::npos)
+  if (nifti_ending(values_->path(), {".gz"}) != is_packed_)
     warnings.push_back(values_->path() +
                        (is_packed_ ? ": is compressed (gzip), although its name does not end in .gz" : ": is not compressed, although its name ends in .gz"));
   check_size();
@@ -234,7 +235,8 @@ template <class T>
 void NiftiReader::convert(const std::uint8_t* stored, std::size_t first, std::size_t n, T* into) const {
   if (NiftiConverter<T>(header_).convert(stored, n, into)) return;
   if constexpr (std::is_integral_v<T>) {
-    // Once more, to name the first value that is none of T. `stored` is not overwritten here: integers are not made in place.
+    // Once more, to name the first value that is none of T. `stored` is not overwritten here: integers are not made in
+    // place.
     for (std::size_t i = 0; i < n; ++i) {
       T one;
       const auto* at = stored + i * stored_size(header_.type);
@@ -259,7 +261,8 @@ std::size_t NiftiReader::read(T* into, std::size_t room) {
       auto* end = reinterpret_cast<std::uint8_t*>(into) + bytes;
       decompress(end - needed);
       if (stored_as<T>(header_)) return room - n;
-      // From the end of the memory to its beginning. Values never come in each other's way, because none becomes smaller.
+      // From the end of the memory to its beginning. Values never come in each other's way, because none becomes
+      // smaller.
       convert(end - n * element, 0, n, into);
       return 0;
     }

@@ -43,10 +43,11 @@ class NiftiReader {
   // Whether every value is the same in float64; only 64-bit integers may not be.
   bool exact_in_double();
 
-  // How many elements `into` of read() should have, at least numbers(), so that a compressed file needs little other memory.
+  // How many elements `into` of read() should have, at least numbers(), so that a compressed file needs little other
+  // memory.
   std::size_t room(std::size_t element_size) const;
-  // All numbers, the first axis fastest (within a cell, its colors), from into[returned] on: values that are stored as T stay
-  // where they were decompressed. FormatError for T that are integers where a value is none of T.
+  // All numbers, the first axis fastest (within a cell, its colors), from into[returned] on: values that are stored as
+  // T stay where they were decompressed. FormatError for T that are integers where a value is none of T.
   template <class T>
   std::size_t read(T* into, std::size_t room);
 

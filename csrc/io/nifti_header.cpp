@@ -147,7 +147,8 @@ class NiftiParser {
     } else {
       header_.affine = analyze_affine();
       warn(
-          "HAS NO ORIENTATION (sform_code and qform_code are 0): left and right are a guess; taken as Analyze files are, first axis from right to left "
+          "HAS NO ORIENTATION (sform_code and qform_code are 0): left and right are a guess; taken as Analyze files "
+          "are, first axis from right to left "
           "around the middle of the volume");
     }
     if (std::any_of(header_.affine.begin(), header_.affine.end(), [](double v) { return !std::isfinite(v); }))

@@ -53,8 +53,8 @@ struct NiftiHeader {
 // Whether a path ends in one of these, in small or capital letters.
 bool nifti_ending(const std::string& path, std::initializer_list<std::string_view> endings);
 
-// Parses the first bytes of a file (all it has, where these are fewer than kNifti2Bytes). `path` is for messages, and its ending
-// tells single files from pairs. What was repaired is described in `warnings`; FormatError otherwise.
+// Parses the first bytes of a file (all it has, where these are fewer than kNifti2Bytes). `path` is for messages, and
+// its ending tells single files from pairs. What was repaired is described in `warnings`; FormatError otherwise.
 NiftiHeader parse_nifti_header(const std::string& path, const std::uint8_t* bytes, std::size_t size, std::vector<std::string>& warnings);
 
 }  // namespace sslmed::io

@@ -15,8 +15,8 @@ class NiftiConverter {
  public:
   explicit NiftiConverter(const NiftiHeader& header) : header_(header) {}
 
-  // n numbers from `stored`, which may be unaligned, and may overlap `into` where it ends behind it (see nifti.cpp). For integers
-  // false where one of the values is no whole number within T.
+  // n numbers from `stored`, which may be unaligned, and may overlap `into` where it ends behind it (see nifti.cpp).
+  // For integers false where one of the values is no whole number within T.
   bool convert(const std::uint8_t* stored, std::size_t n, T* into) const;
 
  private:

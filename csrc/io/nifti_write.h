@@ -23,8 +23,8 @@ struct NiftiWriteOptions {
   int compression = 6;  // of .nii.gz: 0 (stored) to 12
 };
 
-// Writes `stored` (cells, times three or four for RGB; the first axis fastest) atomically to a path that ends in .nii or .nii.gz.
-// Equal input gives equal bytes. ValueError for what the format cannot hold.
+// Writes `stored` (cells, times three or four for RGB; the first axis fastest) atomically to a path that ends in .nii
+// or .nii.gz. Equal input gives equal bytes. ValueError for what the format cannot hold.
 void write_nifti(const std::string& path, const NiftiWriteOptions& options, const void* stored);
 
 }  // namespace sslmed::io

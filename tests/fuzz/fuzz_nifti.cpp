@@ -1,5 +1,6 @@
-// Any bytes: refused with one of our two errors, or read; what is read agrees with itself and survives being written. The first
-// byte says whether the rest is a file as it stands, is compressed first, is the header of a pair, or a deflate stream.
+// Any bytes: refused with one of our two errors, or read; what is read agrees with itself and survives being written.
+// The first byte says whether the rest is a file as it stands, is compressed first, is the header of a pair, or a
+// deflate stream.
 
 #include <zlib.h>
 
@@ -20,7 +21,8 @@ namespace {
 
 using namespace sslmed;
 
-// Where zlib takes a deflate stream, which is stricter than libdeflate, its start is the start of what zlib makes of it.
+// Where zlib takes a deflate stream, which is stricter than libdeflate, its start is the start of what zlib makes of
+// it.
 void check_inflate_start(const std::uint8_t* data, std::size_t size) {
   std::vector<std::uint8_t> start(1000), all(1 << 16);
   const auto found = io::inflate_start(data, size, start.data(), start.size());

@@ -40,8 +40,8 @@ class Volume:
     """An image in space: values, and where its cells are.
 
     Args:
-        data: Values [X, Y, Z, …] in the file's axis order, of any dtype; further axes are time and others. Colors are a
-            trailing axis of 3 (RGB) or 4 (RGBA) without a spacing.
+        data: Values [X, Y, Z, …] in the file's axis order, of any dtype; the fourth axis is time. Colors are a trailing
+            axis of 3 (RGB) or 4 (RGBA) without a spacing.
         affine: [4, 4], from the index of a cell (its middle) to mm in RAS+ space: right, anterior, superior.
         spacing: Size of a cell along each axis: mm, and s along the fourth. By default the lengths of the affine's
             columns, and 1 along further axes.
@@ -176,16 +176,18 @@ class NiftiHeader:
 
 
 def read_nifti(path: _Path, *, dtype: torch.dtype | None = None) -> Volume:
-    """Reads a NIfTI-1 or NIfTI-2 file: ``.nii``, ``.nii.gz``, or a pair of ``.hdr`` and ``.img`` (either name, also ``.gz``).
+    """Reads a NIfTI-1 or NIfTI-2 file.
 
-    The affine is the sform where the file has one, else the qform. A file with neither is taken as nibabel takes it, with
-    a warning: left and right are then a guess. Lengths in m or µm become mm, times in ms or µs become s.
+    That is ``.nii``, ``.nii.gz``, or a pair of ``.hdr`` and ``.img`` (give either name; each may be ``.gz``).
+
+    The affine is the sform where the file has one, else the qform. A file with neither is read as nibabel reads it,
+    with a warning: left and right are then a guess. Lengths in m or µm become mm, times in ms or µs become s.
 
     Args:
         path: The file.
-        dtype: Type of ``data``: float32 (rounded where it must be), float64, uint8, int8, int16, int32 or int64. Integers are
-            for label maps: a value that is no whole number is refused. By default float32 where every value is exact in
-            it, else float64.
+        dtype: Type of ``data``: float32 (rounded where it must be), float64, uint8, int8, int16, int32 or int64.
+            Integers are for label maps: a value that is no whole number is refused. By default float32 where every
+            value is exact in it, else float64.
 
     Returns:
         The volume. Slope and intercept are applied (computed in float64); ``data`` is in the file's axis order, a view
@@ -261,9 +263,9 @@ def write_nifti(
     Args:
         volume: What is written. Data that are not on the CPU are copied there.
         path: A name that ends in ``.nii`` or ``.nii.gz``.
-        dtype: Type of the stored numbers, also torch.uint16, uint32 and uint64. By default that of ``volume.data``, with
-            these exceptions: bool becomes uint8, float16 and bfloat16 become float32, and int64 becomes int32 where it
-            fits, because few programs read int64. Colors are stored as RGB24 or RGBA32.
+        dtype: Type of the stored numbers, also torch.uint16, uint32 and uint64. By default that of ``volume.data``,
+            except that bool becomes uint8, float16 and bfloat16 become float32, and int64 becomes int32 where it fits,
+            because few programs read int64. Colors are stored as RGB24 or RGBA32.
         slope: The file holds (value - inter) / slope, rounded for integer types.
         inter: See ``slope``.
         version: 1 or 2; by default 1 where the shape fits (32767 cells along an axis).

@@ -24,15 +24,15 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def read_volume(path: str | os.PathLike[str]) -> Volume:
     """Reads a volume of any format that is known.
 
-    NIfTI is read natively; FreeSurfer's ``.mgh`` and ``.mgz`` through nibabel; ``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd`` and
-    DICOM series through SimpleITK. Both packages come with ``pip install 'sslmed[mri]'``.
+    NIfTI is read natively; FreeSurfer's ``.mgh`` and ``.mgz`` through nibabel; ``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``
+    and DICOM series through SimpleITK. Both packages come with ``pip install 'sslmed[mri]'``.
 
     Args:
         path: A file; or for DICOM a folder with one series, or any file of the series.
 
     Returns:
-        The volume: values in the file's axis order as float32 where that is exact, else float64; vectors of 3 or 4 as a trailing
-        axis; the affine in RAS+ mm whatever the format's own convention is.
+        The volume: values in the file's axis order as float32 where that is exact, else float64; vectors of 3 or 4 as a
+        trailing axis; the affine in RAS+ mm whatever the format's own convention is.
 
     Raises:
         FormatError: The file is damaged, or a folder holds no DICOM series or several.

@@ -74,7 +74,8 @@ TEST_CASE("nifti header: the sform is used where it is set, and a differing qfor
   CHECK(warns(found, "sform and qform differ"));
   for (std::size_t i = 0; i < 3; ++i) {
     file.real(280, 400, 5 * i, 0).real(280, 400, 4 * i + 3, 7 + static_cast<double>(i));
-    file.real(280, 400, 4 * ((i + 1) % 3) + i, 2 + static_cast<double>(i) + 1.9e-3);  // less than a thousandth of a cell
+    file.real(280, 400, 4 * ((i + 1) % 3) + i,
+              2 + static_cast<double>(i) + 1.9e-3);  // less than a thousandth of a cell
   }
   CHECK(parsed(file).warnings.empty());
 }
