@@ -1174,7 +1174,7 @@ class VolumeSpatialOptions:
     anisotropy: Smallest and largest factor by which cells are longer then.
     window: Cells of the result along each axis; 0 keeps the axis as it is.
     random_window: Whether an axis is cut anywhere, or in the middle.
-    fill: What lies outside of the volume; None takes its minimum.
+    fill: What lies outside of a float volume; None takes its minimum.
     """
     random_window: bool
     def __init__(self, **kwargs: typing.Any) -> None:
