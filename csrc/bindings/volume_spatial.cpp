@@ -110,7 +110,7 @@ void bind_random(py::module_& m) {
                         "anisotropy: Smallest and largest factor by which cells are longer then.\n"
                         "window: Cells of the result along each axis; 0 keeps the axis as it is.\n"
                         "random_window: Whether an axis is cut anywhere, or in the middle.\n"
-                        "fill: What lies outside of the volume; None takes its minimum.")
+                        "fill: What lies outside of a float volume; None takes its minimum.")
       .def_readwrite("p_flip", &Options::p_flip)
       .def_readwrite("p_affine", &Options::p_affine)
       .def_readwrite("scales", &Options::scales)

@@ -6,6 +6,7 @@
 #include <torch/library.h>
 
 #include <cmath>
+#include <cstdint>
 
 namespace sslmed::ops {
 
@@ -32,7 +33,11 @@ void check_lose_resolution(const at::Tensor& volumes, std::int64_t axis, double 
 }
 
 at::Tensor outside_of(const at::Tensor& volumes, const transforms::VolumeWarp& warp, std::optional<double> fill) {
-  if (!fill && !warp.covers() && volumes.scalar_type() == at::kFloat && volumes.numel() > 0) return volumes.flatten(1).amin(1).to(at::kDouble).cpu();
+  const auto type = volumes.scalar_type();
+  const double least = type == at::kInt ? INT32_MIN : 0, most = type == at::kInt ? INT32_MAX : 255;
+  TORCH_CHECK_VALUE(!fill || type == at::kFloat || (*fill == std::floor(*fill) && *fill >= least && *fill <= most), "volume: fill=", fill.value_or(0),
+                    " must be a whole number that ", type, " holds");
+  if (!fill && !warp.covers() && type == at::kFloat && volumes.numel() > 0) return volumes.flatten(1).amin(1).to(at::kDouble).cpu();
   return at::full({volumes.size(0)}, fill.value_or(0), at::kDouble);
 }
 

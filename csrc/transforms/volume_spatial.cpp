@@ -49,8 +49,10 @@ std::pair<ResampleGrid, ResampleGrid> coarse_grids(const VolumeShape& shape, std
 
 template <class T>
 T outside_of(const VolumeSpatialPlan& plan, const T* in) {
-  if (plan.fill) return static_cast<T>(*plan.fill);
-  if constexpr (std::is_same_v<T, float>) return *std::min_element(in, in + plan.shape[0] * plan.shape[1] * plan.shape[2]);
+  if constexpr (std::is_same_v<T, float>) {
+    if (plan.fill) return static_cast<float>(*plan.fill);
+    return *std::min_element(in, in + plan.shape[0] * plan.shape[1] * plan.shape[2]);
+  }
   return 0;
 }
 

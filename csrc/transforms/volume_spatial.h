@@ -27,7 +27,7 @@ struct VolumeSpatialOptions {
   std::array<double, 2> anisotropy{1.5, 5};     // how many times thicker the cells of one axis are
   std::array<std::int64_t, 3> window{0, 0, 0};  // cells of the result; 0 keeps an axis as it is
   bool random_window = true;                    // where an axis is cut: anywhere, or in the middle
-  std::optional<double> fill;                   // what lies outside; the volume's minimum where not given
+  std::optional<double> fill;                   // outside of volumes of floats; their minimum where not given
 };
 
 // ValueError that names the option that is out of range.
@@ -53,7 +53,7 @@ struct VolumeSpatialPlan {
 
 VolumeSpatialPlan plan_spatial(const VolumeShape& shape, const VolumeSpacing& spacing, const VolumeSpatialOptions& options, Philox& random);
 
-// in [shape…] to out [window…]. Linear interpolation loses resolution where the plan says so, the other kinds never do.
+// in [shape…] to out [window…]; outside of label maps lies 0. Linear interpolation loses resolution where the plan says so, the other kinds never do.
 // T is float, int32 or uint8.
 template <class T>
 void apply_spatial(const VolumeSpatialPlan& plan, const T* in, VolumeInterpolation how, T* out);

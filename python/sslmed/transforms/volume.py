@@ -42,7 +42,7 @@ class SpatialTransform:
     Args:
         volume_map: Where the result's cells lie in the volume.
         anisotropy: Axis and factor of resolution that linear interpolation loses at the end, or None.
-        fill: What lies outside of the volume: a number, or "minimum" for the minimum of a float volume and 0 of a label map.
+        fill: What lies outside of a float volume: a number, or "minimum" for the minimum of each volume. Label maps get 0.
 
     Examples:
         >>> import torch, sslmed as sm
@@ -98,18 +98,19 @@ class SpatialTransform:
             volume: [..., X, Y, Z] float32, int32 or uint8.
             interpolation: "linear" for float volumes; "nearest"; or "label" for label maps: the label with the largest
                 linear weight around a place, the smaller one of equals, which moves smooth borders better than "nearest".
-            fill: What lies outside of the volume; by default the transform's ``fill``.
+            fill: What lies outside of the volume; by default the transform's ``fill``, and 0 in label maps.
 
         Returns:
             [..., X', Y', Z'] of the same dtype.
 
         Raises:
             TypeError: The dtype is another one.
-            ValueError: The shape is not the transform's, whole numbers are interpolated linearly, or the transform undoes
-                an elastic displacement that folds space.
+            ValueError: The shape is not the transform's, whole numbers are interpolated linearly, the fill is no value of
+                the dtype, or the transform undoes an elastic displacement that folds space.
         """
-        given = self.fill if fill is None else _fill("SpatialTransform", fill)
         values = tensor(volume)
+        own = self.fill if values.is_floating_point() else 0.0
+        given = own if fill is None else _fill("SpatialTransform", fill)
         out = self._map.apply(values, interpolation, None if given == "minimum" else float(given))
         if self.anisotropy is not None and interpolation == "linear":
             out = C.lose_resolution(out, *self.anisotropy)

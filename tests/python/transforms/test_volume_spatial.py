@@ -256,6 +256,15 @@ def test_each_volume_of_a_batch_has_its_own_minimum(rng):
     assert out[0, 1, 0, 0, 0] == values[0, 1].min()
 
 
+def test_the_fill_is_of_float_volumes(rng):
+    pad = volume.crop_or_pad(SHAPE, SPACING, 40, fill=-1000)
+    assert pad(blobs(rng))[0, 0, 0] == -1000
+    for dtype in (torch.uint8, torch.int32):
+        labels = torch.full(SHAPE, 3, dtype=dtype)
+        assert pad(labels, "label")[0, 0, 0] == 0
+        assert pad(labels, "label", fill=7)[0, 0, 0] == 7
+
+
 def test_anisotropy_is_of_linear_interpolation_alone_and_comes_last(rng):
     values = blobs(rng)
     change = volume.random_spatial(SHAPE, SPACING, options(p_affine=0.0, p_elastic=0.0, p_flip=(0.0, 0.0, 0.0), p_anisotropy=1.0), seed=1)
@@ -302,6 +311,7 @@ def test_arrays_of_numpy_in_any_order(rng):
         (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(4, 5)), "must be [..., X, Y, Z]"),
         (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE, dtype=torch.uint8)), "interpolation='linear' needs float32 values"),
         (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE), "cubic"), "interpolation must be one of 'linear', 'nearest', 'label', got 'cubic'"),
+        (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE, dtype=torch.uint8), "label", fill=-1), "fill=-1 must be a whole number that Byte holds"),
         (lambda: volume.flip(SHAPE, SPACING, 0).points(torch.zeros(3)), "points: shape=[3] must be [N, 3]"),
         (lambda: volume.flip(SHAPE, SPACING, 0).points(torch.full((1, 3), torch.nan)), "points: coordinate=nan must be finite"),
         (lambda: volume.flip((3, 4, 5), SPACING, 0) @ volume.flip(SHAPE, SPACING, 0), "shape[0]=3 must be the 30 cells"),
