@@ -33,15 +33,30 @@ std::string kind_of(const at::Tensor& tensor) {
   return text.str();
 }
 
+void check_volume(const at::Tensor& given) {
+  if (given.dim() != 3 || given.scalar_type() != at::kFloat || given.numel() == 0 || !given.device().is_cpu())
+    throw ValueError("volume: expected [X, Y, Z] in float32 on the CPU, found " + kind_of(given));
+}
+
 // Applies f(volume) to a copy.
 template <class F>
 at::Tensor changed_volume(const at::Tensor& given, const Spacing& spacing, F&& f) {
-  if (given.dim() != 3 || given.scalar_type() != at::kFloat || given.numel() == 0 || !given.device().is_cpu())
-    throw ValueError("volume: expected [X, Y, Z] in float32 on the CPU, found " + kind_of(given));
+  check_volume(given);
   check_spacing(spacing);
   const py::gil_scoped_release release;
-  auto out = at::empty(given.sizes(), given.options().memory_format(at::MemoryFormat::Contiguous)).copy_(given.detach());
+  auto out = at::empty(given.sizes(), at::kFloat).copy_(given.detach());
   f(FloatVolume{out.data_ptr<float>(), {out.size(0), out.size(1), out.size(2)}, spacing});
+  return out;
+}
+
+// f(from, voxels, into), for what changes voxels one by one.
+template <class F>
+at::Tensor changed_voxels(const at::Tensor& given, F&& f) {
+  check_volume(given);
+  const py::gil_scoped_release release;
+  const auto from = given.detach().contiguous();
+  auto out = at::empty(given.sizes(), at::kFloat);
+  f(from.const_data_ptr<float>(), from.numel(), out.data_ptr<float>());
   return out;
 }
 
@@ -52,11 +67,13 @@ NoiseKey key_of_seed(std::uint64_t seed) {
 
 at::Tensor contrast_of(const at::Tensor& given, const Spacing& spacing, const VolumeContrastOptions& options, const VolumeIntensityOptions& then,
                        std::uint64_t seed, std::uint64_t index) {
-  if (given.dim() != 3 || given.numel() == 0 || !given.device().is_cpu() || at::isFloatingType(given.scalar_type()) || given.scalar_type() == at::kBool)
-    throw ValueError("labels: expected [X, Y, Z] of whole numbers on the CPU, found " + kind_of(given));
+  const auto type = given.scalar_type();
+  const bool whole = at::isIntegralType(type, /*includeBool=*/false) && type != at::kUInt32 && type != at::kUInt64;
+  if (given.dim() != 3 || given.numel() == 0 || !given.device().is_cpu() || !whole)
+    throw ValueError("labels: expected [X, Y, Z] of whole numbers (int8 to int64, uint8, uint16) on the CPU, found " + kind_of(given));
   check_spacing(spacing);
   const py::gil_scoped_release release;
-  if (given.scalar_type() == at::kLong) {
+  if (type == at::kLong) {
     const auto [low, high] = at::aminmax(given);
     if (low.item<std::int64_t>() < std::numeric_limits<std::int32_t>::min() || high.item<std::int64_t>() > std::numeric_limits<std::int32_t>::max())
       throw ValueError("labels: expected numbers that fit int32, found " + std::to_string(low.item<std::int64_t>()) + " to " +
@@ -129,20 +146,18 @@ void bind_volume_intensity(py::module_& m) {
       py::arg("volume"), py::arg("coefficients"));
   m.def(
       "volume_gamma",
-      [kAny](const at::Tensor& volume, double gamma) {
-        return changed_volume(volume, kAny, [&](const FloatVolume& v) { transforms::volume_gamma(v.values, v.size(), gamma); });
+      [](const at::Tensor& volume, double gamma) {
+        return changed_voxels(volume, [&](const float* from, std::int64_t n, float* into) { transforms::volume_gamma(from, n, gamma, into); });
       },
       py::arg("volume"), py::arg("gamma"));
   m.def(
       "volume_noise",
-      [kAny](const at::Tensor& volume, double std, std::uint64_t seed) {
-        return changed_volume(volume, kAny, [&](const FloatVolume& v) { transforms::volume_noise(v.values, v.size(), std, key_of_seed(seed)); });
+      [](const at::Tensor& volume, double std, std::uint64_t seed) {
+        const auto key = key_of_seed(seed);
+        return changed_voxels(volume, [&](const float* from, std::int64_t n, float* into) { transforms::volume_noise(from, n, std, key, into); });
       },
       py::arg("volume"), py::arg("std"), py::arg("seed"));
-  m.def(
-      "volume_inversion",
-      [kAny](const at::Tensor& volume) { return changed_volume(volume, kAny, [](const FloatVolume& v) { transforms::volume_inversion(v.values, v.size()); }); },
-      py::arg("volume"));
+  m.def("volume_inversion", [](const at::Tensor& volume) { return changed_voxels(volume, &transforms::volume_inversion); }, py::arg("volume"));
   m.def(
       "volume_blur",
       [](const at::Tensor& volume, const std::array<double, 3>& sigma, const Spacing& spacing) {

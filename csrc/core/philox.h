@@ -1,5 +1,6 @@
 #pragma once
-// The rounds of Philox4x32-10 (Salmon et al., SC 2011) as a formula: core/random.h numbers draws with them, CUDA kernels number voxels.
+// The rounds of Philox4x32-10 (Salmon et al., SC 2011) as a formula: core/random.h numbers draws with them, CUDA
+// kernels number voxels.
 
 #include <cstdint>
 

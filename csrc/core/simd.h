@@ -16,6 +16,14 @@
 // For what a clone calls: it must be compiled with the clone's instructions, so inside it.
 #define SSLMED_INLINE inline __attribute__((always_inline))
 
+// Before a loop whose results may lie where its input lies, place by place, and not otherwise overlap: without it GCC
+// checks for overlaps, and takes one place after the other where there are any.
+#if defined(__GNUC__) && !defined(__clang__)
+#define SSLMED_SAME_PLACES _Pragma("GCC ivdep")
+#else
+#define SSLMED_SAME_PLACES
+#endif
+
 namespace sslmed {
 
 // Whether this is an AMD processor with AVX-512, for which some of PyTorch's libraries choose worse than for others.

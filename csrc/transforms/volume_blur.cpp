@@ -1,4 +1,5 @@
-// Gaussian blur along three axes in one pass over the volume: planes are blurred along z and y as they come, and kept in a ring for the sum along x.
+// Gaussian blur along three axes in one pass over the volume: planes are blurred along z and y as they come, and kept
+// in a ring for the sum along x.
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +23,8 @@ SSLMED_INLINE BlurLanes lanes_at(const float* from) {
   return lanes;
 }
 
-// into[i] = Σ weights[k] · (rows[r - k][i] + rows[r + k][i]), weights[0] counted once. Four registers of sums, so that each weight is read for many.
+// into[i] = Σ weights[k] · (rows[r - k][i] + rows[r + k][i]), weights[0] counted once. Four registers of sums, so that
+// each weight is read for many.
 SSLMED_CLONES void weigh_rows(const float* const* rows, const float* weights, std::int64_t radius, std::int64_t n, float* into) {
   std::int64_t i = 0;
   for (; i + 4 * kBlurLanes <= n; i += 4 * kBlurLanes) {

@@ -48,7 +48,8 @@ SSLMED_CLONES void label_extremes(const std::int32_t* labels, std::int64_t n, st
   *high = most;
 }
 
-// One row along z: `field` may be null, where classes have one part each. Arithmetic and look-ups in loops of their own, so that both are vectors.
+// One row along z: `field` may be null, where classes have one part each. Arithmetic and look-ups in loops of their
+// own, so that both are vectors.
 SSLMED_CLONES void contrast_line(const ContrastTable& table, const std::int32_t* labels, const float* field, const float* normals, std::int64_t n,
                                  std::int32_t* entries, float* into) {
   const ContrastRow* rows = table.rows.data();
@@ -61,6 +62,7 @@ SSLMED_CLONES void contrast_line(const ContrastTable& table, const std::int32_t*
       entries[z] = row.first + contrast_part(field[z], row.parts);
     }
   }
+  SSLMED_SAME_PLACES
   for (std::int64_t z = 0; z < n; ++z) into[z] = contrast_value(means[entries[z]], stds[entries[z]], normals[z]);
 }
 

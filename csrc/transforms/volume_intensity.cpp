@@ -98,13 +98,14 @@ VolumeIntensityPlan plan_intensity(const VolumeIntensityOptions& options, Philox
 
 void apply_intensity(const VolumeIntensityPlan& plan, const FloatVolume& volume) {
   const auto n = volume.size();
-  if (plan.inversion) volume_inversion(volume.values, n);
-  if (plan.gamma != 1) volume_gamma(volume.values, n, plan.gamma);
+  float* values = volume.values;
+  if (plan.inversion) volume_inversion(values, n, values);
+  if (plan.gamma != 1) volume_gamma(values, n, plan.gamma, values);
   volume_motion(volume, plan.motion);
   volume_ghosting(volume, plan.ghosting);
   volume_blur(volume, plan.blur_sigma);
   if (!plan.bias.empty()) volume_bias(volume, plan.bias);
-  if (plan.noise_std > 0) volume_noise(volume.values, n, plan.noise_std, plan.noise_key);
+  if (plan.noise_std > 0) volume_noise(values, n, plan.noise_std, plan.noise_key, values);
 }
 
 }  // namespace sslmed::transforms

@@ -1,7 +1,8 @@
 #pragma once
-// Changes of the intensities of volumes, float32 [X, Y, Z] with Z fastest, in place: the artifacts of magnetic resonance imaging, and contrast.
-// Where a step is not random by itself it gives what TorchIO 1.2.1 gives, but for rounding. Noise is numbered by voxel, so it is the same on every device.
-// Each call works in one thread. Values must be finite.
+// Changes of the intensities of volumes, float32 [X, Y, Z] with Z fastest: the artifacts of magnetic resonance imaging,
+// and contrast. Where a step is not random by itself it gives what TorchIO 1.2.1 gives, but for rounding. Noise is
+// numbered by voxel, so it is the same on every device. Each call works in one thread. Values must be finite. `from`
+// and `into` may be the same.
 
 #include <array>
 #include <cstdint>
@@ -26,23 +27,23 @@ struct Extremes {
 };
 Extremes extremes(const float* values, std::int64_t n);
 
-// Times exp(polynomial) over axes from -1 to 1 (Van Leemput et al., 1999). 1, 4, 10 or 20 coefficients: orders 0 to 3, the powers of z changing fastest,
-// then those of y.
+// Times exp(polynomial) over axes from -1 to 1 (Van Leemput et al., 1999). 1, 4, 10 or 20 coefficients: orders 0 to 3,
+// the powers of z changing fastest, then those of y.
 void volume_bias(const FloatVolume& volume, const std::vector<double>& coefficients);
 
 // Coefficients of a lower order at their places among the 20 of order 3.
 std::array<double, 20> third_order(const std::vector<double>& coefficients);
 
 // sign(value) · |value|^gamma; gamma must be positive.
-void volume_gamma(float* values, std::int64_t n, double gamma);
+void volume_gamma(const float* from, std::int64_t n, double gamma, float* into);
 
 // Plus normal noise of this standard deviation.
-void volume_noise(float* values, std::int64_t n, double std, NoiseKey key);
+void volume_noise(const float* from, std::int64_t n, double std, NoiseKey key, float* into);
 // The noise itself: standard normal numbers [first, first + n) of a key; first is a multiple of 64 (kNoiseRun).
 void normal_numbers(NoiseKey key, std::int64_t first, std::int64_t n, float* into);
 
 // max + min - value.
-void volume_inversion(float* values, std::int64_t n);
+void volume_inversion(const float* from, std::int64_t n, float* into);
 
 // (value - min) / (max - min); all zeros where the values are equal.
 void volume_to_unit(float* values, std::int64_t n);
@@ -53,7 +54,8 @@ void volume_blur(const FloatVolume& volume, const std::array<double, 3>& sigma);
 // Half of the taps of SciPy's Gaussian, the middle one first; sigma in voxels.
 std::vector<float> half_gaussian(double sigma);
 
-// Every `ghosts`-th plane of k-space along the axis is weakened to 1 - intensity, but for the central one or, with `restore`, that share of planes about it.
+// Every `ghosts`-th plane of k-space along the axis is weakened to 1 - intensity, but for the central one or, with
+// `restore`, that share of planes about it.
 struct GhostingPlan {
   std::int64_t ghosts = 0;  // 0: none
   int axis = 0;
@@ -62,14 +64,15 @@ struct GhostingPlan {
 };
 void volume_ghosting(const FloatVolume& volume, const GhostingPlan& plan);
 
-// A rigid movement at a time of the acquisition, from 0 to 1: rotations about the x, y and z axes (R = Rz · Rx · Ry) and a translation, in RAS.
+// A rigid movement at a time of the acquisition, from 0 to 1: rotations about the x, y and z axes (R = Rz · Rx · Ry)
+// and a translation, in RAS.
 struct Movement {
   double time = 0;
   std::array<double, 3> degrees{}, translation{};  // translation in mm
 };
 
-// Slabs of k-space along the axis come from the volume as it lay before and after each movement (Shaw et al., 2019); the central slab is that of the
-// volume as it is. Voxels from outside of it are its minimum.
+// Slabs of k-space along the axis come from the volume as it lay before and after each movement (Shaw et al., 2019);
+// the central slab is that of the volume as it is. Voxels from outside of it are its minimum.
 struct MotionPlan {
   std::vector<Movement> movements;  // in order of time; none: no motion
   int axis = 2;
@@ -78,7 +81,8 @@ struct MotionPlan {
 };
 void volume_motion(const FloatVolume& volume, const MotionPlan& plan);
 
-// Probabilities and strengths of the steps; the defaults of the strengths are TorchIO's. A pair is a range, from which a number is drawn.
+// Probabilities and strengths of the steps; the defaults of the strengths are TorchIO's. A pair is a range, from which
+// a number is drawn.
 struct VolumeIntensityOptions {
   double p_inversion = 0;
   double p_gamma = 0;
@@ -100,7 +104,8 @@ struct VolumeIntensityOptions {
 // ValueError where an option is out of range.
 void check(const VolumeIntensityOptions& options);
 
-// All that is random, in the order in which it is done: contrast, then movement, then what coil and resolution make of it, then noise.
+// All that is random, in the order in which it is done: contrast, then movement, then what coil and resolution make of
+// it, then noise.
 struct VolumeIntensityPlan {
   bool inversion = false;
   double gamma = 1;
@@ -112,7 +117,8 @@ struct VolumeIntensityPlan {
   NoiseKey noise_key{};
 };
 
-// The numbers that are drawn do not depend on which steps are done: a change of one probability leaves the other steps as they are.
+// The numbers that are drawn do not depend on which steps are done: a change of one probability leaves the other steps
+// as they are.
 VolumeIntensityPlan plan_intensity(const VolumeIntensityOptions& options, Philox& random);
 
 void apply_intensity(const VolumeIntensityPlan& plan, const FloatVolume& volume);

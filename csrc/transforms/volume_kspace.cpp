@@ -38,7 +38,8 @@ SSLMED_CLONES void multiply_lines(const float* matrix, std::int64_t rows, std::i
   }
 }
 
-// A circular convolution with an even kernel maps even lines to even ones and odd lines to odd ones: two matrices of half the size.
+// A circular convolution with an even kernel maps even lines to even ones and odd lines to odd ones: two matrices of
+// half the size.
 struct EvenFilter {
   std::vector<float> even, odd;  // [whole_groups(n / 2 + 1), n / 2 + 1], [whole_groups((n - 1) / 2), (n - 1) / 2]
 };
@@ -223,7 +224,8 @@ void volume_motion(const FloatVolume& volume, const MotionPlan& plan) {
   auto center = plan.center;
   for (std::size_t a = 0; plan.about_center && a < 3; ++a) center[a] = 0.5 * static_cast<double>(volume.shape[a] - 1) * volume.spacing[a];
   const float fill = extremes(volume.values, volume.size()).low;
-  // The central slab, the first one that ends beyond the middle, keeps the volume as it is; the first slab takes what would have been there.
+  // The central slab, the first one that ends beyond the middle, keeps the volume as it is; the first slab takes what
+  // would have been there.
   const auto slabs = plan.movements.size() + 1;
   std::size_t central = slabs - 1;
   for (std::size_t i = plan.movements.size(); i-- > 0;)

@@ -17,8 +17,9 @@ SSLMED_CLONES void bias_line(const BiasRow& row, const float* z, std::int64_t n,
   for (std::int64_t i = 0; i < n; ++i) values[i] *= bias_at(row, z[i]);
 }
 
-SSLMED_CLONES void gamma_all(float* values, std::int64_t n, Gamma gamma) {
-  for (std::int64_t i = 0; i < n; ++i) values[i] = gamma_changed(values[i], gamma);
+SSLMED_CLONES void gamma_all(const float* from, std::int64_t n, Gamma gamma, float* into) {
+  SSLMED_SAME_PLACES
+  for (std::int64_t i = 0; i < n; ++i) into[i] = gamma_changed(from[i], gamma);
 }
 
 SSLMED_CLONES void normal_run(const std::uint32_t* words, float* into) {
@@ -35,8 +36,9 @@ SSLMED_CLONES void scale_all(float* values, std::int64_t n, float low, float ran
   for (std::int64_t i = 0; i < n; ++i) values[i] = (values[i] - low) / range;
 }
 
-SSLMED_CLONES void invert_all(float* values, std::int64_t n, float sum) {
-  for (std::int64_t i = 0; i < n; ++i) values[i] = sum - values[i];
+SSLMED_CLONES void invert_all(const float* from, std::int64_t n, float sum, float* into) {
+  SSLMED_SAME_PLACES
+  for (std::int64_t i = 0; i < n; ++i) into[i] = sum - from[i];
 }
 
 // Many minima and maxima side by side: one of each would be compared in turn.
@@ -55,8 +57,9 @@ SSLMED_CLONES Extremes extremes_of(const float* values, std::int64_t n) {
   return out;
 }
 
-SSLMED_CLONES void add_scaled(const float* from, std::int64_t n, float by, float* into) {
-  for (std::int64_t i = 0; i < n; ++i) into[i] += by * from[i];
+SSLMED_CLONES void add_scaled(const float* from, const float* noise, std::int64_t n, float by, float* into) {
+  SSLMED_SAME_PLACES
+  for (std::int64_t i = 0; i < n; ++i) into[i] = from[i] + by * noise[i];
 }
 
 }  // namespace
@@ -87,9 +90,9 @@ void volume_bias(const FloatVolume& volume, const std::vector<double>& coefficie
     for (std::int64_t y = 0; y < ny; ++y, at += nz) bias_line(bias_row(all.data(), bias_place(x, nx), bias_place(y, ny)), z.data(), nz, at);
 }
 
-void volume_gamma(float* values, std::int64_t n, double gamma) {
+void volume_gamma(const float* from, std::int64_t n, double gamma, float* into) {
   require(gamma > 0 && gamma <= 100, "gamma", gamma, "must be above 0 and at most 100");
-  gamma_all(values, n, gamma_of(static_cast<float>(gamma)));
+  gamma_all(from, n, gamma_of(static_cast<float>(gamma)), into);
 }
 
 void normal_numbers(NoiseKey key, std::int64_t first, std::int64_t n, float* into) {
@@ -107,20 +110,20 @@ void normal_numbers(NoiseKey key, std::int64_t first, std::int64_t n, float* int
   }
 }
 
-void volume_noise(float* values, std::int64_t n, double std, NoiseKey key) {
+void volume_noise(const float* from, std::int64_t n, double std, NoiseKey key, float* into) {
   require(std >= 0 && std::isfinite(std), "std", std, "must be a number of at least 0");
   constexpr std::int64_t kPart = 32 * kNoiseRun;
   alignas(64) float noise[kPart];
   for (std::int64_t i = 0; i < n; i += kPart) {
     const auto part = std::min(kPart, n - i);
     normal_numbers(key, i, part, noise);
-    add_scaled(noise, part, static_cast<float>(std), values + i);
+    add_scaled(from + i, noise, part, static_cast<float>(std), into + i);
   }
 }
 
-void volume_inversion(float* values, std::int64_t n) {
-  const auto [low, high] = extremes(values, n);
-  invert_all(values, n, low + high);
+void volume_inversion(const float* from, std::int64_t n, float* into) {
+  const auto [low, high] = extremes(from, n);
+  invert_all(from, n, low + high, into);
 }
 
 void volume_to_unit(float* values, std::int64_t n) {

@@ -41,8 +41,8 @@ VoxelMap voxel_map(const FloatVolume& volume, const Movement& movement, const st
   return map;
 }
 
-// Along one axis: where a row of the result starts in the volume, how far one voxel along z goes, and the last cell of two neighbors, which lie `stride`
-// apart; 0 along an axis of one voxel.
+// Along one axis: where a row of the result starts in the volume, how far one voxel along z goes, and the last cell of
+// two neighbors, which lie `stride` apart; 0 along an axis of one voxel.
 struct RowAxis {
   float start, step;
   std::int32_t last, stride;
@@ -53,7 +53,8 @@ struct CellPlace {
   float share;  // of the upper neighbor
 };
 
-// Within half a voxel of the edge the edge counts. Bounds are put to integers, also of the share, whose bits are ordered as numbers of one sign are.
+// Within half a voxel of the edge the edge counts. Bounds are put to integers, also of the share, whose bits are
+// ordered as numbers of one sign are.
 SSLMED_INLINE CellPlace cell_place(const RowAxis& axis, float z) {
   const float at = axis.start + z * axis.step;
   const std::int32_t whole = static_cast<std::int32_t>(at + 1) - 1;
@@ -63,8 +64,9 @@ SSLMED_INLINE CellPlace cell_place(const RowAxis& axis, float z) {
   return {cell, float_of(least < one ? least : one)};
 }
 
-// Places of some voxels of a row in the volume, and what lies between their neighbors. Parts of rows are short, and a plane's are done one beside the other:
-// a turned row crosses many planes, which would not stay in the cache until the next row comes.
+// Places of some voxels of a row in the volume, and what lies between their neighbors. Parts of rows are short, and a
+// plane's are done one beside the other: a turned row crosses many planes, which would not stay in the cache until the
+// next row comes.
 constexpr std::int32_t kRowPart = 32;
 struct RowPlaces {
   std::int32_t at[kRowPart];

@@ -1,6 +1,7 @@
 #pragma once
-// What intensity transforms do to one voxel: the same formulas in the CPU's loops and in CUDA kernels. Those of values have no branches, so that
-// loops over voxels become vector instructions. A voxel that is not finite stays or becomes NaN.
+// What intensity transforms do to one voxel: the same formulas in the CPU's loops and in CUDA kernels. Those of values
+// have no branches, so that loops over voxels become vector instructions. A voxel that is not finite stays or becomes
+// NaN.
 
 #include <cstdint>
 #include <cstring>
@@ -80,8 +81,8 @@ SSLMED_FORMULA float gamma_changed(float value, Gamma gamma) {
   return float_of((power & -static_cast<std::int32_t>(magnitude != 0)) | sign) + 0 * value;
 }
 
-// Square root of a number that is not negative: Newton's steps from a guess by the bits (Lomont, 2003). A call of sqrt would keep loops from becoming
-// vectors, since it may set errno.
+// Square root of a number that is not negative: Newton's steps from a guess by the bits (Lomont, 2003). A call of sqrt
+// would keep loops from becoming vectors, since it may set errno.
 SSLMED_FORMULA float root_of(float value) {
   float inverse = float_of(0x5f375a86 - (bits_of(value) >> 1));
   const float half = 0.5F * value;
@@ -91,7 +92,8 @@ SSLMED_FORMULA float root_of(float value) {
   return value * inverse;
 }
 
-// Two standard normal numbers of two random words (Box and Muller, 1958), from 24 bits of the radius and 32 of the angle.
+// Two standard normal numbers of two random words (Box and Muller, 1958), from 24 bits of the radius and 32 of the
+// angle.
 struct NormalPair {
   float first, second;
 };
@@ -114,11 +116,12 @@ SSLMED_FORMULA NormalPair normals_of(std::uint32_t radius_word, std::uint32_t an
   return {radius * float_of(first ^ first_sign), radius * float_of(second ^ second_sign)};
 }
 
-// Noise is numbered by voxel: of every 64 voxels, the first 32 and the last 32 are pairs, made of the same words of 16 blocks of Philox.
+// Noise is numbered by voxel: of every 64 voxels, the first 32 and the last 32 are pairs, made of the same words of 16
+// blocks of Philox.
 constexpr std::int64_t kNoiseRun = 64;
 
-// The polynomial of order 3 along z at one place (x, y), of 20 coefficients with the powers of z changing fastest, then those of y. The axes go from
-// -1 to 1, from the first voxel's center to the last one's.
+// The polynomial of order 3 along z at one place (x, y), of 20 coefficients with the powers of z changing fastest, then
+// those of y. The axes go from -1 to 1, from the first voxel's center to the last one's.
 struct BiasRow {
   float c[4];
 };
@@ -146,14 +149,16 @@ SSLMED_FORMULA BiasRow bias_row(const double* coefficients, double x, double y) 
 
 SSLMED_FORMULA float bias_at(const BiasRow& row, float z) { return exp_of(row.c[0] + z * (row.c[1] + z * (row.c[2] + z * row.c[3]))); }
 
-// Where a place beyond an edge is taken from: "d c b a | a b c d | d c b a", as SciPy's mode "reflect", however far it is.
+// Where a place beyond an edge is taken from: "d c b a | a b c d | d c b a", as SciPy's mode "reflect", however far it
+// is.
 SSLMED_FORMULA std::int64_t reflected(std::int64_t i, std::int64_t n) {
   if (i >= 0 && i < n) return i;
   const std::int64_t within = ((i % (2 * n)) + 2 * n) % (2 * n);
   return within < n ? within : 2 * n - 1 - within;
 }
 
-// Between the nodes of a random field: the cell and how far a place is in it, smoothly (3t² - 2t³), so that the field has no edges there.
+// Between the nodes of a random field: the cell and how far a place is in it, smoothly (3t² - 2t³), so that the field
+// has no edges there.
 struct FieldPlace {
   std::int64_t cell;
   float share;
@@ -171,7 +176,8 @@ struct ContrastRow {
   std::int32_t first, parts;
 };
 
-// In which of a class's parts a voxel lies: of equal shares under a normal field, nearly (a logistic curve stands for the normal one).
+// In which of a class's parts a voxel lies: of equal shares under a normal field, nearly (a logistic curve stands for
+// the normal one).
 SSLMED_FORMULA std::int32_t contrast_part(float field, std::int32_t parts) {
   const auto part = static_cast<std::int32_t>(static_cast<float>(parts) / (1 + exp_of(-2.2F * field)));
   return part < parts ? part : parts - 1;

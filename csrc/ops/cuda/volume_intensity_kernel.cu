@@ -1,4 +1,5 @@
-// A thread takes voxels a grid apart. Noise comes in pairs of runs of four voxels, 32 apart, which two blocks of Philox make.
+// A thread takes voxels a grid apart. Noise comes in pairs of runs of four voxels, 32 apart, which two blocks of Philox
+// make.
 
 #include "core/philox.h"
 #include "ops/cuda/launch.h"
@@ -10,7 +11,8 @@ namespace {
 constexpr int kVolumeThreads = 256;
 constexpr std::int64_t kMostVolumeBlocks = 4096;
 
-// As many blocks as there is work for, within bounds; kernels are told, so that they know how far apart their elements are.
+// As many blocks as there is work for, within bounds; kernels are told, so that they know how far apart their elements
+// are.
 unsigned volume_blocks(std::int64_t work) {
   const std::int64_t blocks = (work + kVolumeThreads - 1) / kVolumeThreads;
   return static_cast<unsigned>(blocks < kMostVolumeBlocks ? blocks : kMostVolumeBlocks);

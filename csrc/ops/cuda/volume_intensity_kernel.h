@@ -1,7 +1,8 @@
 #pragma once
-// Intensities of volumes on a GPU: the steps that change each voxel by itself, and blur. Formulas are those of transforms/voxel.h, so results are the
-// CPU's but for rounding, and noise has the CPU's numbers. Ghosting and motion are done on the CPU alone.
-// Launchers on raw pointers, without torch headers. All pointers lie on the device; volumes are float32 [nx, ny, nz].
+// Intensities of volumes on a GPU: the steps that change each voxel by itself, and blur. Formulas are those of
+// transforms/voxel.h, so results are the CPU's but for rounding, and noise has the CPU's numbers. Ghosting and motion
+// are done on the CPU alone. Launchers on raw pointers, without torch headers. All pointers lie on the device; volumes
+// are float32 [nx, ny, nz].
 
 #include <cuda_runtime_api.h>
 
@@ -34,7 +35,8 @@ cudaError_t volume_inversion(float* values, std::int64_t n, float* room, cudaStr
 // (value - min) / (max - min), or zeros where all values are equal
 cudaError_t volume_to_unit(float* values, std::int64_t n, float* room, cudaStream_t stream);
 
-// One axis of a Gaussian: weights [radius + 1], the middle one first (transforms::half_gaussian). from and into are different volumes.
+// One axis of a Gaussian: weights [radius + 1], the middle one first (transforms::half_gaussian). from and into are
+// different volumes.
 cudaError_t volume_blur_axis(const float* from, float* into, VolumeSides sides, int axis, const float* weights, std::int64_t radius, cudaStream_t stream);
 
 // An image from labels, as transforms::apply_contrast makes it from the same tables.

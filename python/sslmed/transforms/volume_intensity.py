@@ -1,4 +1,4 @@
-"""Intensities of volumes, in C++: artifacts of magnetic resonance imaging, changes of contrast, and images made from label maps.
+"""Intensities of volumes, in C++: artifacts of magnetic resonance imaging, changes of contrast, images from label maps.
 
 Volumes are [X, Y, Z] float32 tensors or NumPy arrays with finite values, in RAS+ axes; results are new float32 tensors.
 Steps without randomness of their own give the values of TorchIO 1.2.1, up to rounding.
@@ -34,7 +34,9 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class IntensityOptions:
-    """Random changes of a volume's intensities, in the order of the fields: first contrast, noise last. By default nothing changes.
+    """Random changes of a volume's intensities, in the order of the fields: first contrast, noise last.
+
+    By default nothing changes.
 
     Examples:
         >>> from sslmed.transforms.volume_intensity import IntensityOptions
@@ -89,7 +91,8 @@ class IntensityOptions:
 class ContrastOptions:
     """How :func:`random_contrast` makes images from label maps.
 
-    The ranges are those of SynthSeg (Billot et al., 2023). ``subclusters=(1, 6)`` is what fetalsyngen uses for fetal brains.
+    The ranges are those of SynthSeg (Billot et al., 2023). ``subclusters=(1, 6)`` is what fetalsyngen uses for fetal
+    brains.
 
     Examples:
         >>> from sslmed.transforms.volume_intensity import ContrastOptions
@@ -102,11 +105,16 @@ class ContrastOptions:
     std: tuple[float, float] = (5.0, 25.0)
     """Range of a class's standard deviation, of 255."""
     subclusters: tuple[int, int] = (1, 1)
-    """Range of the number of parts that a class is divided into by a smooth random field; each part has a mean and a deviation of its own."""
+    """Range of the number of parts that a class is divided into by a smooth random field.
+
+    Each part has a mean and a standard deviation of its own."""
     subcluster_scale: float = 20.0
     """Distance between the nodes of that field in mm."""
     background: Literal["mixed", "zero", "class"] = "mixed"
-    """What label 0 looks like. "mixed": 0 in 5 % of images, dark in 25 %, a class like any other in 70 %. "zero": always 0. "class": never special."""
+    """What label 0 looks like.
+
+    "mixed": 0 in 5 % of images, dark in 25 %, a class like any other in 70 %. "zero": always 0. "class": a class
+    like any other."""
     classes: Mapping[int, int] = field(default_factory=dict)
     """Class of each label. Labels of one class look alike; a label that is not here is a class of its own number."""
 
@@ -133,11 +141,12 @@ SYNTHETIC = IntensityOptions(p_gamma=1.0, p_blur=1.0, blur_sigma=(0.0, 1.0), p_b
 
 
 def bias_field(volume: Array, coefficients: Sequence[float]) -> torch.Tensor:
-    """Multiplies a volume by the exponential of a polynomial of its axes: the slow change of sensitivity over an MR image.
+    """Multiplies a volume by the exponential of a polynomial: the slow change of sensitivity over an MR image.
 
     Args:
         volume: [X, Y, Z] float32.
-        coefficients: 1, 4, 10 or 20 numbers, for a polynomial of order 0 to 3 over axes from -1 to 1. The powers of z change fastest, then those of y.
+        coefficients: 1, 4, 10 or 20 numbers, for a polynomial of order 0 to 3 over axes from -1 to 1. The powers of z
+            change fastest, then those of y.
 
     Returns:
         [X, Y, Z] float32.
@@ -220,11 +229,24 @@ def blur(volume: Array, sigma: float | Sequence[float], spacing: Sequence[float]
         >>> blur(torch.ones(4, 4, 4), 2.0, spacing=(1, 1, 3)).mean().round(decimals=3)
         tensor(1.)
     """
-    return C.volume_blur(tensor(volume), _triple("blur", "sigma", [sigma] * 3 if isinstance(sigma, (int, float)) else sigma), _spacing("blur", spacing))
+    return C.volume_blur(
+        tensor(volume),
+        _triple("blur", "sigma", [sigma] * 3 if isinstance(sigma, (int, float)) else sigma),
+        _spacing("blur", spacing),
+    )
 
 
-def ghosting(volume: Array, ghosts: int, intensity: float, axis: int = 0, *, restore: float | None = None) -> torch.Tensor:
-    """Weakens every ``ghosts``-th plane of k-space along an axis, which makes faint copies of the image: the artifact of pulsation and breathing.
+def ghosting(
+    volume: Array,
+    ghosts: int,
+    intensity: float,
+    axis: int = 0,
+    *,
+    restore: float | None = None,
+) -> torch.Tensor:
+    """Adds faint copies of the image along an axis, as pulsation and breathing do.
+
+    Every ``ghosts``-th plane of k-space is weakened.
 
     Args:
         volume: [X, Y, Z] float32.
@@ -271,8 +293,8 @@ def motion(
         translation: Translation of each movement, in mm.
         spacing: Size of a voxel in mm, for each axis.
         axis: Axis of k-space that is acquired in time.
-        center: Point that rotations leave in place, in mm from the center of the first voxel; by default the middle of the volume. TorchIO rotates about
-            the origin of the image's world, in LPS axes.
+        center: Point that rotations leave in place, in mm from the center of the first voxel; by default the middle of
+            the volume. TorchIO rotates about the origin of the image's world, in LPS axes.
 
     Returns:
         [X, Y, Z] float32.
@@ -314,7 +336,14 @@ def inversion(volume: Array) -> torch.Tensor:
     return C.volume_inversion(tensor(volume))
 
 
-def random_intensity(volume: Array, options: IntensityOptions, *, spacing: Sequence[float] = (1, 1, 1), seed: int = 0, index: int = 0) -> torch.Tensor:
+def random_intensity(
+    volume: Array,
+    options: IntensityOptions,
+    *,
+    spacing: Sequence[float] = (1, 1, 1),
+    seed: int = 0,
+    index: int = 0,
+) -> torch.Tensor:
     """Changes a volume's intensities at random. The same seed and index give the same result.
 
     Args:
@@ -355,10 +384,12 @@ def random_contrast(
     seed: int = 0,
     index: int = 0,
 ) -> torch.Tensor:
-    """Makes an image of random contrast from a label map (domain randomization), to train networks that work on any contrast.
+    """Makes an image of random contrast from a label map (domain randomization).
 
-    Each class gets a random mean and standard deviation and Gaussian noise of these. They depend on the class, the seed and the index alone, so a crop of
-    the label map has the contrast of the whole.
+    Networks that are trained on such images work on any contrast.
+
+    Each class gets a random mean and standard deviation and Gaussian noise of these. They depend on the class, the seed
+    and the index alone, so a crop of the label map has the contrast of the whole.
 
     Args:
         labels: [X, Y, Z] of any type of whole numbers.
@@ -372,7 +403,8 @@ def random_contrast(
         [X, Y, Z] float32 from 0 to 1.
 
     Raises:
-        ValueError: Labels are not [X, Y, Z] of whole numbers, the lowest and the highest are more than a million apart, or an option is out of range.
+        ValueError: Labels are not [X, Y, Z] of whole numbers, the lowest and the highest are more than a million apart,
+            or an option is out of range.
 
     See Also:
         random_intensity: changes of an image that exists.

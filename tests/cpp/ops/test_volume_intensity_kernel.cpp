@@ -47,11 +47,11 @@ TEST_CASE("a bias field, gamma and noise on a GPU are the CPU's") {
   REQUIRE(ops::cuda::volume_bias(gpu.data(), kSides, field, nullptr) == cudaSuccess);
   check_close(gpu, cpu);
   gpu = cpu;
-  volume_gamma(cpu.data(), kVoxels, 0.8);
+  volume_gamma(cpu.data(), kVoxels, 0.8, cpu.data());
   REQUIRE(ops::cuda::volume_gamma(gpu.data(), kVoxels, 0.8F, nullptr) == cudaSuccess);
   check_close(gpu, cpu);
   gpu = cpu;
-  volume_noise(cpu.data(), kVoxels, 0.3, {11, 12});
+  volume_noise(cpu.data(), kVoxels, 0.3, {11, 12}, cpu.data());
   REQUIRE(ops::cuda::volume_noise(gpu.data(), kVoxels, 0.3F, {11, 12}, nullptr) == cudaSuccess);
   check_close(gpu, cpu);
 }
@@ -59,7 +59,7 @@ TEST_CASE("a bias field, gamma and noise on a GPU are the CPU's") {
 TEST_CASE("inversion and scaling on a GPU are the CPU's") {
   std::vector<float> room(2 * ops::cuda::kVolumeExtremes, -77);
   auto cpu = some_values(), gpu = cpu;
-  volume_inversion(cpu.data(), kVoxels);
+  volume_inversion(cpu.data(), kVoxels, cpu.data());
   REQUIRE(ops::cuda::volume_inversion(gpu.data(), kVoxels, room.data(), nullptr) == cudaSuccess);
   check_close(gpu, cpu);
   gpu = cpu;

@@ -76,7 +76,8 @@ TEST_CASE("normal numbers are Box and Muller's of the words of Philox") {
 TEST_CASE("blocks of Philox are the same one by one and many at a time") {
   const NoiseKey key{7, 8};
   std::uint32_t words[4 * Philox::kBlocks];
-  const std::uint64_t first = (std::uint64_t{1} << 32) - 5, index = 0x1122334455667788u;  // the counter's first word overflows on the way
+  // The counter's first word overflows on the way.
+  const std::uint64_t first = (std::uint64_t{1} << 32) - 5, index = 0x1122334455667788u;
   philox_words(first, index, key, words);
   for (std::uint32_t b = 0; b < Philox::kBlocks; ++b) {
     const std::uint64_t block = first + b;

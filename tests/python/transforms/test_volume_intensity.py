@@ -107,7 +107,8 @@ def test_motion_is_torchios(movements, shape, rng):
         # TorchIO's numbers are in LPS: half a turn about z from ours.
         lps = np.array([-1, -1, 1])
         want = by_torchio(torchio().Motion(degrees * lps, translation * lps, times, "linear"), volume, affine)
-        got = vi.motion(volume, times, degrees, translation, spacing.tolist(), center=None if about_center else (0, 0, 0))
+        center = None if about_center else (0, 0, 0)
+        got = vi.motion(volume, times, degrees, translation, spacing.tolist(), center=center)
         close(got, want, 5e-5)  # places in float32: a few 1e-6 of a voxel
 
 
@@ -132,7 +133,10 @@ def test_noise_is_normal_and_numbered_by_voxel(rng):
     edges = torch.linspace(-3, 3, 25, dtype=torch.float64)
     shares = (values[:, None] < edges).double().mean(0)
     assert (shares - torch.special.ndtr(edges)).abs().max() < 2.5 / n**0.5
-    small, large = vi.noise(torch.zeros(1, 3, 17), 1.0, seed=5).view(-1), vi.noise(torch.zeros(2, 30, 41), 1.0, seed=5).view(-1)
+    small, large = (
+        vi.noise(torch.zeros(1, 3, 17), 1.0, seed=5).view(-1),
+        vi.noise(torch.zeros(2, 30, 41), 1.0, seed=5).view(-1),
+    )
     assert torch.equal(small, large[:51])
     assert not torch.equal(vi.noise(torch.zeros(4, 4, 4), 1.0, seed=1), vi.noise(torch.zeros(4, 4, 4), 1.0, seed=2))
 
@@ -171,13 +175,15 @@ def test_draws_are_named_by_seed_and_index(rng):
     assert all(result.isfinite().all() for result in results)
     # A step that is left out leaves the draws of the others as they are.
     for i in range(12):
-        with_blur = vi.random_intensity(volume, IntensityOptions(p_bias=0.5, p_blur=0.5, blur_sigma=(0, 0)), seed=4, index=i)
+        blurred = IntensityOptions(p_bias=0.5, p_blur=0.5, blur_sigma=(0, 0))
+        with_blur = vi.random_intensity(volume, blurred, seed=4, index=i)
         assert torch.equal(with_blur, vi.random_intensity(volume, IntensityOptions(p_bias=0.5), seed=4, index=i))
 
 
 def test_probabilities_are_kept():
     volume = torch.arange(8.0).view(2, 2, 2)
-    changed = sum(not torch.equal(vi.random_intensity(volume, IntensityOptions(p_inversion=0.3), index=i), volume) for i in range(2000))
+    options = IntensityOptions(p_inversion=0.3)
+    changed = sum(not torch.equal(vi.random_intensity(volume, options, index=i), volume) for i in range(2000))
     assert abs(changed - 600) < 5 * (2000 * 0.3 * 0.7) ** 0.5
 
 
@@ -191,7 +197,7 @@ RAW = IntensityOptions()
 
 def test_contrast_is_of_each_class(rng):
     labels = blocks(rng)
-    options = ContrastOptions(std=(0, 0), classes={1001: 3})
+    options = ContrastOptions(std=(0, 0), background="class", classes={1001: 3})
     image = vi.random_contrast(labels, options, then=RAW, seed=int(rng.integers(1 << 30)))
     levels = {int(label): image[labels == label].unique() for label in labels.unique()}
     assert all(len(values) == 1 for values in levels.values())
@@ -214,7 +220,12 @@ def test_contrast_has_the_spread_that_is_asked_for(rng):
     labels = torch.zeros(2, 100, 100, dtype=torch.uint8)
     labels[1] = 1
     # Means of 0 and 255·k with spreads of a tenth: after scaling to [0, 1] the ratio of spread and distance stays.
-    image = vi.random_contrast(labels, ContrastOptions(mean=(200, 200), std=(10, 10), background="zero"), then=RAW, seed=int(rng.integers(1 << 30)))
+    image = vi.random_contrast(
+        labels,
+        ContrastOptions(mean=(200, 200), std=(10, 10), background="zero"),
+        then=RAW,
+        seed=int(rng.integers(1 << 30)),
+    )
     assert image[0].unique().tolist() == [0]
     assert abs(image[1].std() / image[1].mean() - 0.05) < 0.003
 
@@ -222,12 +233,13 @@ def test_contrast_has_the_spread_that_is_asked_for(rng):
 def test_background_is_zero_dark_or_a_class():
     labels = torch.zeros(6, 6, 6, dtype=torch.int32)
     labels[3:] = 1
-    options = {name: ContrastOptions(mean=(100, 100), std=(0, 0), background=name) for name in ("mixed", "zero", "class")}
+    kinds = ("mixed", "zero", "class")
+    options = {kind: ContrastOptions(mean=(100, 100), std=(0, 0), background=kind) for kind in kinds}
     assert vi.random_contrast(labels, options["class"], then=RAW).max() == 0  # everything alike
     assert vi.random_contrast(labels, options["zero"], then=RAW).sum() == 108
-    kinds = [vi.random_contrast(labels, options["mixed"], then=RAW, seed=2, index=i) for i in range(600)]
-    alike = sum(image.max() == 0 for image in kinds)
-    zero = sum(bool(image.max() > 0 and (image[:3] == 0).all()) for image in kinds)
+    images = [vi.random_contrast(labels, options["mixed"], then=RAW, seed=2, index=i) for i in range(600)]
+    alike = sum(image.max() == 0 for image in images)
+    zero = sum(bool(image.max() > 0 and (image[:3] == 0).all()) for image in images)
     assert abs(alike / 600 - 0.7) < 0.1
     assert abs(zero / 600 - 0.05) < 0.05
     assert alike + zero < 600
@@ -242,15 +254,17 @@ def test_subclusters_divide_a_class_smoothly():
     assert counts.min() > 0.1 * labels.numel()  # nearly equal shares
     # Neighbors are mostly of one part.
     assert (image[1:] == image[:-1]).double().mean() > 0.8
-    numbers = {len(vi.random_contrast(labels[::4, ::4, ::4], ContrastOptions(std=(0, 0), subclusters=(1, 6)), then=RAW, spacing=(20, 20, 20), index=i).unique())
-               for i in range(40)}  # fmt: skip
+    small, options = labels[::4, ::4, ::4], ContrastOptions(std=(0, 0), subclusters=(1, 6))
+    images = [vi.random_contrast(small, options, then=RAW, spacing=(20, 20, 20), index=i) for i in range(40)]
+    numbers = {len(image.unique()) for image in images}
     assert numbers == {1, 2, 3, 4, 5, 6}
 
 
 def test_random_contrast_is_reproducible_and_whole(rng):
     labels = blocks(rng)
     one = vi.random_contrast(labels, ContrastOptions(subclusters=(1, 6)), seed=3, index=8)
-    assert torch.equal(one, vi.random_contrast(labels.numpy().astype(np.int16), ContrastOptions(subclusters=(1, 6)), seed=3, index=8))
+    small = labels.numpy().astype(np.int16)
+    assert torch.equal(one, vi.random_contrast(small, ContrastOptions(subclusters=(1, 6)), seed=3, index=8))
     assert not torch.equal(one, vi.random_contrast(labels, ContrastOptions(subclusters=(1, 6)), seed=3, index=9))
     assert one.isfinite().all()
     assert (one.min(), one.max()) == (0, 1)
@@ -278,7 +292,10 @@ LABELS = torch.zeros(4, 5, 6, dtype=torch.int32)
         (lambda: vi.ghosting(VOLUME, 4, -0.5), "intensity=-0.5"),
         (lambda: vi.ghosting(VOLUME, 4, 0.5, restore=1.5), "restore=1.5 must be a share"),
         (lambda: vi.motion(VOLUME, [0.5], [], []), "must be equally long, got 1, 0 and 0"),
-        (lambda: vi.motion(VOLUME, [0.5, 0.4], [(0, 0, 0)] * 2, [(0, 0, 0)] * 2), "times=0.4 must be within 0 and 1, in order"),
+        (
+            lambda: vi.motion(VOLUME, [0.5, 0.4], [(0, 0, 0)] * 2, [(0, 0, 0)] * 2),
+            "times=0.4 must be within 0 and 1, in order",
+        ),
         (lambda: vi.motion(VOLUME, [0.5], [(0, 0)], [(0, 0, 0)]), "degrees=.* must have three numbers"),
         (lambda: IntensityOptions(p_blur=1.5).options(), "p_blur=1.5 must be within 0 and 1"),
         (lambda: IntensityOptions(blur_sigma=(2, 1)).options(), r"blur_sigma=\(2, 1\) must be 0 <= low <= high"),
@@ -300,7 +317,12 @@ def test_what_is_refused(call, text):
 def test_inputs_stay_and_may_be_arrays(rng):
     volume = rng.normal(0, 1, (6, 7, 8)).astype(np.float32)
     before = volume.copy()
-    for change in (lambda v: vi.gamma(v, 0.7), lambda v: vi.blur(v, 1.0), lambda v: vi.ghosting(v, 4, 1.0), lambda v: vi.noise(v, 1.0)):
+    for change in (
+        lambda v: vi.gamma(v, 0.7),
+        lambda v: vi.blur(v, 1.0),
+        lambda v: vi.ghosting(v, 4, 1.0),
+        lambda v: vi.noise(v, 1.0),
+    ):
         assert torch.equal(change(volume), change(torch.from_numpy(volume)))
         assert torch.equal(change(volume.transpose(2, 1, 0)), change(np.ascontiguousarray(volume.transpose(2, 1, 0))))
     assert np.array_equal(volume, before)
