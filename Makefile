@@ -22,7 +22,7 @@ test: build-test lint ctest pytest
 # --- set-up -----------------------------------------------------------------------------------------------------------
 
 $(VENV)/.base: pyproject.toml tools/system_packages.sh
-	tools/system_packages.sh libedf-dev libjpeg62-turbo-dev libpng-dev
+	tools/system_packages.sh libedf-dev libjpeg62-turbo-dev libpng-dev libdeflate-dev
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q 'torch==2.13.*' 'scikit-build-core>=0.10' ninja
@@ -32,6 +32,7 @@ $(VENV)/.base: pyproject.toml tools/system_packages.sh
 $(VENV)/.test: $(VENV)/.base
 	tools/system_packages.sh catch2 ccache
 	$(BIN)/python tools/requirements.py test lint oracles bench | xargs -d '\n' $(BIN)/python -m pip install -q
+	$(BIN)/python tools/requirements.py --only oracles-bare | xargs -d '\n' $(BIN)/python -m pip install -q --no-deps
 	touch $@
 
 setup: $(VENV)/.base
@@ -41,7 +42,7 @@ build: setup
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD)
 
 build-test: setup-test
-	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON -C cmake.define.SSLMED_IMAGES=ON
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -C build-dir=$(BUILD) -C cmake.define.SSLMED_TESTS=ON -C cmake.define.SSLMED_EDFLIB=ON -C cmake.define.SSLMED_IMAGES=ON -C cmake.define.SSLMED_DEFLATE=ON
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ fuzz: setup-test
 # All C++ tests, and the Python tests that do not start other processes, under AddressSanitizer and UndefinedBehaviorSanitizer. With -j the parts
 # run side by side.
 SANITIZED_1 := modalities test_pretraining.py methods/test_python.py training/test_faults.py transforms/test_signal.py io/test_safetensors.py
-SANITIZED_2 := io/test_edf.py io/test_edf_real.py io/test_slide.py io/test_read_image.py transforms/test_image.py transforms/test_tissue.py \
+SANITIZED_2 := io/test_nifti.py io/test_edf.py io/test_edf_real.py io/test_slide.py io/test_read_image.py transforms/test_image.py transforms/test_tissue.py \
 	transforms/test_stain.py training/test_loader.py test_masking.py test_losses.py nn test_cohort.py
 SANITIZER := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build-asan: setup-test

@@ -39,6 +39,7 @@ FLOORS = (
     ("leakage", "provenance"),
     ("encoders",),
     ("cohort",),
+    ("preparation",),
     ("training",),
     ("methods",),
     ("labels", "runs"),
@@ -50,16 +51,16 @@ FLOORS = (
     ("__main__",),
 )
 # Inside modalities/: the ground floor, pictures, the modalities themselves (which may not see each other), and the package.
-MODALITY_FLOORS = (("base",), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images"), ("__init__",))
+MODALITY_FLOORS = (("base",), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images", "volumes"), ("__init__",))
 # The package itself loads names on demand, and is no room.
 PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "contents", "digests", "encoders", "evaluation", "finetuning", "grid", "leakage", "methods", "pretraining", "provenance",
-    "runs", "shift", "sources", "tables", "training",
+    "bids", "cli", "cohort", "contents", "digests", "encoders", "evaluation", "finetuning", "grid", "leakage", "methods", "preparation", "pretraining",
+    "provenance", "runs", "shift", "sources", "tables", "training",
 )  # fmt: skip
-WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures")
+WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures", "volume", "volumes")
 # Public names that callers have, and what generic rooms may say of them.
 KNOWN_WORDS = ("img_size",)
 
@@ -85,7 +86,7 @@ def include_problems() -> Iterator[str]:
                 yield f"{where}: Python only in bindings/"
             if name == "torch/extension.h":
                 yield f"{where}: costs 20 s a file"
-    torch = re.compile(r'#include "(ops/(?!cuda/)|nn/|methods/|tasks/|train/|data/(batch|buffer_pool|loader)|modalities/eeg/regions)')
+    torch = re.compile(r'#include "(ops/(?!cuda/)|nn/|methods/|tasks/|train/|data/(batch|buffer_pool|loader)|modalities/(eeg|volume)/regions)')
     for path in sorted((ROOT / "tests/cpp").rglob("*.cpp")):
         text = path.read_text()
         if torch.search(text) and '#include "catch.h"' not in text:

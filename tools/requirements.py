@@ -1,4 +1,4 @@
-"""Prints the dependencies of pyproject.toml, and of the extras named as arguments, one a line."""
+"""Prints the dependencies of pyproject.toml, and of the extras named as arguments, one a line; after --only, the extras alone."""
 
 import re
 import sys
@@ -14,6 +14,9 @@ def listed(name: str) -> list[str]:
     return re.findall(r'"([^"]+)"', block[1])
 
 
+extras = sys.argv[1:]
+only = extras[:1] == ["--only"]
 # torch is installed first and by itself, so that its pin decides.
-for requirement in [r for r in listed("dependencies") if not r.startswith("torch")] + [r for extra in sys.argv[1:] for r in listed(extra)]:
+base = [] if only else [r for r in listed("dependencies") if not r.startswith("torch")]
+for requirement in base + [r for extra in extras[only:] for r in listed(extra)]:
     print(requirement)

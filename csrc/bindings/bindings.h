@@ -18,6 +18,7 @@ namespace py = pybind11;
 
 void bind_errors(py::module_& m);
 void bind_io(py::module_& m);
+void bind_nifti(py::module_& m);
 void bind_slide(py::module_& m);
 void bind_picture(py::module_& m);
 void bind_transforms(py::module_& m);
@@ -30,6 +31,9 @@ void bind_eeg(py::module_& m);
 void bind_pictures(py::module_& m);
 void bind_tasks(py::module_& m);
 void bind_train(py::module_& m);
+void bind_volume(py::module_& m);
+void bind_volume_spatial(py::module_& m);
+void bind_volume_intensity(py::module_& m);
 
 // Emits sslmed.FormatWarning for each text; the GIL must be held.
 void warn(const std::vector<std::string>& texts);

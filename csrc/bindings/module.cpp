@@ -31,6 +31,7 @@ PYBIND11_MODULE(_C, m) {
   m.attr("BUILD_TYPE") = SSLMED_BUILD_TYPE;
   bindings::bind_errors(m);
   bindings::bind_io(m);
+  bindings::bind_nifti(m);
   bindings::bind_slide(m);
   bindings::bind_picture(m);
   bindings::bind_transforms(m);
@@ -43,4 +44,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_train(m);
   bindings::bind_eeg(m);
   bindings::bind_pictures(m);
+  bindings::bind_volume(m);
+  bindings::bind_volume_spatial(m);
+  bindings::bind_volume_intensity(m);
 }

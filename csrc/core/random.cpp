@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "core/philox.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -79,15 +81,14 @@ Blocks choose_blocks() {
 }  // namespace
 
 std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = 0xD2511F53ull * counter[0];
-    const std::uint64_t p1 = 0xCD9E8D57ull * counter[2];
-    counter = {static_cast<std::uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(p1),
-               static_cast<std::uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(p0)};
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return counter;
+  std::uint32_t words[4] = {counter[0], counter[1], counter[2], counter[3]};
+  philox_rounds(words, key[0], key[1]);
+  return {words[0], words[1], words[2], words[3]};
+}
+
+void philox_words(std::uint64_t first_block, std::uint64_t index, std::array<std::uint32_t, 2> key, std::uint32_t* out) {
+  static const Blocks blocks = choose_blocks();
+  blocks(first_block, index, key, out);
 }
 
 Philox::Philox(const Draw& draw, Stream stream, bool many) : index_(draw.index) {
@@ -109,8 +110,7 @@ void Philox::refill() {
 }
 
 void Philox::fill() {
-  static const Blocks blocks = choose_blocks();
-  blocks(next_block_, index_, key_, words_.data());
+  philox_words(next_block_, index_, key_, words_.data());
   next_block_ += kBlocks;
   size_ = 4 * kBlocks;
   used_ = 0;

@@ -19,7 +19,8 @@ enum class Stream : std::uint32_t {
   kSubset = 6,
   kDropPath = 7,
   kPicture = 8,
-  kGrid = 9
+  kGrid = 9,
+  kVolume = 10
 };
 
 // Names one draw. Everything random in a run derives from such a name.
@@ -76,6 +77,9 @@ class Philox {
   alignas(64) std::array<std::uint32_t, 4 * kBlocks> words_;
   unsigned used_ = 0, size_ = 0;
 };
+
+// The words of Philox::kBlocks consecutive blocks, four each, into out: block b has the counter (b, index), 64 bits each, low words first.
+void philox_words(std::uint64_t first_block, std::uint64_t index, std::array<std::uint32_t, 2> key, std::uint32_t* out);
 
 // A permutation of [0, n) under one name, place by place: no table, whatever n is. A Feistel network over the next power of
 // four, walked on until it lands within n (Black and Rogaway, 2002).

@@ -22,6 +22,8 @@ struct ChannelSpace {
 struct GridSpace {
   std::vector<double> spacing;  // mm of a cell along each axis; 0 where it is not known
   std::vector<double> origin;   // mm of the first cell's corner along each axis
+  std::int32_t extra = -1;      // row of the encoder's table for what the array shows, or -1
+  float outside = 0;            // value of what lies beyond the array
 };
 
 using Space = std::variant<GridSpace, ChannelSpace>;
@@ -32,6 +34,7 @@ struct Array {
   std::vector<std::int64_t> shape;  // [channels, time] or [spatial…, channels]
   Values values;                    // row-major
   Space space;
+  std::string name = {};  // which of a sample's arrays it is, where there are several: a sequence, a mask
 };
 
 struct Sample {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'write_edf', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeRecipe', 'VolumeSource', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'predict', 'prepare_files', 'prepare_tensors', 'random_mask', 'read_image', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'volume_regions', 'write_edf', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -1119,6 +1119,117 @@ class ImageSource(Source):
         """
         uint8 [height, width, 3].
         """
+class PreparationOptions:
+    """
+    How volumes are prepared (modalities/volume/prepare.h).
+    """
+    crop: str
+    normalize: str
+    storage: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    def check(self) -> None:
+        """
+        ValueError that names the option that is out of range.
+        """
+    @property
+    def clip(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        ...
+    @clip.setter
+    def clip(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+    @property
+    def margin(self) -> float:
+        ...
+    @margin.setter
+    def margin(self, arg0: float) -> None:
+        ...
+    @property
+    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+    @spacing.setter
+    def spacing(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
+        ...
+    @property
+    def text(self) -> str:
+        """
+        The options as JSON, as a store keeps them.
+        """
+class VolumeStore:
+    """
+    A prepared session (io/volume_store.h).
+    """
+    def __init__(self, path: str) -> None:
+        ...
+    def read(self, name: str, first: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"] | None = None, shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"] | None = None) -> torch.Tensor:
+        """
+        [X, Y, Z] float32 of a sequence, bool of mask and deface, int32 of labels.
+        """
+    def verify(self) -> None:
+        """
+        FormatError where a chunk is damaged.
+        """
+    @property
+    def affine(self) -> torch.Tensor:
+        ...
+    @property
+    def channels(self) -> list[str]:
+        ...
+    @property
+    def facts(self) -> str:
+        ...
+    @property
+    def settings(self) -> str:
+        ...
+    @property
+    def shape(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @property
+    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+class VolumeSource(Source):
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], files: collections.abc.Sequence[tuple[collections.abc.Sequence[tuple[str, str]], str, str, str]], sequences: collections.abc.Sequence[str], optional: collections.abc.Sequence[bool], extra: collections.abc.Sequence[int], region: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], random: bool, preparation: PreparationOptions, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def store(self, index: int) -> VolumeStore:
+        """
+        The prepared session.
+        """
+class VolumeView:
+    """
+    One view that a VolumeRecipe makes (modalities/volume/volume_recipe.h).
+    """
+    mask: MaskOptions
+    random: bool
+    role: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def count(self) -> int:
+        ...
+    @count.setter
+    def count(self, arg0: int) -> None:
+        ...
+    @property
+    def p_drop(self) -> float:
+        ...
+    @p_drop.setter
+    def p_drop(self, arg0: float) -> None:
+        ...
+    @property
+    def p_flip(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+    @p_flip.setter
+    def p_flip(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
+        ...
+    @property
+    def size(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @size.setter
+    def size(self, arg0: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> None:
+        ...
+class VolumeRecipe(Recipe):
+    def __init__(self, patch: collections.abc.Sequence[int], anatomy: float, views: collections.abc.Sequence[VolumeView]) -> None:
+        ...
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -1193,6 +1304,14 @@ def predict(task: Supervised, loader: Loader) -> tuple[torch.Tensor, torch.Tenso
     """
     What a task's head says of every sample, and the samples' numbers.
     """
+def prepare_files(name: str, files: tuple[collections.abc.Sequence[tuple[str, str]], str, str, str], options: PreparationOptions, out: str) -> str:
+    """
+    Prepares the NIfTI files (sequences, mask, deface, labels) of a session into a store; gives what was found, as JSON.
+    """
+def prepare_tensors(name: str, sequences: collections.abc.Sequence[tuple[str, tuple[torch.Tensor, torch.Tensor]]], mask: tuple[torch.Tensor, torch.Tensor] | None, deface: tuple[torch.Tensor, torch.Tensor] | None, labels: tuple[torch.Tensor, torch.Tensor] | None, options: PreparationOptions, out: str) -> str:
+    """
+    The same for volumes (values [X, Y, Z], affine [4, 4]) in memory.
+    """
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def read_image(path: str, dtype: torch.dtype) -> torch.Tensor:
@@ -1247,6 +1366,10 @@ def trim_memory() -> None:
     """
 def use_openslide(library: str) -> None:
     ...
+def volume_regions() -> Pooling:
+    """
+    Pooling by twelve regions: left or right, back, middle or front, low or high.
+    """
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
     ...
 def zscore(x: torch.Tensor, clip: float = 15.0, good: torch.Tensor | None = None) -> torch.Tensor:

@@ -65,8 +65,11 @@ if TYPE_CHECKING:
     from sslmed.modalities.eeg import EegPreprocessing
     from sslmed.modalities.images import ImagePreprocessing
     from sslmed.modalities.slides import SlidePreprocessing
+    from sslmed.modalities.volumes import VolumeAugmentation, VolumePreprocessing, VolumeView
+    from sslmed.preparation import prepare
     from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
     from sslmed.training import Loader, Trainer, encode
+    from sslmed.transforms import volume
 
 __version__ = _version("sslmed")
 
@@ -91,16 +94,21 @@ _HOMES = {
     "Trainer": "training",
     "TransferResult": "evaluation",
     "View": "modalities",
+    "VolumeAugmentation": "modalities.volumes",
+    "VolumePreprocessing": "modalities.volumes",
+    "VolumeView": "modalities.volumes",
     "card": "evaluation.card",
     "encode": "training",
     "evaluate": "evaluation",
     "features": "evaluation.frames",
     "few_shot": "evaluation",
     "finetune": "finetuning",
+    "prepare": "preparation",
     "pretrain": "pretraining",
     "slides": "modalities",
     "transfer": "evaluation",
     "transfer_matrix": "evaluation",
+    "volume": "transforms",
 }
 """Modules of names that are not modules of their own."""
 
@@ -138,6 +146,9 @@ __all__ = [
     "UntestedWarning",
     "ValueWarning",
     "View",
+    "VolumeAugmentation",
+    "VolumePreprocessing",
+    "VolumeView",
     "WeakFitWarning",
     "__version__",
     "card",
@@ -156,6 +167,7 @@ __all__ = [
     "methods",
     "modalities",
     "nn",
+    "prepare",
     "presets",
     "pretrain",
     "provenance",
@@ -165,6 +177,7 @@ __all__ = [
     "transfer",
     "transfer_matrix",
     "transforms",
+    "volume",
 ]
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,7 +164,7 @@ def pretrain(
             device=own_device,
             on_error=on_error,  # type: ignore[arg-type]
             tensorboard=tensorboard,
-            preprocessing=kind(**changes),
+            preprocessing=replace(registry.get(people.modality).default(people), **changes),
             order=order,
             **settings,
         )
@@ -309,6 +309,40 @@ def index(
     modality = registry.get(indexed.modality)
     held = modality.summary(indexed.table)
     typer.echo(f"{out}: {len(indexed)} {modality.rows} of {indexed.table['subject'].nunique()} subjects{', ' if held else ''}{held}")
+
+
+@app.command(context_settings=_FIELDS)
+def prepare(
+    context: typer.Context,
+    cohort: Annotated[Path, typer.Argument(help="A BIDS folder, another folder with files, or a table with path, subject and what else is known.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the prepared cohort.")],
+    threads: _Threads = 2,
+    shard: Annotated[str | None, typer.Option(help="k/n: only this part; by default that of the SLURM array job, if it is one.")] = None,
+) -> None:
+    """Bring files to one orientation, grid and scale, once; the other commands take the folder's cohort.parquet.
+
+    Options of the modality's preparation are options too: --spacing 2 --crop none --storage uint8 --on-error skip.
+    """
+    from sslmed.modalities import registry
+    from sslmed.preparation import prepare as prepared
+
+    people = _cohort(cohort)
+    options: dict[str, Any] = {name: _value(name, text, (0.0,) if "," in text else None) for name, text in _extra(context.args).items()}
+    known = registry.get(people.modality).prepare_options
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"--{unknown[0].replace('_', '-')} is no option of this command, and none of the modality's preparation ({', '.join(known)})")
+    if (part := _shard(shard)) and (shard or "shard" in known):
+        options["shard"] = part
+    if "progress" in known:
+        options["progress"] = True
+    done = prepared(people, out, threads=threads, **options)
+    if done is None:
+        typer.echo(f"{out}: other shards are not done yet")
+        return
+    modality = registry.get(done.modality)
+    typer.echo(
+        f"{out}: {len(done)} {modality.rows} of {done.table['subject'].nunique()} subjects{(', ' + held) if (held := modality.summary(done.table)) else ''}"
+    )
 
 
 @app.command()

@@ -86,7 +86,9 @@ class Cohort:
             ReadError: The folder does not exist.
         """
         endings = {kind: registry.get(kind).bids for kind in registry.names()}
-        return cls(bids.read(root, endings, task), name or Path(root).resolve().name)
+        table = bids.read(root, endings, task)
+        parts = [registry.get(str(kind)).gather(part) for kind, part in table.groupby("modality", sort=False)]
+        return cls(pd.concat(parts, ignore_index=True), name or Path(root).resolve().name)
 
     @classmethod
     def from_folder(cls, root: _Path, *, subject: str = _SUBJECT, name: str | None = None) -> Cohort:
@@ -426,7 +428,12 @@ class Cohort:
 def _files(root: Path) -> list[tuple[Path, str]]:
     """The files in a folder that a modality knows by their endings, and the modality, sorted by path."""
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
-    return [(path, known[path.suffix.lower()]) for path in sorted(root.rglob("*")) if path.suffix.lower() in known and path.is_file()]
+    found = []
+    for path in sorted(root.rglob("*")):
+        kind = next((known[ending] for ending in known if path.name.lower().endswith(ending)), None)
+        if kind is not None and path.is_file():
+            found.append((path, kind))
+    return found
 
 
 def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -159,6 +159,17 @@ class Encoder(VisionTransformer, CohortEncoder):
         twin.provenance = self.provenance
         return twin
 
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Encoder:
+        """A copy with the same weights, for inputs that come from fewer sources.
+
+        Raises:
+            RuntimeError: The weights do not fit.
+        """
+        twin = Encoder(preprocessing=preprocessing, extra_channels=self.extra_channels, **self.config)
+        twin.load_state_dict(self.state_dict())
+        twin.provenance = self.provenance
+        return twin
+
     def described(self) -> dict[str, Any]:
         """The architecture as plain values: arguments of the class."""
         return self.config | {"extra_channels": list(self.extra_channels)}
@@ -369,7 +380,7 @@ def resolve(
         if not cohorts:
             raise ValueError(f"encoder={encoder!r}: an encoder by name needs a cohort, whose modality decides on its inputs")
         first = cohorts[0].modalities
-        chosen = whole_of({name: get(name).preprocessing() for name in first} if preprocessing is None else preprocessing)
+        chosen = whole_of({name: get(name).default(cohorts[0].part(name)) for name in first} if preprocessing is None else preprocessing)
         _check_modality(chosen, "preprocessing", *cohorts)
         if encoder not in list_models():
             known = ", ".join(list_models())

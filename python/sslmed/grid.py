@@ -25,7 +25,7 @@ from sslmed.evaluation.selection import SELECTED, select
 from sslmed.evaluation.transfer import transfer
 from sslmed.finetuning import FineTuning
 from sslmed.labels import labeled
-from sslmed.modalities import Augmentation, default_preprocessing
+from sslmed.modalities import Augmentation, registry
 from sslmed.pretraining import pretrain
 from sslmed.provenance import overlap
 
@@ -221,7 +221,7 @@ def _encoder(folder: Path, cell: Mapping[str, Any], public: Cohort, threads: int
     out = folder / "pretrain" / str(cell["pretrain_id"])
     if not (out / "encoder.safetensors").exists():
         resume = any((out / "checkpoints").glob("step-*.safetensors"))
-        default = default_preprocessing(public.modality)
+        default = registry.get(public.modality).default(public)
         known = [field.name for field in fields(default)]
         if unknown := [str(name) for name in cell["preprocessing"] if name not in known]:
             raise FormatError(f"expected fields of {type(default).__name__} ({', '.join(known)}), found {', '.join(unknown)}")

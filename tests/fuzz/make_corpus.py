@@ -1,6 +1,9 @@
 """Small sound and odd files for the fuzzers to start from: ``make_corpus.py FOLDER`` writes one folder a target."""
 
+import gzip
+import itertools
 import sys
+import zlib
 from pathlib import Path
 
 import torch
@@ -8,6 +11,7 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python" / "support"))
 from edf_files import Edf, Signal
+from nifti_files import Nifti
 from PIL import Image
 from slide_files import Level, scene, write_slide
 
@@ -62,3 +66,19 @@ for name, kept in jpegs.items():
     picture.save(root / "image" / f"{name}.jpg", **kept)
 picture.convert("L").save(root / "image" / "grey.jpg")
 picture.convert("CMYK").save(root / "image" / "cmyk.jpg")
+
+# The first byte is the way that the fuzzer takes a file: plain, compressed by it, a pair, a deflate stream.
+(root / "nifti").mkdir(parents=True, exist_ok=True)
+types = ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "u8", "i8", "f8", "rgb", "rgba")
+for number, (kind, version, order) in enumerate(itertools.product(types, (1, 2), "<>")):
+    scale = (0.5, -1.0) if number % 2 and not kind.startswith("rgb") else (1.0, 0.0)
+    codes = (number % 3, number % 2)
+    file = Nifti((3, 2, 2), kind, version=version, order=order, scale=scale, sform_code=codes[0], qform_code=codes[1], extensions=[(6, b"note")] * (number % 2))
+    (root / "nifti" / f"{kind}-{version}-{'little' if order == '<' else 'big'}").write_bytes(bytes([number % 2]) + file.bytes())
+    if number % 6 == 0:
+        (root / "nifti" / f"{kind}-{version}-pair").write_bytes(b"\x02" + file.bytes())
+        (root / "nifti" / f"{kind}-{version}-gz").write_bytes(b"\x00" + gzip.compress(file.bytes(), number % 10, mtime=0))
+        for level in (0, 1, 9):
+            packer = zlib.compressobj(level, wbits=-15, strategy=zlib.Z_FIXED if number % 12 else zlib.Z_DEFAULT_STRATEGY)
+            (root / "nifti" / f"{kind}-{version}-deflate{level}").write_bytes(b"\x03" + packer.compress(file.bytes()) + packer.flush())
+(root / "nifti" / "freesurfer").write_bytes(b"\x00" + Nifti((5, 1, 1), "f4", fields={"dim": [3, -1, 1, 1, 1, 1, 1, 1], "glmin": 5}).bytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from cohorts import site_root
+from heads import head_cohort
 
 import sslmed as sm
 
@@ -20,7 +21,7 @@ def run(*args, **kwargs):
 FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["prepare"], ["info"]])
 def test_help(command):
     result = run(*command, "--help")
     assert result.returncode == 0
@@ -97,6 +98,23 @@ def test_index_has_the_options_of_the_modality(tiny_site, tmp_path):
         result = run("index", site_root(tiny_site), "--out", tmp_path / "i.parquet", *wrong)
         assert result.returncode == 2
         assert f"{wrong[0]} is no option of this command" in result.stderr
+
+
+def test_volumes_are_prepared_and_pretrained_on(tmp_path):
+    cohort = head_cohort(tmp_path / "raw", 6)
+    cohort.table.to_csv(tmp_path / "heads.tsv", sep="\t", index=False)
+    prepared = tmp_path / "prepared"
+    result = run("prepare", tmp_path / "heads.tsv", "--out", prepared, "--spacing", 4, "--clip", "1,99", "--shard", "1/2")
+    assert result.returncode == 0, result.stderr
+    assert "not done yet" in result.stdout
+    result = run("prepare", tmp_path / "heads.tsv", "--out", prepared, "--spacing", 4, "--clip", "1,99")
+    assert result.returncode == 0, result.stderr
+    assert "6 sessions of 6 subjects" in result.stdout
+    assert run("prepare", tmp_path / "heads.tsv", "--out", prepared, "--sapcing", 4).returncode == 2
+    args = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 2, "--epochs", 1, "--no-tensorboard", "--spacing", "4", "--clip", "1,99", "--patch", "8"]
+    result = run("pretrain", prepared / "cohort.parquet", "--out", tmp_path / "run", *args)
+    assert result.returncode == 0, result.stderr
+    assert sm.Encoder.load(tmp_path / "run/encoder.safetensors").preprocessing.clip == (1.0, 99.0)
 
 
 def test_interrupt_saves_and_exits_130(tiny_site, tmp_path):

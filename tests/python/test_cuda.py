@@ -55,3 +55,17 @@ def test_augmentation(rng):
         apart = (sm.transforms.image.augment(pictures, how, 64).int() - sm.transforms.image.augment(pictures, how, 64, device="cuda").cpu().int()).abs()
         assert apart.max() <= 1
         assert (apart > 0).float().mean() < 0.01
+
+
+def test_spatial_transforms_of_volumes(rng):
+    shape, spacing = (40, 36, 44), (1.0, 1.2, 0.9)
+    options = sm.volume.SpatialOptions(p_affine=1.0, p_elastic=1.0, p_anisotropy=1.0, max_displacement=2.0, window=(30, 40, 44))
+    change = sm.volume.random_spatial(shape, spacing, options, seed=int(rng.integers(1 << 30)))
+    values = torch.rand(2, *shape)
+    for transform in (change, change.inverse, sm.volume.flip(change.shape, spacing, (0, 2))):
+        volumes = values if transform.shape == shape else change(values)
+        labels = (4 * volumes).to(torch.int32)
+        apart = (transform(volumes) - transform(volumes.cuda()).cpu()).abs()
+        assert (apart > 1e-3).float().mean() < 1e-4  # but for places a rounding error from the volume's edge
+        for how in ("nearest", "label"):
+            assert (transform(labels, how) != transform(labels.cuda(), how).cpu()).float().mean() < 1e-3

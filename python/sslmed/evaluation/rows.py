@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from sslmed.cohort import Cohort
-from sslmed.encoders import CohortEncoder
+from sslmed.encoders import CohortEncoder, Encoder
 from sslmed.evaluation import features, probes
 from sslmed.evaluation.brain_age import held_out_line
 from sslmed.evaluation.crossfit import Pipeline
 from sslmed.evaluation.splits import Fold
 from sslmed.finetuning import PROTOCOLS, FineTuning, finetune, named
-from sslmed.modalities import registry
+from sslmed.modalities import JoinedPreprocessing, registry
 from sslmed.provenance import row_name
 
 __all__ = ["Row", "Task", "baselines_of", "rows_of"]
@@ -161,6 +161,12 @@ def rows_of(
             if bias_correction:
                 rows[f"{name}, bias-corrected"] = _corrected(task, rows[name], controls)
         return rows
+    # What each source contributes: the same weights without it.
+    kind = registry.get(task.cohort.modality)
+    fewer = kind.without(encoder.preprocessing) if isinstance(encoder, Encoder) and not isinstance(encoder.preprocessing, JoinedPreprocessing) else {}
+    for source, less in fewer.items():
+        assert isinstance(encoder, Encoder)
+        models[f"{main}, without {source}"] = encoder.with_preprocessing(less)
     for name, model in (models | {main: encoder}).items():
         there = None if task.test is None else features.encoder_features(model, task.test, **how)
         add(name, str(protocol), features.encoder_features(model, task.cohort, **how), there, adapt=adaptation)

@@ -1,14 +1,18 @@
-"""Files: EDF and BDF recordings, slides, images, safetensors."""
+"""Files: EDF and BDF recordings, slides, images, volumes, safetensors."""
 
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
+from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
 from sslmed.io.slide_writer import write_slide
 from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
+from sslmed.io.volumes import read_volume
 
 __all__ = [
     "EdfFile",
+    "NiftiHeader",
     "Slide",
+    "Volume",
     "capabilities",
     "load_metadata",
     "load_safetensors",
@@ -16,9 +20,13 @@ __all__ = [
     "open_slide",
     "openslide_version",
     "read_image",
+    "read_nifti",
+    "read_nifti_header",
+    "read_volume",
     "save_safetensors",
     "set_slide_cache",
     "validate",
     "write_edf",
+    "write_nifti",
     "write_slide",
 ]

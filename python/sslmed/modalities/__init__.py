@@ -1,6 +1,6 @@
 """Modalities: one object and one folder each, in one registry. Everything above asks the registry and names none of them."""
 
-from sslmed.modalities import eeg, images, slides
+from sslmed.modalities import eeg, images, slides, volumes
 from sslmed.modalities.base import Baseline, Modality, Preprocessing
 from sslmed.modalities.joined import JoinedPreprocessing
 from sslmed.modalities.pictures import Augmentation, View
@@ -24,8 +24,9 @@ __all__ = [
     "recognize",
     "register",
     "slides",
+    "volumes",
 ]
 
 # Asked from the last to the first, so modalities of users come before these.
-for _modality in (eeg.EEG, images.IMAGES, slides.SLIDES):
+for _modality in (eeg.EEG, images.IMAGES, slides.SLIDES, volumes.VOLUMES):
     register(_modality)

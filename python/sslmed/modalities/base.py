@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -98,15 +97,32 @@ class Modality(ABC):
     """Endings of file names in a BIDS folder, in lower case."""
     index_options: ClassVar[tuple[str, ...]] = ("threads",)
     """Options of :meth:`index`."""
+    prepare_options: ClassVar[tuple[str, ...]] = ("threads",)
+    """Options of :meth:`prepare`."""
     readers: ClassVar[Mapping[str, Callable[..., tuple[pd.DataFrame, list[Any]]]]] = {}
     """Functions that make a table and an array a row of data in memory, by the name of the constructor of :class:`sslmed.Cohort`."""
 
     def recognizes(self, table: pd.DataFrame) -> bool:
         """Whether a table without a column ``modality`` lists this modality. By default, by the ending of its first path."""
-        return Path(str(table["path"].iloc[0])).suffix.lower() in self.files
+        return str(table["path"].iloc[0]).lower().endswith(self.files) if self.files else False
 
     def refuse(self, table: pd.DataFrame, name: str) -> None:  # noqa: B027
         """ValueError for rows that are of this modality but cannot be used yet."""
+
+    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a cohort, from the files of a BIDS folder one a row; by default as they are."""
+        return table
+
+    def default(self, rows: Rows) -> Any:
+        """The preprocessing of a cohort for which none is given; by default the defaults of all fields."""
+        return self.preprocessing()
+
+    def without(self, preprocessing: Any) -> dict[str, Any]:
+        """For each source that samples can do without, such as a sequence, the preprocessing without it; by default none.
+
+        Transfers score an encoder with each of them: what a source contributes.
+        """
+        return {}
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """Columns of the table that features depend on; by default all of them."""
@@ -171,6 +187,13 @@ class Modality(ABC):
         None where another process has still to do a part. By default a ValueError: there is nothing to index.
         """
         raise ValueError(f"{rows.name}: {self.rows} need no index, the cohort opens as it is")
+
+    def prepare(self, rows: Rows, out: str | os.PathLike[str], **options: Any) -> pd.DataFrame | None:
+        """The table of a cohort whose files were prepared once and for all, in the folder ``out``.
+
+        None where another process has still to do a part. By default a ValueError: there is nothing to prepare.
+        """
+        raise ValueError(f"{rows.name}: {self.rows} need no preparation, they are read as they are")
 
     def summary(self, table: pd.DataFrame) -> str:
         """What an index holds, in a few words after the number of rows and subjects."""

@@ -16,7 +16,7 @@ from sslmed._core import C, LeftOutWarning
 from sslmed.cohort import Cohort
 from sslmed.modalities.base import Mask, OnError, Preprocessing
 from sslmed.modalities.joined import whole_of
-from sslmed.modalities.registry import default_preprocessing
+from sslmed.modalities.registry import get
 
 __all__ = ["Loader", "groups_of", "warn_of_failures"]
 
@@ -100,7 +100,7 @@ class Loader:
         choice("Loader", "on_error", on_error, get_args(OnError))
         self.cohort = cohort
         if preprocessing is None:
-            preprocessing = {name: default_preprocessing(name) for name in cohort.modalities}
+            preprocessing = {name: get(name).default(cohort.part(name)) for name in cohort.modalities}
         self.preprocessing = whole_of(preprocessing)
         self.source = cohort.source(self.preprocessing, extra_channels=extra_channels, random=random, targets=targets)
         if shrink:

@@ -1,6 +1,7 @@
-"""Transforms in C++ as functions on tensors and NumPy arrays: signals here, and the modules ``image``, ``stain`` and ``tissue`` for pictures."""
+"""Transforms in C++ as functions on tensors and NumPy arrays: signals here, and the modules ``image``, ``stain``
+and ``tissue`` for pictures, ``volume`` for volumes."""
 
-from sslmed.transforms import image, stain, tissue
+from sslmed.transforms import image, stain, tissue, volume
 from sslmed.transforms.signal import (
     average_reference,
     bandpass,
@@ -25,5 +26,6 @@ __all__ = [
     "stain",
     "standard_name",
     "tissue",
+    "volume",
     "zscore",
 ]

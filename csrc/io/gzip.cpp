@@ -1,0 +1,115 @@
+#include "io/gzip.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#ifdef SSLMED_DEFLATE
+#include <libdeflate.h>
+#endif
+
+#include "core/error.h"
+#include "io/inflate_start.h"
+
+namespace sslmed::io {
+namespace {
+
+constexpr std::size_t kSmallestMember = 18;  // header 10, trailer 8
+
+#ifndef SSLMED_DEFLATE
+[[noreturn]] void no_deflate(const std::string& path) {
+  throw std::runtime_error(path + (path.empty() ? "" : ": ") +
+                           "this build of sslmed has no libdeflate and cannot read or write .gz files: install its headers (Debian: libdeflate-dev) "
+                           "and build sslmed again");
+}
+#endif
+
+[[noreturn]] void refuse_gzip(const std::string& path, std::size_t at, std::size_t size) {
+  throw FormatError(path, "a whole gzip stream with the right checksum",
+                    "damaged or missing data in the member at byte " + std::to_string(at) + " of " + std::to_string(size) + " (was the file cut?)");
+}
+
+// Where the deflate stream of the member at `at` begins; `size` when the header does not end.
+std::size_t after_gzip_header(const std::uint8_t* bytes, std::size_t size, std::size_t at) {
+  if (size - at < kSmallestMember) return size;
+  const unsigned flags = bytes[at + 3];
+  std::size_t next = at + 10;
+  if (flags & 4) {  // extra field
+    if (size - next < 2) return size;
+    next += 2 + static_cast<std::size_t>(bytes[next]) + 256 * static_cast<std::size_t>(bytes[next + 1]);
+  }
+  for (const unsigned flag : {8U, 16U}) {  // name, comment
+    if (!(flags & flag)) continue;
+    while (next < size && bytes[next] != 0) ++next;
+    ++next;
+  }
+  if (flags & 2) next += 2;  // checksum of the header
+  return std::min(next, size);
+}
+
+}  // namespace
+
+bool is_gzip(const std::uint8_t* bytes, std::size_t size) noexcept { return size >= 3 && bytes[0] == 0x1f && bytes[1] == 0x8b && bytes[2] == 8; }
+
+std::uint64_t most_gunzipped(std::uint64_t size) noexcept { return size > (std::uint64_t{1} << 50) ? std::uint64_t{1} << 62 : size * 1032; }
+
+std::size_t gunzip_start(const std::string& path, const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) {
+  std::size_t done = 0, at = 0;
+  while (done < room && is_gzip(bytes + at, size - at)) {
+    const auto begin = after_gzip_header(bytes, size, at);
+    const auto found = inflate_start(bytes + begin, size - begin, into + done, room - done);
+    if (found.status == InflateStart::kDamaged) refuse_gzip(path, at, size);
+    done += found.written;
+    if (found.status == InflateStart::kInputEnds) break;
+    at = begin + found.read;
+    if (size - at < 8) break;  // checksum and length, which gunzip() looks at
+    at += 8;
+  }
+  return done;
+}
+
+#ifdef SSLMED_DEFLATE
+
+bool deflate_available() noexcept { return true; }
+
+Gunzipped gunzip(const std::string& path, const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) {
+  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> engine(libdeflate_alloc_decompressor(),
+                                                                                                 &libdeflate_free_decompressor);
+  if (!engine) throw std::bad_alloc();
+  Gunzipped out;
+  std::size_t at = 0;
+  do {
+    std::size_t read = 0, written = 0;
+    const auto result = libdeflate_gzip_decompress_ex(engine.get(), bytes + at, size - at, into + out.size, room - out.size, &read, &written);
+    if (result == LIBDEFLATE_INSUFFICIENT_SPACE) {
+      out.has_more = true;
+      return out;
+    }
+    if (result != LIBDEFLATE_SUCCESS) refuse_gzip(path, at, size);
+    at += read;
+    out.size += written;
+  } while (is_gzip(bytes + at, size - at));
+  if (std::any_of(bytes + at, bytes + size, [](std::uint8_t byte) { return byte != 0; }))
+    throw FormatError(path, "the end of the file after the gzip stream", std::to_string(size - at) + " bytes more at byte " + std::to_string(at));
+  return out;
+}
+
+std::vector<std::uint8_t> gzip(const std::uint8_t* bytes, std::size_t size, int level) {
+  require(level >= 0 && level <= 12, "compression", level, "must be a level from 0 to 12");
+  const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> engine(libdeflate_alloc_compressor(level), &libdeflate_free_compressor);
+  if (!engine) throw std::bad_alloc();
+  std::vector<std::uint8_t> out(libdeflate_gzip_compress_bound(engine.get(), size));
+  out.resize(libdeflate_gzip_compress(engine.get(), bytes, size, out.data(), out.size()));
+  return out;
+}
+
+#else
+
+bool deflate_available() noexcept { return false; }
+
+Gunzipped gunzip(const std::string& path, const std::uint8_t*, std::size_t, std::uint8_t*, std::size_t) { no_deflate(path); }
+
+std::vector<std::uint8_t> gzip(const std::uint8_t*, std::size_t, int) { no_deflate(""); }
+
+#endif
+
+}  // namespace sslmed::io

@@ -1,0 +1,109 @@
+"""Volumes: brain MRI, PET and other images in three dimensions, a session a row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from sslmed._core import C
+from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed.modalities.volumes import files, preparation, sessions
+from sslmed.modalities.volumes.preprocessing import VolumeAugmentation, VolumePreprocessing, VolumeView
+from sslmed.modalities.volumes.source import source
+
+__all__ = ["VOLUMES", "VolumeAugmentation", "VolumePreprocessing", "VolumeView", "Volumes", "source"]
+
+
+class Volumes(Modality):
+    """Sessions with one or several volumes, of which one is a sample."""
+
+    name = "volumes"
+    preprocessing = VolumePreprocessing
+    rows = "sessions"
+    samples = "volumes"
+    poolings = ("mean", "cls", "regions")
+    baselines: ClassVar[Mapping[str, Baseline]] = {
+        "histogram": Baseline(),
+        "tissue volumes": Baseline(),
+        "smoothed": Baseline(probe="linear"),
+        "head size": Baseline(),
+        "acquisition": Baseline(adapts=False, corrects=False, acquisition=True),
+    }
+    files = (".nii", ".nii.gz", ".hdr", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd", files.ENDING)
+    bids = sessions.ENDINGS
+    prepare_options = ("threads", "shard", "on_error", "progress", "spacing", "crop", "margin", "clip", "normalize", "storage")
+
+    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Files of a session side by side, see :func:`sslmed.modalities.volumes.sessions.gather`."""
+        return sessions.gather(table)
+
+    def default(self, rows: Rows) -> VolumePreprocessing:
+        """As the cohort was prepared, with all of its sequences; those that some sessions lack may be missing."""
+        first = str(rows.table["path"].iloc[0])
+        names = _sequences(rows)
+        if not files.is_prepared(first):
+            return VolumePreprocessing(sequences=names)
+        return VolumePreprocessing.from_settings(C.VolumeStore(first).settings, sequences=names)
+
+    def without(self, preprocessing: Any) -> dict[str, Any]:
+        """Each sequence beside which another one is always there."""
+        names = preprocessing.sequences
+        left = {name: tuple(other for other in names if other != name) for name in names}
+        return {name.rstrip("?"): replace(preprocessing, sequences=others) for name, others in left.items() if any(not other.endswith("?") for other in others)}
+
+    def columns(self, table: pd.DataFrame) -> list[str]:
+        """The paths of all sequences and masks."""
+        return files.columns(table)
+
+    def source(
+        self,
+        rows: Rows,
+        preprocessing: Any,
+        *,
+        extra_channels: Sequence[str] = (),
+        stride: float = 0.0,
+        random: bool = False,
+        targets: Mapping[str, Sequence[float]] | None = None,
+    ) -> C.Source:
+        """One sample a session, see :func:`source`."""
+        return source(rows, preprocessing, extra_channels=extra_channels, random=random, targets=targets)
+
+    def extra_channels(self, rows: Rows) -> list[str]:
+        """The sequences, where there are several: their tokens need to be told apart."""
+        return [name.rstrip("?") for name in _sequences(rows)]
+
+    def pooling(self, name: str) -> C.Pooling:
+        """By "regions" too: twelve of the volume, left and right, back, middle and front, low and high."""
+        return C.volume_regions() if name == "regions" else super().pooling(name)
+
+    def prepare(self, rows: Rows, out: str | os.PathLike[str], **options: Any) -> pd.DataFrame | None:
+        """Brings sessions to one grid and scale, see :func:`sslmed.modalities.volumes.preparation.prepare`."""
+        return preparation.prepare(rows, out, **options)
+
+    def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
+        """Sizes, intensities and small images, see :mod:`sslmed.modalities.volumes.baselines`."""
+        from sslmed.modalities.volumes import classical  # needs SciPy's image processing, which takes long to load
+
+        return [classical.features(rows, names, threads=threads, on_error=on_error) for rows in cohorts]
+
+
+def _sequences(rows: Rows) -> tuple[str, ...]:
+    """All sequences of a cohort where there are several, those that may be missing with a question mark."""
+    table = rows.table
+    if "sequences" in table:
+        held = [str(one).split(",") for one in table["sequences"]]
+        names = list(dict.fromkeys(name for one in held for name in one))
+        if len(names) < 2:
+            return ()
+        return tuple(name if all(name in one for one in held) else f"{name}?" for name in names)
+    names = files.sequences_of(table)
+    if len(names) < 2:
+        return ()
+    return tuple(f"{name}?" if table[f"path_{name}"].isna().any() else name for name in names)
+
+
+VOLUMES = Volumes()

@@ -1,0 +1,260 @@
+"""What happens to volumes before an encoder sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from sslmed._core import C
+from sslmed.modalities.base import Mask
+
+__all__ = ["HEAD_RADIUS", "VolumeAugmentation", "VolumePreprocessing", "VolumeView"]
+
+HEAD_RADIUS = 100.0
+"""Radius in mm within which positions are told apart."""
+
+
+@dataclass(frozen=True)
+class VolumeAugmentation:
+    """Random changes of volumes: all spatial ones at once, with one interpolation, then those of each sequence's intensities.
+
+    Strengths are TorchIO's defaults; every probability is 0 by default.
+
+    Examples:
+        >>> import sslmed as sm
+        >>> gentle = sm.VolumeAugmentation(p_flip=(0.5, 0.0, 0.0), p_affine=0.5, degrees=5.0, p_bias=0.3, p_gamma=0.3)
+    """
+
+    p_flip: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Probability of a flip left to right, back to front and upside down. An encoder that is trained with the first one
+    does not tell the sides apart."""
+    p_affine: float = 0.0
+    """Probability that a volume is scaled, turned and moved."""
+    scales: float = 0.1
+    """Each axis is scaled by 1 ± scales."""
+    degrees: float = 10.0
+    """Turns about each axis are ± degrees."""
+    translation: float = 0.0
+    """Moves along each axis are ± translation mm."""
+    p_elastic: float = 0.0
+    """Probability of an elastic displacement."""
+    max_displacement: float = 7.5
+    """Largest displacement in mm of a control point along an axis; seven points span an axis."""
+    p_anisotropy: float = 0.0
+    """Probability that resolution is lost along one axis."""
+    anisotropy: tuple[float, float] = (1.5, 5.0)
+    """Smallest and largest factor by which cells are longer then."""
+    p_inversion: float = 0.0
+    """Probability that bright and dark change places."""
+    p_gamma: float = 0.0
+    """Probability of a change of contrast."""
+    log_gamma: tuple[float, float] = (-0.3, 0.3)
+    """Range of the exponent's logarithm."""
+    p_motion: float = 0.0
+    """Probability of movements during the acquisition."""
+    p_ghosting: float = 0.0
+    """Probability of ghosts along one axis."""
+    p_blur: float = 0.0
+    """Probability of a blur."""
+    blur_sigma: tuple[float, float] = (0.0, 2.0)
+    """Range of the blur's standard deviation in mm, drawn for each axis."""
+    p_bias: float = 0.0
+    """Probability of a bias field."""
+    bias: float = 0.5
+    """Coefficients of the field's polynomial of order 3 are ± bias."""
+    p_noise: float = 0.0
+    """Probability of noise."""
+    noise_std: tuple[float, float] = (0.0, 0.25)
+    """Range of the noise's standard deviation."""
+    p_drop: float = 0.0
+    """Probability that a sequence of a session is left out; one always stays."""
+
+    def spatial(self) -> C.VolumeSpatialOptions:
+        """The C++ options of spatial changes."""
+        return C.VolumeSpatialOptions(**{name: getattr(self, name) for name in _SPATIAL})
+
+    def intensity(self) -> C.VolumeIntensityOptions:
+        """The C++ options of changes of intensities."""
+        return C.VolumeIntensityOptions(**{name: getattr(self, name) for name in _INTENSITY})
+
+
+_SPATIAL = ("p_flip", "p_affine", "scales", "degrees", "translation", "p_elastic", "max_displacement", "p_anisotropy", "anisotropy")
+_INTENSITY = (
+    "p_inversion", "p_gamma", "log_gamma", "p_motion", "p_ghosting", "p_blur", "blur_sigma", "p_bias", "bias", "p_noise", "noise_std",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """Views that a method sees of each sample, all from one read: SimCLR's two, DINO's global and local crops."""
+
+    role: str = "tokens"
+    """Name by which the method knows them; views of one role have one size."""
+    count: int = 1
+    """Number of views of each sample."""
+    size: tuple[int, int, int] | None = None
+    """Cells along each axis; None: all that was read."""
+    augmentation: VolumeAugmentation = VolumeAugmentation()
+    """Random changes of each of them."""
+
+
+@dataclass(frozen=True)
+class VolumePreprocessing:
+    """How volumes are prepared and cut into tokens. Saved with the encoder, and applied again with it.
+
+    ``spacing``, ``crop``, ``margin``, ``clip``, ``normalize`` and ``storage`` are those of :func:`sslmed.prepare`: a prepared
+    cohort must have been made with the same ones, and files that are not prepared yet are prepared by them when they are read.
+
+    Examples:
+        >>> import sslmed as sm
+        >>> how = sm.VolumePreprocessing(spacing=2.0, patch=8, sequences=("T1w", "FLAIR?"))
+        >>> how.names
+        ('T1w', 'FLAIR')
+    """
+
+    modality: ClassVar[str] = "volumes"
+    augmentation: ClassVar[VolumeAugmentation | None] = VolumeAugmentation()
+
+    spacing: float | tuple[float, float, float] = 1.0
+    """Distance in mm between cells, along all axes or each; 0: that of the file."""
+    patch: int | tuple[int, int, int] | None = 16
+    """Cells of a token along each axis; None: views are dense, for convolutional networks."""
+    size: int | tuple[int, int, int] | None = None
+    """Cells of what training sees of a volume, drawn at random; None: all of it. Encoding sees all of it, and the middle
+    where views are dense."""
+    sequences: tuple[str, ...] = ()
+    """Names of the sequences that tokens come from. One that ends with "?" may be missing. Empty: the first one of each
+    session."""
+    anatomy: float = 0.05
+    """Share of a patch that the anatomy mask covers at least; other patches are no tokens."""
+    crop: Literal["foreground", "none"] = "foreground"
+    """Keep the box around the anatomy mask, or the whole field of view."""
+    margin: float = 4.0
+    """Distance in mm that is kept around the mask."""
+    clip: tuple[float, float] = (0.5, 99.5)
+    """Percentiles of the values within the mask beyond which values are clipped."""
+    normalize: Literal["zscore", "none"] = "zscore"
+    """Subtract the mean within the mask and divide by the standard deviation, or keep the file's values."""
+    storage: Literal["int16", "uint8"] = "int16"
+    """How a value is stored, between the two percentiles."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sequences without question marks."""
+        return tuple(name.rstrip("?") for name in self.sequences)
+
+    def preparation(self) -> C.PreparationOptions:
+        """The C++ options of the preparation.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        options = C.PreparationOptions(
+            spacing=_three("spacing", self.spacing),
+            crop=self.crop,
+            margin=float(self.margin),
+            clip=[float(percent) for percent in self.clip],
+            normalize=self.normalize,
+            storage=self.storage,
+        )
+        options.check()
+        return options
+
+    def region(self) -> list[int]:
+        """Cells along each axis of what training sees; 0: all."""
+        return [0, 0, 0] if self.size is None else [int(side) for side in _three("size", self.size)]
+
+    def recipe(
+        self,
+        *,
+        mask: Mask = "none",
+        ratio: float | None = None,
+        block: int = 2,
+        radius: float = 30.0,
+        complementary: bool = False,
+        augmentation: VolumeAugmentation | None = None,
+        views: Sequence[VolumeView] | None = None,
+    ) -> C.Recipe:
+        """How volumes are cut and masked.
+
+        Args:
+            mask: Which tokens are hidden. "space" hides balls, in all sequences alike; "channel" hides whole sequences;
+                "multiblock" hides four neighborhoods, whose tokens I-JEPA predicts.
+            ratio: Share of tokens that are hidden; None: 0.75.
+            block: Unused.
+            radius: Radius in mm of the balls ("space").
+            complementary: Two views of each volume; the second shows what the first one hides.
+            augmentation: Random changes of one view.
+            views: Several views, each with its own augmentation, instead of that one.
+
+        Raises:
+            ValueError: The mask does not suit volumes, or a number is out of range.
+        """
+        if views is not None and augmentation is not None:
+            raise TypeError("recipe: views have their own augmentations; leave augmentation out")
+        how = C.MaskOptions(mask=mask, ratio=0.75 if ratio is None else ratio, block=block, radius=radius, complementary=complementary)
+        chosen = views
+        if chosen is None:
+            # What the source reads in training is of this size already; dense views need it in encoding too.
+            size = _sides(self.size) if self.patch is None else None
+            chosen = [VolumeView(size=size, augmentation=augmentation or VolumeAugmentation())]
+        return C.VolumeRecipe(self._patch(), self.anatomy, [_view(view, how, views is not None) for view in chosen])
+
+    def embedding(self) -> dict[str, Any]:
+        """What an encoder must know of its tokens."""
+        if self.patch is None:
+            return {"patch_size": [], "img_size": list(_sides(self.size) or ()), "in_chans": max(1, len(self.sequences)), "positions": "sincos"}
+        return {"patch_size": self._patch(), "img_size": [], "in_chans": 1, "positions": "coordinates", "radius": HEAD_RADIUS}
+
+    @property
+    def patch_samples(self) -> int:
+        """Number of values in a token."""
+        count = 1
+        for side in self._patch():
+            count *= side
+        return count
+
+    def _patch(self) -> list[int]:
+        return [] if self.patch is None else [int(side) for side in _three("patch", self.patch)]
+
+    @classmethod
+    def from_settings(cls, text: str, **fields: Any) -> VolumePreprocessing:
+        """The preprocessing of a prepared volume, from the settings that its store keeps.
+
+        Args:
+            text: JSON of the settings.
+            **fields: The other fields.
+        """
+        settings = json.loads(text)
+        spacing = settings.pop("spacing")
+        own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        return cls(spacing=spacing[0] if len(set(spacing)) == 1 else tuple(spacing), **own, **fields)
+
+
+def _view(view: VolumeView, mask: C.MaskOptions, random: bool) -> C.VolumeView:
+    if not isinstance(view.augmentation, VolumeAugmentation):
+        raise TypeError(f"recipe: augmentation={view.augmentation!r} must be an sslmed.VolumeAugmentation")
+    return C.VolumeView(
+        role=view.role,
+        count=view.count,
+        size=list(view.size or (0, 0, 0)),
+        random=random,
+        spatial=view.augmentation.spatial(),
+        intensity=view.augmentation.intensity(),
+        p_drop=view.augmentation.p_drop,
+        mask=mask,
+    )
+
+
+def _sides(size: int | tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    return None if size is None else tuple(int(side) for side in _three("size", size))  # type: ignore[return-value]
+
+
+def _three(name: str, value: Any) -> list[float]:
+    """A number for all axes, or one for each."""
+    numbers = list(value) if isinstance(value, (tuple, list)) else [value] * 3
+    if len(numbers) != 3 or any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
+        raise ValueError(f"VolumePreprocessing: {name}={value!r} must be a number, or one for each of three axes")
+    return [float(number) for number in numbers] if name == "spacing" else numbers
