@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sslmed import shift
-from sslmed.demo import eeg, slides
+from sslmed.demo import eeg, mri, slides
 from sslmed.demo.job import STAMP, Job
 from sslmed.evaluation import transfer
 from sslmed.pretraining import pretrain
@@ -19,6 +19,7 @@ __all__ = ["DEMOS", "STAMP", "Job", "run_demo"]
 DEMOS: dict[str, tuple[Callable[[Path, tuple[int, int], int, int], Job], tuple[int, int], int]] = {
     "eeg": (eeg.make, (48, 60), 30),
     "slides": (slides.make, (20, 30), 10),
+    "mri": (mri.make, (24, 42), 40),
 }
 """By modality: what writes the cohorts, and the default numbers of subjects at the two sites and of epochs."""
 

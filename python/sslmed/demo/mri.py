@@ -19,9 +19,24 @@ import torch
 
 from sslmed import io
 from sslmed.cohort import Cohort
-from sslmed.demo.job import STAMP
+from sslmed.demo.job import STAMP, Job
+from sslmed.modalities.volumes import VolumePreprocessing
+from sslmed.preparation import prepare
 
-__all__ = ["CLINIC", "EFFECTS", "LABELS", "PUBLIC", "Anatomy", "Site", "Volumes", "scan", "write_cohort", "write_files"]
+__all__ = [
+    "CLINIC",
+    "EFFECTS",
+    "LABELS",
+    "PUBLIC",
+    "SPACING",
+    "Anatomy",
+    "Site",
+    "Volumes",
+    "make",
+    "scan",
+    "write_cohort",
+    "write_files",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -41,6 +56,9 @@ AGE_CORTEX = -0.020
 """Thickness of the cortex, mm a year above 20."""
 CORTEX = 4.6
 """Thickness of the cortex at 20 in mm: twice the real one, because voxels are large."""
+
+SPACING = 3.0
+"""Of the prepared volumes in mm."""
 
 _SHAPE = (144.0, 183.0, 150.0)  # of the field of view in mm, from left to right, back to front, down to up
 _SOFT = 1.2  # mm over which tissues mix in a voxel
@@ -307,3 +325,26 @@ def write_cohort(root: Path, site: Site, subjects: int, *, seed: int = 0, thread
     """
     write_files(root, site, subjects, seed=seed, threads=threads)
     return Cohort.from_bids(root, name=site.name)
+
+
+def make(out: Path, subjects: tuple[int, int], seed: int, threads: int) -> Job:
+    """Writes both sites, and prepares them."""
+    prepared = []
+    for site, n in zip((PUBLIC, CLINIC), subjects, strict=True):
+        raw = write_cohort(out / "data" / site.name, site, n, seed=seed, threads=threads)
+        prepared.append(prepare(raw, out / "prepared" / site.name, spacing=SPACING, threads=threads))
+    public, clinic = prepared
+    assert public is not None
+    assert clinic is not None
+    settings = {
+        "batch_size": 8,
+        "decoder_depth": 1,
+        "decoder_dim": 64,
+        "preprocessing": VolumePreprocessing(spacing=SPACING, patch=8),
+    }
+    note = (
+        f"Masked auto-encoder pretrained on the T1w of {len(public)} sessions of the public site, then frozen; linear "
+        f"probes on the mean features of {len(clinic)} sessions of the clinic, whose scanner has another field "
+        "strength and contrast. Chance for the diagnosis is 0.33 balanced accuracy."
+    )
+    return Job(public, clinic, settings, "mean", ["age", "sex", "site"], note)

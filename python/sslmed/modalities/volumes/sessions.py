@@ -31,6 +31,7 @@ _KNOWN = {name.lower(): name for name in _NAMES}
 _ANATOMY = ("", "brain", "head")  # desc- of masks of the anatomy; others are of lesions, of tissues, of one structure
 # space- of what lies where the scanner put it
 _NATIVE = ("", "T1w", "T2w", "orig", "scanner", "native", "individual")
+_ELSEWHERE = ("func", "dwi", "fmap", "perf")  # folders whose masks and labels have a grid of their own
 _PREFERRED = ("", "preproc", "brain")  # desc- of images, the first one first
 
 
@@ -146,6 +147,8 @@ def _named(paths: Sequence[str], told: _Told) -> list[_File]:
         file = _File(row, kind, has.get("run", ""), "" if space in _NATIVE else space, scheme, derived, rank)
         if not kind:
             told.add(LeftOutWarning, "phase images and maps that are no sequence of their own", [file])
+        elif kind.startswith("path_") and ("task" in has or Path(path).parent.name in _ELSEWHERE):
+            told.add(LeftOutWarning, "masks and labels of functional and diffusion images", [file])
         elif suffix == "mask" and (desc not in _ANATOMY or has.get("label", "brain") != "brain"):
             told.add(LeftOutWarning, "masks of something else than the anatomy", [file])
         else:

@@ -134,6 +134,14 @@ def test_masks_of_lesions_are_no_anatomy(tmp_path):
         assert "path_mask" not in gather(table)
 
 
+def test_masks_of_functional_and_diffusion_images_are_no_anatomy(tmp_path):
+    table = folder(tmp_path, "sub-1_T1w", "sub-1_task-rest_desc-brain_mask")
+    diffusion = table.iloc[[0]].assign(path="sub-1/dwi/sub-1_desc-brain_mask.nii.gz")
+    table = pd.concat([table, diffusion], ignore_index=True)
+    with pytest.warns(LeftOutWarning, match="2 of 3 files left out: masks and labels of functional and diffusion"):
+        assert "path_mask" not in gather(table)
+
+
 def test_labels_are_of_one_scheme(tmp_path):
     made = ["sub-1_desc-aseg_dseg", "sub-1_dseg", "sub-2_dseg", "sub-3_desc-aseg_dseg", "sub-3_seg-x_dseg"]
     table = folder(tmp_path, "sub-1_T1w", "sub-2_T1w", "sub-3_T1w", *made)
