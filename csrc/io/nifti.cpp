@@ -73,8 +73,7 @@ const char* type_name() {
   return "int64";
 }
 
-// A header's first bytes, decompressed where they are compressed. `packed` is the whole file then, where it had to be
-// read.
+// A header's first bytes, decompressed where they are compressed.
 struct HeaderBytes {
   std::array<std::uint8_t, kNifti2Bytes> bytes{};
   std::size_t size = 0;
@@ -120,9 +119,10 @@ NiftiReader::NiftiReader(const std::string& path, std::vector<std::string>& warn
   } else {
     values_.emplace(paths.values);
     read_pair_extensions(file, start.is_packed);
+    // Values may begin with any bytes, so that only the name can say that they are compressed.
     std::array<std::uint8_t, 3> magic{};
     values_->read(magic.data(), std::min<std::uint64_t>(magic.size(), values_->size()), 0);
-    is_packed_ = is_gzip(magic.data(), magic.size());
+    is_packed_ = nifti_ending(paths.values, {".gz"}) && is_gzip(magic.data(), magic.size());
   }
   if (nifti_ending(values_->path(), {".gz"}) != is_packed_)
     warnings.push_back(values_->path() +

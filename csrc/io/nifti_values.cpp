@@ -182,7 +182,12 @@ bool exact_in_float(const NiftiHeader& header, const std::uint8_t* stored, std::
   });
 }
 
-bool always_exact_in_float(const NiftiHeader& header) { return !header.is_scaled && (stored_size(header.type) < 4 || header.type == NiftiType::kFloat32); }
+bool always_exact_in_float(const NiftiHeader& header) {
+  const bool is_short = stored_size(header.type) < 4;
+  // As in CT, whose numbers are shifted: the sum stays below 2^24.
+  const bool is_shifted = is_short && header.slope == 1 && std::abs(header.inter) <= (1 << 23) && std::trunc(header.inter) == header.inter;
+  return header.is_scaled ? is_shifted : is_short || header.type == NiftiType::kFloat32;
+}
 
 bool exact_in_double(const NiftiHeader& header, const std::uint8_t* stored, std::size_t n) {
   return with_stored(header.type, [&](auto one) {

@@ -84,6 +84,22 @@ TEST_CASE("slope and intercept are applied in double precision, one after the ot
   CHECK_FALSE(NiftiReader(folder.write("b.nii", NiftiBytes({1}, 8).values(std::vector<std::int32_t>{(1 << 24) + 1}).bytes()), warnings).exact_in_float());
 }
 
+TEST_CASE("numbers of 16 bits that are shifted by a whole number are known to be exact in float32") {
+  const testing::TemporaryFolder folder;
+  std::vector<std::string> warnings;
+  const auto exact = [&](double slope, double inter, std::int16_t value) {
+    const auto path = folder.write("a.nii", NiftiBytes({1}, 4).scale(slope, inter).values(std::vector<std::int16_t>{value}).bytes());
+    const double whole = value * slope + inter;
+    CHECK(NiftiReader(path, warnings).exact_in_float() == (static_cast<double>(static_cast<float>(whole)) == whole));
+    CHECK(read_all<double>(path)[0] == whole);
+    return NiftiReader(path, warnings).exact_in_float();
+  };
+  CHECK(exact(1, -1024, 32767));
+  CHECK(exact(1, 1 << 23, 32767));
+  CHECK_FALSE(exact(1, 1 << 25, 32767));
+  CHECK_FALSE(exact(1, 0.1f, 32767));
+}
+
 TEST_CASE("integers are read as such, and others refused with their cell") {
   const testing::TemporaryFolder folder;
   const auto path = folder.write("a.nii", NiftiBytes({2, 2, 1}, 16).values(std::vector<float>{1, -2, 3, 0.5f}).bytes());
@@ -142,6 +158,10 @@ TEST_CASE("pairs are found from either name, compressed or not") {
     CHECK(warnings.empty());
   }
   std::vector<std::string> warnings;
+  // Values that begin as a compressed file does.
+  folder.write("f.hdr", pair.bytes());
+  folder.write("f.img", std::string("\x1f\x8b\x08\0\0\0\0\0", 8));
+  CHECK(read_volume3(folder / "f.hdr", warnings).values == std::vector<float>{static_cast<std::int16_t>(0x8b1f), 8, 0, 0});
   folder.write("e.hdr", pair.bytes());
   CHECK_THROWS_AS(read_volume3(folder / "e.hdr", warnings), ReadError);
 }
