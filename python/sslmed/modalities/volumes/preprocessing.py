@@ -140,6 +140,15 @@ class VolumePreprocessing:
     storage: Literal["int16", "uint8"] = "int16"
     """How a value is stored, between the two percentiles."""
 
+    def __post_init__(self) -> None:
+        _three("spacing", self.spacing)
+        for name in ("patch", "size"):
+            given = getattr(self, name)
+            if given is not None and any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in _three(name, given)):
+                raise ValueError(f"VolumePreprocessing: {name}={given!r} must be whole numbers of at least 1 cell")
+        if isinstance(self.sequences, str) or len(set(self.names)) < len(self.sequences):
+            raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r} must be different names, such as ('T1w', 'FLAIR?')")
+
     @property
     def names(self) -> tuple[str, ...]:
         """The sequences without question marks."""

@@ -136,6 +136,9 @@ def test_classical_features_skip_what_cannot_be_read(tmp_path: Path) -> None:
         ({"normalize": "minmax"}, "normalize"),
         ({"storage": "float32"}, "storage"),
         ({"size": (8, 8)}, "size=.*three axes"),
+        ({"size": 4.5}, "size=4.5"),
+        ({"sequences": "T1w"}, "sequences='T1w'"),
+        ({"sequences": ("T1w", "T1w?")}, "different names"),
     ],
 )
 def test_a_preprocessing_that_makes_no_sense_is_refused(heads: sm.Cohort, fields: dict[str, object], message: str) -> None:
@@ -149,9 +152,8 @@ def test_masks_that_do_not_suit_volumes_are_refused(heads: sm.Cohort) -> None:
     with pytest.raises(TypeError, match="augmentation"):
         HOW.recipe(augmentation=sm.Augmentation())  # type: ignore[arg-type]
     views = [sm.VolumeView("global", 2, (12, 12, 12)), sm.VolumeView("local", 3, (6, 6, 6))]
-    loader = sm.sources.in_order(heads.source(HOW, random=True), HOW, batch_size=4)
-    assert loader.next() is not None
-    assert HOW.recipe(views=views) is not None
+    batch = next(iter(sm.Loader(heads, recipe=HOW.recipe(views=views), batch_size=4, preprocessing=HOW, random=True)))
+    assert sorted((view.role, view.number) for view in batch.views) == [("global", 0), ("global", 1), ("local", 0), ("local", 1), ("local", 2)]
     with pytest.raises(TypeError, match="leave augmentation out"):
         HOW.recipe(views=views, augmentation=sm.VolumeAugmentation())
 
