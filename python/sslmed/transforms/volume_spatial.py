@@ -72,9 +72,9 @@ def elastic(
     Args:
         shape: Cells of the volume along X, Y and Z.
         spacing: Spacing of the volume in mm.
-        displacement: [cx, cy, cz, 3] mm along X, Y and Z at control points, at least 4 along each axis: where a place of
-            the result comes from, less that place. The points are evenly spaced, from one mesh before the volume to one
-            behind it.
+        displacement: [cx, cy, cz, 3] mm along X, Y and Z at control points, at least 4 along each axis: where a place
+            of the result comes from, less that place. The points are evenly spaced, from one mesh before the volume to
+            one behind it.
         fill: What lies outside of the volume.
 
     Raises:
