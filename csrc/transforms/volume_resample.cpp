@@ -118,12 +118,12 @@ void resample_cells(const ResampleGrid& grid, const T* source, T* into) {
 }  // namespace
 
 ResampleGrid resample_grid(const std::array<std::int64_t, 3>& shape, const std::array<double, 3>& from_spacing, const std::array<double, 3>& spacing) {
-  constexpr double kSlack = 1e-4;  // cells: products and spacings of 32 bits end a little beside whole numbers
+  constexpr double kSlack = 2e-7;  // of the cells: products and spacings of 32 bits end a little beside whole numbers
   ResampleGrid grid{shape, shape, from_spacing, spacing, {0, 0, 0}};
   check_resample_grid(grid);
   for (std::size_t axis = 0; axis < 3; ++axis) {
     const double extent = static_cast<double>(shape[axis]) * from_spacing[axis];
-    if (shape[axis] > 1) grid.to[axis] = static_cast<std::int64_t>(std::floor(extent / spacing[axis] + kSlack));
+    if (shape[axis] > 1) grid.to[axis] = static_cast<std::int64_t>(std::floor(extent / spacing[axis] * (1 + kSlack)));
     require(grid.to[axis] >= 1, ("resample: spacing[" + std::to_string(axis) + "]").c_str(), spacing[axis],
             "mm must be at most the volume's " + std::to_string(extent) + " mm");
     grid.offset[axis] = (extent - static_cast<double>(grid.to[axis]) * spacing[axis]) / 2;

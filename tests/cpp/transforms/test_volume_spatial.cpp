@@ -128,7 +128,7 @@ TEST_CASE("label maps come back through the inverse") {
     std::vector<std::int32_t> there(labels.size()), back(labels.size()), again(labels.size());
     apply_spatial(plan, labels.data(), VolumeInterpolation::kLabel, there.data());
     invert_spatial(plan, there.data(), VolumeInterpolation::kLabel, 0, back.data());
-    CHECK(worst_dice(labels, back) > 0.97);
+    CHECK(worst_dice(labels, back) > 0.98);   // balls of 11 cells have much surface
     CHECK(worst_dice(labels, there) < 0.95);  // it was moved
   }
 }

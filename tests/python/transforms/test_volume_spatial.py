@@ -75,7 +75,11 @@ def test_affine_is_torchios(rng):
     tio = pytest.importorskip("torchio")
     values = blobs(rng)
     for _ in range(8):
-        how = {"scales": tuple(rng.uniform(0.8, 1.2, 3)), "degrees": tuple(rng.uniform(-40, 40, 3)), "translation": tuple(rng.uniform(-5, 5, 3))}
+        how = {
+            "scales": tuple(rng.uniform(0.8, 1.2, 3)),
+            "degrees": tuple(rng.uniform(-40, 40, 3)),
+            "translation": tuple(rng.uniform(-5, 5, 3)),
+        }
         ours = volume.affine(SHAPE, SPACING, **how)
         close_inside(ours(values), torchio_of(tio.Affine(**how), values))
         labels = balls(SHAPE)
@@ -110,7 +114,8 @@ def test_crop_or_pad_is_torchios(rng):
     values = blobs(rng)
     for _ in range(20):
         to = tuple(rng.integers(1, 50, 3).tolist())
-        assert torch.equal(volume.crop_or_pad(SHAPE, SPACING, to, fill=0)(values), torchio_of(tio.CropOrPad(to), values))
+        got = volume.crop_or_pad(SHAPE, SPACING, to, fill=0)(values)
+        assert torch.equal(got, torchio_of(tio.CropOrPad(to), values))
 
 
 @pytest.mark.oracle
@@ -118,12 +123,15 @@ def test_resample_is_torchios(rng):
     tio = pytest.importorskip("torchio")
     values = blobs(rng)
     for _ in range(10):
-        to = tuple(rng.uniform(0.6, 3.5, 3).tolist())
+        to = tuple(rng.uniform(0.6, 3.5, 3).round(2).tolist())
+        if np.any(np.abs(np.multiply(SHAPE, SPACING) / to % 1 - 0.5) > 0.4999):
+            continue  # rounding costs TorchIO a cell
         ours = volume.resample(SHAPE, SPACING, to)
         want = torchio_of(tio.Resample(to), values)
         assert ours.result_shape == want.shape
         torch.testing.assert_close(ours(values), want, atol=1e-5, rtol=0)
-        torch.testing.assert_close(volume.resample_volume(values, SPACING, to, antialias=False), want, atol=1e-5, rtol=0)
+        got = volume.resample_volume(values, SPACING, to, antialias=False)
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
         labels = balls(SHAPE)
         want, sure = torchio_of(tio.Resample(to), labels, label=True), off_edges(ours)
         assert torch.equal(ours(labels, "nearest")[sure], want[sure])
@@ -164,7 +172,8 @@ def test_composed_transforms_are_scipys_along_the_same_places(rng):
     want = ndimage.map_coordinates(values.numpy(), places.T - 0.5, order=1, mode="nearest")
     close_inside(change(values).reshape(-1), torch.from_numpy(np.where(inside, want, -5)), atol=1e-4)
     labels = balls(SHAPE)
-    votes = np.stack([ndimage.map_coordinates((labels == c).double().numpy(), places.T - 0.5, order=1, mode="nearest") for c in range(5)])
+    one_hot = [(labels == c).double().numpy() for c in range(5)]
+    votes = np.stack([ndimage.map_coordinates(c, places.T - 0.5, order=1, mode="nearest") for c in one_hot])
     voted = np.where(inside, votes.argmax(0), 0)  # -5 is the fill of float volumes
     sure = np.sort(votes, 0)[-1] - np.sort(votes, 0)[-2] > 1e-4
     got = change(labels, "label", fill=0).reshape(-1).numpy()
@@ -189,7 +198,7 @@ def test_label_maps_come_back(rng):
         change = volume.random_spatial(shape, spacing, options(), seed=3, index=index)
         there = change(labels, "label")
         back = change.inverse(there, "label")
-        assert min(dice(labels, back, c) for c in range(1, 5)) >= 0.985, index
+        assert min(dice(labels, back, c) for c in range(1, 5)) >= 0.99, index
         assert min(dice(labels, there, c) for c in range(1, 5)) < 0.95
 
 
@@ -224,7 +233,8 @@ def test_composition_is_one_interpolation(rng):
 
 def test_draws_are_reproducible(rng):
     values = blobs(rng)
-    draws = [volume.random_spatial(SHAPE, SPACING, options(p_anisotropy=1.0), seed=s, epoch=e, index=i) for s, e, i in [(1, 2, 3)] * 2 + [(1, 2, 4), (1, 3, 3)]]
+    how, names = options(p_anisotropy=1.0), [(2, 3), (2, 3), (2, 4), (3, 3)]
+    draws = [volume.random_spatial(SHAPE, SPACING, how, seed=1, epoch=epoch, index=index) for epoch, index in names]
     a, b, c, d = (draw(values) for draw in draws)
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -267,7 +277,8 @@ def test_the_fill_is_of_float_volumes(rng):
 
 def test_anisotropy_is_of_linear_interpolation_alone_and_comes_last(rng):
     values = blobs(rng)
-    change = volume.random_spatial(SHAPE, SPACING, options(p_affine=0.0, p_elastic=0.0, p_flip=(0.0, 0.0, 0.0), p_anisotropy=1.0), seed=1)
+    how = options(p_affine=0.0, p_elastic=0.0, p_flip=(0.0, 0.0, 0.0), p_anisotropy=1.0)
+    change = volume.random_spatial(SHAPE, SPACING, how, seed=1)
     axis, factor = change.anisotropy
     assert torch.equal(change(values), volume.lose_resolution(values, axis, factor))
     assert torch.equal(change(values, "nearest"), values)
@@ -299,22 +310,46 @@ def test_arrays_of_numpy_in_any_order(rng):
         (lambda: volume.affine(SHAPE, SPACING, scales=0), "affine: scales[0]=0 must be positive"),
         (lambda: volume.affine(SHAPE, SPACING, degrees=float("nan")), "affine: degrees=nan must be a number"),
         (lambda: volume.affine(SHAPE, SPACING, fill="mean"), "fill='mean' must be one of 'minimum'"),
-        (lambda: volume.elastic(SHAPE, SPACING, np.zeros((3, 7, 7, 3))), "elastic: control_points[0]=3 must be 4 to 1024"),
+        (
+            lambda: volume.elastic(SHAPE, SPACING, np.zeros((3, 7, 7, 3))),
+            "elastic: control_points[0]=3 must be 4 to 1024",
+        ),
         (lambda: volume.elastic(SHAPE, SPACING, np.zeros((7, 7, 7))), "must be [cx, cy, cz, 3]"),
         (lambda: volume.flip(SHAPE, SPACING, 3), "flip: axis=3 must be 0, 1 or 2"),
         (lambda: volume.crop_or_pad(SHAPE, SPACING, (3, 4, -1)), "crop_or_pad: to=-1 must be a whole number"),
         (lambda: volume.resample(SHAPE, SPACING, 100.0), "mm must be at most the volume's"),
-        (lambda: volume.lose_resolution(torch.zeros(3, 3, 3), 0, 0.5), "anisotropy: factor=0.5 must be finite and at least 1"),
-        (lambda: volume.random_spatial(SHAPE, SPACING, volume.SpatialOptions(p_affine=2.0)), "p_affine=2 must be a probability"),
+        (
+            lambda: volume.lose_resolution(torch.zeros(3, 3, 3), 0, 0.5),
+            "anisotropy: factor=0.5 must be finite and at least 1",
+        ),
+        (
+            lambda: volume.random_spatial(SHAPE, SPACING, volume.SpatialOptions(p_affine=2.0)),
+            "p_affine=2 must be a probability",
+        ),
         (lambda: volume.random_spatial(SHAPE, SPACING, seed=-1), "random_spatial: seed=-1 must be a whole number"),
         (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(3, 4, 5)), "must be the transform's [30, 34, 26]"),
         (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(4, 5)), "must be [..., X, Y, Z]"),
-        (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE, dtype=torch.uint8)), "interpolation='linear' needs float32 values"),
-        (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE), "cubic"), "interpolation must be one of 'linear', 'nearest', 'label', got 'cubic'"),
-        (lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE, dtype=torch.uint8), "label", fill=-1), "fill=-1 must be a whole number that Byte holds"),
+        (
+            lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE, dtype=torch.uint8)),
+            "interpolation='linear' needs float32 values",
+        ),
+        (
+            lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE), "cubic"),
+            "interpolation must be one of 'linear', 'nearest', 'label', got 'cubic'",
+        ),
+        (
+            lambda: volume.flip(SHAPE, SPACING, 0)(torch.zeros(SHAPE, dtype=torch.uint8), "label", fill=-1),
+            "fill=-1 must be a whole number that Byte holds",
+        ),
         (lambda: volume.flip(SHAPE, SPACING, 0).points(torch.zeros(3)), "points: shape=[3] must be [N, 3]"),
-        (lambda: volume.flip(SHAPE, SPACING, 0).points(torch.full((1, 3), torch.nan)), "points: coordinate=nan must be finite"),
-        (lambda: volume.flip((3, 4, 5), SPACING, 0) @ volume.flip(SHAPE, SPACING, 0), "shape[0]=3 must be the 30 cells"),
+        (
+            lambda: volume.flip(SHAPE, SPACING, 0).points(torch.full((1, 3), torch.nan)),
+            "points: coordinate=nan must be finite",
+        ),
+        (
+            lambda: volume.flip((3, 4, 5), SPACING, 0) @ volume.flip(SHAPE, SPACING, 0),
+            "shape[0]=3 must be the 30 cells",
+        ),
         (lambda: volume.flip(SHAPE, IDENTITY, 0) @ volume.flip(SHAPE, SPACING, 0), "spacing[0]=1 mm must be the 1.2"),
     ],
 )
@@ -342,4 +377,5 @@ def test_a_displacement_that_folds_space_has_no_inverse(rng):
 
 
 def test_it_prints_what_it_does():
-    assert repr(sm.volume.crop_or_pad((3, 4, 5), IDENTITY, 2)) == "SpatialTransform((3, 4, 5) at (1.0, 1.0, 1.0) mm to (2, 2, 2) at (1.0, 1.0, 1.0) mm)"
+    text = repr(sm.volume.crop_or_pad((3, 4, 5), IDENTITY, 2))
+    assert text == "SpatialTransform((3, 4, 5) at (1.0, 1.0, 1.0) mm to (2, 2, 2) at (1.0, 1.0, 1.0) mm)"
