@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from common import paired, write
 
+from sslmed.transforms import volume_contrast as vc
 from sslmed.transforms import volume_intensity as vi
 
 try:
@@ -83,10 +84,10 @@ def contrast(subject: tio.Subject, labels: torch.Tensor) -> dict[str, Job]:
     """Nine classes, then gamma, blur and a bias field; TorchIO has no parts of classes."""
     made = tio.RandomLabelsToImage(label_key="labels")
     theirs = tio.Compose([made, tio.RandomGamma(), tio.RandomBlur((0, 1)), tio.RandomBiasField()])
-    divided, index = vi.ContrastOptions(subclusters=(1, 6)), iter(range(1 << 40))
+    divided, index = vc.ContrastOptions(subclusters=(1, 6)), iter(range(1 << 40))
     return {
-        "sslmed": lambda: vi.random_contrast(labels, index=next(index)),
-        "sslmed, 1 to 6 parts a class": lambda: vi.random_contrast(labels, divided, index=next(index)),
+        "sslmed": lambda: vc.random_contrast(labels, index=next(index)),
+        "sslmed, 1 to 6 parts a class": lambda: vc.random_contrast(labels, divided, index=next(index)),
         "TorchIO": lambda: theirs(subject),
     }
 

@@ -37,7 +37,8 @@ void philox_blocks(std::uint64_t first, std::uint64_t index, std::array<std::uin
 #if defined(__x86_64__)
 // Four blocks a register, four registers side by side to hide the latency of the products. A product reads the lower half
 // of each 64-bit place only, so what is left in the upper half does no harm. By hand: compilers do not find this instruction.
-__attribute__((target("avx2"))) void philox_blocks_avx2(std::uint64_t first, std::uint64_t index, std::array<std::uint32_t, 2> key, std::uint32_t* out) {
+__attribute__((target("avx2"), always_inline)) inline void philox_blocks_256(std::uint64_t first, std::uint64_t index, std::array<std::uint32_t, 2> key,
+                                                                             std::uint32_t* out) {
   constexpr unsigned kRegisters = kBlocks / 4;
   __m256i c0[kRegisters], c1[kRegisters], c2[kRegisters], c3[kRegisters];
   const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
@@ -68,11 +69,22 @@ __attribute__((target("avx2"))) void philox_blocks_avx2(std::uint64_t first, std
     _mm256_storeu_si256(into + 1, _mm256_permute2x128_si256(even, odd, 0x31));
   }
 }
+
+__attribute__((target("avx2"))) void philox_blocks_avx2(std::uint64_t first, std::uint64_t index, std::array<std::uint32_t, 2> key, std::uint32_t* out) {
+  philox_blocks_256(first, index, key, out);
+}
+
+// The same with twice as many registers, in which all of it fits.
+__attribute__((target("avx2,avx512f,avx512vl"))) void philox_blocks_avx512(std::uint64_t first, std::uint64_t index, std::array<std::uint32_t, 2> key,
+                                                                           std::uint32_t* out) {
+  philox_blocks_256(first, index, key, out);
+}
 #endif
 
 using Blocks = void (*)(std::uint64_t, std::uint64_t, std::array<std::uint32_t, 2>, std::uint32_t*);
 Blocks choose_blocks() {
 #if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512vl")) return philox_blocks_avx512;
   if (__builtin_cpu_supports("avx2")) return philox_blocks_avx2;
 #endif
   return philox_blocks;
