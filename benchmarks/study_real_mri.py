@@ -33,9 +33,7 @@ def entry(result: sm.TransferResult) -> dict[str, object]:
     table = result.table[result.table["metric"].isin(SHOWN)]
     return {
         "scores": {f"{line.row}: {line.metric}": rounded(line.value, line.low, line.high) for line in table.itertuples(index=False)},
-        "comparisons": {
-            f"{c.row} - {c.against}: {c.metric}": rounded(c.difference, c.low, c.high, c.p) for c in result.comparisons.itertuples(index=False)
-        },
+        "comparisons": {f"{c.row} - {c.against}: {c.metric}": rounded(c.difference, c.low, c.high, c.p) for c in result.comparisons.itertuples(index=False)},
         "stamps": result.stamps(),
     }
 
@@ -59,7 +57,7 @@ def encoders(arguments: argparse.Namespace, name: str, cohort: sm.Cohort, how: s
 def rescans(cohort: sm.Cohort, encoder: sm.Encoder) -> dict[str, float]:
     """How far apart two scans of one person lie, as a share of how far apart people lie (median)."""
     kind = sm.modalities.get("volumes")
-    rows = {name: values for name, values in kind.features([cohort], ["tissue volumes", "smoothed"])[0].items()}
+    rows = dict(kind.features([cohort], ["tissue volumes", "smoothed"])[0])
     for name, model in {"random encoder": encoder.randomized(), "pretrained encoder": encoder}.items():
         rows[name] = encode(model, cohort, pooling="regions")[0].numpy()
     people = cohort.table["subject"].to_numpy()

@@ -66,6 +66,16 @@ def augmentation(**fields: Any) -> Any:
     return sm.ImagePreprocessing(size=32, patch=8).recipe(augmentation=sm.Augmentation(**fields))
 
 
+def volumes(**options: Any) -> Any:
+    how = sm.VolumePreprocessing(**options)
+    how.preparation()
+    return how.recipe()
+
+
+def volume_augmentation(**options: Any) -> Any:
+    return sm.VolumePreprocessing().recipe(augmentation=sm.VolumeAugmentation(**options))
+
+
 def view(**fields: Any) -> Any:
     return sm.ImagePreprocessing(size=32, patch=8).recipe(views=[sm.View(**fields)])
 
@@ -94,6 +104,12 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
     (images, [("size", 0), ("patch", 5)]),
     (augmentation, [("scale", (0.5, 0.2)), ("p_turn", 0.3), ("p_flip", 0.3), ("brightness", -1.0), ("contrast", -1.0), ("saturation", -1.0), ("hue", 0.7),
                     ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)), ("p_solarize", 2.0)]),
+    (volumes, [("spacing", -1.0), ("patch", 0), ("size", 0), ("sequences", "T1w"), ("anatomy", 2.0), ("crop", "box"), ("margin", -1.0), ("clip", (9.0, 1.0)),
+               ("normalize", "minmax"), ("storage", "float32")]),
+    (volume_augmentation, [("p_flip", (2.0, 0.0, 0.0)), ("p_affine", 2.0), ("scales", -1.0), ("degrees", -1.0), ("translation", -1.0), ("p_elastic", 2.0),
+                           ("max_displacement", -1.0), ("p_anisotropy", 2.0), ("anisotropy", (0.5, 2.0)), ("p_inversion", 2.0), ("p_gamma", 2.0),
+                           ("log_gamma", (1.0, -1.0)), ("p_motion", 2.0), ("p_ghosting", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)),
+                           ("p_bias", 2.0), ("bias", -1.0), ("p_noise", 2.0), ("noise_std", (2.0, 1.0)), ("p_drop", 2.0)]),
     (view, [("count", 0), ("size", 5), ("zoom", 0.0)]),
     (sm.Encoder, [("name", "vit"), ("dim", 7), ("depth", 0), ("heads", 5), ("lora_rank", -1), ("lora_alpha", -1.0), ("preprocessing", {"images": 3})]),
     (lambda **o: sm.ConvEncoder(**{"preprocessing": RampPreprocessing(patch=None)} | o), [("preprocessing", RampPreprocessing()), ("widths", (0,))]),
@@ -138,7 +154,8 @@ def test_a_bad_value_is_told_by_the_name_of_its_parameter(call: Any, name: str, 
 # Whose parameters or fields a call of BAD covers.
 OF: dict[Callable[..., Any], Any] = {
     masked: methods.Mae, predicted: methods.IJepa, task: methods.Supervised, trainer: sm.Trainer, sm.Loader: sm.Loader, source: sm.EegPreprocessing,
-    images: sm.ImagePreprocessing, augmentation: sm.Augmentation, view: sm.View, nn.ConvNet: nn.ConvNet, pretrain: sm.PretrainConfig,
+    images: sm.ImagePreprocessing, augmentation: sm.Augmentation, view: sm.View, volumes: sm.VolumePreprocessing,
+    volume_augmentation: sm.VolumeAugmentation, nn.ConvNet: nn.ConvNet, pretrain: sm.PretrainConfig,
 }  # fmt: skip
 # Those of which no value is wrong, that are checked where they are used (on_device, weight decays …), or that have tests of their own.
 FREE = {
