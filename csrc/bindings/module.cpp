@@ -44,7 +44,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_train(m);
   bindings::bind_eeg(m);
   bindings::bind_pictures(m);
-  bindings::bind_volume(m);
   bindings::bind_volume_spatial(m);
   bindings::bind_volume_intensity(m);
+  bindings::bind_volume(m);
 }

@@ -1119,113 +1119,6 @@ class ImageSource(Source):
         """
         uint8 [height, width, 3].
         """
-class PreparationOptions:
-    """
-    How volumes are prepared (modalities/volume/prepare.h).
-    """
-    crop: str
-    normalize: str
-    storage: str
-    def __init__(self, **kwargs: typing.Any) -> None:
-        ...
-    def check(self) -> None:
-        """
-        ValueError that names the option that is out of range.
-        """
-    @property
-    def clip(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
-        ...
-    @clip.setter
-    def clip(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
-        ...
-    @property
-    def margin(self) -> float:
-        ...
-    @margin.setter
-    def margin(self, arg0: float) -> None:
-        ...
-    @property
-    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
-        ...
-    @spacing.setter
-    def spacing(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
-        ...
-    @property
-    def text(self) -> str:
-        """
-        The options as JSON, as a store keeps them.
-        """
-class VolumeStore:
-    """
-    A prepared session (io/volume_store.h).
-    """
-    def __init__(self, path: str) -> None:
-        ...
-    def read(self, name: str, first: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"] | None = None, shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"] | None = None) -> torch.Tensor:
-        """
-        [X, Y, Z] float32 of a sequence, bool of mask and deface, int32 of labels.
-        """
-    def verify(self) -> None:
-        """
-        FormatError where a chunk is damaged.
-        """
-    @property
-    def affine(self) -> torch.Tensor:
-        ...
-    @property
-    def channels(self) -> list[str]:
-        ...
-    @property
-    def facts(self) -> str:
-        ...
-    @property
-    def settings(self) -> str:
-        ...
-    @property
-    def shape(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
-        ...
-    @property
-    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
-        ...
-class VolumeSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], files: collections.abc.Sequence[tuple[collections.abc.Sequence[tuple[str, str]], str, str, str]], sequences: collections.abc.Sequence[str], optional: collections.abc.Sequence[bool], extra: collections.abc.Sequence[int], region: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], random: bool, preparation: PreparationOptions, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
-        ...
-    def store(self, index: int) -> VolumeStore:
-        """
-        The prepared session.
-        """
-class VolumeView:
-    """
-    One view that a VolumeRecipe makes (modalities/volume/volume_recipe.h).
-    """
-    intensity: ...
-    mask: MaskOptions
-    random: bool
-    role: str
-    spatial: ...
-    def __init__(self, **kwargs: typing.Any) -> None:
-        ...
-    @property
-    def count(self) -> int:
-        ...
-    @count.setter
-    def count(self, arg0: int) -> None:
-        ...
-    @property
-    def p_drop(self) -> float:
-        ...
-    @p_drop.setter
-    def p_drop(self, arg0: float) -> None:
-        ...
-    @property
-    def size(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
-        ...
-    @size.setter
-    def size(self, arg0: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> None:
-        ...
-class VolumeRecipe(Recipe):
-    def __init__(self, patch: collections.abc.Sequence[int], anatomy: float, views: collections.abc.Sequence[VolumeView]) -> None:
-        ...
 class VolumeMap:
     """
     Where a changed volume's cells lie in the one it was made of. Every method gives a new map.
@@ -1506,6 +1399,113 @@ class VolumeContrastOptions:
         ...
     @subclusters.setter
     def subclusters(self, arg0: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"]) -> None:
+        ...
+class PreparationOptions:
+    """
+    How volumes are prepared (modalities/volume/prepare.h).
+    """
+    crop: str
+    normalize: str
+    storage: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    def check(self) -> None:
+        """
+        ValueError that names the option that is out of range.
+        """
+    @property
+    def clip(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        ...
+    @clip.setter
+    def clip(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+    @property
+    def margin(self) -> float:
+        ...
+    @margin.setter
+    def margin(self, arg0: float) -> None:
+        ...
+    @property
+    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+    @spacing.setter
+    def spacing(self, arg0: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> None:
+        ...
+    @property
+    def text(self) -> str:
+        """
+        The options as JSON, as a store keeps them.
+        """
+class VolumeStore:
+    """
+    A prepared session (io/volume_store.h).
+    """
+    def __init__(self, path: str) -> None:
+        ...
+    def read(self, name: str, first: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"] | None = None, shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"] | None = None) -> torch.Tensor:
+        """
+        [X, Y, Z] float32 of a sequence, bool of mask and deface, int32 of labels.
+        """
+    def verify(self) -> None:
+        """
+        FormatError where a chunk is damaged.
+        """
+    @property
+    def affine(self) -> torch.Tensor:
+        ...
+    @property
+    def channels(self) -> list[str]:
+        ...
+    @property
+    def facts(self) -> str:
+        ...
+    @property
+    def settings(self) -> str:
+        ...
+    @property
+    def shape(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @property
+    def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
+        ...
+class VolumeSource(Source):
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], files: collections.abc.Sequence[tuple[collections.abc.Sequence[tuple[str, str]], str, str, str]], sequences: collections.abc.Sequence[str], optional: collections.abc.Sequence[bool], extra: collections.abc.Sequence[int], region: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], random: bool, preparation: PreparationOptions, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+        ...
+    def store(self, index: int) -> VolumeStore:
+        """
+        The prepared session.
+        """
+class VolumeView:
+    """
+    One view that a VolumeRecipe makes (modalities/volume/volume_recipe.h).
+    """
+    intensity: VolumeIntensityOptions
+    mask: MaskOptions
+    random: bool
+    role: str
+    spatial: VolumeSpatialOptions
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def count(self) -> int:
+        ...
+    @count.setter
+    def count(self, arg0: int) -> None:
+        ...
+    @property
+    def p_drop(self) -> float:
+        ...
+    @p_drop.setter
+    def p_drop(self, arg0: float) -> None:
+        ...
+    @property
+    def size(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @size.setter
+    def size(self, arg0: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> None:
+        ...
+class VolumeRecipe(Recipe):
+    def __init__(self, patch: collections.abc.Sequence[int], anatomy: float, views: collections.abc.Sequence[VolumeView]) -> None:
         ...
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
