@@ -61,14 +61,20 @@ class Cohort:
 
     @classmethod
     def open(cls, path: _Path, *, name: str | None = None) -> Cohort:
-        """The cohort that a path names: a BIDS folder, another folder with files, or a table.
+        """The cohort that a path names: a prepared folder (:func:`sslmed.prepare`), a BIDS folder, another folder with files, or a table.
 
         Args:
             path: As for :meth:`from_bids`, :meth:`from_folder` or :meth:`from_table`.
             name: Name of the cohort; by default the folder's or the table's.
+
+        Raises:
+            FormatError: There are no files, or the table is none.
+            ReadError: There is no such file, or a prepared folder lacks its table.
         """
         if not Path(path).is_dir():
             return cls.from_table(path, name=name)
+        if (table := registry.table_of(Path(path))) is not None:
+            return cls.from_table(table, name=name or Path(path).resolve().name)
         endings = [ending for kind in registry.names() for ending in registry.get(kind).bids]
         return cls.from_bids(path, name=name) if bids.is_bids(path, endings) or not _files(Path(path)) else cls.from_folder(path, name=name)
 
@@ -118,17 +124,19 @@ class Cohort:
     def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None) -> Cohort:
         """Files listed in a table (.tsv, .csv, .parquet or DataFrame) with at least ``path`` and ``subject``.
 
-        Relative paths count from the table's folder (a DataFrame's: from the working directory). An index (:meth:`index`) opens without touching the files.
+        Relative paths, in ``path`` and in columns ``path_…``, count from the table's folder (a DataFrame's: from the working
+        directory). An index (:meth:`index`) opens without touching the files.
         """
         if isinstance(table, pd.DataFrame):
             return cls(table, name or "cohort")
         path = Path(table)
         frame = tables.read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
-        if "path" in frame:
-            paths = frame["path"].astype(str)
+        for column in [c for c in frame if c == "path" or str(c).startswith("path_")]:
+            missing, paths = frame[column].isna(), frame[column].astype(str)
             absolute = paths.str.startswith("/")
-            if not absolute.all():
-                frame["path"] = paths.where(absolute, f"{path.parent}/" + paths)
+            if not (absolute | missing).all():
+                paths = paths.where(absolute, f"{os.path.abspath(path.parent)}/" + paths)
+                frame[column] = paths.mask(missing) if missing.any() else paths
         return cls(frame, name or path.stem)
 
     @classmethod

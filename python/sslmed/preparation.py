@@ -15,8 +15,8 @@ def prepare(cohort: Cohort, out: str | os.PathLike[str], **options: Any) -> Coho
     """The same cohort with its files brought to one orientation, grid and scale, in a folder that opens at once.
 
     What is there already stays as it is, so that a call which was stopped goes on where it ended, and calls with other shards
-    add theirs. The same files and options give the same bytes. ``cohort.parquet`` in the folder is the prepared cohort's
-    table: ``sslmed.Cohort.open`` takes it.
+    add theirs. The same files and options give the same bytes. ``sslmed.Cohort.open(out)`` opens
+    the prepared cohort again: its table is ``cohort.parquet`` in the folder.
 
     Args:
         cohort: Rows of one modality whose files can be prepared: volumes.

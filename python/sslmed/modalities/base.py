@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -112,6 +113,14 @@ class Modality(ABC):
     def gather(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a cohort, from the files of a BIDS folder one a row; by default as they are."""
         return table
+
+    def opens(self, folder: Path) -> Path | None:
+        """The table to open in the place of a folder that :meth:`prepare` wrote; by default None: the folder is not one.
+
+        Raises:
+            ReadError: The folder is one, but its table is missing.
+        """
+        return None
 
     def default(self, rows: Rows) -> Any:
         """The preprocessing of a cohort for which none is given; by default the defaults of all fields."""

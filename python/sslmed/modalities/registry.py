@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from sslmed.modalities.base import Modality, Preprocessing
 from sslmed.modalities.joined import JoinedPreprocessing
 
-__all__ = ["default_preprocessing", "described", "get", "names", "preprocessing_from", "reader", "recognize", "register"]
+__all__ = ["default_preprocessing", "described", "get", "names", "preprocessing_from", "reader", "recognize", "register", "table_of"]
 
 _MODALITIES: dict[str, Modality] = {}
 
@@ -55,6 +56,16 @@ def names() -> list[str]:
 def recognize(table: pd.DataFrame) -> str | None:
     """The modality that a table without a column ``modality`` lists; None where no modality recognizes it."""
     return next((name for name in reversed(_MODALITIES) if _MODALITIES[name].recognizes(table)), None)
+
+
+def table_of(folder: Path) -> Path | None:
+    """The table of a folder that a modality's preparation wrote; None for any other folder.
+
+    Raises:
+        ReadError: The table is missing.
+    """
+    found = (modality.opens(folder) for modality in reversed(_MODALITIES.values()))
+    return next((table for table in found if table is not None), None)
 
 
 def reader(name: str) -> Modality:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -40,6 +41,10 @@ class Volumes(Modality):
     def gather(self, table: pd.DataFrame) -> pd.DataFrame:
         """Files of a session side by side, see :func:`sslmed.modalities.volumes.sessions.gather`."""
         return sessions.gather(table)
+
+    def opens(self, folder: Path) -> Path | None:
+        """``cohort.parquet`` in a folder that has ``prepare.json``."""
+        return preparation.table_of(folder)
 
     def default(self, rows: Rows) -> VolumePreprocessing:
         """As the cohort was prepared, with all of its sequences; those that some sessions lack may be missing."""

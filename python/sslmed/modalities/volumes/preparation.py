@@ -23,7 +23,7 @@ from sslmed.modalities.volumes import files
 from sslmed.modalities.volumes.files import SessionFiles
 from sslmed.modalities.volumes.preprocessing import VolumePreprocessing
 
-__all__ = ["TABLE", "prepare"]
+__all__ = ["TABLE", "prepare", "table_of"]
 
 TABLE = "cohort.parquet"
 """Name of the table in a folder of prepared volumes."""
@@ -175,6 +175,19 @@ class _Job:
         temporary.replace(path)
         found = tables.read(path)
         return found.assign(path=[str(self.out.resolve() / name) for name in found["path"]])
+
+
+def table_of(folder: Path) -> Path | None:
+    """The table of a folder of prepared volumes; None for any other folder.
+
+    Raises:
+        ReadError: The table is missing.
+    """
+    if not (folder / _SETTINGS).is_file():
+        return None
+    if not (path := folder / TABLE).is_file():
+        raise ReadError(f"{path}: no such table, though {_SETTINGS} says that the folder holds prepared volumes; finish sslmed.prepare(cohort, folder)")
+    return path
 
 
 def _write_text(path: Path, text: str) -> None:
