@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sslmed import tables
-from sslmed._core import FormatError, ReadError
+from sslmed._core import FormatError, ReadError, ValueWarning
 
 __all__ = ["is_bids", "read"]
 
@@ -34,6 +35,9 @@ def read(root: str | os.PathLike[str], endings: Mapping[str, Sequence[str]], tas
     Raises:
         FormatError: There is no such file, or a subject that participants.tsv does not have.
         ReadError: The folder does not exist.
+
+    Warns:
+        ValueWarning: participants.tsv has rows for sessions of a person, but none for one of the folder.
     """
     root = Path(root)
     if not root.is_dir():
@@ -75,11 +79,20 @@ def _with_participants(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if unknown := sorted(set(table["subject"]) - set(of_person)):
         raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
     rows = []
+    lacking: list[tuple[str, str]] = []
     own = _sessions(table["session"]) if column else [""] * len(table)
     for subject, session in zip(table["subject"], own, strict=True):
         # A row without a session is for all of them, and so is a person's only row. Of other sessions nothing is known.
         only = of_person[subject][0] if len(of_person[subject]) == 1 else -1
         rows.append(at.get((subject, session), at.get((subject, ""), only)))
+        if rows[-1] < 0:
+            lacking.append((subject, session))
+    if lacking:
+        person, session = lacking[0]
+        there = ", ".join(repr(sessions[row]) for row in of_person[person][:5])
+        counts = f"{len(set(lacking))} sessions of {len({who for who, _ in lacking})} people have no row ({len(lacking)} of {len(table)} files)"
+        text = f"{path}: {counts}: nothing is known of them, such as {person} in session {session!r}, who has rows for {there}"
+        warnings.warn(text, ValueWarning, stacklevel=4)
     extra = participants[[c for c in participants.columns if c not in (*table.columns, "participant_id", column)]]
     known = extra.iloc[rows].reset_index(drop=True)
     return pd.concat([table, known.where(pd.Series(rows) >= 0) if -1 in rows else known], axis=1)

@@ -30,8 +30,8 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return read(path)
-        # As texts: a subject "001" is not 1, whoever else is in the table.
-        types = {"subject": str, "participant_id": str}
+        # As texts: a subject "001" is not 1, whoever else is in the table, and session "01" is not "1".
+        types = {"subject": str, "participant_id": str, "session": str, "session_id": str}
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # Without index_col, rows longer than the header would have their first field taken for a name of the row, and all others moved.
