@@ -15,11 +15,12 @@ import pandas as pd
 
 from sslmed._core import LeftOutWarning, ValueWarning
 
-__all__ = ["ENDINGS", "SEQUENCES", "gather"]
+__all__ = ["ENDINGS", "SEQUENCES", "gather", "order_of", "sequence_of"]
 
 SEQUENCES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "angio", "ceT1w", "FA", "MD", "ADC", "pet")
 """Names of sequences, in the order in which the first one of a session is taken. ``ceT1w`` is T1w with a contrast agent
-(``ce-`` in the file's name)."""
+(``ce-`` in the file's name). A PET image with a tracer in its name (``trc-`` or ``acq-``) is another sequence than one of
+another tracer, such as ``pet-FDG``."""
 
 _SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "angio", "FA", "MD", "ADC", "dwimap", "pet")
 _EXTRAS = {"mask": "path_mask", "dseg": "path_labels", "defacemask": "path_deface"}
@@ -32,6 +33,7 @@ _ANATOMY = ("", "brain", "head")  # desc- of masks of the anatomy; others are of
 # space- of what lies where the scanner put it
 _NATIVE = ("", "T1w", "T2w", "orig", "scanner", "native", "individual")
 _ELSEWHERE = ("func", "dwi", "fmap", "perf")  # folders whose masks and labels have a grid of their own
+_APPENDED = ("brain", "bet", "stripped", "masked", "defaced", "n4", "reg")  # what derivatives append to a name
 _PREFERRED = ("", "preproc", "brain")  # desc- of images, the first one first
 
 
@@ -124,7 +126,9 @@ class _Told:
     def warn(self) -> None:
         """One warning a reason, with the number of files and the first one."""
         for (kind, reason), rows in self.reasons.items():
-            text = f"gather: {len(rows)} of {len(self.paths)} files left out: {reason}; such as {self.paths[rows[0]]}"
+            variants = Counter(acq for row in rows if (acq := _entities(Path(self.paths[row]).name.split(".")[0]).get("acq")))
+            named = f" ({', '.join(f'{count} acq-{acq}' for acq, count in sorted(variants.items()))})" if variants else ""
+            text = f"gather: {len(rows)} of {len(self.paths)} files left out: {reason}{named}; such as {self.paths[rows[0]]}"
             warnings.warn(text, kind, stacklevel=3)
 
 
@@ -137,7 +141,7 @@ def _named(paths: Sequence[str], told: _Told) -> list[_File]:
         if suffix is None:
             wanted = f"expected a name that ends in one of {', '.join(_NAMES)} before .nii or .nii.gz"
             raise ValueError(f"gather: path={path!r}, {wanted}")
-        has = dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", name))
+        has = _entities(name)
         kind = _EXTRAS.get(suffix) or _sequence(suffix, has)
         desc, space = has.get("desc", ""), has.get("space", "")
         derived = bool(desc or space) or "derivatives" in Path(path).parts or kind.startswith("path_")
@@ -156,10 +160,40 @@ def _named(paths: Sequence[str], told: _Told) -> list[_File]:
     return files
 
 
+def sequence_of(path: str) -> str:
+    """The sequence that a file's name ends with, whatever a derivative has appended; an empty text where it says none.
+
+    Args:
+        path: A file whose name ends with a suffix of BIDS, in any case, such as ``x_T1w_brain.nii.gz``.
+
+    Examples:
+        >>> from sslmed.modalities.volumes.sessions import sequence_of
+        >>> [sequence_of(name) for name in ("a_T1w_brain.nii.gz", "sub-1_trc-FDG_pet.nii", "a_n4.nii", "a.nii")]
+        ['T1w', 'pet-FDG', '', '']
+    """
+    tokens = Path(path).name.split(".")[0].split("_")
+    while len(tokens) > 1 and tokens[-1].lower() in _APPENDED:
+        tokens.pop()
+    suffix = _KNOWN.get(tokens[-1].lower(), "")
+    return "" if suffix in _EXTRAS else _sequence(suffix, _entities("_".join(tokens)))
+
+
+def order_of(sequence: str) -> tuple[int, str]:
+    """Where a sequence stands among others: as in :data:`SEQUENCES`, tracers by name."""
+    base = sequence.partition("-")[0]
+    return (SEQUENCES.index(base) if base in SEQUENCES else len(SEQUENCES), sequence)
+
+
+def _entities(name: str) -> dict[str, str]:
+    return dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", name))
+
+
 def _sequence(suffix: str, has: dict[str, str]) -> str:
     """The sequence of an image; an empty text where it is none."""
     if has.get("part", "mag") != "mag":
         return ""
+    if suffix == "pet" and (tracer := has.get("trc") or has.get("acq")):
+        return f"pet-{tracer.replace('+', '-')}"
     if suffix == "dwimap":
         return has["param"] if has.get("param") in ("FA", "MD", "ADC") else ""
     return "ceT1w" if suffix == "T1w" and "ce" in has else suffix
@@ -214,7 +248,7 @@ def _rows_of(files: list[_File], told: _Told) -> list[dict[str, Any]]:
     kinds: dict[str, list[_File]] = {}
     for file in here:
         kinds.setdefault(file.kind, []).append(file)
-    sequences = [name for name in SEQUENCES if name in kinds]
+    sequences = sorted((kind for kind in kinds if not kind.startswith("path_")), key=order_of)
     runs = _runs(kinds, sequences)
     rows: list[dict[str, Any]] = [{"run": run} for run in runs]
     for row in rows:
@@ -258,7 +292,7 @@ def _chosen(files: list[_File], run: str, several: bool, image: bool) -> _File |
 
 def _assembled(table: pd.DataFrame, rows: list[dict[str, Any]], paths: Sequence[str]) -> pd.DataFrame:
     """The table of sessions, with the other columns of each row's first sequence."""
-    present = [name for name in SEQUENCES if any(name in row for row in rows)]
+    present = sorted({kind for row in rows for kind in row if kind != "run" and not kind.startswith("path_")}, key=order_of)
     out = table.iloc[[next(row[name] for name in present if name in row) for row in rows]].reset_index(drop=True)
     columns: dict[str, list[Any]] = {"run": [row["run"] or np.nan for row in rows]}
     kinds = {f"path_{name}": name for name in present} if len(present) > 1 else {}

@@ -8,7 +8,7 @@ import pytest
 from sslmed import FormatError, bids
 from sslmed._core import LeftOutWarning, ValueWarning
 from sslmed.modalities.volumes import sessions
-from sslmed.modalities.volumes.sessions import ENDINGS, gather
+from sslmed.modalities.volumes.sessions import ENDINGS, gather, sequence_of
 
 
 def folder(root, *names, participants=None):
@@ -120,6 +120,23 @@ def test_another_space_is_not_joined_silently(tmp_path, image):
     assert "path_labels" not in found
 
 
+def test_tracers_are_sequences_of_their_own(tmp_path):
+    found = gather(folder(tmp_path, "sub-1_trc-FDG_pet", "sub-1_acq-AV45_pet", "sub-1_T1w", "sub-1_pet", "sub-2_trc-FDG_pet"))
+    columns = ["path", "path_pet", "path_pet-AV45", "path_pet-FDG"]
+    assert [column for column in found if column.startswith("path")] == ["path", "path_T1w", *columns[1:]]
+    assert names(found, *columns) == [
+        ("sub-1_T1w", "sub-1_pet", "sub-1_acq-AV45_pet", "sub-1_trc-FDG_pet"),
+        ("sub-2_trc-FDG_pet", "", "", "sub-2_trc-FDG_pet"),
+    ]
+    assert [sequence_of(path) for path in found["path"]] == ["T1w", "pet-FDG"]
+
+
+def test_variants_that_are_left_out_are_counted_by_name(tmp_path):
+    table = folder(tmp_path, *(f"sub-{i}_{kind}" for i in (1, 2) for kind in ("T1w", "acq-mp2rage_T1w")), "sub-2_acq-fast_T1w")
+    with pytest.warns(LeftOutWarning, match=r"3 of 5 files left out: another file .* is taken \(1 acq-fast, 2 acq-mp2rage\); such"):
+        assert names(gather(table), "path") == [("sub-1_T1w",), ("sub-2_T1w",)]
+
+
 def test_a_folder_in_one_space_is_in_that_space(tmp_path):
     table = folder(tmp_path, "sub-1_space-MNI152_T1w", "sub-1_space-MNI152_desc-brain_mask", "sub-1_desc-brain_mask")
     told = "1 of 3 files left out: where the scanner put them, where the session's images are in space 'MNI152'"
@@ -188,11 +205,22 @@ def test_ten_thousand_files():
 def test_participants_may_be_sessions(tmp_path):
     people = "participant_id\tsession\tage\nsub-1\tses-1\t30\nsub-1\tses-2\t35\nsub-2\tn/a\t40\n"
     files = ["sub-1_ses-1_T1w", "sub-1_ses-2_T1w", "sub-1_ses-3_T1w", "sub-2_ses-1_T1w", "sub-2_ses-2_T1w"]
-    found = gather(folder(tmp_path, *files, participants=people))
+    told = r"1 sessions of 1 people have no row \(1 of 5 files\): .*sub-1 in session '3', who has rows for '1', '2'"
+    with pytest.warns(ValueWarning, match=told):
+        table = folder(tmp_path, *files, participants=people)
+    found = gather(table)
     assert found["age"].fillna(-1).tolist() == [30, 35, -1, 40, 40]
     assert found["session"].tolist() == ["1", "2", "3", "1", "2"]
     with pytest.raises(FormatError, match="expected one row a participant and session, found some twice"):
         folder(tmp_path, participants=people + "sub-1\t1\t30\n")
+
+
+@pytest.mark.parametrize("column", ["session", "session_id"])
+def test_sessions_with_zeros_in_front_are_found(tmp_path, column):
+    people = f"participant_id\t{column}\tage\nsub-1\t01\t30\nsub-1\t02\t35\n"
+    found = gather(folder(tmp_path, "sub-1_ses-01_T1w", "sub-1_ses-02_T1w", participants=people))
+    assert found["age"].tolist() == [30, 35]
+    assert found["session"].tolist() == ["01", "02"]
 
 
 @pytest.mark.data
