@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from sslmed._core import C
+from sslmed.modalities.volumes.sessions import SEQUENCES, sequence_of
 
 __all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "is_prepared", "of_table", "prepared_names", "sequences_of"]
 
@@ -20,6 +21,7 @@ NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 
 _PREFIX = "path_"
 _OTHERS = ("path_mask", "path_deface", "path_labels")
+_NO_SEQUENCES = ("mask", "deface", "labels", "seg", "lesion", "original", "raw", "brain")
 
 
 class SessionFiles(NamedTuple):
@@ -51,8 +53,17 @@ def is_prepared(path: object) -> bool:
 
 
 def sequences_of(table: pd.DataFrame) -> list[str]:
-    """Names of the columns of sequences without their prefix, in the table's order."""
-    return [str(column)[len(_PREFIX) :] for column in table if str(column).startswith(_PREFIX) and column not in _OTHERS]
+    """Names of the columns of sequences without their prefix, in the table's order.
+
+    Raises:
+        ValueError: A column's name is none of a sequence.
+    """
+    names = [str(column)[len(_PREFIX) :] for column in table if str(column).startswith(_PREFIX) and column not in _OTHERS]
+    for name in names:
+        if refused := _refused(name):
+            known = ", ".join(_PREFIX + known for known in (*SEQUENCES, "mask", "deface", "labels"))
+            raise ValueError(f"column {_PREFIX + name!r}: {refused}; rename or drop it. Known are {known}, and others that you choose")
+    return names
 
 
 def columns(table: pd.DataFrame) -> list[str]:
@@ -61,8 +72,13 @@ def columns(table: pd.DataFrame) -> list[str]:
 
 
 def of_table(table: pd.DataFrame) -> list[SessionFiles]:
-    """The files of each row: those of its columns ``path_NAME``, or its one ``path``."""
-    return [_of_row(row, sequences_of(table)) for row in table.to_dict("records")]
+    """The files of each row: those of its columns ``path_NAME``, the one that is its ``path`` first; or its one ``path``.
+
+    Raises:
+        ValueError: A ``path`` is none of the row's sequences, or a name is none of a sequence.
+    """
+    names = sequences_of(table)
+    return [_of_row(number, row, names) for number, row in enumerate(table.to_dict("records"))]
 
 
 def prepared_names(path: str) -> list[str]:
@@ -74,20 +90,35 @@ def prepared_names(path: str) -> list[str]:
     return [name for name in C.VolumeStore(path).channels if name not in ("mask", "deface", "labels")]
 
 
-def _of_row(row: Mapping[Any, Any], names: list[str]) -> SessionFiles:
+def _of_row(number: int, row: Mapping[Any, Any], names: list[str]) -> SessionFiles:
+    path = str(row["path"])
+    if is_prepared(path):
+        return SessionFiles((("", path),), "", "", "")
     found = [(name, str(row[_PREFIX + name])) for name in names if _known(row[_PREFIX + name])]
+    where = f"row {number} (subject {row.get('subject')!r})"
     if not found:
-        named = row.get("sequence")
-        found = [(str(named) if _known(named) else _suffix(str(row["path"])), str(row["path"]))]
+        named = str(row["sequence"]) if _known(row.get("sequence")) else sequence_of(path) or "volume"
+        if refused := _refused(named):
+            raise ValueError(f"{where}: sequence={named!r}: {refused}")
+        found = [(named, path)]
+    first = next((i for i, (_, other) in enumerate(found) if other == path or os.path.abspath(other) == os.path.abspath(path)), None)
+    if first is None:
+        listed = ", ".join(_PREFIX + name for name, _ in found)
+        own = _PREFIX + (sequence_of(path) or "T1w")
+        raise ValueError(f"{where}: path={path!r} is none of its files in {listed}; add it as a column of its sequence, such as {own}")
+    found.insert(0, found.pop(first))
     mask, deface, labels = (str(row[column]) if column in row and _known(row[column]) else "" for column in _OTHERS)
     return SessionFiles(tuple(found), mask, deface, labels)
 
 
+def _refused(name: str) -> str:
+    """Why a name cannot be a sequence's; an empty text where it can."""
+    if name.lower() in _NO_SEQUENCES:
+        return "masks, labels and derived files are no sequences"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
+        return "a sequence's name must be letters, digits and '-', the first a letter"
+    return ""
+
+
 def _known(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and value != value) and str(value) not in ("", "nan", "<NA>")
-
-
-def _suffix(path: str) -> str:
-    """The suffix of a BIDS name ("sub-1_T1w.nii.gz": T1w), or "volume"."""
-    found = re.fullmatch(r".*_([a-zA-Z0-9]+)\.[a-zA-Z.]+", Path(path).name)
-    return found[1] if found else "volume"

@@ -10,6 +10,7 @@ import pytest
 from heads import head_cohort
 
 import sslmed as sm
+from sslmed.modalities.volumes.files import of_table, sequences_of
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,58 @@ def test_paths_of_sequences_count_from_the_table_too(tmp_path: Path) -> None:
         assert found["path_T1w"].tolist() == found["path"].tolist() == [f"{tmp_path}/a_T1w.nii", f"{tmp_path}/b_T1w.nii"]
         assert found["path_FLAIR"].fillna("-").tolist() == ["/b/a_FLAIR.nii", "-"]
         assert found["path_mask"].fillna("-").tolist() == [f"{tmp_path}/a_mask.nii", "-"]
+
+
+def of_one(**row: object) -> list[tuple[str, str]]:
+    return list(of_table(pd.DataFrame([{"subject": "a"} | row]))[0].sequences)
+
+
+def test_a_path_that_is_no_column_of_its_row_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"row 0 \(subject 'a'\): path='a_T1w\.nii' is none of its files in path_FLAIR; .* such as path_T1w"):
+        of_one(path="a_T1w.nii", path_FLAIR="a_FLAIR.nii")
+    cohort = sm.Cohort.from_table(pd.DataFrame({"path": ["a.nii"], "subject": ["a"], "path_FLAIR": ["b.nii"]}))
+    with pytest.raises(ValueError, match="path_FLAIR"):
+        cohort.source(sm.VolumePreprocessing(spacing=4.0))
+
+
+def test_path_decides_which_sequence_is_first() -> None:
+    table = pd.DataFrame({"path": ["t", "f", "f"], "subject": list("abc"), "path_FLAIR": ["f", "f", "f"], "path_T1w": ["t", "t", None]})
+    assert [one.sequences for one in of_table(table)] == [
+        (("T1w", "t"), ("FLAIR", "f")),
+        (("FLAIR", "f"), ("T1w", "t")),
+        (("FLAIR", "f"),),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a_T1w.nii.gz", "T1w"),
+        ("x/a_T1w_brain.nii.gz", "T1w"),
+        ("a_flair.nii", "FLAIR"),
+        ("T2w.mgz", "T2w"),
+        ("sub-1_ce-gadolinium_T1w.nii", "ceT1w"),
+        ("sub-1_trc-FDG_pet.nii", "pet-FDG"),
+        ("a_mask.nii", "volume"),
+        ("a_0001.nii", "volume"),
+        ("a_masked_gfc.img", "volume"),
+        ("a.nii", "volume"),
+    ],
+)
+def test_only_known_suffixes_name_a_sequence(path: str, name: str) -> None:
+    assert of_one(path=path) == [(name, path)]
+
+
+@pytest.mark.parametrize("name", ["mask", "deface", "labels", "T1w,FLAIR", "T1w?", "seg", "1T"])
+def test_names_that_mean_something_else_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"row 0 .*sequence="):
+        of_one(path="a.nii", sequence=name)
+
+
+@pytest.mark.parametrize("name", ["seg", "original", "lesion", "raw", "brain", "T1w?", "a_b", "Seg"])
+def test_columns_of_derived_files_are_no_sequences(name: str) -> None:
+    table = pd.DataFrame({"path": ["a"], "subject": ["a"], "path_T1w": ["a"], f"path_{name}": ["b"]})
+    with pytest.raises(ValueError, match=rf"column 'path_{name.replace('?', '.')}': .* Known are path_T1w, path_T2w"):
+        sequences_of(table)
+    table.columns = pd.Index(["path", "subject", "path_T1w", "path_SWI-1"])
+    assert sequences_of(table) == ["T1w", "SWI-1"]
