@@ -79,7 +79,8 @@ class Volumes(Modality):
 
     def extra_channels(self, rows: Rows) -> list[str]:
         """The sequences, where there are several: their tokens need to be told apart."""
-        return [name.rstrip("?") for name in _sequences(rows)]
+        names = _sequences(rows)
+        return [name.rstrip("?") for name in names] if len(names) > 1 else []
 
     def pooling(self, name: str) -> C.Pooling:
         """By "regions" too: twelve of the volume, left and right, back, middle and front, low and high."""
@@ -97,18 +98,10 @@ class Volumes(Modality):
 
 
 def _sequences(rows: Rows) -> tuple[str, ...]:
-    """All sequences of a cohort where there are several, those that may be missing with a question mark."""
-    table = rows.table
-    if "sequences" in table:
-        held = [str(one).split(",") for one in table["sequences"]]
-        names = list(dict.fromkeys(name for one in held for name in one))
-        if len(names) < 2:
-            return ()
-        return tuple(name if all(name in one for one in held) else f"{name}?" for name in names)
-    names = files.sequences_of(table)
-    if len(names) < 2:
-        return ()
-    return tuple(f"{name}?" if table[f"path_{name}"].isna().any() else name for name in names)
+    """All sequences of a cohort, those that may be missing with a question mark."""
+    held = [one for one in files.held(rows.table) if one]
+    names = dict.fromkeys(name for one in held for name in one)
+    return tuple(name if all(name in one for one in held) else f"{name}?" for name in names)
 
 
 VOLUMES = Volumes()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from sslmed._core import C, FormatError, ReadError
+from sslmed._core import C, FormatError, ReadError, ValueWarning
 from sslmed.modalities.base import Array, OnError, Rows
 from sslmed.modalities.volumes import baselines, files
 from sslmed.modalities.volumes.baselines import Scan
@@ -49,11 +52,18 @@ def features(rows: Rows, names: Collection[str], *, threads: int = 2, on_error: 
 
     Raises:
         FormatError, ReadError: A file cannot be read (``on_error="raise"``).
+
+    Warns:
+        ValueWarning: Sessions begin with different sequences.
     """
     paths = [str(path) for path in rows.table["path"]]
     known = files.is_prepared(paths[0])
     how = VolumePreprocessing.from_settings(C.VolumeStore(paths[0]).settings) if known else VolumePreprocessing(spacing=2.0)
-    opened = source(rows, how)
+    firsts = Counter(held[0] for held in files.held(rows.table) if held)
+    if len(firsts) > 1:
+        counts = ", ".join(f"{name} ({count})" for name, count in firsts.most_common())
+        warnings.warn(f"{rows.name}: classical features are of each session's first sequence, which differs: {counts}", ValueWarning, stacklevel=4)
+    opened = source(rows, replace(how, sequences=tuple(f"{name}?" for name in firsts)))  # whose stores are read whole
 
     def one(index: int) -> dict[str, Any] | None:
         try:

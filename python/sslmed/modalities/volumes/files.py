@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sslmed._core import C
+from sslmed._core import C, FormatError, ReadError
 from sslmed.modalities.volumes.sessions import SEQUENCES, sequence_of
 
-__all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "is_prepared", "of_table", "prepared_names", "sequences_of"]
+__all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "held", "is_prepared", "of_table", "prepared_names", "sequences_of"]
 
 ENDING = ".smv"
 """Ending of prepared volumes."""
@@ -79,6 +79,29 @@ def of_table(table: pd.DataFrame) -> list[SessionFiles]:
     """
     names = sequences_of(table)
     return [_of_row(number, row, names) for number, row in enumerate(table.to_dict("records"))]
+
+
+def held(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Names of the sequences of each row, the first one first; none of a prepared session whose file cannot be read.
+
+    Raises:
+        ValueError: A ``path`` is none of the row's sequences, or a name is none of a sequence.
+    """
+    known = table["sequences"] if "sequences" in table else [None] * len(table)
+    prepared = [is_prepared(path) for path in table["path"]]
+    files = [None] * len(table) if all(prepared) else of_table(table)
+    found = []
+    for path, done, names, one in zip(table["path"], prepared, known, files, strict=True):
+        if not done and one is not None:
+            found.append(tuple(name for name, _ in one.sequences))
+        elif _known(names):
+            found.append(tuple(str(names).split(",")))
+        else:
+            try:
+                found.append(tuple(prepared_names(str(path))))
+            except (FormatError, ReadError):  # raised again when its turn comes
+                found.append(())
+    return found
 
 
 def prepared_names(path: str) -> list[str]:

@@ -120,13 +120,14 @@ class VolumePreprocessing:
     spacing: float | tuple[float, float, float] = 1.0
     """Distance in mm between cells, along all axes or each; 0: that of the file."""
     patch: int | tuple[int, int, int] | None = 16
-    """Cells of a token along each axis; None: views are dense, for convolutional networks."""
+    """Cells of a token along each axis; None: views are dense, for convolutional networks, and
+    every session has all sequences."""
     size: int | tuple[int, int, int] | None = None
     """Cells of what training sees of a volume, drawn at random; None: all of it. Encoding sees all of it, and the middle
     where views are dense."""
     sequences: tuple[str, ...] = ()
     """Names of the sequences that tokens come from. One that ends with "?" may be missing. Empty: the first one of each
-    session."""
+    session, which must be the same one."""
     anatomy: float = 0.05
     """Share of a patch that the anatomy mask covers at least; other patches are no tokens."""
     crop: Literal["foreground", "none"] = "foreground"
@@ -148,6 +149,9 @@ class VolumePreprocessing:
                 raise ValueError(f"VolumePreprocessing: {name}={given!r} must be whole numbers of at least 1 cell")
         if isinstance(self.sequences, str) or len(set(self.names)) < len(self.sequences):
             raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r} must be different names, such as ('T1w', 'FLAIR?')")
+        if self.patch is None and (optional := [name for name in self.sequences if name.endswith("?")]):
+            told = "cannot be missing from a dense view, whose channels are fixed; leave out the '?' or the sequence"
+            raise ValueError(f"VolumePreprocessing: patch=None, sequences={self.sequences!r}: {', '.join(optional)} {told}")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sslmed import tables
@@ -33,11 +34,14 @@ def source(
         targets: Numbers by name, one a session.
 
     Raises:
-        ValueError: A number is out of range, a file is of another format than NIfTI, or the encoder does not know a sequence.
+        ValueError: A number is out of range, a file is of another format than NIfTI, the encoder does not know a sequence, or
+            the preprocessing names none and sessions begin with different ones.
 
     Warns:
         ValueWarning: Sessions are prepared each time that they are read.
     """
+    if not preprocessing.sequences:
+        _refuse_mixed(rows)
     prepared = [files.is_prepared(path) for path in rows.table["path"]]
     sessions = []
     if not all(prepared):
@@ -62,3 +66,13 @@ def source(
         preparation=preprocessing.preparation(),
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
     )
+
+
+def _refuse_mixed(rows: Rows) -> None:
+    """ValueError where the first sequence of each session, which is taken without a name, is not the same one."""
+    firsts = Counter(names[0] for names in files.held(rows.table) if names)
+    if len(firsts) > 1:
+        found = ", ".join(f"{name} ({count})" for name, count in firsts.most_common())
+        example = tuple(f"{name}?" for name in firsts)
+        told = f"sequences=() takes the first one of each session, but these are {found}; name those that are meant, such as sequences={example}"
+        raise ValueError(f"{rows.name}: {told}")

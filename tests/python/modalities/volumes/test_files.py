@@ -115,3 +115,61 @@ def test_columns_of_derived_files_are_no_sequences(name: str) -> None:
         sequences_of(table)
     table.columns = pd.Index(["path", "subject", "path_T1w", "path_SWI-1"])
     assert sequences_of(table) == ["T1w", "SWI-1"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[sm.Cohort, sm.Cohort, sm.Cohort]:
+    """Prepared sessions: three with T1w and FLAIR or T1w alone, three with FLAIR alone, and all of them."""
+    root = tmp_path_factory.mktemp("mixed")
+    raw = head_cohort(root / "raw", 3, flair_of=(0, 1, 2))
+    flair = raw.with_columns(path=raw.table["path_FLAIR"], path_T1w=None, subject=["x", "y", "z"])
+    both = raw.with_columns(path_FLAIR=[raw.table["path_FLAIR"][0], None, None])
+    parts = [sm.prepare(one, root / f"out{i}", spacing=6.0) for i, one in enumerate((both, flair, both.joined(flair)))]
+    return tuple(part for part in parts if part is not None)  # type: ignore[return-value]
+
+
+def test_a_default_names_its_sequences(mixed: tuple[sm.Cohort, sm.Cohort, sm.Cohort], made: tuple[sm.Cohort, Path]) -> None:
+    wanted = [("T1w", "FLAIR?"), ("FLAIR",), ("T1w?", "FLAIR?"), ("T1w",)]
+    kind = sm.modalities.get("volumes")
+    for cohort, names in zip((*mixed, made[0]), wanted, strict=True):
+        assert kind.default(cohort).sequences == names
+        assert kind.extra_channels(cohort) == ([name.rstrip("?") for name in names] if len(names) > 1 else [])
+    bare = sm.Cohort.from_table(mixed[1].table.drop(columns="sequences"), name="bare")
+    assert kind.default(bare).sequences == ("FLAIR",)
+    unnamed = sm.Cohort.from_table(pd.DataFrame({"path": ["a.nii", "b.nii"], "subject": ["a", "b"], "sequences": ["T1w,T2w", "fast"]}))
+    assert kind.default(unnamed).sequences == ("volume",)  # "sequences" is of prepared files
+
+
+def test_unnamed_files_are_encoded(made: tuple[sm.Cohort, Path], tmp_path: Path) -> None:
+    raw = head_cohort(tmp_path / "raw", 2)
+    paths = [str(Path(path).rename(tmp_path / f"{number}.nii.gz")) for number, path in enumerate(raw.table["path"])]
+    table = pd.DataFrame({"path": paths, "subject": ["a", "b"]})
+    found = sm.prepare(sm.Cohort.from_table(table), tmp_path / "out", spacing=6.0)
+    assert found is not None
+    assert found.table["sequences"].tolist() == ["volume", "volume"]
+    features, _ = sm.encode("vit_tiny", found)
+    assert len(features) == 2
+
+
+def test_an_encoder_of_one_sequence_refuses_another(mixed: tuple[sm.Cohort, sm.Cohort, sm.Cohort], made: tuple[sm.Cohort, Path]) -> None:
+    encoder = sm.Encoder("vit_tiny", sm.modalities.get("volumes").default(made[0]), depth=1)
+    assert len(sm.encode(encoder, mixed[0])[0]) == 3
+    with pytest.raises(sm.FormatError, match="expected the sequence 'T1w', found FLAIR"):
+        sm.encode(encoder, mixed[1])
+
+
+def test_unnamed_sequences_are_not_mixed(mixed: tuple[sm.Cohort, sm.Cohort, sm.Cohort]) -> None:
+    how = sm.VolumePreprocessing(spacing=6.0)
+    for cohort in mixed[:2]:
+        cohort.source(how)
+    for cohort in (mixed[2], sm.Cohort.from_table(mixed[2].table.drop(columns="sequences"))):
+        with pytest.raises(ValueError, match=r"T1w \(3\), FLAIR \(3\); name those that are meant, such as sequences=\('T1w\?', 'FLAIR\?'\)"):
+            cohort.source(how)
+    with pytest.warns(sm.ValueWarning, match=r"first sequence, which differs: T1w \(3\), FLAIR \(3\)"):
+        found = sm.modalities.get("volumes").features([mixed[2]], ["head size"])
+    assert len(found[0]["head size"]) == 6
+
+
+def test_dense_views_have_all_sequences() -> None:
+    with pytest.raises(ValueError, match=r"patch=None, sequences=\('T1w', 'FLAIR\?'\): FLAIR\? cannot be missing from a dense view"):
+        sm.VolumePreprocessing(patch=None, sequences=("T1w", "FLAIR?"))
