@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 
 from sslmed import bids, tables
-from sslmed._core import C, FormatError
+from sslmed._core import C, FormatError, ValueWarning
 from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array, Preprocessing
@@ -108,17 +109,29 @@ class Cohort:
 
         Raises:
             FormatError: There are no such files, or a name does not match.
+
+        Warns:
+            LeftOutWarning: Files are no recordings or images of their own, such as masks.
+            ValueWarning: Files of one name in different folders count as one subject's.
         """
-        rows = []
-        for path, modality in _files(Path(root)):
-            match = re.match(subject, path.stem)
+        rows, whole = [], []
+        for path, modality, ending in _files(Path(root)):
+            stem = path.name[: -len(ending)] or path.name
+            match = re.match(subject, stem)
             if match is None:
-                raise FormatError(f"{path}: expected a name that starts with {subject!r}, found {path.stem!r}")
+                raise FormatError(f"{path}: expected a name that starts with {subject!r}, found {stem!r}")
             rows.append({"path": os.path.abspath(path), "subject": match[0], "modality": modality})
-        if not rows:
+            whole.append(subject == _SUBJECT and match[0] == stem)
+        table = pd.DataFrame(rows, columns=["path", "subject", "modality"])
+        if rows:
+            parts = [registry.get(str(kind)).listed(part) for kind, part in table.groupby("modality", sort=False)]
+            table = pd.concat(parts).sort_index()
+        if table.empty:
             known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
             raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
-        return cls(pd.DataFrame(rows), name or Path(root).resolve().name)
+        name = name or Path(root).resolve().name
+        _warn_of_equal_names(table[[whole[int(row)] for row in table.index]], name)
+        return cls(table, name)
 
     @classmethod
     def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None) -> Cohort:
@@ -433,15 +446,25 @@ class Cohort:
             yield train, test
 
 
-def _files(root: Path) -> list[tuple[Path, str]]:
-    """The files in a folder that a modality knows by their endings, and the modality, sorted by path."""
+def _files(root: Path) -> list[tuple[Path, str, str]]:
+    """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path."""
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
     found = []
     for path in sorted(root.rglob("*")):
-        kind = next((known[ending] for ending in known if path.name.lower().endswith(ending)), None)
-        if kind is not None and path.is_file():
-            found.append((path, kind))
+        ending = next((ending for ending in known if path.name.lower().endswith(ending)), None)
+        if ending is not None and path.is_file():
+            found.append((path, known[ending], ending))
     return found
+
+
+def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:
+    """ValueWarning where files of one name in several folders, by which they are one subject's, may be of different people."""
+    folders = table["path"].map(os.path.dirname).groupby(table["subject"]).nunique()
+    if (several := folders[folders > 1]).empty:
+        return
+    told = f"{int(table['subject'].isin(several.index).sum())} files in different folders have {len(several)} names in common"
+    text = f"{name}: {told}, such as {several.index[0]!r}, and count as one subject's each; if they are of different people, list them in a table"
+    warnings.warn(text, ValueWarning, stacklevel=3)
 
 
 def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -114,6 +114,14 @@ class Modality(ABC):
         """The rows of a cohort, from the files of a BIDS folder one a row; by default as they are."""
         return table
 
+    def listed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a cohort, from the files of any folder one a row, with ``path`` and ``subject``; by default all of them.
+
+        Raises:
+            FormatError: The files are known by a table, which is to be opened instead.
+        """
+        return table
+
     def opens(self, folder: Path) -> Path | None:
         """The table to open in the place of a folder that :meth:`prepare` wrote; by default None: the folder is not one.
 

@@ -34,13 +34,17 @@ class Volumes(Modality):
         "head size": Baseline(),
         "acquisition": Baseline(adapts=False, corrects=False, acquisition=True),
     }
-    files = (".nii", ".nii.gz", ".hdr", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd", files.ENDING)
+    files = (*files.NIFTI, ".mgh", ".mgz", ".mgh.gz", ".nrrd", ".nhdr", ".mha", ".mhd", files.ENDING)
     bids = sessions.ENDINGS
     prepare_options = ("threads", "shard", "on_error", "progress", "spacing", "crop", "margin", "clip", "normalize", "storage")
 
     def gather(self, table: pd.DataFrame) -> pd.DataFrame:
         """Files of a session side by side, see :func:`sslmed.modalities.volumes.sessions.gather`."""
         return sessions.gather(table)
+
+    def listed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Images that are no masks, labels or prepared volumes, see :func:`sslmed.modalities.volumes.files.listed`."""
+        return files.listed(table)
 
     def opens(self, folder: Path) -> Path | None:
         """``cohort.parquet`` in a folder that has ``prepare.json``."""

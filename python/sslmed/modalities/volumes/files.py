@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sslmed._core import C, FormatError, ReadError
+from sslmed._core import C, FormatError, LeftOutWarning, ReadError
 from sslmed.modalities.volumes.sessions import SEQUENCES, sequence_of
 
-__all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "held", "is_prepared", "of_table", "prepared_names", "sequences_of"]
+__all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "held", "is_prepared", "listed", "of_table", "prepared_names", "sequences_of"]
 
 ENDING = ".smv"
 """Ending of prepared volumes."""
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 """Endings that the C++ reader takes."""
 
+# What the last part of a name is ("sub-1_dseg", "patient_wmh") of what was drawn or computed on an image.
+_DERIVED = re.compile(r".*mask|.*seg|labels?|tissues?|lesions?(\d+mm)?|wmh|dlmuse|dlicv|.*multiclass", re.IGNORECASE)
 _PREFIX = "path_"
 _OTHERS = ("path_mask", "path_deface", "path_labels")
 _NO_SEQUENCES = ("mask", "deface", "labels", "seg", "lesion", "original", "raw", "brain")
@@ -64,6 +67,40 @@ def sequences_of(table: pd.DataFrame) -> list[str]:
             known = ", ".join(_PREFIX + known for known in (*SEQUENCES, "mask", "deface", "labels"))
             raise ValueError(f"column {_PREFIX + name!r}: {refused}; rename or drop it. Known are {known}, and others that you choose")
     return names
+
+
+def listed(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a folder's files that are sessions: no masks, labels and prepared volumes, and each pair of files once.
+
+    Args:
+        table: A row a file, with ``path``.
+
+    Raises:
+        FormatError: All files are prepared volumes.
+
+    Warns:
+        LeftOutWarning: Files are left out.
+    """
+    paths = [str(path) for path in table["path"]]
+    prepared = [is_prepared(path) for path in paths]
+    if all(prepared):
+        told = "whose people and ages are in a table; open cohort.parquet, or the whole folder that sslmed.prepare wrote with Cohort.open"
+        raise FormatError(f"{os.path.dirname(paths[0])}: expected images, found {len(paths)} prepared volumes ({ENDING}), {told}")
+    names = {path.lower() for path in paths}
+    pairs = [not names.isdisjoint(_headers(path.lower())) for path in paths]
+    derived = [_DERIVED.fullmatch(os.path.basename(path).split(".")[0].rsplit("_", 1)[-1]) is not None for path in paths]
+    reasons = {"prepared volumes, which a table lists": prepared, "masks and labels by their names": derived}
+    for reason, out in reasons.items():
+        if any(out):
+            text = f"{sum(out)} of {len(paths)} files left out: {reason}; such as {paths[out.index(True)]}"
+            warnings.warn(text, LeftOutWarning, stacklevel=4)
+    return table[[not any(out) for out in zip(prepared, derived, pairs, strict=True)]]
+
+
+def _headers(path: str) -> list[str]:
+    """The headers that may belong to an .img file; none for other files."""
+    pair = re.fullmatch(r"(.*)\.img(\.gz)?", path)
+    return [f"{pair[1]}.hdr", f"{pair[1]}.hdr.gz"] if pair else []
 
 
 def columns(table: pd.DataFrame) -> list[str]:

@@ -173,3 +173,43 @@ def test_unnamed_sequences_are_not_mixed(mixed: tuple[sm.Cohort, sm.Cohort, sm.C
 def test_dense_views_have_all_sequences() -> None:
     with pytest.raises(ValueError, match=r"patch=None, sequences=\('T1w', 'FLAIR\?'\): FLAIR\? cannot be missing from a dense view"):
         sm.VolumePreprocessing(patch=None, sequences=("T1w", "FLAIR?"))
+
+
+def test_masks_and_labels_of_a_folder_are_no_sessions(tmp_path: Path) -> None:
+    names = ["mask", "dseg", "seg", "desc-aseg_dseg", "labels", "dlmuse", "wmh", "brainmask", "OTMultiClass", "tissue", "lesion1mm"]
+    touched(tmp_path, "a_T1w.nii.gz", "a_T1w_brain.nii", "massif.nii", *(f"a_{name}.nii.gz" for name in names))
+    with pytest.warns(sm.LeftOutWarning, match="11 of 14 files left out: masks and labels by their names; such as"):
+        cohort = sm.Cohort.from_folder(tmp_path)
+    assert cohort.table["subject"].tolist() == ["a_T1w", "a_T1w_brain", "massif"]  # without .nii
+
+
+def test_prepared_volumes_are_never_loose_files(tmp_path: Path, made: tuple[sm.Cohort, Path]) -> None:
+    touched(tmp_path, "a_00.smv", "b_00.smv")
+    for folder in (tmp_path, made[1]):
+        with pytest.raises(sm.FormatError, match=r"[24] prepared volumes \(\.smv\), .* open cohort\.parquet"):
+            sm.Cohort.from_folder(folder)
+    touched(tmp_path, "a.nii")
+    with pytest.warns(sm.LeftOutWarning, match="2 of 3 files left out: prepared volumes, which a table lists"):
+        assert sm.Cohort.open(tmp_path).table["subject"].tolist() == ["a"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_ending_is_recognized_and_a_pair_is_listed_once(tmp_path: Path) -> None:
+    single = ["b.img", "c.hdr.gz", "d.mgh.gz", "e.mgz", "f.nii", "g.NII.GZ"]
+    touched(tmp_path, "a.hdr", "a.img", "c.img.gz", *single)
+    table = sm.Cohort.open(tmp_path).table
+    assert [Path(path).name for path in table["path"]] == ["a.hdr", *single]
+    assert table["subject"].tolist() == list("abcdefg")
+    assert table["modality"].unique().tolist() == ["volumes"]
+
+
+def test_equal_names_in_different_folders_are_told(tmp_path: Path) -> None:
+    touched(tmp_path, "p1/anat.nii", "p2/anat.nii", "p3/other.nii")
+    with pytest.warns(sm.ValueWarning, match="2 files in different folders have 1 names in common, such as 'anat'"):
+        sm.Cohort.from_folder(tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_names_that_a_pattern_asks_for_are_not_told(tmp_path: Path) -> None:
+    touched(tmp_path, "1/anat.nii", "2/anat.nii", "3/other.nii")
+    assert sm.Cohort.from_folder(tmp_path, subject=".+").table["subject"].tolist() == ["anat", "anat", "other"]
