@@ -319,7 +319,7 @@ def prepare(
     threads: _Threads = 2,
     shard: Annotated[str | None, typer.Option(help="k/n: only this part; by default that of the SLURM array job, if it is one.")] = None,
 ) -> None:
-    """Bring files to one orientation, grid and scale, once; the other commands take the folder's cohort.parquet.
+    """Bring files to one orientation, grid and scale, once; the other commands take the folder.
 
     Options of the modality's preparation are options too: --spacing 2 --crop none --storage uint8 --on-error skip.
     """
