@@ -149,6 +149,8 @@ class VolumePreprocessing:
                 raise ValueError(f"VolumePreprocessing: {name}={given!r} must be whole numbers of at least 1 cell")
         if isinstance(self.sequences, str) or len(set(self.names)) < len(self.sequences):
             raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r} must be different names, such as ('T1w', 'FLAIR?')")
+        if taken := [name for name in self.names if name in ("mask", "deface", "labels") or "," in name or not name]:
+            raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r}: {taken[0]!r} is no sequence's name")
         if self.patch is None and (optional := [name for name in self.sequences if name.endswith("?")]):
             told = "cannot be missing from a dense view, whose channels are fixed; leave out the '?' or the sequence"
             raise ValueError(f"VolumePreprocessing: patch=None, sequences={self.sequences!r}: {', '.join(optional)} {told}")

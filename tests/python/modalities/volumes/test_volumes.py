@@ -141,6 +141,8 @@ def test_classical_features_skip_what_cannot_be_read(tmp_path: Path) -> None:
         ({"size": 4.5}, "size=4.5"),
         ({"sequences": "T1w"}, "sequences='T1w'"),
         ({"sequences": ("T1w", "T1w?")}, "different names"),
+        ({"sequences": ("T1w", "mask?")}, "'mask' is no sequence's name"),
+        ({"sequences": ("T1w,FLAIR",)}, "'T1w,FLAIR' is no sequence's name"),
     ],
 )
 def test_a_preprocessing_that_makes_no_sense_is_refused(heads: sm.Cohort, fields: dict[str, object], message: str) -> None:
