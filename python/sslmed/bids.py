@@ -50,7 +50,7 @@ def read(root: str | os.PathLike[str], endings: Mapping[str, Sequence[str]], tas
             continue
         entities = dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", path.stem))
         if "sub" not in entities:
-            raise FormatError(f"{path}: expected a BIDS name that starts with sub-…, found {path.name!r}")
+            raise FormatError(f"{path}: expected a BIDS name that starts with sub-…, found {path.name!r}; Cohort.from_folder opens other folders")
         if task is None or entities.get("task") == task:
             row = {"path": str(path), "subject": "sub-" + entities["sub"]}
             rows.append(row | {column: entities[short] for column, short in _COLUMNS if short in entities} | {"modality": modality})

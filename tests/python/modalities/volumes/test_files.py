@@ -178,6 +178,8 @@ def test_dense_views_have_all_sequences() -> None:
 def test_masks_and_labels_of_a_folder_are_no_sessions(tmp_path: Path) -> None:
     names = ["mask", "dseg", "seg", "desc-aseg_dseg", "labels", "dlmuse", "wmh", "brainmask", "OTMultiClass", "tissue", "lesion1mm"]
     touched(tmp_path, "a_T1w.nii.gz", "a_T1w_brain.nii", "massif.nii", *(f"a_{name}.nii.gz" for name in names))
+    with pytest.raises(sm.FormatError, match=r"starts with sub-….*; Cohort\.from_folder opens other folders"):
+        sm.Cohort.open(tmp_path)
     with pytest.warns(sm.LeftOutWarning, match="11 of 14 files left out: masks and labels by their names; such as"):
         cohort = sm.Cohort.from_folder(tmp_path)
     assert cohort.table["subject"].tolist() == ["a_T1w", "a_T1w_brain", "massif"]  # without .nii
