@@ -19,7 +19,7 @@ import pandas as pd
 from sslmed import io, tables
 from sslmed._core import C, FormatError, LeftOutWarning, ReadError, ValueWarning
 from sslmed.modalities.base import OnError, Rows
-from sslmed.modalities.volumes import files
+from sslmed.modalities.volumes import files, members
 from sslmed.modalities.volumes.files import SessionFiles
 from sslmed.modalities.volumes.preprocessing import VolumePreprocessing
 
@@ -114,7 +114,7 @@ class _Job:
     def _name(self, row: Mapping[Any, Any], of: SessionFiles) -> str:
         whole = blake2b(self.options.text.encode(), digest_size=8)
         for sequence, path in (*of.sequences, *zip(("", "", ""), of[1:], strict=True)):
-            whole.update(sequence.encode() + b"\0" + (_content(path) if path else b""))
+            whole.update(sequence.encode() + b"\0" + (members.content(path) if path else b""))
         parts = [str(row[column]) for column in ("subject", "session", "run") if column in row and pd.notna(row[column])]
         return "_".join(re.sub(r"[^\w.+-]", "-", part) for part in parts) + f"_{whole.hexdigest()}{files.ENDING}"
 
@@ -181,22 +181,3 @@ def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def _content(path: str) -> bytes:
-    """Digest of a file, with the other one of a pair, or of all files of a folder."""
-    start = Path(path)
-    members = sorted(start.iterdir()) if start.is_dir() else [start]
-    if pair := re.fullmatch(r"(.*)\.(hdr|img)(\.gz)?", str(start)):
-        members = [found for end in ("hdr", "img", "hdr.gz", "img.gz") if (found := Path(f"{pair[1]}.{end}")).exists()]
-    digest = blake2b(digest_size=16)
-    try:
-        for member in members:
-            with open(member, "rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-    except FileNotFoundError as error:
-        raise ReadError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error}") from error
-    return digest.digest()

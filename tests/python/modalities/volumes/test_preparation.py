@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dicom_files import write_series
 from heads import head, head_cohort
 
 import sslmed as sm
 from sslmed._core import C
+from sslmed.modalities.volumes import members
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -157,3 +159,72 @@ def test_other_formats_are_prepared_too(tmp_path: Path) -> None:
         assert other.shape == stores[0].shape
         assert torch.allclose(other.affine, stores[0].affine, atol=1e-4)
         assert torch.allclose(other.read("T1w"), stores[0].read("T1w"), atol=1e-3)
+
+
+def one(path: Path, **columns: object) -> sm.Cohort:
+    return sm.Cohort.from_table(pd.DataFrame([{"path": str(path), "subject": "a", "modality": "volumes", **columns}]))
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_a_change_of_data_beside_a_header_is_seen(ending: str, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    values = head(np.random.default_rng(0), 40.0)[0]
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+    data = next(file for file in tmp_path.iterdir() if file != path)
+    before = prepared(one(path), tmp_path / "out").table["path"][0]
+    assert prepared(one(path), tmp_path / "out").table["path"][0] == before
+    changed = bytearray(data.read_bytes())
+    changed[len(changed) // 2 - 1] ^= 1
+    data.write_bytes(changed)
+    assert prepared(one(path), tmp_path / "out").table["path"][0] != before
+    data.unlink()
+    with pytest.raises(sm.ReadError, match=data.name):
+        prepared(one(path), tmp_path / "out")
+
+
+def test_members_of_headers_are_those_that_they_name(tmp_path: Path) -> None:
+    def named(ending: str, text: str) -> list[str]:
+        (tmp_path / f"h{ending}").write_text(text)
+        return [path.name for path in members.members(str(tmp_path / f"h{ending}"))[1:]]
+
+    assert named(".mha", "NDims = 3\nElementDataFile = LOCAL\n\x00\x01") == []
+    assert named(".mhd", "ElementDataFile = a b.raw\n") == ["a b.raw"]
+    assert named(".mhd", "ElementDataFile = LIST\na.raw\nb.raw\n") == ["a.raw", "b.raw"]
+    assert named(".mhd", "ElementDataFile = s%02d.raw 1 5 2\n") == ["s01.raw", "s03.raw", "s05.raw"]
+    assert named(".nrrd", "NRRD0004\ntype: float\n\ndata file: a.raw") == []
+    assert named(".nhdr", "NRRD0004\ndatafile: a.raw\n") == ["a.raw"]
+    assert named(".nhdr", "NRRD0004\ndata file: LIST\na.raw\nb.raw\n") == ["a.raw", "b.raw"]
+    assert named(".nhdr", "NRRD0004\ndata file: s%d.raw 3 1 -1\n") == ["s3.raw", "s2.raw", "s1.raw"]
+
+
+@pytest.mark.parametrize("ends", [(".hdr", ".img"), (".HDR", ".IMG")])
+def test_a_change_of_the_other_file_of_a_pair_is_seen(ends: tuple[str, str], tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Pair(head(np.random.default_rng(0), 40.0)[0], np.diag([3.0, 3, 3, 1])), tmp_path / "a.hdr")
+    for old, new in zip((".hdr", ".img"), ends, strict=True):
+        (tmp_path / f"a{old}").rename(tmp_path / f"a{new}")
+    path, data = tmp_path / f"a{ends[0]}", tmp_path / f"a{ends[1]}"
+    before = prepared(one(path), tmp_path / "out").table["path"][0]
+    changed = bytearray(data.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    data.write_bytes(changed)
+    assert prepared(one(path), tmp_path / "out").table["path"][0] != before
+
+
+def test_a_change_of_another_slice_of_a_series_is_seen(tmp_path: Path, rng: np.random.Generator) -> None:
+    pytest.importorskip("SimpleITK")
+    values = np.zeros((8, 64, 64), np.int16)
+    values[2:6, 16:48, 16:48] = rng.integers(100, 200, (4, 32, 32))
+    (tmp_path / "dicom").mkdir()
+    write_series(tmp_path / "dicom", values, "1.2.3.4")
+    slices = sorted((tmp_path / "dicom").iterdir())
+    before = prepared(one(slices[0]), tmp_path / "out").table["path"][0]
+    values[3] += 9
+    write_series(tmp_path / "dicom", values, "1.2.3.4")
+    (tmp_path / "dicom/readme.txt").write_text("not of the series")
+    after = prepared(one(slices[0]), tmp_path / "out").table["path"][0]
+    assert after != before
+    (tmp_path / "dicom/readme.txt").unlink()
+    assert prepared(one(slices[0]), tmp_path / "out").table["path"][0] == after
+    assert Path(prepared(one(tmp_path / "dicom"), tmp_path / "out").table["path"][0]).name == Path(after).name
