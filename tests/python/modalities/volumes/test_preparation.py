@@ -21,7 +21,7 @@ from sslmed.modalities.volumes import members
 
 
 def digest(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def prepared(cohort: sm.Cohort, folder: Path, **options: object) -> sm.Cohort:
@@ -116,6 +116,117 @@ def test_other_settings_need_another_folder_and_another_encoder(tmp_path: Path) 
     eeg = sm.Cohort.from_arrays(np.zeros((1, 2, 400)), 100.0, ["Cz", "Pz"], pd.DataFrame({"subject": ["a"]}))
     with pytest.raises(ValueError, match="need no preparation"):
         sm.prepare(eeg, tmp_path / "other")
+
+
+def test_shards_finish_without_sessions_that_cannot_be_read(tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 4)
+    path = Path(cohort.table["path"][1])
+    whole = path.read_bytes()
+
+    def both() -> list[sm.Cohort | None]:
+        return [sm.prepare(cohort, tmp_path / "out", spacing=4.0, shard=(k, 2), on_error="skip") for k in (1, 0)]
+
+    for change in (lambda: path.write_bytes(whole[:2000]), path.unlink):
+        change()
+        with pytest.warns(sm.LeftOutWarning, match=f"1 of 4 sessions left out: .*{path.name}") as told:
+            _, second = both()
+        assert len(told) == 2  # by the shard that found it, and by the one that wrote the table
+        assert second is not None
+        assert second.table["subject"].tolist() == ["here0", "here2", "here3"]
+        assert [path.name in json.loads(file.read_text())["message"] for file in (tmp_path / "out/failed").iterdir()] == [True]
+    assert sm.prepare(cohort, tmp_path / "out", spacing=4.0, shard=(0, 2)) is not None  # the other one found what it found
+    path.write_bytes(whole)
+    assert len(both()[1] or ()) == 4
+    prepared(cohort, tmp_path / "alone")
+    assert digest(tmp_path / "out") == digest(tmp_path / "alone")  # no notes are left either
+
+
+def test_a_full_disk_is_no_fault_of_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = head_cohort(tmp_path / "raw", 2)
+
+    def full(name: str, of: object, options: object, out: str) -> None:
+        raise sm.ReadError(f"{out}: cannot be written")
+
+    monkeypatch.setattr(C, "prepare_files", full)
+    with pytest.raises(sm.ReadError, match="cannot be written"):
+        prepared(cohort, tmp_path / "out", on_error="skip")
+    assert not (tmp_path / "out/failed").exists()
+
+
+def test_rows_with_the_same_files_have_stores_of_their_own(tmp_path: Path) -> None:
+    table = head_cohort(tmp_path / "raw", 2).table
+    table = pd.concat([table, table.assign(subject=["other", "here1"]), table.iloc[1:]], ignore_index=True)
+    cohort = sm.Cohort.from_table(table, name="heads")
+    found = prepared(cohort, tmp_path / "one")
+    names = [Path(path).name for path in found.table["path"]]
+    assert len(set(names)) == 5
+    assert [name.rsplit("_", 1)[0] for name in names[:3]] == ["here0", "here1", "other"]
+    assert names[3] == names[1].replace(".smv", "_2.smv")
+    assert names[4] == names[1].replace(".smv", "_3.smv")
+    for k in (1, 0):
+        shard = sm.prepare(cohort, tmp_path / "two", spacing=4.0, shard=(k, 2))
+    assert shard is not None
+    assert digest(tmp_path / "two") == digest(tmp_path / "one")
+
+
+def test_the_last_shard_hashes_no_files_of_others_unless_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = head_cohort(tmp_path / "raw", 4)
+    hashed: list[str] = []
+    content = members.content
+    monkeypatch.setattr(members, "content", lambda path: hashed.append(path) or content(path))
+
+    def shard(k: int) -> sm.Cohort | None:
+        hashed.clear()
+        return sm.prepare(cohort, tmp_path / "out", spacing=4.0, shard=(k, 2))
+
+    files_of = 2  # image and labels
+    assert shard(0) is None
+    assert len(hashed) == 2 * files_of
+    assert shard(1) is not None
+    assert len(hashed) == 2 * files_of
+    assert not list((tmp_path / "out").glob("names-*"))
+    assert shard(0) is not None  # nobody has left names: all are hashed
+    assert len(hashed) == 4 * files_of
+    path, other = (Path(cohort.table["path"][row]) for row in (0, 2))
+    path.write_bytes(other.read_bytes())  # after shard 0 has left its names
+    assert shard(1) is None
+    assert len(hashed) == 3 * files_of
+
+
+def test_the_settings_of_the_first_call_hold_for_one_that_starts_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = head_cohort(tmp_path / "raw", 1)
+    exists, hidden = Path.exists, [True]
+
+    def late(self: Path, **options: bool) -> bool:
+        """The other call writes its settings after this one has looked."""
+        if self.name == "prepare.json" and hidden:
+            hidden.clear()
+            sm.prepare(cohort, tmp_path / "out", spacing=3.0)
+            return False
+        return exists(self, **options)
+
+    monkeypatch.setattr(Path, "exists", late)
+    with pytest.raises(ValueError, match="prepared with"):
+        prepared(cohort, tmp_path / "out")
+    assert json.loads((tmp_path / "out/prepare.json").read_text())["settings"]["spacing"] == [3, 3, 3]
+
+
+def test_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 2)
+    prepared(cohort, tmp_path / "out")
+    process = multiprocessing.get_context("spawn").Process(target=int)
+    process.start()
+    process.join()
+    gone, alive, old = (tmp_path / "out" / f"a_0123456789abcdef.smv.tmp-{n}-0" for n in (process.pid, os.getpid(), os.getppid()))
+    parquet = tmp_path / "out" / f".cohort.parquet.tmp-{process.pid}-ab12"
+    for path in (gone, alive, old, parquet):
+        path.write_bytes(b"half")
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
+    sm.prepare(cohort, tmp_path / "out", spacing=4.0, shard=(0, 2))
+    assert [path.exists() for path in (gone, alive, old, parquet)] == [True, True, False, True]  # may be of another machine
+    prepared(cohort, tmp_path / "out")
+    assert [path.exists() for path in (gone, alive, old, parquet)] == [False, True, False, False]
 
 
 def test_sessions_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
