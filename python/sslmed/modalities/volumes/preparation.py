@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from sslmed import io, tables
+from sslmed._checks import choice, whole
 from sslmed._core import C, FormatError, LeftOutWarning, ReadError, ValueWarning
 from sslmed.modalities.base import OnError, Rows
 from sslmed.modalities.volumes import files, members
@@ -58,24 +60,27 @@ def prepare(
             :class:`sslmed.VolumePreprocessing`.
 
     Returns:
-        The table of the prepared cohort; None where other shards are not done yet.
+        The table of the prepared cohort, with columns ``sequences`` (names, separated by commas) and ``mask`` ("given" by
+        ``path_mask``, or "found" in the image); None where other shards are not done yet.
 
     Raises:
         FormatError, ReadError: A file cannot be read.
-        ValueError: The folder holds volumes that were prepared with other settings.
+        ValueError: A parameter is out of range, or the folder holds volumes that were prepared with other settings.
 
     Warns:
+        ValueWarning: Some masks were given and some found; columns of mixed types were written as texts.
         LeftOutWarning: Sessions cannot be read, with ``on_error="skip"``.
     """
     from rich.progress import Progress
 
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"prepare: on_error={on_error!r} must be 'raise' or 'skip'")
-    if not 0 <= shard[0] < shard[1]:
-        raise ValueError(f"prepare: shard={shard} must be (k, n) with 0 <= k < n")
-    if any(files.is_prepared(path) for path in rows.table["path"]):
-        raise ValueError(f"prepare: {rows.name}: row {[files.is_prepared(p) for p in rows.table['path']].index(True)} is prepared already")
-    options = VolumePreprocessing(**settings).preparation()
+    choice("prepare", "on_error", on_error, ("raise", "skip"))
+    whole("prepare", "threads", threads, 1)
+    _check_shard(shard)
+    options = _options(settings)
+    if any(prepared := [files.is_prepared(path) for path in rows.table["path"]]):
+        raise ValueError(f"prepare: {rows.name}: row {prepared.index(True)} is prepared already")
+    kept = rows.table.drop(columns=[column for column in files.columns(rows.table) if column != "path"])
+    kept = tables.storable(kept, f"prepare: {rows.name}")  # before hours of work, not after
     sessions = _sessions(rows.table)
     mine = sessions[shard[0] :: shard[1]]
     job = _Job(SharedFolder(Path(out), options.text, alone=shard[1] == 1), options, on_error, shard)
@@ -91,7 +96,21 @@ def prepare(
         finally:
             for future in futures:
                 future.cancel()
-    return job.finish(rows, sessions, mine)
+    return job.finish(rows.name, kept, sessions, mine)
+
+
+def _check_shard(shard: object) -> None:
+    pair = isinstance(shard, (tuple, list)) and len(shard) == 2 and all(isinstance(n, Integral) and not isinstance(n, bool) for n in shard)
+    if not pair or not 0 <= shard[0] < shard[1]:  # type: ignore[index]
+        raise ValueError(f"prepare: shard={shard!r} must be (k, n), whole numbers with 0 <= k < n")
+
+
+def _options(settings: Mapping[str, Any]) -> C.PreparationOptions:
+    try:
+        how = VolumePreprocessing(**settings)
+    except ValueError as error:
+        raise ValueError(str(error).replace(VolumePreprocessing.__name__, "prepare", 1)) from None
+    return how.preparation()
 
 
 class _Session(NamedTuple):
@@ -168,7 +187,7 @@ class _Job:
         others = [tensors(path) for path in (of.mask, of.deface, of.labels)]
         C.prepare_tensors(of.sequences[0][1], sequences, others[0], others[1], others[2], self.options, str(target))
 
-    def finish(self, rows: Rows, sessions: Sequence[_Session], mine: Sequence[_Session]) -> pd.DataFrame | None:
+    def finish(self, cohort: str, kept: pd.DataFrame, sessions: Sequence[_Session], mine: Sequence[_Session]) -> pd.DataFrame | None:
         """Writes the table where every session has its store, or is known to have none."""
         if self.shard[1] > 1:
             self.folder.tell(self.shard, self.names)
@@ -177,13 +196,14 @@ class _Job:
         told = [failed[session.key] for session in (mine if stores is None else sessions) if session.key in failed]
         if told:
             names = "; ".join(told[:_NAMED]) + (f"; and {len(told) - _NAMED} more" if len(told) > _NAMED else "")
-            text = f"prepare: {rows.name}: {len(told)} of {len(sessions)} sessions left out: {names}"
+            text = f"prepare: {cohort}: {len(told)} of {len(sessions)} sessions left out: {names}"
             warnings.warn(text, LeftOutWarning, stacklevel=5)
         if stores is None:
             return None
         if not stores:
             raise FormatError(f"{self.folder.out}: expected sessions that can be read, found none of {len(sessions)}")
-        return self._table(rows, [(number, stores[session.key]) for number, session in enumerate(sessions) if session.key in stores])
+        held = [number for number, session in enumerate(sessions) if session.key in stores]
+        return self._table(cohort, kept.iloc[held].reset_index(drop=True), [stores[sessions[number].key] for number in held])
 
     def _stores(self, sessions: Sequence[_Session]) -> dict[str, str] | None:
         """Names of stores by key; None where one is missing."""
@@ -210,12 +230,17 @@ class _Job:
             return str(known["name"])
         return self.name(session)
 
-    def _table(self, rows: Rows, readable: Sequence[tuple[int, str]]) -> pd.DataFrame:
+    def _table(self, cohort: str, table: pd.DataFrame, stores: Sequence[str]) -> pd.DataFrame:
+        """Writes the table of all that could be read, and reads it again."""
         out = self.folder.out
-        table = rows.table.iloc[[number for number, _ in readable]].reset_index(drop=True)
-        table = table.drop(columns=[column for column in files.columns(table) if column != "path"])
-        table["path"] = [name for _, name in readable]
-        table["sequences"] = [",".join(files.prepared_names(str(out / name))) for _, name in readable]
+        masks = [files.prepared_mask(str(out / name)) for name in stores]
+        if "mask" in table:
+            warnings.warn(f"prepare: {cohort}: column 'mask' of the cohort is replaced: how each mask came about", ValueWarning, stacklevel=6)
+        if len(set(masks)) > 1:
+            text = f"{masks.count('given')} sessions have a mask that was given, {masks.count('found')} one that was found in the image"
+            remedy = "what lies outside of it is removed, so that both kinds look different; give masks to all or to none"
+            warnings.warn(f"prepare: {cohort}: {text}: {remedy}", ValueWarning, stacklevel=6)
+        table = table.assign(path=stores, sequences=[",".join(files.prepared_names(str(out / name))) for name in stores], mask=masks)
         temporary = temporary_name(out / TABLE)
         table.to_parquet(temporary, index=False)
         temporary.replace(out / TABLE)

@@ -134,7 +134,8 @@ def test_shards_finish_without_sessions_that_cannot_be_read(tmp_path: Path) -> N
         assert second is not None
         assert second.table["subject"].tolist() == ["here0", "here2", "here3"]
         assert [path.name in json.loads(file.read_text())["message"] for file in (tmp_path / "out/failed").iterdir()] == [True]
-    assert sm.prepare(cohort, tmp_path / "out", spacing=4.0, shard=(0, 2)) is not None  # the other one found what it found
+    with pytest.warns(sm.LeftOutWarning):  # as the other one has found
+        assert sm.prepare(cohort, tmp_path / "out", spacing=4.0, shard=(0, 2)) is not None
     path.write_bytes(whole)
     assert len(both()[1] or ()) == 4
     prepared(cohort, tmp_path / "alone")
@@ -339,3 +340,45 @@ def test_a_change_of_another_slice_of_a_series_is_seen(tmp_path: Path, rng: np.r
     (tmp_path / "dicom/readme.txt").unlink()
     assert prepared(one(slices[0]), tmp_path / "out").table["path"][0] == after
     assert Path(prepared(one(tmp_path / "dicom"), tmp_path / "out").table["path"][0]).name == Path(after).name
+
+
+def test_columns_of_mixed_types_are_texts_before_anything_is_prepared(tmp_path: Path) -> None:
+    table = head_cohort(tmp_path / "raw", 3).table.assign(score=pd.Series([1, "a", 2.0], dtype=object))
+    table["note"] = pd.Series(["x", None, "y"], dtype=object)
+    with pytest.warns(sm.ValueWarning, match="column 'score' are of different types"):
+        found = prepared(sm.Cohort.from_table(table, name="heads"), tmp_path / "out")
+    assert found.table["score"].tolist() == ["1", "a", "2.0"]
+    assert found.table["note"].isna().tolist() == [False, True, False]
+    table["score"] = pd.Series([1, None, Path("a")], dtype=object)
+    with pytest.warns(sm.ValueWarning, match="'score'"):
+        found = prepared(sm.Cohort.from_table(table, name="heads"), tmp_path / "other")
+    assert found.table["score"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threads", 0), ("threads", 1.5), ("threads", "2"), ("shard", (0,)), ("shard", "0/2"), ("shard", (2, 2)), ("shard", (0.0, 1)), ("shard", None),
+        ("margin", "x"), ("margin", None), ("margin", float("nan")), ("margin", -1), ("clip", None), ("clip", (1,)), ("clip", ("a", 99)), ("clip", (99, 1)),
+        ("spacing", "x"), ("spacing", (1, 1)), ("spacing", -1.0), ("crop", None), ("crop", "box"), ("normalize", None), ("storage", "int8"),
+        ("on_error", "tell"),
+    ],
+)  # fmt: skip
+def test_parameters_are_named(name: str, value: object, tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 1)
+    with pytest.raises(ValueError, match=rf"^prepare: {name}="):
+        sm.prepare(cohort, tmp_path / "out", **{name: value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_table_says_where_masks_come_from(tmp_path: Path) -> None:
+    table = head_cohort(tmp_path / "raw", 3).table
+    found = prepared(sm.Cohort.from_table(table, name="heads"), tmp_path / "none")
+    assert found.table["mask"].tolist() == ["found"] * 3
+    table["path_mask"] = table["path_labels"].where(table["subject"] != "here1")
+    with pytest.warns(sm.ValueWarning, match="2 sessions have a mask that was given, 1 one that was found"):
+        found = prepared(sm.Cohort.from_table(table, name="heads"), tmp_path / "some")
+    assert found.table["mask"].tolist() == ["given", "found", "given"]
+    with pytest.warns(sm.ValueWarning, match="column 'mask' of the cohort is replaced"):
+        found = prepared(sm.Cohort.from_table(table.iloc[[0]].assign(mask="mine"), name="heads"), tmp_path / "mine")
+    assert found.table["mask"].tolist() == ["given"]
