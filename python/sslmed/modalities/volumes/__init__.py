@@ -11,7 +11,7 @@ import pandas as pd
 
 from sslmed._core import C
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
-from sslmed.modalities.volumes import files, preparation, sessions
+from sslmed.modalities.volumes import files, members, preparation, sessions
 from sslmed.modalities.volumes.preprocessing import VolumeAugmentation, VolumePreprocessing, VolumeView
 from sslmed.modalities.volumes.source import source
 
@@ -58,6 +58,10 @@ class Volumes(Modality):
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths of all sequences and masks."""
         return files.columns(table)
+
+    def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
+        """Both files of a pair. Other formats are read when they are prepared only."""
+        return members.members(str(path)) if str(path).lower().endswith(files.NIFTI) else [path]
 
     def source(
         self,

@@ -17,6 +17,7 @@ from heads import head, head_cohort
 
 import sslmed as sm
 from sslmed._core import C
+from sslmed.evaluation import features
 from sslmed.modalities.volumes import members
 
 
@@ -382,3 +383,28 @@ def test_the_table_says_where_masks_come_from(tmp_path: Path) -> None:
     with pytest.warns(sm.ValueWarning, match="column 'mask' of the cohort is replaced"):
         found = prepared(sm.Cohort.from_table(table.iloc[[0]].assign(mask="mine"), name="heads"), tmp_path / "mine")
     assert found.table["mask"].tolist() == ["given"]
+
+
+@pytest.mark.filterwarnings("ignore:.*each time:sslmed.ValueWarning")
+@pytest.mark.parametrize("column", ["path_FLAIR", "path_mask", "pair"])
+def test_features_are_made_again_when_any_file_of_a_row_changes(column: str, tmp_path: Path) -> None:
+    table = head_cohort(tmp_path / "raw", 2, flair_of=(1,)).table
+    table["path_mask"] = table["path_labels"]
+    changed = Path(table["path_mask" if column == "pair" else column][1])
+    other = Path(table["path_labels"][0] if column != "path_FLAIR" else table["path_T1w"][1])
+    if column == "pair":
+        nibabel = pytest.importorskip("nibabel")
+        for row, path in enumerate(table["path_labels"]):
+            whole = nibabel.load(path)
+            nibabel.save(nibabel.Nifti1Pair(np.asanyarray(whole.dataobj), whole.affine), tmp_path / f"raw/{row}.hdr")
+        table["path_mask"] = [str(tmp_path / f"raw/{row}.hdr") for row in range(2)]
+        changed, other = tmp_path / "raw/1.img", tmp_path / "raw/0.img"
+    cohort = sm.Cohort.from_table(table.drop(columns="path_labels"), name="heads")
+    how = sm.VolumePreprocessing(spacing=4.0, patch=8, sequences=("T1w", "FLAIR?"))
+    encoder = sm.Encoder("vit_tiny", how, depth=1, extra_channels=("T1w", "FLAIR"))
+    before = features.encoder_features(encoder, cohort)
+    assert np.array_equal(features.encoder_features(encoder, cohort), before)
+    changed.write_bytes(other.read_bytes())
+    after = features.encoder_features(encoder, cohort)
+    assert np.array_equal(after[0], before[0])
+    assert not np.array_equal(after[1], before[1])
