@@ -1,5 +1,6 @@
 """Preparing volumes: what comes out, and that it is always the same."""
 
+import gzip
 import hashlib
 import json
 import multiprocessing
@@ -16,9 +17,11 @@ from dicom_files import write_series
 from heads import head, head_cohort
 
 import sslmed as sm
+from sslmed import digests
 from sslmed._core import C
+from sslmed.contents import contents
 from sslmed.evaluation import features
-from sslmed.modalities.volumes import members
+from sslmed.modalities.volumes import VOLUMES, members
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -408,3 +411,28 @@ def test_features_are_made_again_when_any_file_of_a_row_changes(column: str, tmp
     after = features.encoder_features(encoder, cohort)
     assert np.array_equal(after[0], before[0])
     assert not np.array_equal(after[1], before[1])
+
+
+@pytest.mark.skipif(not hasattr(C, "volume_checksum"), reason="needs a core with volume_checksum")
+def test_what_is_prepared_has_the_content_of_its_file(tmp_path: Path) -> None:
+    table = head_cohort(tmp_path / "raw", 2, flair_of=(1,)).table
+    path = Path(table["path"][1])
+    unpacked = path.with_suffix("")
+    unpacked.write_bytes(gzip.decompress(path.read_bytes()))
+    raw, plain = sm.Cohort.from_table(table, name="raw"), sm.Cohort.from_table(table.assign(path=table["path"].replace(str(path), str(unpacked))))
+    found = contents(raw)
+    assert None not in found
+    assert found[0] != found[1]
+    assert contents(plain) == found
+    assert contents(prepared(raw, tmp_path / "coarse")) == found
+    assert contents(sm.prepare(raw, tmp_path / "fine", spacing=3.0, storage="uint8")) == found
+    unpacked.write_bytes(unpacked.read_bytes()[:900])
+    assert contents(plain)[1] == digests.of_file(unpacked)
+
+
+def test_a_volume_that_cannot_be_decoded_has_the_content_of_its_bytes(tmp_path: Path) -> None:
+    for name in ("damaged.nii", "damaged.smv", "other.mgz"):
+        (tmp_path / name).write_bytes(b"no volume at all")
+        assert VOLUMES.content(tmp_path / name) == digests.of_file(tmp_path / name)
+    with pytest.raises(OSError, match="missing"):
+        VOLUMES.content(tmp_path / "missing.nii")
