@@ -181,6 +181,8 @@ class _Job:
             if not path:
                 return None
             volume = io.read_volume(path)
+            if volume.data.ndim != 3:
+                raise FormatError(f"{path}: expected one volume of three dimensions, found shape {list(volume.data.shape)}")
             return volume.data, volume.affine
 
         sequences = [(name, tensors(path)) for name, path in of.sequences]

@@ -158,6 +158,16 @@ def test_a_full_disk_is_no_fault_of_a_session(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "out/failed").exists()
 
 
+def test_a_file_with_several_volumes_is_left_out(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    whole = head(np.random.default_rng(0), 40.0)[0]
+    for name, values in (("a", np.stack([whole, whole], -1)), ("b", whole)):
+        nibabel.save(nibabel.MGHImage(values, np.diag([3.0, 3, 3, 1])), tmp_path / f"{name}.mgz")
+    cohort = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / f"{name}.mgz") for name in "ab"], "subject": ["a", "b"]}))
+    with pytest.warns(sm.LeftOutWarning, match="a.mgz: expected one volume of three dimensions"):
+        assert prepared(cohort, tmp_path / "out", on_error="skip").table["subject"].tolist() == ["b"]
+
+
 def test_rows_with_the_same_files_have_stores_of_their_own(tmp_path: Path) -> None:
     table = head_cohort(tmp_path / "raw", 2).table
     table = pd.concat([table, table.assign(subject=["other", "here1"]), table.iloc[1:]], ignore_index=True)
