@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Collection
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +56,7 @@ def _value(option: str, text: str, default: Any) -> Any:
         if isinstance(default, (int, float, str)):
             return type(default)(text)
         if isinstance(default, (tuple, list)):
-            return tuple(_value(option, part, default[0]) for part in text.split(","))
+            return tuple(_value(option, part, default[0] if default else "") for part in text.split(","))
     except (KeyError, ValueError):
         raise ValueError(f"--{option.replace('_', '-')} {text}: expected {type(default).__name__}, such as {default}") from None
     for kind in (int, float):
@@ -67,19 +67,29 @@ def _value(option: str, text: str, default: Any) -> Any:
     return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
+def _field_value(option: str, text: str, field: Field[Any]) -> Any:
+    """A text as what the field of a dataclass takes: none and several values where its type has them, otherwise what its default is."""
+    kind, default = str(field.type), field.default
+    if text.lower() == "none" and "None" in kind and not isinstance(default, str):
+        return None
+    if "," in text and "tuple" in kind and not isinstance(default, tuple):
+        return _value(option, text, (default,))
+    return _value(option, text, default)
+
+
 def _chosen(texts: dict[str, str], *places: Any, listed: Collection[str] = ()) -> list[dict[str, Any]]:
     """The fields of each dataclass out of texts by name, the first that has one taking it; a name that none has is refused.
 
     ``listed`` are fields that are options of the command under their own names.
     """
-    known = [{field.name: field.default for field in fields(place) if field.name not in listed} for place in places]
+    known = [{field.name: field for field in fields(place) if field.name not in listed} for place in places]
     for name in texts:
         if not any(name in names for names in known):
             where = " and ".join(f"{place.__name__} ({', '.join(names)})" for place, names in zip(places, known, strict=True))
             raise ValueError(f"--{name.replace('_', '-')} is no option of this command, and no field of {where}")
     out: list[dict[str, Any]] = []
     for names in known:
-        out.append({name: _value(name, text, names[name]) for name, text in texts.items() if name in names and not any(name in done for done in out)})
+        out.append({name: _field_value(name, text, names[name]) for name, text in texts.items() if name in names and not any(name in done for done in out)})
     return out
 
 
@@ -327,10 +337,12 @@ def prepare(
     from sslmed.preparation import prepare as prepared
 
     people = _cohort(cohort)
-    options: dict[str, Any] = {name: _value(name, text, (0.0,) if "," in text else None) for name, text in _extra(context.args).items()}
+    texts = _extra(context.args)
     known = registry.get(people.modality).prepare_options
-    if unknown := [name for name in options if name not in known]:
+    if unknown := [name for name in texts if name not in known]:
         raise ValueError(f"--{unknown[0].replace('_', '-')} is no option of this command, and none of the modality's preparation ({', '.join(known)})")
+    typed = {field.name: field for field in fields(registry.get(people.modality).preprocessing)}
+    options: dict[str, Any] = {name: _field_value(name, text, typed[name]) if name in typed else _value(name, text, None) for name, text in texts.items()}
     if (part := _shard(shard)) and (shard or "shard" in known):
         options["shard"] = part
     if "progress" in known:

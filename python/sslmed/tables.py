@@ -14,7 +14,7 @@ import torch
 
 from sslmed._core import C, FormatError, ReadError, ValueWarning
 
-__all__ = ["origins", "read", "read_table", "texts", "trim", "understood"]
+__all__ = ["origins", "read", "read_table", "storable", "texts", "trim", "understood"]
 
 # Not pandas' own list: "None" is a diagnosis.
 _MISSING = ["n/a", "N/A", "NA", "nan", "NaN", ""]
@@ -52,6 +52,40 @@ def read(path: Path) -> pd.DataFrame:
         table: pd.DataFrame = pq.read_table(file, pre_buffer=False).combine_chunks().to_pandas(split_blocks=True, self_destruct=True)
     trim()
     return table
+
+
+def storable(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The table as Parquet can hold it: columns of mixed or unknown types become texts; missing values stay missing.
+
+    Args:
+        table: Any table.
+        where: Function and cohort, for messages.
+
+    Raises:
+        ValueError: The table cannot be written, such as one with two columns of the same name.
+
+    Warns:
+        ValueWarning: Columns became texts.
+    """
+    mixed = [column for column in table.columns[~table.columns.duplicated(keep=False)] if table[column].dtype == object and not _has_type(table[column])]
+    if mixed:
+        names = ", ".join(repr(column) for column in mixed)
+        text = f"{where}: values of column{'s' if len(mixed) > 1 else ''} {names} are of different types, and are written as texts"
+        warnings.warn(text, ValueWarning, stacklevel=4)
+        table = table.assign(**{column: table[column].map(str, na_action="ignore") for column in mixed})
+    try:
+        pa.Table.from_pandas(table, preserve_index=False)
+    except (pa.ArrowException, ValueError) as error:
+        raise ValueError(f"{where}: table cannot be written as Parquet: {error}") from error
+    return table
+
+
+def _has_type(column: pd.Series[Any]) -> bool:
+    try:
+        pa.array(column, from_pandas=True)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return True
 
 
 def trim() -> None:

@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -111,10 +112,49 @@ def test_volumes_are_prepared_and_pretrained_on(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "6 sessions of 6 subjects" in result.stdout
     assert run("prepare", tmp_path / "heads.tsv", "--out", prepared, "--sapcing", 4).returncode == 2
-    args = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 2, "--epochs", 1, "--no-tensorboard", "--spacing", "4", "--clip", "1,99", "--patch", "8"]
+    args = [
+        "--encoder",
+        "vit_tiny",
+        "--depth",
+        1,
+        "--batch-size",
+        2,
+        "--epochs",
+        1,
+        "--no-tensorboard",
+        "--spacing",
+        "4,4,4",
+        "--clip",
+        "1,99",
+        "--patch",
+        "8,8,4",
+        "--sequences",
+        "T1w",
+        "--size",
+        "none",
+    ]
     result = run("pretrain", prepared / "cohort.parquet", "--out", tmp_path / "run", *args)
     assert result.returncode == 0, result.stderr
-    assert sm.Encoder.load(tmp_path / "run/encoder.safetensors").preprocessing.clip == (1.0, 99.0)
+    how = sm.Encoder.load(tmp_path / "run/encoder.safetensors").preprocessing
+    assert (how.clip, how.patch, how.sequences, how.size) == ((1.0, 99.0), (8, 8, 4), ("T1w",), None)
+
+
+def test_settings_of_a_preparation_are_what_its_fields_take(tmp_path):
+    head_cohort(tmp_path / "raw", 2).table.to_csv(tmp_path / "heads.tsv", sep="\t", index=False)
+
+    def settings(*options):
+        out = tmp_path / "-".join(map(str, options))
+        result = run("prepare", tmp_path / "heads.tsv", "--out", out, *options)
+        assert result.returncode == 0, result.stderr
+        return json.loads((out / "prepare.json").read_text())["settings"]
+
+    found = settings("--spacing", "4,4,5", "--crop", "none", "--normalize", "none", "--clip", "1,99", "--margin", 3, "--on-error", "skip")
+    assert found == {"spacing": [4, 4, 5], "crop": "none", "margin": 3, "clip": [1, 99], "normalize": "none", "storage": "int16"}
+    assert settings("--spacing", 6, "--storage", "uint8")["spacing"] == [6, 6, 6]
+    for option, text in (("--spacing", "4,x,5"), ("--spacing", "none"), ("--clip", "1"), ("--crop", "box")):
+        result = run("prepare", tmp_path / "heads.tsv", "--out", tmp_path / "wrong", option, text)
+        assert (result.returncode, "Traceback" in result.stderr) == (2, False)
+        assert option[2:] in result.stderr
 
 
 def test_interrupt_saves_and_exits_130(tiny_site, tmp_path):

@@ -30,7 +30,7 @@ _kept: OrderedDict[bytes, Array] = OrderedDict()
 
 
 def kept(encoder: CohortEncoder, cohort: Cohort, pooling: str, make: Callable[[], Array]) -> Array:
-    """What ``make`` gives, or gave for the same weights, options, files (by path, size and time of change) and rows.
+    """What ``make`` gives, or gave for the same weights, options, all files of each row (by path, size and time of change) and rows.
 
     Encoders written in Python are asked each time: what their features depend on cannot be known.
     """
@@ -68,15 +68,21 @@ def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
         digest.update(f"{column}\0".encode())
         for value in cohort.table[column]:
             digest.update(f"{value!r}\0".encode())
-    for path, array in zip(cohort.table["path"], cohort.arrays or itertools.repeat(None), strict=False):
+    listed = [column for column in cohort.table if column == "path" or (column in named and str(column).startswith("path_"))]
+    values = zip(
+        cohort.table["modality"], zip(*(cohort.table[column] for column in listed), strict=True), cohort.arrays or itertools.repeat(None), strict=False
+    )
+    for modality, paths, array in values:
         if array is not None:
             _digest_array(digest, array)
             continue
         try:
-            found = os.stat(path)
+            # A column of one sequence has no value in rows without it.
+            for path in (path for given in paths if isinstance(given, (str, os.PathLike)) for path in registry.get(modality).members(given)):
+                found = os.stat(path)
+                digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
         except OSError:
             return None
-        digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
     return digest.digest()
 
 

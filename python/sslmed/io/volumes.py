@@ -13,7 +13,7 @@ import torch
 from sslmed._core import FormatError
 from sslmed.io.nifti import Volume, read_nifti
 
-__all__ = ["read_volume"]
+__all__ = ["dicom_files", "read_volume"]
 
 _NIFTI = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 _FREESURFER = (".mgh", ".mgz", ".mgh.gz")
@@ -61,15 +61,12 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     if not file.exists():
         raise FileNotFoundError(f"read_volume: {file} does not exist")
     if file.is_dir():
-        return _read_series(file, None)
+        return _read_series(file)
     if name.endswith(_FREESURFER):
         return _read_freesurfer(file)
     if name.endswith(_ITK):
         return _read_itk(file)
-    if _is_dicom(file):
-        return _read_series(file.parent, file)
-    known = ", ".join((*_NIFTI, *_FREESURFER, *_ITK))
-    raise FormatError(f"{file}: expected a volume ({known}, or DICOM), found another ending and no DICOM header")
+    return _read_series(file)
 
 
 def _package(name: str, path: Path) -> Any:
@@ -115,22 +112,44 @@ def _read_itk(path: Path) -> Volume:
     return _from_itk(sitk, image, str(path))
 
 
-def _read_series(folder: Path, file: Path | None) -> Volume:
+def dicom_files(path: Path) -> list[str]:
+    """Files of the only DICOM series in a folder, or of the series that a file belongs to, in the order of slices.
+
+    Raises:
+        FormatError: The folder holds no series or several, or the file belongs to none.
+        OSError: The file cannot be read.
+        ImportError: SimpleITK is not installed.
+    """
+    if path.is_dir():
+        return _series(path, None)
+    if not _is_dicom(path):
+        known = ", ".join((*_NIFTI, *_FREESURFER, *_ITK))
+        raise FormatError(f"{path}: expected a volume ({known}, or DICOM), found another ending and no DICOM header")
+    return _series(path.parent, path)
+
+
+def _series(folder: Path, file: Path | None) -> list[str]:
     """The series of ``file`` in a folder, or the only one there."""
     sitk = _package("SimpleITK", file or folder)
     reader = sitk.ImageSeriesReader()
     found = reader.GetGDCMSeriesIDs(str(folder))
-    where = file or folder
     if file is None:
         if len(found) != 1:
             told = f"{len(found)} of them: give a file of the series that is wanted" if found else "none"
             raise FormatError(f"{folder}: expected a folder with one DICOM series, found {told}")
-        files = reader.GetGDCMSeriesFileNames(str(folder), found[0])
-    else:
-        series = [reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in found]
-        files = next((names for names in series if str(file) in names), None)
-        if files is None:
-            raise FormatError(f"{file}: expected a file of a DICOM image series, found none in {folder} that it belongs to")
+        return list(reader.GetGDCMSeriesFileNames(str(folder), found[0]))
+    series = [reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in found]
+    files = next((names for names in series if str(file) in names), None)
+    if files is None:
+        raise FormatError(f"{file}: expected a file of a DICOM image series, found none in {folder} that it belongs to")
+    return list(files)
+
+
+def _read_series(where: Path) -> Volume:
+    """The series in a folder, or of one of its files."""
+    files = dicom_files(where)
+    sitk = _package("SimpleITK", where)
+    reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     try:
         image = reader.Execute()

@@ -142,7 +142,7 @@ class Modality(ABC):
         return {}
 
     def columns(self, table: pd.DataFrame) -> list[str]:
-        """Columns of the table that features depend on; by default all of them."""
+        """Columns of the table that features depend on; by default all of them. Those named ``path_…`` hold further files."""
         return list(table.columns)
 
     @abstractmethod
@@ -178,6 +178,14 @@ class Modality(ABC):
     def describe(self, source: C.Source) -> dict[str, Any]:
         """What identifies a source's content, for the configuration in a checkpoint."""
         return {self.samples: len(source)}
+
+    def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
+        """Files that are read for a listed one, such as both of a pair; by default that one.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return [path]
 
     def body(self, path: str | os.PathLike[str]) -> int:
         """Byte of a file where its signal starts, after a header that may name a person; by default 0: the whole file counts.

@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from dicom_files import write_series
 
 import sslmed as sm
 
@@ -67,27 +68,6 @@ def test_freesurfer_volumes_are_as_nibabel_has_them(ending, tmp_path, rng):
     (tmp_path / f"b{ending}").write_bytes((tmp_path / f"a{ending}").read_bytes()[:90])
     with pytest.raises(sm.FormatError, match="MGH or MGZ"):
         sm.io.read_volume(tmp_path / f"b{ending}")
-
-
-def write_series(folder, values, uid, start=0):
-    sitk = pytest.importorskip("SimpleITK")
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for z, plane in enumerate(values):
-        image = sitk.GetImageFromArray(plane[None])
-        image.SetSpacing((0.5, 0.75, 3.0))
-        for key, value in {
-            "0008|0060": "MR",
-            "0008|0018": f"{uid}.{z + 1}",
-            "0020|000e": uid,
-            "0020|000d": "1.2.3",
-            "0020|0013": str(z),
-            "0020|0032": f"-10\\20\\{start + 3 * z}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():
-            image.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{uid}-{z}.dcm"))
-        writer.Execute(image)
 
 
 def test_a_dicom_series_comes_from_its_folder_or_one_of_its_files(tmp_path, rng):

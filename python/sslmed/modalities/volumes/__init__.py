@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from sslmed._core import C
+from sslmed._core import C, FormatError
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
-from sslmed.modalities.volumes import files, preparation, sessions
+from sslmed.modalities.volumes import files, members, preparation, sessions
 from sslmed.modalities.volumes.preprocessing import VolumeAugmentation, VolumePreprocessing, VolumeView
 from sslmed.modalities.volumes.source import source
 
@@ -67,6 +67,25 @@ class Volumes(Modality):
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths of all sequences and masks."""
         return files.columns(table)
+
+    def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
+        """Both files of a pair. Other formats are read when they are prepared only."""
+        return members.members(str(path)) if str(path).lower().endswith(files.NIFTI) else [path]
+
+    def content(self, path: str | os.PathLike[str]) -> bytes:
+        """Digest of the decoded values of the first sequence: the same for a NIfTI file, however it is packed, and for what
+        was prepared of it. Other formats, and files that cannot be decoded, are known by their bytes.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        if hasattr(C, "volume_checksum") and str(path).lower().endswith((*files.NIFTI, files.ENDING)):
+            try:
+                digest: str = C.volume_checksum(str(path))
+                return digest.encode()
+            except FormatError:
+                pass
+        return super().content(path)
 
     def source(
         self,

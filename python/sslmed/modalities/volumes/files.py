@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -13,7 +14,7 @@ import pandas as pd
 from sslmed._core import C, FormatError, LeftOutWarning, ReadError
 from sslmed.modalities.volumes.sessions import SEQUENCES, sequence_of
 
-__all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "held", "is_prepared", "listed", "of_table", "prepared_names", "sequences_of"]
+__all__ = ["ENDING", "NIFTI", "SessionFiles", "columns", "held", "is_prepared", "listed", "of_table", "prepared_mask", "prepared_names", "sequences_of"]
 
 ENDING = ".smv"
 """Ending of prepared volumes."""
@@ -148,6 +149,15 @@ def prepared_names(path: str) -> list[str]:
         FormatError, ReadError: The file cannot be read, or is not one.
     """
     return [name for name in C.VolumeStore(path).channels if name not in ("mask", "deface", "labels")]
+
+
+def prepared_mask(path: str) -> str:
+    """ "given" where a prepared session's mask is a file of its own, "found" where it was made from the image.
+
+    Raises:
+        FormatError, ReadError: The file cannot be read, or is not one.
+    """
+    return str(json.loads(C.VolumeStore(path).facts)["mask"])
 
 
 def _of_row(number: int, row: Mapping[Any, Any], names: list[str]) -> SessionFiles:

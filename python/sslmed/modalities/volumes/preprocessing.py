@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from sslmed._checks import choice, number
 from sslmed._core import C
 from sslmed.modalities.base import Mask
 
@@ -164,8 +165,9 @@ class VolumePreprocessing:
         """The C++ options of the preparation.
 
         Raises:
-            ValueError: A number is out of range.
+            ValueError: A value is out of range, or of another kind than expected.
         """
+        _check_preparation(self)
         options = C.PreparationOptions(
             spacing=_three("spacing", self.spacing),
             crop=self.crop,
@@ -246,6 +248,18 @@ class VolumePreprocessing:
         spacing = settings.pop("spacing")
         own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return cls(spacing=spacing[0] if len(set(spacing)) == 1 else tuple(spacing), **own, **fields)
+
+
+def _check_preparation(how: VolumePreprocessing) -> None:
+    """Each setting of the preparation by itself. The numbers' ranges are also checked in C++."""
+    for name, choices in (("crop", ("foreground", "none")), ("normalize", ("zscore", "none")), ("storage", ("int16", "uint8"))):
+        choice("prepare", name, getattr(how, name), choices)
+    number("prepare", "margin", how.margin, 0, 1000)
+    clip: Any = how.clip
+    if not isinstance(clip, (tuple, list)) or len(clip) != 2:
+        raise ValueError(f"prepare: clip={clip!r} must be two percentiles, the lower one first, such as (0.5, 99.5)")
+    for percent in clip:
+        number("prepare", "clip", percent, 0, 100)
 
 
 def _view(view: VolumeView, mask: C.MaskOptions, random: bool) -> C.VolumeView:
