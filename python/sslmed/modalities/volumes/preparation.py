@@ -29,7 +29,7 @@ TABLE = "cohort.parquet"
 """Name of the table in a folder of prepared volumes."""
 
 _SETTINGS = "prepare.json"
-_VERSION = 1
+_VERSION = 2
 
 
 def prepare(
@@ -146,7 +146,7 @@ class _Job:
 
         sequences = [(name, tensors(path)) for name, path in of.sequences]
         others = [tensors(path) for path in (of.mask, of.deface, of.labels)]
-        C.prepare_tensors(of.sequences[0][1], sequences, others[0], others[1], others[2], self.options, str(target))
+        C.prepare_tensors(of.sequences[0][1], sequences, others[0], others[1], others[2], self.options, str(target), of)
 
     def finish(self, rows: Rows, sessions: Sequence[tuple[Mapping[Any, Any], SessionFiles]], *, alone: bool) -> pd.DataFrame | None:
         """Writes the table where every session has its store."""
