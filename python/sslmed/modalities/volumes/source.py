@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 
 from sslmed import tables
-from sslmed._core import C, ValueWarning
+from sslmed._core import C, FormatError, ReadError, ValueWarning
 from sslmed.modalities.base import Rows
 from sslmed.modalities.volumes import files
 from sslmed.modalities.volumes.preprocessing import VolumePreprocessing
@@ -22,7 +23,8 @@ def source(
     random: bool = False,
     targets: Mapping[str, Sequence[float]] | None = None,
 ) -> C.VolumeSource:
-    """The volumes of each session. No file is opened: one that cannot be read is an error when its turn comes.
+    """The volumes of each session. Of files that are not prepared the headers are read, and nothing else: one that cannot
+    be read is an error when its turn comes.
 
     Args:
         rows: A cohort of volumes, prepared (:func:`sslmed.prepare`) or as files, which are then prepared each time that
@@ -36,6 +38,7 @@ def source(
         ValueError: A number is out of range, a file is of another format than NIfTI, or the encoder does not know a sequence.
 
     Warns:
+        FormatWarning: A header was repaired, or says two different things.
         ValueWarning: Sessions are prepared each time that they are read.
     """
     prepared = [files.is_prepared(path) for path in rows.table["path"]]
@@ -45,6 +48,7 @@ def source(
             if not done and not one.native:
                 raise ValueError(f"{rows.name}: {one.paths[0]}: is no NIfTI file; prepare the cohort first: sslmed.prepare(cohort, folder)")
             sessions.append(((), "", "", "") if done else (one.sequences, one.mask, one.deface, one.labels))
+            _read_headers([] if done else one.paths)
         text = f"{rows.name}: {len(prepared) - sum(prepared)} sessions are prepared each time that they are read; sslmed.prepare(cohort, folder) does it once"
         warnings.warn(text, ValueWarning, stacklevel=4)
     names = preprocessing.names
@@ -62,3 +66,10 @@ def source(
         preparation=preprocessing.preparation(),
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
     )
+
+
+def _read_headers(paths: Sequence[str]) -> None:
+    """Warns of what is wrong with headers of NIfTI files."""
+    for path in paths:
+        with contextlib.suppress(FormatError, ReadError):  # an error when its turn comes, which may be skipped
+            C.read_nifti_header(path)
