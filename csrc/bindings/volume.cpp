@@ -39,8 +39,9 @@ io::Volume3 volume_of(const std::string& name, const VolumeTensors& tensors) {
 }
 
 // Prepares, writes, and gives what was found, a JSON text.
-std::string write_prepared(const std::string& name, const Session& session, const PreparationOptions& options, const std::string& out) {
-  const auto prepared = prepare(name, session, options);
+std::string write_prepared(const std::string& name, const Session& session, const PreparationOptions& options, const std::string& out,
+                           std::vector<std::string>& warnings) {
+  const auto prepared = prepare(name, session, options, warnings);
   const auto bytes = io::encode_store(prepared);
   AtomicFile file(out);
   file.write(bytes.data(), bytes.size());
@@ -53,7 +54,7 @@ std::string prepare_files(const std::string& name, const FileColumns& files, con
   std::string facts;
   {
     const py::gil_scoped_release release;
-    facts = write_prepared(name, read_session(files_of(files), warnings), options, out);
+    facts = write_prepared(name, read_session(files_of(files), warnings), options, out, warnings);
   }
   warn(warnings);
   return facts;
@@ -61,14 +62,29 @@ std::string prepare_files(const std::string& name, const FileColumns& files, con
 
 std::string prepare_tensors(const std::string& name, const std::vector<std::pair<std::string, VolumeTensors>>& sequences,
                             const std::optional<VolumeTensors>& mask, const std::optional<VolumeTensors>& deface, const std::optional<VolumeTensors>& labels,
-                            const PreparationOptions& options, const std::string& out) {
+                            const PreparationOptions& options, const std::string& out, const std::optional<FileColumns>& files) {
+  std::vector<std::string> warnings;
+  std::string facts;
+  {
+    const py::gil_scoped_release release;
+    Session session;
+    for (const auto& [sequence, tensors] : sequences) session.sequences.emplace_back(sequence, volume_of(name + ": " + sequence, tensors));
+    if (mask) session.mask = volume_of(name + ": mask", *mask);
+    if (deface) session.deface = volume_of(name + ": deface", *deface);
+    if (labels) session.labels = volume_of(name + ": labels", *labels);
+    if (files) session.files = files_of(*files);
+    facts = write_prepared(name, session, options, out, warnings);
+  }
+  warn(warnings);
+  return facts;
+}
+
+// Of the first sequence of a store, or of a NIfTI file.
+std::string volume_checksum(const std::string& path) {
+  std::vector<std::string> warnings;  // told by whoever reads the values
   const py::gil_scoped_release release;
-  Session session;
-  for (const auto& [sequence, tensors] : sequences) session.sequences.emplace_back(sequence, volume_of(name + ": " + sequence, tensors));
-  if (mask) session.mask = volume_of(name + ": mask", *mask);
-  if (deface) session.deface = volume_of(name + ": deface", *deface);
-  if (labels) session.labels = volume_of(name + ": labels", *labels);
-  return write_prepared(name, session, options, out);
+  if (!path.ends_with(".smv")) return checksum_of(io::read_volume3(path, warnings));
+  return first_checksum(path, VolumeStore::open(path)->facts());
 }
 
 at::Tensor read_channel(const VolumeStore& store, const std::string& name, const std::optional<io::Extent3>& first, const std::optional<io::Extent3>& shape) {
@@ -132,7 +148,10 @@ void bind_preparation(py::module_& m) {
   m.def("prepare_files", &prepare_files, py::arg("name"), py::arg("files"), py::arg("options"), py::arg("out"),
         "Prepares the NIfTI files (sequences, mask, deface, labels) of a session into a store; gives what was found, as JSON.");
   m.def("prepare_tensors", &prepare_tensors, py::arg("name"), py::arg("sequences"), py::arg("mask"), py::arg("deface"), py::arg("labels"), py::arg("options"),
-        py::arg("out"), "The same for volumes (values [X, Y, Z], affine [4, 4]) in memory.");
+        py::arg("out"), py::arg("files") = py::none(),
+        "The same for volumes (values [X, Y, Z], affine [4, 4]) in memory. files: where they were read, for messages.");
+  m.def("volume_checksum", &volume_checksum, py::arg("path"),
+        "Hexadecimal checksum of the values and the shape of a NIfTI file, or of the first sequence that a store (.smv) was made of.");
 }
 
 }  // namespace
@@ -154,6 +173,7 @@ void bind_volume(py::module_& m) {
   py::class_<VolumeSource, data::Source, std::shared_ptr<VolumeSource>>(m, "VolumeSource")
       .def(py::init(&make_volume_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("files"), py::arg("sequences"), py::arg("optional"),
            py::arg("extra"), py::arg("region"), py::arg("random"), py::arg("preparation"), py::arg("targets") = TargetColumns{})
+      .def("take_warnings", &VolumeSource::take_warnings, "What was found on preparing files since the last call.")
       .def(
           "store",
           [](const VolumeSource& source, std::int64_t index) {

@@ -20,7 +20,9 @@ Matrix3 inverse3(const Matrix3& m) {
       out[i][j] = m[a][c] * m[b][d] - m[a][d] * m[b][c];
     }
   const double determinant = m[0][0] * out[0][0] + m[0][1] * out[1][0] + m[0][2] * out[2][0];
-  if (!(std::abs(determinant) > 1e-12)) throw ValueError("an affine whose axes do not span space");
+  double volume = 1;  // of cells that stand upright: what is flat depends on their size
+  for (std::size_t j = 0; j < 3; ++j) volume *= std::sqrt(m[0][j] * m[0][j] + m[1][j] * m[1][j] + m[2][j] * m[2][j]);
+  if (!(std::abs(determinant) > 1e-12 * volume)) throw ValueError("an affine whose axes do not span space");
   for (auto& row : out)
     for (auto& value : row) value /= determinant;
   return out;

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'volume_bias', 'volume_blur', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -1475,6 +1475,10 @@ class VolumeSource(Source):
         """
         The prepared session.
         """
+    def take_warnings(self) -> list[str]:
+        """
+        What was found on preparing files since the last call.
+        """
 class VolumeView:
     """
     One view that a VolumeRecipe makes (modalities/volume/volume_recipe.h).
@@ -1593,9 +1597,9 @@ def prepare_files(name: str, files: tuple[collections.abc.Sequence[tuple[str, st
     """
     Prepares the NIfTI files (sequences, mask, deface, labels) of a session into a store; gives what was found, as JSON.
     """
-def prepare_tensors(name: str, sequences: collections.abc.Sequence[tuple[str, tuple[torch.Tensor, torch.Tensor]]], mask: tuple[torch.Tensor, torch.Tensor] | None, deface: tuple[torch.Tensor, torch.Tensor] | None, labels: tuple[torch.Tensor, torch.Tensor] | None, options: PreparationOptions, out: str) -> str:
+def prepare_tensors(name: str, sequences: collections.abc.Sequence[tuple[str, tuple[torch.Tensor, torch.Tensor]]], mask: tuple[torch.Tensor, torch.Tensor] | None, deface: tuple[torch.Tensor, torch.Tensor] | None, labels: tuple[torch.Tensor, torch.Tensor] | None, options: PreparationOptions, out: str, files: tuple[collections.abc.Sequence[tuple[str, str]], str, str, str] | None = None) -> str:
     """
-    The same for volumes (values [X, Y, Z], affine [4, 4]) in memory.
+    The same for volumes (values [X, Y, Z], affine [4, 4]) in memory. files: where they were read, for messages.
     """
 def random_contrast(labels: torch.Tensor, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], options: VolumeContrastOptions, then: VolumeIntensityOptions, seed: int, index: int) -> torch.Tensor:
     ...
@@ -1669,6 +1673,10 @@ def volume_bias(volume: torch.Tensor, coefficients: collections.abc.Sequence[flo
     ...
 def volume_blur(volume: torch.Tensor, sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> torch.Tensor:
     ...
+def volume_checksum(path: str) -> str:
+    """
+    Hexadecimal checksum of the values and the shape of a NIfTI file, or of the first sequence that a store (.smv) was made of.
+    """
 def volume_gamma(volume: torch.Tensor, gamma: float) -> torch.Tensor:
     ...
 def volume_ghosting(volume: torch.Tensor, ghosts: int, intensity: float, axis: int, restore: float | None) -> torch.Tensor:

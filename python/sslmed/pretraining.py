@@ -25,6 +25,7 @@ from sslmed.modalities import registry
 from sslmed.modalities.base import OnError, Preprocessing
 from sslmed.provenance import after_pretraining
 from sslmed.runs import Run, Runs, by_seed
+from sslmed.sources import warn_of_samples
 from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
 from sslmed.training.loader import warn_of_failures
 
@@ -207,6 +208,7 @@ def pretrain(
     if finished and is_first():
         model.save(folder / "encoder.safetensors")
     warn_of_failures(cohort, trainer.failures)
+    warn_of_samples(loader.source)
     return Run(folder, model, history, not finished, tuple(trainer.failures))
 
 

@@ -1,137 +1,26 @@
 #include "modalities/volume/prepare.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <limits>
+#include <cstdio>
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "io/json.h"
+#include "modalities/volume/decimals.h"
+#include "modalities/volume/grids.h"
 #include "transforms/foreground.h"
-#include "transforms/orientation.h"
-#include "transforms/volume_resample.h"
 
 namespace sslmed::volume {
 namespace {
 
 using io::Extent3;
 using io::Volume3;
-using transforms::Affine3;
 
 constexpr std::array<std::pair<const char*, Crop>, 2> kCrops{{{"foreground", Crop::kForeground}, {"none", Crop::kNone}}};
-constexpr double kAligned = 1e-2;  // cells by which grids may differ over a volume and still count as parallel
-constexpr std::int64_t kMaxSide = 1 << 12;
-
-std::string decimal(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
-}
-
-template <class Numbers>
-std::string decimals(const Numbers& numbers) {
-  std::string out = "[";
-  for (const auto value : numbers) out += (out.size() > 1 ? ", " : "") + decimal(static_cast<double>(value));
-  return out + "]";
-}
+constexpr double kLeastCovered = 0.9;  // share of the mask below which a sequence's field of view is worth a warning
 
 std::int64_t cells_of(const Extent3& shape) { return shape[0] * shape[1] * shape[2]; }
-
-// A volume with its axes to the right, to the front and up; Z runs fastest.
-struct Upright {
-  Extent3 shape;
-  std::array<double, 3> spacing;
-  Affine3 affine;
-  std::vector<float> values;
-  std::string orientation;  // of the file
-};
-
-Upright upright(const std::string& name, const Volume3& volume) {
-  Upright out;
-  for (const auto value : volume.values)
-    if (std::isinf(value)) throw FormatError(name, "finite values", "infinity");
-  transforms::Orientation orientation;
-  try {
-    orientation = transforms::closest_canonical(volume.affine);
-  } catch (const ValueError& error) {
-    throw FormatError(name, "an affine whose axes span space", error.what());
-  }
-  out.orientation = orientation.text();
-  out.affine = transforms::reoriented(volume.affine, volume.shape, orientation);
-  for (std::size_t a = 0; a < 3; ++a) {
-    out.shape[a] = volume.shape[orientation.axis[a]];
-    double norm = 0;
-    for (std::size_t i = 0; i < 3; ++i) norm += out.affine[4 * i + a] * out.affine[4 * i + a];
-    out.spacing[a] = std::sqrt(norm);
-  }
-  out.values = transforms::reorient(volume.values, volume.shape, orientation);
-  // Several packages write NaN outside of the head: nothing is there, which the lowest value says too.
-  float low = std::numeric_limits<float>::infinity();
-  for (const auto value : out.values) low = value < low ? value : low;
-  if (std::isinf(low)) throw FormatError(name, "a volume with values", "NaN alone");
-  for (auto& value : out.values) value = std::isnan(value) ? low : value;
-  return out;
-}
-
-struct Grid {
-  Extent3 shape;
-  std::array<double, 3> spacing;
-  Affine3 affine;
-};
-
-// The grid of the wanted spacing over the reference's field of view.
-Grid target_grid(const std::string& name, const Upright& reference, const std::array<double, 3>& spacing) {
-  Grid out;
-  std::array<double, 3> step;
-  for (std::size_t a = 0; a < 3; ++a) {
-    out.spacing[a] = spacing[a] > 0 ? spacing[a] : reference.spacing[a];
-    step[a] = out.spacing[a] / reference.spacing[a];
-    out.shape[a] = std::max<std::int64_t>(1, std::llround(static_cast<double>(reference.shape[a]) / step[a]));
-    if (out.shape[a] > kMaxSide)
-      throw FormatError(name, "at most 4,096 cells of " + decimal(out.spacing[a]) + " mm along an axis", std::to_string(out.shape[a]));
-  }
-  Affine3 map{};
-  map[15] = 1;
-  for (std::size_t a = 0; a < 3; ++a) {
-    map[4 * a + a] = step[a];
-    // The middles of both fields of view lie in one place.
-    map[4 * a + 3] = 0.5 * (static_cast<double>(reference.shape[a]) - 1 - step[a] * (static_cast<double>(out.shape[a]) - 1));
-  }
-  out.affine = transforms::product(reference.affine, map);
-  return out;
-}
-
-// Cell of a volume for a cell of the grid; the grids are parallel where off-diagonal entries move nothing.
-bool parallel(const Affine3& map, const Extent3& shape) {
-  for (std::size_t i = 0; i < 3; ++i)
-    for (std::size_t j = 0; j < 3; ++j)
-      if (i == j ? !(map[4 * i + j] > 0) : std::abs(map[4 * i + j]) * static_cast<double>(shape[j]) > kAligned) return false;
-  return true;
-}
-
-std::vector<float> on_grid(const Upright& volume, const Grid& grid, bool nearest) {
-  const auto map = transforms::product(transforms::inverse(volume.affine), grid.affine);
-  std::vector<float> out(static_cast<std::size_t>(cells_of(grid.shape)));
-  if (parallel(map, grid.shape)) {
-    transforms::ResampleGrid axes{volume.shape, grid.shape, volume.spacing, {}, {}};
-    for (std::size_t a = 0; a < 3; ++a) {
-      const double step = map[4 * a + a];
-      axes.to_spacing[a] = step * volume.spacing[a];
-      axes.offset[a] = (map[4 * a + 3] + 0.5 - 0.5 * step) * volume.spacing[a];
-    }
-    if (nearest) {
-      transforms::resample_nearest(axes, volume.values.data(), out.data());
-    } else {
-      transforms::resample_linear(axes, volume.values.data(), /*antialias=*/true, out.data());
-    }
-    return out;
-  }
-  if (nearest) {
-    transforms::sample_nearest(volume.values.data(), volume.shape, map, grid.shape, out.data());
-  } else {
-    transforms::sample_linear(volume.values.data(), volume.shape, map, grid.shape, out.data());
-  }
-  return out;
-}
 
 struct Box {
   Extent3 first{}, shape{};
@@ -247,10 +136,52 @@ io::StoreChannel classes_of(const std::string& name, const std::vector<float>& v
   return {"labels", std::move(codes), 1, 0, 0};
 }
 
-std::string facts_of(const Upright& volume, const Scale& scale) {
-  return "{\"orientation\": " + io::json_quote(volume.orientation) + ", \"shape\": " + decimals(volume.shape) + ", \"spacing\": " + decimals(volume.spacing) +
-         ", \"low\": " + decimal(scale.low) + ", \"high\": " + decimal(scale.high) + ", \"mean\": " + decimal(scale.mean) +
-         ", \"std\": " + decimal(scale.deviation) + "}";
+std::string facts_of(const Upright& volume, const std::string& checksum, const Scale& scale) {
+  return "{\"checksum\": " + io::json_quote(checksum) + ", \"orientation\": " + io::json_quote(volume.orientation) + ", \"shape\": " + decimals(volume.shape) +
+         ", \"spacing\": " + decimals(volume.spacing) + ", \"low\": " + decimal(scale.low) + ", \"high\": " + decimal(scale.high) +
+         ", \"mean\": " + decimal(scale.mean) + ", \"std\": " + decimal(scale.deviation) + "}";
+}
+
+// Names of a session's files in messages.
+struct Names {
+  const std::string& session;
+  const SessionFiles& files;
+
+  std::string sequence(std::size_t i, const std::string& name) const {
+    return i < files.sequences.size() && !files.sequences[i].second.empty() ? files.sequences[i].second : session + ": " + name;
+  }
+  std::string other(const std::string& path, const char* kind) const { return path.empty() ? session + ": " + kind : path; }
+};
+
+// The anatomy on the grid: the mask that was given, or what the reference shows.
+std::vector<std::uint8_t> anatomy(const Names& names, const Session& session, const Upright& reference, const Grid& grid) {
+  std::vector<std::uint8_t> mask;
+  if (session.mask) {
+    const auto drawn = upright(names.other(session.files.mask, "mask"), binary(*session.mask));
+    mask = above_half(on_grid(drawn, grid, Sampling::kLinear).values);
+    if (std::count(mask.begin(), mask.end(), 1) == 0) throw FormatError(drawn.name, "a mask that covers something of the volume", "none");
+    return mask;
+  }
+  auto found = reference;
+  const auto cells = transforms::foreground(reference.values, reference.shape);
+  std::copy(cells.begin(), cells.end(), found.values.begin());
+  mask = above_half(on_grid(found, grid, Sampling::kLinear).values);
+  if (std::count(mask.begin(), mask.end(), 1) == 0) throw FormatError(reference.name, "a foreground that differs from its surroundings", "none");
+  return mask;
+}
+
+// The cells of the mask for which a sequence has a value.
+std::vector<std::uint8_t> seen(const Upright& volume, std::vector<std::uint8_t> mask, const std::vector<std::uint8_t>& covered,
+                               std::vector<std::string>& warnings) {
+  if (covered.empty()) return mask;
+  const auto all = static_cast<double>(std::count(mask.begin(), mask.end(), 1));
+  for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = mask[i] != 0 && covered[i] != 0 ? 1 : 0;
+  const double share = static_cast<double>(std::count(mask.begin(), mask.end(), 1)) / all;
+  if (share == 0) throw FormatError(volume.name, "a field of view that covers something of the session's mask", "none of it");
+  if (share < kLeastCovered)
+    warnings.push_back(volume.name + ": its field of view covers " + std::to_string(std::lround(100 * share)) +
+                       " % of the session's mask; the rest gets the lowest value, and is left out of mean and std");
+  return mask;
 }
 
 }  // namespace
@@ -271,45 +202,57 @@ std::string text_of(const PreparationOptions& options) {
          "\", \"storage\": \"" + (options.storage == Storage::kInt16 ? "int16" : "uint8") + "\"}";
 }
 
-io::StoreVolume prepare(const std::string& name, const Session& session, const PreparationOptions& options) {
+std::string checksum_of(const Volume3& volume) {
+  const std::uint64_t words[4]{checksum(volume.values.data(), volume.values.size() * sizeof(float)), static_cast<std::uint64_t>(volume.shape[0]),
+                               static_cast<std::uint64_t>(volume.shape[1]), static_cast<std::uint64_t>(volume.shape[2])};
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(checksum(words, sizeof words)));
+  return text;
+}
+
+std::string first_checksum(const std::string& path, const std::string& facts) {
+  try {
+    const auto known = io::parse_json(facts);
+    const auto* sequences = known.find("sequences");
+    const auto* found = sequences == nullptr || sequences->members.empty() ? nullptr : sequences->members.front().value.find("checksum");
+    if (found != nullptr && found->kind == io::Json::Kind::kString) return found->text;
+  } catch (const io::JsonError& error) {
+    throw FormatError(path, "facts in JSON", error.what());
+  }
+  throw FormatError(path, "the checksum of a sequence among the facts", "none; prepare the cohort again (sslmed.prepare)");
+}
+
+io::StoreVolume prepare(const std::string& name, const Session& session, const PreparationOptions& options, std::vector<std::string>& warnings) {
   check(options);
   if (session.sequences.empty()) throw ValueError(name + ": prepare: needs at least one sequence");
-  const auto reference = upright(name, session.sequences.front().second);
-  const auto grid = target_grid(name, reference, options.spacing);
-  const auto mask_given = session.mask.has_value();
-  std::vector<std::uint8_t> mask;
-  if (mask_given) {
-    mask = above_half(on_grid(upright(name + ": mask", binary(*session.mask)), grid, false));
-  } else {
-    auto found = reference;
-    const auto cells = transforms::foreground(reference.values, reference.shape);
-    std::copy(cells.begin(), cells.end(), found.values.begin());
-    mask = above_half(on_grid(found, grid, false));
-  }
-  if (std::count(mask.begin(), mask.end(), 1) == 0)
-    throw FormatError(name, mask_given ? "a mask that covers something of the volume" : "a foreground that differs from its surroundings", "none");
+  const Names names{name, session.files};
+  const auto reference = upright(names.sequence(0, session.sequences.front().first), session.sequences.front().second);
+  const auto grid = target_grid(reference, options.spacing);
+  const auto mask = anatomy(names, session, reference, grid);
   const auto box = box_of(mask, grid, options);
   io::StoreVolume out;
   out.shape = box.shape;
   out.spacing = grid.spacing;
-  Affine3 shift{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
+  transforms::Affine3 shift{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
   for (std::size_t a = 0; a < 3; ++a) shift[4 * a + 3] = static_cast<double>(box.first[a]);
   out.affine = transforms::product(grid.affine, shift);
   const auto inside = cropped(mask, grid.shape, box);
   std::string sequences;
   for (std::size_t i = 0; i < session.sequences.size(); ++i) {
     const auto& [sequence, volume] = session.sequences[i];
-    const auto where = name + ": " + sequence;
-    const auto own = i == 0 ? Upright{} : upright(where, volume);
+    const auto own = i == 0 ? Upright{} : upright(names.sequence(i, sequence), volume);
     const auto& source = i == 0 ? reference : own;
-    const auto values = cropped(on_grid(source, grid, false), grid.shape, box);
-    const auto scale = scale_of(where, values, inside, options);
-    out.channels.push_back(coded(sequence, values, inside, scale, options));
-    sequences += (sequences.empty() ? "" : ", ") + io::json_quote(sequence) + ": " + facts_of(source, scale);
+    const auto placed = on_grid(source, grid, Sampling::kLinear);
+    const auto values = cropped(placed.values, grid.shape, box);
+    const auto covered = placed.covered.empty() ? placed.covered : cropped(placed.covered, grid.shape, box);
+    const auto valued = seen(source, inside, covered, warnings);
+    const auto scale = scale_of(source.name, values, valued, options);
+    out.channels.push_back(coded(sequence, values, valued, scale, options));
+    sequences += (sequences.empty() ? "" : ", ") + io::json_quote(sequence) + ": " + facts_of(source, checksum_of(volume), scale);
   }
   out.channels.push_back({"mask", inside, 1, 0, 0});
   if (session.deface) {
-    const auto cells = on_grid(upright(name + ": deface", binary(*session.deface)), grid, false);
+    const auto cells = on_grid(upright(names.other(session.files.deface, "deface"), binary(*session.deface)), grid, Sampling::kLinear).values;
     auto some = cropped(cells, grid.shape, box);
     std::vector<std::uint8_t> changed(some.size());
     // Any part of a cell that was changed: its value is no anatomy.
@@ -317,16 +260,17 @@ io::StoreVolume prepare(const std::string& name, const Session& session, const P
     out.channels.push_back({"deface", std::move(changed), 1, 0, 0});
   }
   if (session.labels) {
-    const auto classes = on_grid(upright(name + ": labels", *session.labels), grid, true);
-    out.channels.push_back(classes_of(name + ": labels", cropped(classes, grid.shape, box)));
+    const auto source = upright(names.other(session.files.labels, "labels"), *session.labels);
+    out.channels.push_back(classes_of(source.name, cropped(on_grid(source, grid, Sampling::kNearest).values, grid.shape, box)));
   }
   out.settings = text_of(options);
-  out.facts = std::string("{\"mask\": ") + (mask_given ? "\"given\"" : "\"found\"") + ", \"sequences\": {" + sequences + "}}";
+  out.facts = std::string("{\"mask\": ") + (session.mask ? "\"given\"" : "\"found\"") + ", \"sequences\": {" + sequences + "}}";
   return out;
 }
 
 Session read_session(const SessionFiles& files, std::vector<std::string>& warnings) {
   Session out;
+  out.files = files;
   for (const auto& [name, path] : files.sequences) out.sequences.emplace_back(name, io::read_volume3(path, warnings));
   const auto read = [&](const std::string& path, std::optional<Volume3>& into) {
     if (!path.empty()) into = io::read_volume3(path, warnings);

@@ -65,9 +65,12 @@ std::shared_ptr<const io::VolumeStore> VolumeSource::open(std::int64_t index) co
   const auto path = describe(index).file;
   return open_.get(index, [&]() -> std::shared_ptr<const io::VolumeStore> {
     if (!files_.empty() && !files_[static_cast<std::size_t>(index)].sequences.empty()) {
-      std::vector<std::string> warnings;  // of headers: told when the cohort was opened
-      const auto session = read_session(files_[static_cast<std::size_t>(index)], warnings);
-      return io::VolumeStore::from_bytes(path, io::encode_store(prepare(path, session, options_.preparation)));
+      std::vector<std::string> of_headers;  // told by sslmed/modalities/volumes/source.py, which reads all headers
+      const auto session = read_session(files_[static_cast<std::size_t>(index)], of_headers);
+      std::vector<std::string> warnings;
+      const auto prepared = prepare(path, session, options_.preparation, warnings);
+      told_.add(index, std::move(warnings));
+      return io::VolumeStore::from_bytes(path, io::encode_store(prepared));
     }
     auto store = io::VolumeStore::open(path);
     if (store->settings() != settings_)
@@ -75,6 +78,21 @@ std::shared_ptr<const io::VolumeStore> VolumeSource::open(std::int64_t index) co
                        "; prepare the cohort again with these settings (sslmed.prepare)");
     return store;
   });
+}
+
+std::vector<std::string> VolumeSource::take_warnings() const { return told_.take(); }
+
+void VolumeSource::Told::add(std::int64_t session, std::vector<std::string> warnings) {
+  const std::lock_guard lock(mutex);
+  if (sessions.insert(session).second && !warnings.empty()) waiting[session] = std::move(warnings);
+}
+
+std::vector<std::string> VolumeSource::Told::take() {
+  const std::lock_guard lock(mutex);
+  std::vector<std::string> out;
+  for (auto& [session, warnings] : waiting) out.insert(out.end(), warnings.begin(), warnings.end());
+  waiting.clear();
+  return out;
 }
 
 std::vector<const io::VolumeStore::Channel*> VolumeSource::sequences_of(const io::VolumeStore& store, const std::string& path,

@@ -4,6 +4,8 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,10 +39,23 @@ class VolumeSource : public data::Source {
   // the middle of the whole volume.
   data::Sample sample(std::int64_t index, const Draw& draw) const override;
 
+  // What was found on preparing files since the last call, in the order of sessions and once a session. Warnings of headers
+  // are not among these.
+  std::vector<std::string> take_warnings() const;
+
   // The prepared session, and its sequences that are asked for.
   std::shared_ptr<const io::VolumeStore> open(std::int64_t index) const;
 
  private:
+  struct Told {
+    std::mutex mutex;
+    std::set<std::int64_t> sessions;
+    std::map<std::int64_t, std::vector<std::string>> waiting;
+
+    void add(std::int64_t session, std::vector<std::string> warnings);
+    std::vector<std::string> take();
+  };
+
   std::vector<const io::VolumeStore::Channel*> sequences_of(const io::VolumeStore& store, const std::string& path, std::vector<std::int32_t>& extra) const;
   io::Extent3 region_of(const io::VolumeStore& store, const Draw& draw, io::Extent3& first) const;
 
@@ -50,6 +65,7 @@ class VolumeSource : public data::Source {
   std::map<std::string, std::vector<double>> targets_;
   std::string settings_;
   mutable Lru<std::int64_t, io::VolumeStore> open_;
+  mutable Told told_;
 };
 
 }  // namespace sslmed::volume

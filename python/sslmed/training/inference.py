@@ -13,7 +13,7 @@ from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, resolve
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array, OnError
-from sslmed.sources import in_order
+from sslmed.sources import in_order, warn_of_samples
 from sslmed.training.loader import warn_of_failures
 
 __all__ = ["Pooling", "encode", "encode_samples", "predict", "recording_means"]
@@ -136,6 +136,7 @@ def _run(
         for part, mode in modes:
             part.training = mode
     warn_of_failures(cohort, loader.failures)
+    warn_of_samples(source)
     return values, source, ids
 
 

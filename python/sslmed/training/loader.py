@@ -17,6 +17,7 @@ from sslmed.cohort import Cohort
 from sslmed.modalities.base import Mask, OnError, Preprocessing
 from sslmed.modalities.joined import whole_of
 from sslmed.modalities.registry import get
+from sslmed.sources import warn_of_samples
 
 __all__ = ["Loader", "groups_of", "warn_of_failures"]
 
@@ -145,6 +146,7 @@ class Loader:
         loader = self.open()
         while (batch := loader.next()) is not None:
             yield batch
+        warn_of_samples(self.source)
 
     @property
     def position(self) -> int:

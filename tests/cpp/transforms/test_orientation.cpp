@@ -65,3 +65,12 @@ TEST_CASE("sampling at cells of another grid") {
   const auto back = product(inverse(map), map);
   for (std::size_t j = 0; j < 16; ++j) CHECK(back[j] == Approx(j % 5 == 0 ? 1.0 : 0.0).margin(1e-12));
 }
+
+TEST_CASE("cells of any size have an inverse, flat ones have none") {
+  for (const double mm : {5e-5, 1.0, 1e6}) {
+    const Affine3 affine{mm, 0, 0, 1, 0, 0, mm, 2, 0, -mm, 0, 3, 0, 0, 0, 1};
+    const auto one = product(inverse(affine), affine);
+    for (std::size_t j = 0; j < 16; ++j) CHECK(one[j] == Approx(j % 5 == 0 ? 1.0 : 0.0).margin(1e-9));
+    CHECK_THROWS_AS(inverse({mm, mm, 0, 0, mm, mm, 0, 0, 0, 0, mm, 0, 0, 0, 0, 1}), ValueError);
+  }
+}

@@ -187,7 +187,7 @@ class _Job:
 
         sequences = [(name, tensors(path)) for name, path in of.sequences]
         others = [tensors(path) for path in (of.mask, of.deface, of.labels)]
-        C.prepare_tensors(of.sequences[0][1], sequences, others[0], others[1], others[2], self.options, str(target))
+        C.prepare_tensors(of.sequences[0][1], sequences, others[0], others[1], others[2], self.options, str(target), of)
 
     def finish(self, cohort: str, kept: pd.DataFrame, sessions: Sequence[_Session], mine: Sequence[_Session]) -> pd.DataFrame | None:
         """Writes the table where every session has its store, or is known to have none."""

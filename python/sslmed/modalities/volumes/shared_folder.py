@@ -15,7 +15,7 @@ from sslmed._core import FormatError
 __all__ = ["SETTINGS", "SharedFolder", "temporary_name"]
 
 SETTINGS = "prepare.json"
-_VERSION = 1
+_VERSION = 2
 _FAILED = "failed"
 _TEMPORARY = re.compile(r".*\.tmp-(\d+)-\w+")
 _DAY = 24 * 3600.0

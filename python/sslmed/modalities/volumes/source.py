@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sslmed import tables
-from sslmed._core import C, ValueWarning
+from sslmed._core import C, FormatError, ReadError, ValueWarning
 from sslmed.modalities.base import Rows
 from sslmed.modalities.volumes import files
 from sslmed.modalities.volumes.preprocessing import VolumePreprocessing
@@ -23,7 +24,8 @@ def source(
     random: bool = False,
     targets: Mapping[str, Sequence[float]] | None = None,
 ) -> C.VolumeSource:
-    """The volumes of each session. No file is opened: one that cannot be read is an error when its turn comes.
+    """The volumes of each session. Of files that are not prepared the headers are read, and nothing else: one that cannot
+    be read is an error when its turn comes.
 
     Args:
         rows: A cohort of volumes, prepared (:func:`sslmed.prepare`) or as files, which are then prepared each time that
@@ -38,6 +40,7 @@ def source(
             the preprocessing names none and sessions begin with different ones.
 
     Warns:
+        FormatWarning: A header was repaired, or says two different things.
         ValueWarning: Sessions are prepared each time that they are read.
     """
     if not preprocessing.sequences:
@@ -49,6 +52,7 @@ def source(
             if not done and not one.native:
                 raise ValueError(f"{rows.name}: {one.paths[0]}: is no NIfTI file; prepare the cohort first: sslmed.prepare(cohort, folder)")
             sessions.append(((), "", "", "") if done else (one.sequences, one.mask, one.deface, one.labels))
+            _read_headers([] if done else one.paths)
         text = f"{rows.name}: {len(prepared) - sum(prepared)} sessions are prepared each time that they are read; sslmed.prepare(cohort, folder) does it once"
         warnings.warn(text, ValueWarning, stacklevel=4)
     names = preprocessing.names
@@ -76,3 +80,10 @@ def _refuse_mixed(rows: Rows) -> None:
         example = tuple(f"{name}?" for name in firsts)
         told = f"sequences=() takes the first one of each session, but these are {found}; name those that are meant, such as sequences={example}"
         raise ValueError(f"{rows.name}: {told}")
+
+
+def _read_headers(paths: Sequence[str]) -> None:
+    """Warns of what is wrong with headers of NIfTI files."""
+    for path in paths:
+        with contextlib.suppress(FormatError, ReadError):  # an error when its turn comes, which may be skipped
+            C.read_nifti_header(path)

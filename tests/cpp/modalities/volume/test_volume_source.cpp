@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "io/nifti_write.h"
 #include "modalities/volume/volume_source.h"
 #include "modalities/volume/volumes.h"
 #include "temporary.h"
@@ -31,7 +32,7 @@ class Stores {
 
  private:
   void write(const char* name, const Session& session) const {
-    const auto bytes = io::encode_store(prepare(name, session, testing::two_mm()));
+    const auto bytes = io::encode_store(testing::prepared(name, session, testing::two_mm()));
     AtomicFile file(folder_ / name);
     file.write(bytes.data(), bytes.size());
     file.commit();
@@ -107,4 +108,31 @@ TEST_CASE("what a store does not have, or was prepared otherwise, is refused by 
   CHECK_THROWS_AS(VolumeSource(stores.origins(), {SessionFiles{}}, options()), ValueError);
   CHECK_THROWS_AS(VolumeSource(stores.origins(), {}, options(), {{"age", {1}}}), ValueError);
   CHECK_THROWS_AS(VolumeSource(stores.origins(), {}, options()).sample(2, {}), ValueError);
+}
+
+TEST_CASE("what is found on preparing files is told once a session") {
+  const Stores stores;
+  const auto write = [&](const char* name, const io::Volume3& volume) {
+    io::NiftiWriteOptions how;
+    how.shape = {volume.shape.begin(), volume.shape.end()};
+    how.affine = volume.affine;
+    how.spacing = {2, 2, 2};
+    io::write_nifti(stores.folder() / name, how, volume.values.data());
+    return std::string(stores.folder() / name);
+  };
+  auto half = testing::ball(2);
+  half.shape[2] = 10;
+  half.values.resize(24 * 28 * 10);
+  const auto t1 = write("T1w.nii", testing::ball(1)), flair = write("FLAIR.nii", half);
+  const VolumeSource source(stores.origins(), {{{{"T1w", t1}, {"FLAIR", flair}}, "", "", ""}, {{{"T1w", t1}}, "", "", ""}}, options());
+  CHECK(source.take_warnings().empty());
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    source.sample(1, {});
+    source.sample(0, {});
+  }
+  const auto told = source.take_warnings();
+  REQUIRE(told.size() == 1);
+  CHECK_THAT(told[0], Catch::Contains("FLAIR.nii") && Catch::Contains("covers 50 %"));
+  source.sample(0, {});
+  CHECK(source.take_warnings().empty());
 }

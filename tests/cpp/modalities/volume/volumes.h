@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/random.h"
@@ -29,6 +30,11 @@ inline volume::PreparationOptions two_mm() {
   volume::PreparationOptions options;
   options.spacing = {2, 2, 2};
   return options;
+}
+
+inline io::StoreVolume prepared(const std::string& name, const volume::Session& session, const volume::PreparationOptions& options) {
+  std::vector<std::string> warnings;
+  return volume::prepare(name, session, options, warnings);
 }
 
 }  // namespace sslmed::testing

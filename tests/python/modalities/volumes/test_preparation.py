@@ -446,3 +446,53 @@ def test_a_volume_that_cannot_be_decoded_has_the_content_of_its_bytes(tmp_path: 
         assert VOLUMES.content(tmp_path / name) == digests.of_file(tmp_path / name)
     with pytest.raises(OSError, match="missing"):
         VOLUMES.content(tmp_path / "missing.nii")
+
+
+def test_a_sequence_that_covers_half_of_the_head_is_told_of(tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 2, flair_of=(0,))
+    path = cohort.table["path_FLAIR"][0]
+    flair = sm.io.read_volume(path)
+    sm.io.write_nifti(sm.io.Volume(flair.data[:, :, :15].contiguous(), flair.affine), path)
+    with pytest.warns(sm.FormatWarning, match=r"FLAIR\.nii\.gz: its field of view covers .. % of the session's mask"):
+        found = prepared(cohort, tmp_path / "out")
+    store = C.VolumeStore(found.table["path"][0])
+    values, mask = store.read("FLAIR"), store.read("mask")
+    top = torch.zeros_like(mask)
+    top[:, :, mask.shape[2] // 2 + 1 :] = True
+    assert (values[mask & top] == values.min()).all()
+    assert abs(values[mask & (values > values.min())].mean()) < 0.2
+    encoder = sm.Encoder("vit_tiny", sm.VolumePreprocessing(spacing=4.0, patch=8), depth=1, extra_channels=("T1w",))
+    with pytest.warns(sm.FormatWarning, match="covers"), pytest.warns(sm.ValueWarning, match="each time"):
+        sm.encode(encoder, cohort)
+
+
+def test_headers_of_files_that_are_not_prepared_are_warned_of(tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 2)
+    path = Path(cohort.table["path_T1w"][1])
+    plain = bytearray(gzip.decompress(path.read_bytes()))
+    plain[252:256] = bytes(4)  # qform_code and sform_code: nothing says which side is left
+    path.write_bytes(gzip.compress(bytes(plain)))
+    encoder = sm.Encoder("vit_tiny", sm.VolumePreprocessing(spacing=4.0, patch=8), depth=1)
+    with pytest.warns(sm.FormatWarning, match=path.name), pytest.warns(sm.ValueWarning, match="each time"):
+        sm.encode(encoder, cohort)
+
+
+def test_errors_name_the_file_that_they_are_about(tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 1)
+    path = cohort.table["path_labels"][0]
+    labels = sm.io.read_volume(path)
+    sm.io.write_nifti(sm.io.Volume(labels.data + 0.5, labels.affine), path)
+    with pytest.raises(sm.FormatError, match=r"here0_labels\.nii\.gz: expected labels that are whole numbers"):
+        prepared(cohort, tmp_path / "out")
+
+
+def test_a_volume_is_recognized_however_it_was_prepared(tmp_path: Path) -> None:
+    cohort = head_cohort(tmp_path / "raw", 2)
+    checksums = [C.volume_checksum(path) for path in cohort.table["path"]]
+    assert len(set(checksums)) == 2
+    for spacing in (4.0, 5.0):
+        found = sm.prepare(cohort, tmp_path / f"out-{spacing}", spacing=spacing)
+        assert found is not None
+        assert [C.volume_checksum(path) for path in found.table["path"]] == checksums
+        facts = json.loads(C.VolumeStore(found.table["path"][0]).facts)
+        assert facts["sequences"]["T1w"]["checksum"] == checksums[0]
