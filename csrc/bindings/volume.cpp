@@ -126,12 +126,12 @@ at::Tensor affine_of(const VolumeStore& store) {
 
 std::shared_ptr<VolumeSource> make_volume_source(const std::string& modality, const OriginColumns& origins, const std::vector<FileColumns>& files,
                                                  const std::vector<std::string>& sequences, const std::vector<bool>& optional,
-                                                 const std::vector<std::int32_t>& extra, const io::Extent3& region, bool random,
+                                                 const std::vector<std::int32_t>& extra, const io::Extent3& region, bool labels, bool random,
                                                  const PreparationOptions& preparation, TargetColumns targets) {
   std::vector<SessionFiles> sessions;
   for (const auto& one : files) sessions.push_back(files_of(one));
   return std::make_shared<VolumeSource>(origins_of(origins), std::move(sessions),
-                                        VolumeSourceOptions{modality, sequences, optional, extra, region, random, preparation}, std::move(targets));
+                                        VolumeSourceOptions{modality, sequences, optional, extra, region, labels, random, preparation}, std::move(targets));
 }
 
 void bind_preparation(py::module_& m) {
@@ -172,7 +172,7 @@ void bind_volume(py::module_& m) {
            "[X, Y, Z] float32 of a sequence, bool of mask and deface, int32 of labels.");
   py::class_<VolumeSource, data::Source, std::shared_ptr<VolumeSource>>(m, "VolumeSource")
       .def(py::init(&make_volume_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("files"), py::arg("sequences"), py::arg("optional"),
-           py::arg("extra"), py::arg("region"), py::arg("random"), py::arg("preparation"), py::arg("targets") = TargetColumns{})
+           py::arg("extra"), py::arg("region"), py::arg("labels"), py::arg("random"), py::arg("preparation"), py::arg("targets") = TargetColumns{})
       .def("take_warnings", &VolumeSource::take_warnings, "What was found on preparing files since the last call.")
       .def(
           "store",

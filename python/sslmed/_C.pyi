@@ -1469,7 +1469,7 @@ class VolumeStore:
     def spacing(self) -> typing.Annotated[list[float], "FixedSize(3)"]:
         ...
 class VolumeSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], files: collections.abc.Sequence[tuple[collections.abc.Sequence[tuple[str, str]], str, str, str]], sequences: collections.abc.Sequence[str], optional: collections.abc.Sequence[bool], extra: collections.abc.Sequence[int], region: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], random: bool, preparation: PreparationOptions, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], files: collections.abc.Sequence[tuple[collections.abc.Sequence[tuple[str, str]], str, str, str]], sequences: collections.abc.Sequence[str], optional: collections.abc.Sequence[bool], extra: collections.abc.Sequence[int], region: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], labels: bool, random: bool, preparation: PreparationOptions, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
     def store(self, index: int) -> VolumeStore:
         """

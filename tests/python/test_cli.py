@@ -16,7 +16,7 @@ BASELINES = ("dummy", "band power", "handcrafted", "riemann", "acquisition", "ra
 
 
 def run(*args, **kwargs):
-    return subprocess.run([sys.executable, "-m", "sslmed", *map(str, args)], capture_output=True, text=True, timeout=300, **kwargs)
+    return subprocess.run([sys.executable, "-m", "sslmed", *map(str, args)], capture_output=True, encoding="utf-8", timeout=300, **kwargs)
 
 
 FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]

@@ -159,7 +159,8 @@ OF: dict[Callable[..., Any], Any] = {
 }  # fmt: skip
 # Those of which no value is wrong, that are checked where they are used (on_device, weight decays …), or that have tests of their own.
 FREE = {
-    "complementary", "norm_target", "seed", "target", "augmentation", "encoder", "objective", "loader", "final_weight_decay", "bf16", "fp64", "checkpoints",
+    "complementary", "norm_target", "seed", "target", "augmentation", "encoder", "objective", "loader", "labels", "final_weight_decay",
+    "bf16", "fp64", "checkpoints",
     "config", "collapse_std", "group", "cohort", "epochs", "random", "recipe", "extra_channels", "drop_last", "shrink", "start", "ratio",
     "notch", "average_reference", "align", "overlap", "patch", "mean", "std", "fit", "region", "on_device", "macenko", "hed", "middle", "preprocessing",
     "order", "role", "min_lr", "weight_decay", "ema_decay", "depth", "device", "checkpoint_every", "keep_last", "tensorboard",

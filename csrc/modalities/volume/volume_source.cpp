@@ -166,9 +166,9 @@ data::Sample VolumeSource::sample(std::int64_t index, const Draw& draw) const {
     store->read(*channel, first, shape, values.data());
     sample.arrays.push_back({options_.modality, with_channel(shape), std::move(values), space, name});
   }
-  if (const auto* labels = store->find("labels"); labels != nullptr) {
-    data::LabelMap map{{shape.begin(), shape.end()}, std::vector<std::int32_t>(cells)};
-    store->read(*labels, first, shape, map.classes.data());
+  if (options_.labels) {
+    data::LabelMap map{{shape.begin(), shape.end()}, std::vector<std::int32_t>(cells, data::kUnlabeled)};
+    if (const auto* labels = store->find("labels"); labels != nullptr) store->read(*labels, first, shape, map.classes.data());
     sample.targets["labels"] = std::move(map);
   }
   return sample;

@@ -22,6 +22,7 @@ struct VolumeSourceOptions {
   std::vector<bool> optional;            // whether a session may lack it, one a sequence
   std::vector<std::int32_t> extra;       // row of the encoder's table, one a sequence; empty: none
   std::array<std::int64_t, 3> region{};  // cells that training crops are taken from; 0: the whole volume
+  bool labels = false;                   // whether samples carry the target "labels"; kUnlabeled where a session has none
   bool random = false;                   // regions from anywhere; otherwise whole volumes
   PreparationOptions preparation;
 };

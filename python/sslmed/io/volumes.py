@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import locale
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,17 @@ def _read_freesurfer(path: Path) -> Volume:
     return Volume(_as_floats(values), torch.from_numpy(np.array(image.affine, dtype=np.float64)), sizes, "scanner")
 
 
+@contextlib.contextmanager
+def _same_locale() -> Iterator[None]:
+    """ITK's reader of DICOM sets the whole process to the locale "C", where texts are ASCII: sets it back."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+@_same_locale()
 def _read_itk(path: Path) -> Volume:
     sitk = _package("SimpleITK", path)
     try:
@@ -128,6 +142,7 @@ def dicom_files(path: Path) -> list[str]:
     return _series(path.parent, path)
 
 
+@_same_locale()
 def _series(folder: Path, file: Path | None) -> list[str]:
     """The series of ``file`` in a folder, or the only one there."""
     sitk = _package("SimpleITK", file or folder)
@@ -145,6 +160,7 @@ def _series(folder: Path, file: Path | None) -> list[str]:
     return list(files)
 
 
+@_same_locale()
 def _read_series(where: Path) -> Volume:
     """The series in a folder, or of one of its files."""
     files = dicom_files(where)

@@ -1,3 +1,4 @@
+import locale
 import sys
 
 import numpy as np
@@ -73,11 +74,13 @@ def test_freesurfer_volumes_are_as_nibabel_has_them(ending, tmp_path, rng):
 def test_a_dicom_series_comes_from_its_folder_or_one_of_its_files(tmp_path, rng):
     values = rng.integers(0, 4000, (3, 5, 4)).astype(np.int16)
     write_series(tmp_path, values, "1.2.3.4")
+    before = locale.setlocale(locale.LC_ALL)
     for path in (tmp_path, tmp_path / "1.2.3.4-1.dcm"):
         volume = sm.io.read_volume(path)
         assert volume.data.equal(torch.from_numpy(values.T.astype(np.float32)))
         np.testing.assert_allclose(volume.affine, [[-0.5, 0, 0, 10], [0, -0.75, 0, -20], [0, 0, 3, 0], [0, 0, 0, 1]])
         np.testing.assert_allclose(volume.spacing, (0.5, 0.75, 3))
+    assert locale.setlocale(locale.LC_ALL) == before  # which ITK changes
     write_series(tmp_path, values + 1, "1.2.3.5")
     with pytest.raises(sm.FormatError, match="found 2 of them"):
         sm.io.read_volume(tmp_path)

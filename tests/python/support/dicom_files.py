@@ -1,5 +1,6 @@
 """Small DICOM series."""
 
+import locale
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 def write_series(folder: Path, values: np.ndarray[Any, Any], uid: str, start: int = 0) -> None:
     """A file a slice of ``values`` [Z, Y, X]; the test is skipped without SimpleITK."""
     sitk = pytest.importorskip("SimpleITK")
+    before = locale.setlocale(locale.LC_ALL)  # which ITK's writer of DICOM changes
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for z, plane in enumerate(values):
@@ -27,3 +29,4 @@ def write_series(folder: Path, values: np.ndarray[Any, Any], uid: str, start: in
             image.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{uid}-{z}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)

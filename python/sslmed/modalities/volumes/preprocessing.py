@@ -129,6 +129,8 @@ class VolumePreprocessing:
     sequences: tuple[str, ...] = ()
     """Names of the sequences that tokens come from. One that ends with "?" may be missing. Empty: the first one of each
     session, which must be the same one."""
+    labels: bool = False
+    """Whether views carry the label map as the target "labels"; -1 where a session has none."""
     anatomy: float = 0.05
     """Share of a patch that the anatomy mask covers at least; other patches are no tokens."""
     crop: Literal["foreground", "none"] = "foreground"

@@ -66,6 +66,7 @@ def source(
         optional=[name.endswith("?") for name in preprocessing.sequences],
         extra=[list(extra_channels).index(name) for name in names] if extra_channels else [],
         region=preprocessing.region(),
+        labels=preprocessing.labels,
         random=random,
         preparation=preprocessing.preparation(),
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},

@@ -78,6 +78,17 @@ TEST_CASE("a session's sequences and mask are its sample") {
   CHECK(names(VolumeSource(stores.origins(), {}, options()).sample(0, {})) == std::vector<std::string>{"T1w", "mask"});
 }
 
+TEST_CASE("labels come with samples where they are asked for, and say where nothing is known") {
+  const Stores stores;
+  auto how = options();
+  CHECK(VolumeSource(stores.origins(), {}, how).sample(0, {}).targets.empty());
+  how.labels = true;
+  const auto sample = VolumeSource(stores.origins(), {}, how).sample(0, {});
+  const auto& map = std::get<data::LabelMap>(sample.targets.at("labels"));
+  CHECK(map.shape == std::vector<std::int64_t>{20, 20, 20});
+  CHECK(std::count(map.classes.begin(), map.classes.end(), data::kUnlabeled) == 20 * 20 * 20);
+}
+
 TEST_CASE("regions of training lie within the volume, and show something") {
   const Stores stores;
   auto how = options();

@@ -1,5 +1,6 @@
 """Volumes through the whole house: cohorts, pretraining, features, transfer and shift."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,20 @@ def test_masks_that_do_not_suit_volumes_are_refused(heads: sm.Cohort) -> None:
     assert sorted((view.role, view.number) for view in batch.views) == [("global", 0), ("global", 1), ("local", 0), ("local", 1), ("local", 2)]
     with pytest.raises(TypeError, match="leave augmentation out"):
         HOW.recipe(views=views, augmentation=sm.VolumeAugmentation())
+
+
+def test_sessions_with_and_without_labels_make_one_batch(heads: sm.Cohort, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    bare = head_cohort(folder, 2, site="bare")
+    found = sm.prepare(sm.Cohort(bare.table.drop(columns="path_labels"), "bare"), tmp_path / "bare", spacing=4.0)
+    assert found is not None
+    both = heads.joined(found)
+    features, _ = sm.encode(sm.Encoder("vit_tiny", HOW, depth=1, extra_channels=("T1w", "FLAIR")), both)
+    assert len(features) == 18
+    how = replace(HOW, sequences=("T1w",), labels=True)
+    views = [view for batch in sm.Loader(both, how, batch_size=18, order="sequential", epochs=1) for view in batch.views]
+    known = {slot: bool((target >= 0).any()) for view in views for slot, target in zip(view.slots, view.targets["labels"], strict=True)}
+    assert known == {slot: slot < 16 for slot in range(18)}
 
 
 def test_bids_folders_become_sessions(tmp_path: Path) -> None:
