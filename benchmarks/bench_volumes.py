@@ -42,12 +42,7 @@ def volumes(folder: Path, n: int) -> sm.Cohort:
 def crops_of_ours(cohort: sm.Cohort, seconds: float) -> float:
     how = sm.VolumePreprocessing.from_settings(sm._core.C.VolumeStore(cohort.table["path"][0]).settings, patch=None, size=SIDE)
     loader = sm.Loader(cohort, how, batch_size=BATCH, threads=WORKERS, random=True, epochs=10**6)
-    for _ in range(3):
-        loader.next()
-    start, n = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        n += len(loader.next())
-    return n / (time.perf_counter() - start)
+    return rate(lambda: iter(loader), seconds, len)
 
 
 def crops_of_torchio(cohort: sm.Cohort, seconds: float) -> float:

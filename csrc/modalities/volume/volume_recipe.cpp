@@ -21,13 +21,13 @@ const std::vector<std::uint8_t>& bytes_of(const Array& array) { return std::get<
 
 // A sample's arrays by what they are.
 struct Parts {
-  std::vector<const Array*> sequences;
+  std::vector<Array*> sequences;
   const Array *mask = nullptr, *deface = nullptr;
 };
 
-Parts parts_of(const data::Sample& sample) {
+Parts parts_of(data::Sample& sample) {
   Parts parts;
-  for (const auto& array : sample.arrays) {
+  for (auto& array : sample.arrays) {
     const auto* space = std::get_if<GridSpace>(&array.space);
     if (space == nullptr || array.shape.size() != 4 || array.shape[3] != 1 || space->spacing.size() != 3)
       throw ValueError("VolumeRecipe: needs arrays [X, Y, Z, 1] on a grid");
@@ -48,10 +48,10 @@ Parts parts_of(const data::Sample& sample) {
 }
 
 // Which sequences a view shows: each is dropped by itself, and one stays.
-std::vector<const Array*> drawn_sequences(const Parts& parts, double p_drop, Philox& random) {
+std::vector<Array*> drawn_sequences(const Parts& parts, double p_drop, Philox& random) {
   if (p_drop <= 0 || parts.sequences.size() < 2) return parts.sequences;
-  std::vector<const Array*> kept;
-  for (const auto* sequence : parts.sequences)
+  std::vector<Array*> kept;
+  for (auto* sequence : parts.sequences)
     if (random.uniform() >= p_drop) kept.push_back(sequence);
   const auto stays = parts.sequences[random.below(static_cast<std::uint32_t>(parts.sequences.size()))];
   if (kept.empty()) kept.push_back(stays);
@@ -90,11 +90,18 @@ std::vector<std::uint8_t> windowed(const Array& array, const Window& window) {
   return out;
 }
 
-std::vector<float> windowed(const Array& array, const Window& window, const VolumeView& how, Philox& random) {
+// With `take`, nobody needs the array's own values afterwards.
+std::vector<float> windowed(Array& array, const Window& window, const VolumeView& how, bool take, Philox& random) {
   const auto& space = std::get<GridSpace>(array.space);
-  std::vector<float> out(cells_in(window.shape()));
-  window.warp.apply<float>(floats_of(array).data(), transforms::VolumeInterpolation::kLinear, space.outside, out.data());
   const auto& plan = window.plan;
+  const bool still = plan.window == plan.shape && !plan.affine && !plan.elastic && plan.flip == std::array<bool, 3>{};
+  std::vector<float> out;
+  if (take && still) {
+    out = std::move(std::get<std::vector<float>>(array.values));
+  } else {
+    out.resize(cells_in(window.shape()));
+    window.warp.apply<float>(floats_of(array).data(), transforms::VolumeInterpolation::kLinear, space.outside, out.data());
+  }
   if (plan.anisotropy_axis >= 0)
     transforms::lose_resolution(window.shape(), static_cast<std::size_t>(plan.anisotropy_axis), plan.anisotropy, out.data(), out.data());
   const auto intensity = transforms::plan_intensity(how.intensity, random);
@@ -145,7 +152,7 @@ std::vector<Shape> token_cells(const Window& window, const Parts& parts, const s
   return kept.empty() ? all : kept;
 }
 
-data::Patches patches_of(const std::vector<const Array*>& sequences, const std::vector<std::vector<float>>& values, const Window& window,
+data::Patches patches_of(const std::vector<Array*>& sequences, const std::vector<std::vector<float>>& values, const Window& window,
                          const std::vector<Shape>& cells, const std::vector<std::int64_t>& patch) {
   data::Patches out;
   out.key = {sequences.front()->modality, patch, 1};
@@ -226,13 +233,14 @@ std::vector<data::View> VolumeRecipe::make(data::Sample sample, const Draw& draw
     labels[name] = std::move(*map);
   }
   Philox random(draw, Stream::kVolume, /*many=*/true);
+  const bool only = options_.views.size() == 1 && options_.views.front().count == 1;
   std::vector<data::View> views;
   for (const auto& how : options_.views)
     for (std::int64_t number = 0; number < how.count; ++number) {
       const auto window = window_of(parts, how, options_.patch, random);
       const auto sequences = drawn_sequences(parts, how.p_drop, random);
       std::vector<std::vector<float>> values;
-      for (const auto* sequence : sequences) values.push_back(windowed(*sequence, window, how, random));
+      for (auto* sequence : sequences) values.push_back(windowed(*sequence, window, how, only, random));
       data::View view;
       view.role = how.role;
       view.number = static_cast<std::int32_t>(number);
@@ -241,8 +249,8 @@ std::vector<data::View> VolumeRecipe::make(data::Sample sample, const Draw& draw
         data::Dense dense{
             sequences.front()->modality, {static_cast<std::int64_t>(sequences.size()), window.shape()[0], window.shape()[1], window.shape()[2]}, {}, {}};
         dense.spacing = std::get<GridSpace>(sequences.front()->space).spacing;
-        std::vector<float> all;
-        for (const auto& channel : values) all.insert(all.end(), channel.begin(), channel.end());
+        std::vector<float> all = std::move(values.front());
+        for (std::size_t i = 1; i < values.size(); ++i) all.insert(all.end(), values[i].begin(), values[i].end());
         dense.values = std::move(all);
         view.content = std::move(dense);
         views.push_back(std::move(view));
