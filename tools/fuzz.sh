@@ -6,15 +6,17 @@ cd "$(dirname "$0")/.."
 seconds=${1:?seconds a target}
 shift
 targets=("${@:-}")
-[ -n "${targets[0]}" ] || targets=(edf safetensors tiff image nifti)
+[ -n "${targets[0]}" ] || targets=(edf safetensors tiff image nifti store)
 tools/system_packages.sh clang-14 libclang-rt-14-dev llvm-14 libdeflate-dev
 sources=(csrc/core/error.cpp csrc/core/file.cpp csrc/io/edf.cpp csrc/io/edf_header.cpp csrc/io/image.cpp csrc/io/jpeg.cpp
   csrc/io/jpeg_tiles.cpp csrc/io/json.cpp csrc/io/png.cpp csrc/io/safetensors.cpp csrc/io/tiff.cpp csrc/io/tile_cache.cpp
-  csrc/io/gzip.cpp csrc/io/inflate_start.cpp csrc/io/nifti.cpp csrc/io/nifti_header.cpp csrc/io/nifti_values.cpp csrc/io/nifti_write.cpp)
+  csrc/io/gzip.cpp csrc/io/inflate_start.cpp csrc/io/nifti.cpp csrc/io/nifti_header.cpp csrc/io/nifti_values.cpp csrc/io/nifti_write.cpp
+  csrc/io/volume_store.cpp)
 out=build/fuzz
 mkdir -p "$out/found"
 .venv/bin/python tests/fuzz/make_corpus.py "$out/corpus"
-flags=(-std=c++20 -g1 -O1 -Icsrc -Wall -Wno-unknown-attributes -DSSLMED_IMAGES -DSSLMED_DEFLATE)
+flags=(-std=c++20 -g1 -O1 -Icsrc -Wall -Wno-unknown-attributes -DSSLMED_IMAGES -DSSLMED_DEFLATE
+  -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
 failed=0
 for target in "${targets[@]}"; do
   clang++-14 "${flags[@]}" -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all "tests/fuzz/fuzz_$target.cpp" "${sources[@]}" -ljpeg -lpng -lz -ldeflate -o "$out/$target"

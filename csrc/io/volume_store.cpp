@@ -20,6 +20,13 @@
 namespace sslmed::io {
 namespace {
 
+// A fuzzer would never get past a checksum.
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+bool is_sound(const unsigned char*, std::uint64_t, std::uint64_t) { return true; }
+#else
+bool is_sound(const unsigned char* bytes, std::uint64_t size, std::uint64_t sum) { return checksum(bytes, size) == sum; }
+#endif
+
 constexpr char kStoreMagic[] = "SSLMEDV1";
 constexpr std::size_t kStoreStart = 16;             // bytes before the header
 constexpr std::uint64_t kMaxStoreHeader = 1 << 24;  // bytes
@@ -195,7 +202,7 @@ void VolumeStore::parse() {
   if (chunks > (size_ - table_) / 16 || size_ - table_ - 16 * chunks < 8)
     throw FormatError(name_, "a table of " + std::to_string(chunks) + " chunks", "a file of " + std::to_string(size_) + " bytes");
   const auto end = table_ + 16 * chunks;
-  if (checksum(bytes_, end) != get_word(bytes_ + end)) throw FormatError(name_, "an undamaged header", "one whose checksum does not fit");
+  if (!is_sound(bytes_, end, get_word(bytes_ + end))) throw FormatError(name_, "an undamaged header", "one whose checksum does not fit");
   checked_ = std::make_unique<std::atomic<std::uint8_t>[]>(chunks);
 }
 
@@ -248,7 +255,7 @@ const unsigned char* VolumeStore::chunk(const Channel& channel, std::size_t numb
     const auto size = static_cast<std::uint64_t>((cells * channel.bytes + 7) / 8 * 8);
     const auto what = "chunk " + std::to_string(number) + " of channel " + quote(channel.name);
     if (place > size_ || size > size_ - place || place % 8 != 0) throw FormatError(name_, what + " within the file", "a place beyond its end");
-    if (checksum(bytes_ + place, size) != sum) throw FormatError(name_, what + " undamaged", "bytes whose checksum does not fit");
+    if (!is_sound(bytes_ + place, size, sum)) throw FormatError(name_, what + " undamaged", "bytes whose checksum does not fit");
     checked.store(1, std::memory_order_release);
   }
   return bytes_ + place;

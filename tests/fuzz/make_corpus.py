@@ -82,3 +82,15 @@ for number, (kind, version, order) in enumerate(itertools.product(types, (1, 2),
             packer = zlib.compressobj(level, wbits=-15, strategy=zlib.Z_FIXED if number % 12 else zlib.Z_DEFAULT_STRATEGY)
             (root / "nifti" / f"{kind}-{version}-deflate{level}").write_bytes(b"\x03" + packer.compress(file.bytes()) + packer.flush())
 (root / "nifti" / "freesurfer").write_bytes(b"\x00" + Nifti((5, 1, 1), "f4", fields={"dim": [3, -1, 1, 1, 1, 1, 1, 1], "glmin": 5}).bytes())
+(root / "store").mkdir(parents=True, exist_ok=True)
+for side, width in itertools.product((4, 33), (1, 2)):
+    channel = f'{{"name":"T1w","bytes":{width},"scale":0.5,"offset":1,"outside":0}}'
+    affine = ",".join(str(float(i % 5 == 0)) for i in range(16))
+    shape = f'"shape":[{side},4,4],"chunk":32,"spacing":[1,1,1],"affine":[{affine}]'
+    header = f'{{{shape},"channels":[{channel}],"settings":"{{}}","facts":"{{}}"}}'.encode()
+    header += b" " * (-len(header) % 8)
+    chunks = -(-side // 32)
+    start = 16 + len(header) + 16 * chunks + 8
+    table = b"".join((start if i == 0 else 0).to_bytes(8, "little") + bytes(8) for i in range(chunks))
+    body = b"SSLMEDV1" + len(header).to_bytes(8, "little") + header + table + bytes(8) + bytes(range(256)) * (4 * width)
+    (root / "store" / f"{side}-{width}").write_bytes(body)
