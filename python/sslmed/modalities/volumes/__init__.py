@@ -79,7 +79,7 @@ class Volumes(Modality):
         Raises:
             OSError: The file cannot be read.
         """
-        if hasattr(C, "volume_checksum") and str(path).lower().endswith((*files.NIFTI, files.ENDING)):
+        if str(path).lower().endswith((*files.NIFTI, files.ENDING)):
             try:
                 digest: str = C.volume_checksum(str(path))
                 return digest.encode()

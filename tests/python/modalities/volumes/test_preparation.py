@@ -423,7 +423,6 @@ def test_features_are_made_again_when_any_file_of_a_row_changes(column: str, tmp
     assert not np.array_equal(after[1], before[1])
 
 
-@pytest.mark.skipif(not hasattr(C, "volume_checksum"), reason="needs a core with volume_checksum")
 def test_what_is_prepared_has_the_content_of_its_file(tmp_path: Path) -> None:
     table = head_cohort(tmp_path / "raw", 2, flair_of=(1,)).table
     path = Path(table["path"][1])
