@@ -47,7 +47,7 @@ class VolumeStore {
     std::size_t first_chunk = 0;
   };
 
-  // FormatError naming the path for a file that is damaged or none of ours; ReadError where it cannot be read.
+  // FormatError that names the path if the file is damaged or is not a store; ReadError if it cannot be read.
   static std::shared_ptr<const VolumeStore> open(const std::string& path);
   static std::shared_ptr<const VolumeStore> from_bytes(std::string name, std::vector<std::uint8_t> bytes);
   ~VolumeStore();

@@ -11,8 +11,7 @@ namespace {
 constexpr int kVolumeThreads = 256;
 constexpr std::int64_t kMostVolumeBlocks = 4096;
 
-// As many blocks as there is work for, within bounds; kernels are told, so that they know how far apart their elements
-// are.
+// The number of blocks, which is bounded; kernels get it, because their elements lie that many blocks apart.
 unsigned volume_blocks(std::int64_t work) {
   const std::int64_t blocks = (work + kVolumeThreads - 1) / kVolumeThreads;
   return static_cast<unsigned>(blocks < kMostVolumeBlocks ? blocks : kMostVolumeBlocks);

@@ -237,7 +237,7 @@ class _Draws:
 
 
 def _drawn(rng: np.random.Generator, person: Array, strata: Array, draws: int) -> tuple[Array, int]:
-    """How often each row counts [1 + draws, rows]: first once, then as people are drawn; and how many people."""
+    """Weights of the rows [1 + draws, rows], and the number of people: all ones first, then one line a bootstrap draw of people."""
     first, codes = np.unique(person, return_index=True, return_inverse=True)[1:]
     counts = np.ones((1 + draws, len(first)))
     for code in np.unique(strata[first]):

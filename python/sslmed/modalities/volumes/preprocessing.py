@@ -14,7 +14,7 @@ from sslmed.modalities.base import Mask
 __all__ = ["HEAD_RADIUS", "VolumeAugmentation", "VolumePreprocessing", "VolumeView"]
 
 HEAD_RADIUS = 100.0
-"""Radius in mm within which positions are told apart."""
+"""Radius of a head in mm, by which positions are scaled: an eighth of the longest wave of their sines."""
 
 
 @dataclass(frozen=True)
