@@ -39,6 +39,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_data(m);
   bindings::bind_nn(m);
   bindings::bind_methods(m);
+  bindings::bind_joint_embedding(m);
   bindings::bind_tasks(m);
   bindings::bind_python(m);
   bindings::bind_train(m);
