@@ -48,4 +48,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_volume_spatial(m);
   bindings::bind_volume_intensity(m);
   bindings::bind_volume(m);
+  bindings::bind_losses(m);
 }
