@@ -38,6 +38,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_masking(m);
   bindings::bind_data(m);
   bindings::bind_nn(m);
+  bindings::bind_dense(m);
   bindings::bind_methods(m);
   bindings::bind_joint_embedding(m);
   bindings::bind_tasks(m);
