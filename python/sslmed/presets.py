@@ -1,4 +1,6 @@
-"""Settings of published EEG models, as keywords of :func:`sslmed.pretrain`: ``sm.pretrain(cohort, **sm.presets.labram())``.
+"""Settings as keywords of :func:`sslmed.pretrain`: those of published EEG models, of methods' papers, and of methods on small data.
+
+``sm.pretrain(cohort, **sm.presets.labram())``, ``sm.pretrain(cohort, encoder="vit_tiny", **sm.presets.small("dino"))``.
 
 A preset is the recipe, not the model: preprocessing, masks and schedule as published, around our encoder and masked auto-encoder. What a model has of its
 own (tokeniser, embedding, positions) is named in each; weights of these models do not fit ours. Anything may be overridden:
@@ -7,13 +9,14 @@ own (tokeniser, embedding, positions) is named in each; weights of these models 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sslmed.finetuning import FineTuning
-from sslmed.methods import Mae
+from sslmed.methods import BarlowTwins, Byol, Dino, Mae, Moco, SimClr, VicReg
 from sslmed.modalities.eeg import EegPreprocessing
 
-__all__ = ["cbramod", "labram", "labram_finetuning", "reve"]
+__all__ = ["cbramod", "labram", "labram_finetuning", "published", "reve", "small"]
 
 
 def labram(mains: float = 50.0) -> dict[str, Any]:
@@ -52,3 +55,63 @@ def reve() -> dict[str, Any]:
     """
     preprocessing = EegPreprocessing(sfreq=200, window=10, patch=1, overlap=0.1, average_reference=False, scale="zscore", clip=15)
     return {"method": Mae(mask="space", ratio=0.55, radius=30, block=3, norm_target=False), "preprocessing": preprocessing}
+
+
+def published(method: str, batch_size: int) -> dict[str, Any]:
+    """The optimizer, learning rate and weight decay of a method's paper, scaled to a batch.
+
+    Args:
+        method: "simclr", "byol", "moco", "vicreg", "barlow_twins" or "dino".
+        batch_size: Number of samples in a batch; learning rates grow with it (SimCLR's with its root).
+
+    Raises:
+        ValueError: There is no published setting of the method here.
+
+    Examples:
+        >>> import sslmed as sm
+        >>> sm.presets.published("byol", 512)["lr"]
+        0.9
+    """
+    share = batch_size / 256
+    lars = {"optimizer": "lars", "clip_norm": 0.0}
+    settings: dict[str, dict[str, Any]] = {
+        "simclr": lars | {"lr": 0.075 * math.sqrt(batch_size), "weight_decay": 1e-6},
+        "byol": lars | {"lr": 0.45 * share, "weight_decay": 1e-6},
+        "vicreg": lars | {"lr": 0.2 * share, "weight_decay": 1e-6},
+        "barlow_twins": lars | {"lr": 0.2 * share, "weight_decay": 1.5e-6},
+        "moco": {"optimizer": "adamw", "lr": 1.5e-4 * share, "weight_decay": 0.1, "clip_norm": 0.0},
+        "dino": {"optimizer": "adamw", "lr": 5e-4 * share, "weight_decay": 0.04, "final_weight_decay": 0.4, "clip_norm": 3.0},
+    }
+    if method not in settings:
+        raise ValueError(f"published: method={method!r} must be one of {', '.join(settings)}")
+    return {"method": method, "batch_size": batch_size} | settings[method]
+
+
+def small(method: str) -> dict[str, Any]:
+    """Heads and settings for some hundreds to thousands of samples, batches of 32 to 128 and a CPU.
+
+    Narrow heads, AdamW at a constant scale, and a teacher that follows faster: papers' heads are wider than a small encoder, and
+    their momenta are those of hundreds of thousands of steps.
+
+    Args:
+        method: "simclr", "byol", "moco", "vicreg", "barlow_twins" or "dino".
+
+    Raises:
+        ValueError: The method has no such setting.
+
+    Examples:
+        >>> import sslmed as sm
+        >>> sm.presets.small("dino")["method"].prototypes
+        1024
+    """
+    methods: dict[str, Any] = {
+        "simclr": SimClr(hidden=256, out=64),
+        "byol": Byol(hidden=512, out=128, momentum=0.97),
+        "moco": Moco(hidden=512, out=128, momentum=0.97),
+        "vicreg": VicReg(hidden=512, out=512),
+        "barlow_twins": BarlowTwins(hidden=512, out=512),
+        "dino": Dino(prototypes=1024, hidden=256, bottleneck=64, local=4, momentum=0.98),
+    }
+    if method not in methods:
+        raise ValueError(f"small: method={method!r} must be one of {', '.join(methods)}")
+    return {"method": methods[method], "lr": 1e-3, "clip_norm": 1.0}

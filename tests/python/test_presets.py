@@ -74,3 +74,25 @@ def test_a_final_weight_decay_of_none_is_not_one_of_nothing(given, kept, tmp_pat
     checkpoint = next((tmp_path / "r" / "checkpoints").glob("step-*"))
     config = sm.io.load_metadata(checkpoint, "sslmed-checkpoint-1")["config"]
     assert json.loads(config)["final_weight_decay"] == kept
+
+
+METHODS = ("simclr", "byol", "moco", "vicreg", "barlow_twins", "dino")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", [sm.presets.small, lambda method: sm.presets.published(method, 4)])
+def test_settings_of_methods_train(preset, method, tmp_path):
+    keywords = preset(method) | {"batch_size": 4}
+    if isinstance(keywords["method"], str):  # the papers' heads, narrowed to what a test may take
+        keywords |= {"dino": {"prototypes": 64, "hidden": 32, "local": 2}, "simclr": {}}.get(method, {"hidden": 32, "out": 32})
+    how = sm.EegPreprocessing(window=4)
+    run = sm.pretrain(cohort(8), encoder="vit_tiny", out=tmp_path, depth=1, epochs=2, progress=False, tensorboard=False, preprocessing=how, **keywords)
+    assert np.isfinite(run.history["loss"]).all()
+
+
+def test_published_learning_rates_grow_with_the_batch():
+    assert sm.presets.published("simclr", 256)["lr"] == pytest.approx(1.2)
+    assert sm.presets.published("dino", 512)["lr"] == pytest.approx(1e-3)
+    for preset in (sm.presets.small, lambda method: sm.presets.published(method, 8)):
+        with pytest.raises(ValueError, match="method='mae' must be one of simclr, byol"):
+            preset("mae")
