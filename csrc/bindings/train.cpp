@@ -59,7 +59,18 @@ Report wrap(const py::object& callback, double& gil_seconds) {
 }  // namespace
 
 void bind_train(py::module_& m) {
+  const Choices<Algorithm> algorithms{{"adamw", Algorithm::kAdamW}, {"lars", Algorithm::kLars}, {"lamb", Algorithm::kLamb}, {"sgd", Algorithm::kSgd}};
   bind_options<TrainOptions>(m, "TrainOptions", "Of the training loop (train/trainer.h).")
+      .def_property(
+          "optimizer",
+          [algorithms](const TrainOptions& o) {
+            for (const auto& [name, value] : algorithms)
+              if (o.optimizer.algorithm == value) return std::string(name);
+            return std::string();
+          },
+          [algorithms](TrainOptions& o, const std::string& v) { o.optimizer.algorithm = choice(v, algorithms, "optimizer"); })
+      .def_property(
+          "momentum", [](const TrainOptions& o) { return o.optimizer.momentum; }, [](TrainOptions& o, double v) { o.optimizer.momentum = v; })
       .def_readwrite("epochs", &TrainOptions::epochs)
       .def_readwrite("accumulate", &TrainOptions::accumulate)
       .def_readwrite("lr", &TrainOptions::lr)
@@ -70,11 +81,11 @@ void bind_train(py::module_& m) {
       .def_readwrite("collapse_std", &TrainOptions::collapse_std)
       .def_readwrite("warmup_steps", &TrainOptions::warmup_steps)
       .def_property(
-          "weight_decay", [](const TrainOptions& o) { return o.adamw.weight_decay; }, [](TrainOptions& o, double v) { o.adamw.weight_decay = v; })
+          "weight_decay", [](const TrainOptions& o) { return o.optimizer.weight_decay; }, [](TrainOptions& o, double v) { o.optimizer.weight_decay = v; })
       .def_property(
-          "beta1", [](const TrainOptions& o) { return o.adamw.beta1; }, [](TrainOptions& o, double v) { o.adamw.beta1 = v; })
+          "beta1", [](const TrainOptions& o) { return o.optimizer.beta1; }, [](TrainOptions& o, double v) { o.optimizer.beta1 = v; })
       .def_property(
-          "beta2", [](const TrainOptions& o) { return o.adamw.beta2; }, [](TrainOptions& o, double v) { o.adamw.beta2 = v; })
+          "beta2", [](const TrainOptions& o) { return o.optimizer.beta2; }, [](TrainOptions& o, double v) { o.optimizer.beta2 = v; })
       .def_readwrite("clip_norm", &TrainOptions::clip_norm)
       .def_readwrite("ema_decay", &TrainOptions::ema_decay)
       .def_readwrite("device", &TrainOptions::device)

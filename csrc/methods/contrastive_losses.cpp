@@ -1,10 +1,14 @@
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 #include <algorithm>
 #include <limits>
+#include <optional>
+#include <tuple>
 
 #include "methods/loss_rows.h"
 #include "methods/losses.h"
+#include "ops/info_nce.h"
 
 namespace sslmed::methods {
 namespace {
@@ -56,8 +60,9 @@ at::Tensor nt_xent(const at::Tensor& a, const at::Tensor& b, double temperature,
   check_pair("nt_xent", "a", a, "b", b, comm);
   check_positive("nt_xent", "temperature", temperature);
   const auto views = two_views(a, b, comm);
-  const auto logits = logits_of(views, temperature);
-  return own_mean(at::logsumexp(logits, {1}) - logits.gather(1, views.other.unsqueeze(1)).squeeze(1));
+  const bool alone = comm.size() == 1;
+  const auto keys = alone ? std::nullopt : std::optional(views.all), self = alone ? std::nullopt : std::optional(views.self);
+  return own_mean(std::get<0>(ops::info_nce(views.own, keys, views.other, self, temperature)));
 }
 
 at::Tensor info_nce(const at::Tensor& q, const at::Tensor& k, double temperature, const nn::Comm& comm) {
@@ -67,8 +72,7 @@ at::Tensor info_nce(const at::Tensor& q, const at::Tensor& k, double temperature
   const auto queries = unit_rows(at_least_float(q)), keys = comm.all_gather(unit_rows(at_least_float(k)));
   const auto share = share_of(q.size(0), queries, comm);
   const auto right = at::arange(share.first, share.first + q.size(0), queries.options().dtype(at::kLong).requires_grad(false));
-  const auto logits = at::mm(queries, keys.t()) / temperature;
-  return own_mean(at::logsumexp(logits, {1}) - logits.gather(1, right.unsqueeze(1)).squeeze(1)) * (2 * temperature);
+  return own_mean(std::get<0>(ops::info_nce(queries, keys, right, std::nullopt, temperature))) * (2 * temperature);
 }
 
 at::Tensor y_aware(const at::Tensor& a, const at::Tensor& b, const at::Tensor& metadata, double sigma, double temperature, const nn::Comm& comm) {

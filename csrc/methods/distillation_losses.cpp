@@ -1,11 +1,15 @@
 #include <ATen/Functions.h>
+#include <ATen/OpMathType.h>
+#include <ATen/TensorOperators.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "methods/loss_rows.h"
 #include "methods/losses.h"
+#include "ops/soft_cross_entropy.h"
 
 namespace sslmed::methods {
 namespace {
@@ -20,10 +24,8 @@ void check_views(const char* where, const at::Tensor& student, const at::Tensor&
                     ": student and teacher have one view each, the same one, so there is no pair to compare");
 }
 
-// -sum over k of targets times log softmax(logits / temperature), summed over the last axis.
-at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double temperature) {
-  return -(targets * at::log_softmax(logits / temperature, -1)).sum(-1);
-}
+// Targets without gradients, in the type that logits are computed in.
+at::Tensor targets_of(const at::Tensor& teacher, const at::Tensor& logits) { return teacher.detach().to(at::toOpMathType(logits.scalar_type())); }
 
 }  // namespace
 
@@ -31,13 +33,11 @@ at::Tensor dino_pairs(const at::Tensor& student, const at::Tensor& teacher, doub
   const FullPrecision guard;
   check_views("dino_pairs", student, teacher);
   check_positive("dino_pairs", "student_temp", student_temp);
-  const auto logits = at_least_float(student), targets = at_least_float(teacher.detach()).to(logits.scalar_type());
-  const auto views = student.size(0), globals = teacher.size(0);
-  auto total = at::zeros({}, logits.options().requires_grad(false));
-  for (std::int64_t g = 0; g < globals; ++g)
-    for (std::int64_t v = 0; v < views; ++v)
-      if (v != g) total = total + cross_entropy(logits[v], targets[g], student_temp).mean();
-  return total / static_cast<double>(views * globals - std::min(views, globals));
+  const auto targets = targets_of(teacher, student);
+  const auto views = student.size(0), others = teacher.size(0);
+  auto pairs = at::ones({views, others}, targets.options());
+  pairs.fill_diagonal_(0);
+  return std::get<0>(ops::soft_cross_entropy(student, targets, pairs, student_temp)).mean() * (static_cast<double>(views) / pairs.sum());
 }
 
 at::Tensor dino(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& center, double student_temp, double teacher_temp) {
@@ -63,8 +63,9 @@ at::Tensor ibot(const at::Tensor& student, const at::Tensor& teacher, const at::
   TORCH_CHECK_VALUE(teacher.sizes() == student.sizes(), "ibot: teacher must have the shape of student, ", student.sizes(), ", got ", teacher.sizes());
   TORCH_CHECK_VALUE(weights.dim() == 1 && weights.size(0) == student.size(0), "ibot: weights must be [M] with M=", student.size(0), ", got ", weights.sizes());
   check_positive("ibot", "student_temp", student_temp);
-  const auto logits = at_least_float(student), targets = at_least_float(teacher.detach()).to(logits.scalar_type());
-  return (weights.detach().to(logits.scalar_type()) * cross_entropy(logits, targets, student_temp)).sum();
+  const auto targets = targets_of(teacher, student);
+  const auto losses = std::get<0>(ops::soft_cross_entropy(student.unsqueeze(0), targets.unsqueeze(0), at::ones({1, 1}, targets.options()), student_temp));
+  return (weights.detach().to(losses.scalar_type()) * losses[0]).sum();
 }
 
 at::Tensor sinkhorn(const at::Tensor& logits, double temperature, std::int64_t iterations, const nn::Comm& comm) {

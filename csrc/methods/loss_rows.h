@@ -2,6 +2,7 @@
 // What the losses share: precision, checks of shapes, and rows of all ranks.
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>

@@ -1,6 +1,7 @@
 // Losses of how rows spread: on the sphere, and over their dimensions.
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>

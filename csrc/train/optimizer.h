@@ -1,7 +1,9 @@
 #pragma once
-// AdamW (Loshchilov and Hutter, arXiv 1711.05101) over parameter groups, by torch's fused kernel.
+// Optimizers over parameter groups: AdamW (Loshchilov and Hutter, arXiv 1711.05101) by torch's fused kernel, LARS (You et al., arXiv 1708.03888), LAMB
+// (You et al., arXiv 1904.00962), and stochastic gradient descent with momentum.
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,13 +11,19 @@
 
 namespace sslmed::train {
 
-struct AdamWOptions {
-  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.05;
+enum class Algorithm { kAdamW, kLars, kLamb, kSgd };
+
+struct OptimizerOptions {
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.05;  // eps: of AdamW
+  Algorithm algorithm = Algorithm::kAdamW;
+  double momentum = 0.9;  // of LARS and SGD
 };
 
-class AdamW {
+class Optimizer {
  public:
-  AdamW(std::vector<methods::ParameterGroup> groups, const AdamWOptions& options);
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   void zero_grad();
   // Multiplies all gradients by `scale`, and gives their global norm; with `max_norm` > 0 they are scaled down to it.
@@ -27,13 +35,37 @@ class AdamW {
   std::map<std::string, at::Tensor> state() const;
   void load(const std::map<std::string, at::Tensor>& state);
 
+ protected:
+  // Of the parameters of one group that have gradients. `state` has one list for each name given to the constructor.
+  struct Update {
+    std::vector<at::Tensor> parameters, grads;
+    std::vector<std::vector<at::Tensor>> state;
+    double lr = 0, weight_decay = 0;
+    bool decays = true;  // false: biases, norms and tokens, which LARS and LAMB do not scale either
+  };
+  // `names`: of what is kept for each parameter, of its shape; "step" is a scalar instead.
+  Optimizer(std::vector<methods::ParameterGroup> groups, const OptimizerOptions& options, std::vector<std::string> names);
+  virtual void apply(Update& update) const = 0;
+
+  const OptimizerOptions options_;
+
  private:
   struct Group {
     methods::ParameterGroup parameters;
-    std::vector<at::Tensor> exp_avg, exp_avg_sq, steps;
+    std::vector<std::vector<at::Tensor>> state;
   };
+  std::vector<std::string> names_;
   std::vector<Group> groups_;
-  AdamWOptions options_;
 };
+
+class AdamW : public Optimizer {
+ public:
+  AdamW(std::vector<methods::ParameterGroup> groups, const OptimizerOptions& options);
+
+ private:
+  void apply(Update& update) const override;
+};
+
+std::unique_ptr<Optimizer> make_optimizer(std::vector<methods::ParameterGroup> groups, const OptimizerOptions& options);
 
 }  // namespace sslmed::train

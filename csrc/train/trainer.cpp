@@ -67,12 +67,14 @@ void check(const TrainOptions& options) {
   at_least("checkpoint_every", options.checkpoint_every, 0);
   at_least("monitor_every", options.monitor_every, 0);
   at_least("intra_op_threads", options.intra_op_threads, 0);
-  at_least("weight_decay", options.adamw.weight_decay, 0.0);
+  at_least("weight_decay", options.optimizer.weight_decay, 0.0);
   at_least("start_lr", options.start_lr, 0.0);
   at_least("min_lr", options.min_lr, 0.0);
   at_least("clip_norm", options.clip_norm, 0.0);
   at_least("collapse_std", options.collapse_std, 0.0);
   if (!(options.lr > 0)) throw ValueError("Trainer: lr=" + std::to_string(options.lr) + " must be positive");
+  if (!(options.optimizer.momentum >= 0 && options.optimizer.momentum < 1))
+    throw ValueError("Trainer: momentum=" + std::to_string(options.optimizer.momentum) + " must be within [0, 1)");
   if (!(options.ema_decay >= 0 && options.ema_decay < 1))
     throw ValueError("Trainer: ema_decay=" + std::to_string(options.ema_decay) + " must be within [0, 1)");
   if (options.fp64 && options.bf16) throw ValueError("Trainer: fp64=True and bf16=True exclude each other");
@@ -103,7 +105,7 @@ Trainer::Trainer(std::shared_ptr<methods::Objective> objective, data::LoaderPlan
       plan_(checked(std::move(loader), *objective_, ranks.get())),
       options_((check(options), std::move(options))),
       device_(moved(*objective_, options_.device, options_.fp64)),
-      optimizer_(objective_->parameter_groups(), options_.adamw),
+      optimizer_(make_optimizer(objective_->parameter_groups(), options_.optimizer)),
       best_loss_(std::numeric_limits<double>::infinity()),
       ranks_(ranks && ranks->size() > 1 ? std::move(ranks) : nullptr) {
   steps_per_epoch_ = plan_.sampler->batches_per_epoch() / options_.accumulate;
@@ -148,7 +150,7 @@ void Trainer::synchronise(std::int64_t until) {
     std::vector<at::Tensor> state;
     for (const auto& item : objective_->named_parameters()) state.push_back(item.value());
     for (const auto& item : objective_->named_buffers()) state.push_back(item.value());
-    for (const auto& [name, tensor] : optimizer_.state()) state.push_back(tensor);
+    for (const auto& [name, tensor] : optimizer_->state()) state.push_back(tensor);
     state.insert(state.end(), average_.begin(), average_.end());
     const auto numbers = at::tensor({static_cast<double>(step_), epoch_loss_, best_loss_}, at::kDouble).to(device_);
     state.push_back(numbers);
@@ -220,7 +222,7 @@ Record Trainer::train_step(data::Loader& loader) {
   record.step = step_;
   record.epoch = step_ / steps_per_epoch_;
   record.lr = warmup_cosine(step_, total_steps_, options_.warmup_steps, options_.lr, options_.min_lr, options_.start_lr);
-  optimizer_.zero_grad();
+  optimizer_->zero_grad();
   Sums sums;
   for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) micro_step(loader, micro + 1 == options_.accumulate, sums, record);
   if (sums.weight == 0) {
@@ -241,10 +243,10 @@ Record Trainer::train_step(data::Loader& loader) {
   objective_->after_backward({step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
   // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
   const bool plain = !ranks_ && options_.accumulate == 1;
-  record.grad_norm = optimizer_.clip(options_.clip_norm, plain ? 1 : static_cast<double>(ranks_ ? ranks_->size() : 1) / sums.weight);
+  record.grad_norm = optimizer_->clip(options_.clip_norm, plain ? 1 : static_cast<double>(ranks_ ? ranks_->size() : 1) / sums.weight);
   check_finite(record.grad_norm, "gradient", last_samples_);
-  const double decay = options_.adamw.weight_decay;
-  optimizer_.step(record.lr, options_.final_weight_decay < 0 ? decay : cosine(step_, total_steps_, decay, options_.final_weight_decay));
+  const double decay = options_.optimizer.weight_decay;
+  optimizer_->step(record.lr, options_.final_weight_decay < 0 ? decay : cosine(step_, total_steps_, decay, options_.final_weight_decay));
   objective_->after_step({step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
   ++step_;
   update_average();

@@ -21,7 +21,7 @@ struct TrainOptions {
   std::int64_t accumulate = 1;                   // batches an optimiser step
   double lr = 1.5e-4, min_lr = 0, start_lr = 0;  // the peak, the end, and where the warm-up comes from
   std::int64_t warmup_steps = 0;
-  AdamWOptions adamw;
+  OptimizerOptions optimizer;
   double final_weight_decay = -1;     // reached by half a cosine; negative: the decay stays as it is
   double clip_norm = 0;               // 0: gradients are not clipped, only measured
   double ema_decay = 0;               // of the encoder; 0: no average is kept
@@ -103,7 +103,7 @@ class Trainer {
   data::LoaderPlan plan_;
   TrainOptions options_;
   at::Device device_;
-  AdamW optimizer_;  // after the device: its state lies beside the parameters
+  std::unique_ptr<Optimizer> optimizer_;  // after the device: its state lies beside the parameters
   std::vector<std::string> average_names_;
   std::vector<at::Tensor> average_, averaged_;
   std::int64_t step_ = 0, total_steps_, steps_per_epoch_;

@@ -43,7 +43,7 @@ std::string Trainer::write(const std::string& name) {
   TensorMap tensors;
   for (const auto& item : objective_->named_parameters()) tensors["model." + item.key()] = item.value();
   for (const auto& item : objective_->named_buffers()) tensors["model." + item.key()] = item.value();
-  for (const auto& [key, tensor] : optimizer_.state()) tensors["optimizer." + key] = tensor;
+  for (const auto& [key, tensor] : optimizer_->state()) tensors["optimizer." + key] = tensor;
   for (std::size_t i = 0; i < average_.size(); ++i) tensors["ema." + average_names_[i]] = average_[i];
   std::filesystem::create_directories(options_.checkpoint_folder);
   const std::string path = options_.checkpoint_folder + "/" + name;
@@ -98,7 +98,7 @@ void Trainer::resume(const std::string& path) {
   std::map<std::string, at::Tensor> state;
   for (const auto& [key, tensor] : tensors)
     if (key.rfind("optimizer.", 0) == 0) state[key.substr(10)] = tensor;
-  optimizer_.load(state);
+  optimizer_->load(state);
   step_ = static_cast<std::int64_t>(number(metadata, "step", path));
   epoch_loss_ = number(metadata, "epoch_loss", path);
   best_loss_ = number(metadata, "best_loss", path);

@@ -1168,6 +1168,7 @@ class TrainOptions:
     config: str
     device: str
     fp64: bool
+    optimizer: str
     def __init__(self, **kwargs: typing.Any) -> None:
         ...
     @property
@@ -1247,6 +1248,12 @@ class TrainOptions:
         ...
     @min_lr.setter
     def min_lr(self, arg0: float) -> None:
+        ...
+    @property
+    def momentum(self) -> float:
+        ...
+    @momentum.setter
+    def momentum(self, arg1: float) -> None:
         ...
     @property
     def monitor_every(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, overload
 import pandas as pd
 
 from sslmed import io, methods
-from sslmed._checks import number, whole
+from sslmed._checks import choice, number, whole
 from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
 from sslmed.distributed import is_first
@@ -28,6 +28,7 @@ from sslmed.runs import Run, Runs, by_seed
 from sslmed.sources import warn_of_samples
 from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
 from sslmed.training.loader import warn_of_failures
+from sslmed.training.trainer import OPTIMIZERS
 
 __all__ = ["PretrainConfig", "Probe", "Run", "Runs", "pretrain"]
 
@@ -53,6 +54,10 @@ class PretrainConfig:
     """Learning rate at the end, reached by half a cosine."""
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
+    optimizer: Literal["adamw", "lars", "lamb", "sgd"] = "adamw"
+    """"adamw", or for large batches "lars" or "lamb", or "sgd"."""
+    momentum: float = 0.9
+    """Momentum of "lars" and "sgd"."""
     weight_decay: float | None = None
     """Weight decay of matrices at the start; by default the method's."""
     final_weight_decay: float | None = None
@@ -93,6 +98,8 @@ class PretrainConfig:
         for name in ("epochs", "batch_size", "accumulate", "probe_every"):
             whole("PretrainConfig", name, getattr(self, name), 1)
         number("PretrainConfig", "lr", self.lr, 0, strict=True)
+        choice("PretrainConfig", "optimizer", self.optimizer, OPTIMIZERS)
+        number("PretrainConfig", "momentum", self.momentum, 0, 1)
         for name in ("weight_decay", "final_weight_decay"):
             if getattr(self, name) is not None:
                 number("PretrainConfig", name, getattr(self, name), 0)
@@ -320,6 +327,8 @@ def _trainer(objective: Any, loader: Loader, config: PretrainConfig, folder: Pat
         lr=config.lr,
         min_lr=config.min_lr,
         warmup_steps=math.ceil(config.warmup * (config.epochs * _steps_per_epoch(loader, config))),
+        optimizer=config.optimizer,
+        momentum=config.momentum,
         weight_decay=config.weight_decay,
         final_weight_decay=config.final_weight_decay,
         clip_norm=config.clip_norm,

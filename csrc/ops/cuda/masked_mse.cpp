@@ -11,25 +11,11 @@
 #include <torch/library.h>
 
 #include "ops/cuda/masked_mse_kernel.h"
+#include "ops/cuda/scalar_of.h"
 
 namespace sslmed::ops {
 
 namespace {
-
-cuda::Scalar scalar_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return cuda::Scalar::kFloat;
-    case at::kDouble:
-      return cuda::Scalar::kDouble;
-    case at::kHalf:
-      return cuda::Scalar::kHalf;
-    case at::kBFloat16:
-      return cuda::Scalar::kBFloat16;
-    default:
-      TORCH_CHECK_TYPE(false, "masked_mse: unsupported dtype ", tensor.scalar_type());
-  }
-}
 
 // [B, N] float32, or undefined: all rows count.
 at::Tensor weights_of(const std::optional<at::Tensor>& mask) { return mask ? mask->to(at::kFloat).contiguous() : at::Tensor(); }
@@ -44,8 +30,8 @@ at::Tensor forward(const at::Tensor& pred, const at::Tensor& target, const std::
   const auto count = w.defined() ? w.sum(at::kDouble) : at::scalar_tensor(static_cast<double>(rows), p.options().dtype(at::kDouble));
   TORCH_CHECK_VALUE(rows > 0 && (!w.defined() || count.item<double>() > 0), "masked_mse: the mask is empty, so there is nothing to average over");
   auto sums = at::empty({rows}, p.options().dtype(at::kDouble));
-  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), values_of(w), sums.data_ptr<double>(), rows, p.size(2), norm,
-                                       c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::masked_mse_rows(scalar_of("masked_mse", p), p.const_data_ptr(), t.const_data_ptr(), values_of(w), sums.data_ptr<double>(), rows,
+                                       p.size(2), norm, c10::cuda::getCurrentCUDAStream()));
   return (sums.sum() / count).to(at::toOpMathType(p.scalar_type()));
 }
 
@@ -55,9 +41,9 @@ std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Te
   const auto p = pred.contiguous(), t = target.contiguous(), w = weights_of(mask);
   const auto scale = (w.defined() ? grad.to(at::kDouble) / w.sum(at::kDouble) : grad.to(at::kDouble) / static_cast<double>(p.size(0) * p.size(1))).contiguous();
   auto grad_pred = at::empty_like(p), grad_target = wants_target ? at::empty_like(p) : at::Tensor();
-  C10_CUDA_CHECK(cuda::masked_mse_rows_backward(scalar_of(p), p.const_data_ptr(), t.const_data_ptr(), values_of(w), scale.const_data_ptr<double>(),
-                                                grad_pred.data_ptr(), wants_target ? grad_target.data_ptr() : nullptr, p.size(0) * p.size(1), p.size(2), norm,
-                                                c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::masked_mse_rows_backward(scalar_of("masked_mse", p), p.const_data_ptr(), t.const_data_ptr(), values_of(w),
+                                                scale.const_data_ptr<double>(), grad_pred.data_ptr(), wants_target ? grad_target.data_ptr() : nullptr,
+                                                p.size(0) * p.size(1), p.size(2), norm, c10::cuda::getCurrentCUDAStream()));
   return {grad_pred, grad_target};
 }
 

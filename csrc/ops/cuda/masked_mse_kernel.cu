@@ -1,9 +1,7 @@
 // One block a row: a patch has 200 to 4,096 values, which fills a block, and rows are what a batch has many of.
 // Memory-bound: target is read twice (statistics, then loss), the second time from cache.
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "ops/cuda/block.h"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/masked_mse_kernel.h"
 
@@ -11,29 +9,7 @@ namespace sslmed::ops::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kWarps = kThreads / 32;
 constexpr double kEps = 1e-6;
-
-template <class T>
-struct Accumulate {
-  using type = float;
-};
-template <>
-struct Accumulate<double> {
-  using type = double;
-};
-
-template <class Acc>
-__device__ Acc block_sum(Acc value) {
-  __shared__ Acc partial[kWarps];
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(0xffffffffu, value, offset);
-  __syncthreads();  // `partial` may still be read from the previous call
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
-  __syncthreads();
-  Acc total = 0;
-  for (int w = 0; w < kWarps; ++w) total += partial[w];
-  return total;
-}
 
 // Null: all rows count alike.
 __device__ inline float weight_of(const float* weights, std::int64_t row) { return weights == nullptr ? 1.0f : weights[row]; }
@@ -45,13 +21,13 @@ __device__ void statistics(const T* x, std::int64_t n, bool norm, Acc& mean, Acc
   if (!norm) return;
   Acc sum = 0;
   for (std::int64_t i = threadIdx.x; i < n; i += kThreads) sum += static_cast<Acc>(x[i]);
-  mean = block_sum(sum) / static_cast<Acc>(n);
+  mean = block_sum<kThreads>(sum) / static_cast<Acc>(n);
   Acc squares = 0;
   for (std::int64_t i = threadIdx.x; i < n; i += kThreads) {
     const Acc d = static_cast<Acc>(x[i]) - mean;
     squares += d * d;
   }
-  inverse_std = Acc(1) / sqrt(block_sum(squares) / static_cast<Acc>(n - 1) + static_cast<Acc>(kEps));
+  inverse_std = Acc(1) / sqrt(block_sum<kThreads>(squares) / static_cast<Acc>(n - 1) + static_cast<Acc>(kEps));
 }
 
 template <class T>
@@ -70,7 +46,7 @@ __global__ void forward_kernel(const T* pred, const T* target, const float* weig
     const Acc d = static_cast<Acc>(p[i]) - (static_cast<Acc>(t[i]) - mean) * inverse_std;
     sum += d * d;
   }
-  sum = block_sum(sum);
+  sum = block_sum<kThreads>(sum);
   if (threadIdx.x == 0) row_sums[row] = static_cast<double>(sum) / static_cast<double>(n) * static_cast<double>(weight_of(weights, row));
 }
 
@@ -100,28 +76,13 @@ __global__ void backward_kernel(const T* pred, const T* target, const float* wei
     sum_gy -= g * y;
   }
   if (gt == nullptr) return;  // the same for the whole block
-  sum_g = block_sum(sum_g);
-  sum_gy = block_sum(sum_gy);
+  sum_g = block_sum<kThreads>(sum_g);
+  sum_gy = block_sum<kThreads>(sum_gy);
   for (std::int64_t i = threadIdx.x; i < n; i += kThreads) {
     const Acc y = (static_cast<Acc>(t[i]) - mean) * inverse_std;
     const Acc g = -factor * (static_cast<Acc>(p[i]) - y);
     gt[i] = static_cast<T>(norm ? inverse_std * (g - sum_g / static_cast<Acc>(n) - y * sum_gy / static_cast<Acc>(n - 1)) : g);
   }
-}
-
-template <class F>
-cudaError_t dispatch(Scalar type, F&& launch_as) {
-  switch (type) {
-    case Scalar::kFloat:
-      return launch_as(float{});
-    case Scalar::kDouble:
-      return launch_as(double{});
-    case Scalar::kHalf:
-      return launch_as(__half{});
-    case Scalar::kBFloat16:
-      return launch_as(__nv_bfloat16{});
-  }
-  return cudaSuccess;
 }
 
 }  // namespace

@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
-namespace sslmed::ops::cuda {
+#include "ops/cuda/scalar.h"
 
-enum class Scalar { kFloat, kDouble, kHalf, kBFloat16 };
+namespace sslmed::ops::cuda {
 
 // pred, target [rows, n]; weights [rows] float, or null where all are one. row_sums [rows] double receives weight * patch MSE.
 cudaError_t masked_mse_rows(Scalar type, const void* pred, const void* target, const float* weights, double* row_sums, std::int64_t rows, std::int64_t n,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
-from sslmed._checks import number
+from sslmed._checks import choice, number
 from sslmed._core import C
 from sslmed.distributed import ranks
 from sslmed.modalities.joined import parts_of
 from sslmed.training.loader import Loader
 
-__all__ = ["Objective", "Trainer"]
+__all__ = ["OPTIMIZERS", "Objective", "Trainer"]
+
+OPTIMIZERS = ("adamw", "lars", "lamb", "sgd")
+"""Names of the optimizers that :class:`Trainer` knows."""
 
 
 class Objective(Protocol):
@@ -36,6 +39,9 @@ class Trainer:
         min_lr: Learning rate at the end.
         start_lr: Learning rate at the start of the warm-up.
         warmup_steps: Number of optimizer steps of the warm-up.
+        optimizer: "adamw", or for large batches "lars" or "lamb", or "sgd". LARS and LAMB scale the step of each matrix by its
+            norm, and not those of vectors, which have no weight decay.
+        momentum: Momentum of "lars" and "sgd".
         weight_decay: Weight decay of matrices; vectors have none.
         final_weight_decay: Weight decay at the end, reached by half a cosine; None: it stays the same.
         clip_norm: Global norm to which gradients are clipped; 0: not clipped.
@@ -68,6 +74,8 @@ class Trainer:
         min_lr: float = 0.0,
         start_lr: float = 0.0,
         warmup_steps: int = 0,
+        optimizer: Literal["adamw", "lars", "lamb", "sgd"] = "adamw",
+        momentum: float = 0.9,
         weight_decay: float = 0.05,
         final_weight_decay: float | None = None,
         clip_norm: float = 0.0,
@@ -91,6 +99,7 @@ class Trainer:
             raise ValueError("Trainer: preprocessing of the loader is not that of the objective's encoder")
         if final_weight_decay is not None:
             number("Trainer", "final_weight_decay", final_weight_decay, 0)
+        choice("Trainer", "optimizer", optimizer, OPTIMIZERS)
         options = C.TrainOptions(
             epochs=epochs,
             accumulate=accumulate,
@@ -98,6 +107,8 @@ class Trainer:
             min_lr=min_lr,
             start_lr=start_lr,
             warmup_steps=warmup_steps,
+            optimizer=optimizer,
+            momentum=momentum,
             weight_decay=weight_decay,
             final_weight_decay=-1.0 if final_weight_decay is None else final_weight_decay,
             clip_norm=clip_norm,

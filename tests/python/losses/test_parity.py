@@ -74,6 +74,6 @@ def test_ibot(rng):
     m = int(mask.sum())
     student = torch.randn(m, k, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(m, k, dtype=torch.float64)
-    weights = (1.0 / mask.sum((1, 2)).clamp(min=1).double() / b)[:, None, None].expand(mask.shape)[mask]
+    weights = ((1.0 / mask.sum((1, 2)).clamp(min=1)).double() / b)[:, None, None].expand(mask.shape)[mask]  # float32 there
     theirs = lightly.IBOTPatchLoss(output_dim=k, teacher_temp=0.0625).double()(teacher, student, mask)
     check(losses.ibot(student, torch.softmax(teacher / 0.0625, -1), weights, 0.1), theirs, (student,))
