@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,3 +57,12 @@ def write(name: str, body: dict[str, Any]) -> None:
 def data_root() -> Path | None:
     root = os.environ.get("SSLMED_DATA")
     return Path(root) if root and Path(root).is_dir() else None
+
+
+def lightly_losses() -> Any:
+    """lightly.loss, beside a torch for which torchvision was not built too."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests/python"))
+    import conftest  # noqa: F401  makes torchvision importable
+    from lightly import loss
+
+    return loss

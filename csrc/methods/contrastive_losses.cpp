@@ -39,7 +39,7 @@ at::Tensor logits_of(const TwoViews& views, double temperature) {
 
 // exp(-|y_i - y_j|^2 / (2 sigma^2)) of the rows against those of all ranks, [2B, 2T]; 0 for a row itself.
 at::Tensor kernel_of(const TwoViews& views, const at::Tensor& metadata, double sigma, const nn::Comm& comm) {
-  const auto y = metadata.detach().to(views.own.scalar_type()).reshape({metadata.size(0), -1});
+  const auto y = (metadata.dim() == 1 ? metadata.unsqueeze(1) : metadata).detach().to(views.own.scalar_type());
   const auto distance = (y.unsqueeze(1) - comm.all_gather(y).unsqueeze(0)).square().sum(-1);
   return (distance * (-0.5 / (sigma * sigma))).exp().repeat({2, 2}).scatter(1, views.self.unsqueeze(1), 0.0);
 }

@@ -2,6 +2,7 @@
 
 #include "ops/info_nce.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -22,7 +23,7 @@ class InfoNce : public torch::autograd::Function<InfoNce> {
     return {losses, lse};
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& grads) {
-    TORCH_CHECK(!grads[0].requires_grad(), "info_nce can be differentiated only once (create_graph=True is not supported)");
+    TORCH_CHECK(!c10::GradMode::is_enabled(), "info_nce can be differentiated only once (create_graph=True is not supported)");
     const auto saved = context->get_saved_variables();
     const at::AutoDispatchBelowADInplaceOrView guard;
     const bool wants_keys = saved[1].defined() && context->needs_input_grad(1);

@@ -2,6 +2,7 @@
 
 #include "ops/soft_cross_entropy.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -20,7 +21,7 @@ class SoftCrossEntropy : public torch::autograd::Function<SoftCrossEntropy> {
     return {losses, lse, mass};
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& grads) {
-    TORCH_CHECK(!grads[0].requires_grad(), "soft_cross_entropy can be differentiated only once (create_graph=True is not supported)");
+    TORCH_CHECK(!c10::GradMode::is_enabled(), "soft_cross_entropy can be differentiated only once (create_graph=True is not supported)");
     TORCH_CHECK(!context->needs_input_grad(1) && !context->needs_input_grad(2), "soft_cross_entropy: targets and pairs have no gradients: detach them");
     const auto saved = context->get_saved_variables();
     const at::AutoDispatchBelowADInplaceOrView guard;
