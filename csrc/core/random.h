@@ -20,7 +20,10 @@ enum class Stream : std::uint32_t {
   kDropPath = 7,
   kPicture = 8,
   kGrid = 9,
-  kVolume = 10
+  kVolume = 10,
+  kPretext = 20,
+  kPermutation = 21,
+  kNoise = 22
 };
 
 // Names one draw. Everything random in a run derives from such a name.

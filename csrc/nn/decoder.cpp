@@ -58,7 +58,8 @@ at::Tensor ConvDecoder::forward(const std::vector<at::Tensor>& pyramid, const st
     }
     std::vector<std::int64_t> next;
     const auto left = static_cast<std::int64_t>(convs_.size() - 1 - stage);  // doublings after this one
-    for (const auto size : sizes) next.push_back((size + (std::int64_t{1} << left) - 1) >> left);
+    for (std::size_t axis = 0; axis < sizes.size(); ++axis)
+      next.push_back(std::max(x.size(static_cast<std::int64_t>(axis) + 2), (sizes[axis] + (std::int64_t{1} << left) - 1) >> left));
     x = enlarge(x, next);
   }
   return out_->forward(enlarge(x, sizes), rows);
@@ -68,25 +69,23 @@ at::Tensor enlarge(const at::Tensor& x, const std::vector<std::int64_t>& sizes) 
   if (x.sizes().slice(2) == at::IntArrayRef(sizes)) return x;
   switch (x.dim()) {
     case 3:
-      return at::upsample_nearest1d(x, sizes, std::nullopt);
+      return at::upsample_nearest1d(x, at::IntArrayRef(sizes));
     case 4:
-      return at::upsample_nearest2d(x, sizes, std::nullopt, std::nullopt);
+      return at::upsample_nearest2d(x, at::IntArrayRef(sizes));
     case 5:
-      return at::upsample_nearest3d(x, sizes, std::nullopt, std::nullopt, std::nullopt);
+      return at::upsample_nearest3d(x, at::IntArrayRef(sizes));
     default:
       TORCH_CHECK_VALUE(false, "enlarge: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
   }
 }
 
 at::Tensor unpatchify(const at::Tensor& patches, const std::vector<std::int64_t>& grid, const std::vector<std::int64_t>& patch_size) {
-  const auto product = [](const std::vector<std::int64_t>& all) {
-    return std::accumulate(all.begin(), all.end(), std::int64_t{1}, std::multiplies<>());
-  };
+  const auto product = [](const std::vector<std::int64_t>& all) { return std::accumulate(all.begin(), all.end(), std::int64_t{1}, std::multiplies<>()); };
   const auto rank = static_cast<std::int64_t>(grid.size());
   const auto cells = product(patch_size);
   TORCH_CHECK_VALUE(patch_size.size() == grid.size(), "unpatchify: the grid has ", rank, " axes, the patches have ", patch_size.size());
-  TORCH_CHECK_VALUE(patches.dim() == 3 && patches.size(1) == product(grid) && patches.size(2) % cells == 0, "unpatchify: expected patches [B, ",
-                    product(grid), ", a multiple of ", cells, "], got ", patches.sizes());
+  TORCH_CHECK_VALUE(patches.dim() == 3 && patches.size(1) == product(grid) && patches.size(2) % cells == 0, "unpatchify: expected patches [B, ", product(grid),
+                    ", a multiple of ", cells, "], got ", patches.sizes());
   const auto channels = patches.size(2) / cells;
   std::vector<std::int64_t> split{patches.size(0)}, order{0, 1 + 2 * rank}, shape{patches.size(0), channels};
   split.insert(split.end(), grid.begin(), grid.end());
