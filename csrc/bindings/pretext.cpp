@@ -1,5 +1,7 @@
 // Pretext tasks.
 
+#include <map>
+
 #include "bindings/mirror.h"
 #include "bindings/options.h"
 #include "masking/permutations.h"
@@ -17,13 +19,14 @@ using MaybeRecipe = std::optional<std::shared_ptr<data::Recipe>>;
 
 // Of a task around views of a rank.
 template <class Method, class Options>
-void bind_ranked(py::module_& m, const char* name) {
+py::class_<Method, methods::Pretext, std::shared_ptr<Method>> bind_ranked(py::module_& m, const char* name) {
   py::class_<Method, methods::Pretext, std::shared_ptr<Method>> type(m, name);
   type.def(py::init([](std::shared_ptr<nn::Encoder> encoder, std::int64_t rank, const Options& options, const MaybeRecipe& recipe) {
              return std::make_shared<Method>(std::move(encoder), rank, options, recipe.value_or(nullptr));
            }),
            py::arg("encoder"), py::arg("rank"), py::arg("options"), py::arg("recipe") = py::none());
   mirror(type);
+  return type;
 }
 
 // Of one whose encoder says its rank.
@@ -47,7 +50,7 @@ void bind_puzzles(py::module_& m) {
       .def_readwrite("tile_dim", &JigsawOptions::tile_dim)
       .def_readwrite("hidden", &JigsawOptions::hidden)
       .def_readwrite("seed", &JigsawOptions::seed);
-  bind_ranked<methods::Jigsaw, JigsawOptions>(m, "Jigsaw");
+  bind_ranked<methods::Jigsaw, JigsawOptions>(m, "Jigsaw").def_property_readonly("permutations", &methods::Jigsaw::permutations);
   m.def("distant_permutations", &masking::distant_permutations, py::arg("tiles"), py::arg("count"), py::arg("seed") = 0);
 
   bind_options<RotationOptions>(m, "RotationOptions", "Of the prediction of turns (methods/rotation.h).")
@@ -134,13 +137,13 @@ void bind_pretext(py::module_& m) {
           },
           py::arg("dense"), py::arg("sample_ids"), py::arg("step") = 0)
       .def(
-          "parts",
-          [](methods::Pretext& self, const data::Batch& batch, std::int64_t step) {
+          "forward_dense",
+          [](const methods::Pretext& self, const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) {
             const py::gil_scoped_release release;
-            const auto loss = self.loss(batch, {step, 0});
-            return std::make_tuple(loss.total, loss.weight, std::map<std::string, at::Tensor>(loss.parts.begin(), loss.parts.end()), loss.features);
+            const auto out = self.forward_dense(dense, sample_ids, step);
+            return std::make_tuple(out.total, out.weight, std::map<std::string, at::Tensor>(out.parts.begin(), out.parts.end()), out.features);
           },
-          py::arg("batch"), py::arg("step") = 0);
+          py::arg("dense"), py::arg("sample_ids"), py::arg("step") = 0);
   bind_puzzles(m);
   bind_reconstruction(m);
 }

@@ -93,6 +93,12 @@ MapShape map_shape(const nn::Encoder& encoder, const char* who) {
   return out;
 }
 
+std::vector<std::int64_t> input_multiple(const nn::Encoder& encoder, std::int64_t rank) {
+  const auto* vit = dynamic_cast<const nn::VisionTransformer*>(&encoder);
+  const std::vector<std::int64_t> ones(static_cast<std::size_t>(rank), 1);
+  return vit != nullptr && vit->config().embedding.patch_size.size() == ones.size() ? vit->config().embedding.patch_size : ones;
+}
+
 std::vector<at::Tensor> maps_of(const nn::Features& features, const at::Tensor& input, const MapShape& shape) {
   if (!features.pyramid.empty()) return features.pyramid;
   std::vector<std::int64_t> sizes{input.size(0), shape.widths.back()};

@@ -32,6 +32,8 @@ DenseView dense_view(const data::Batch& batch, const data::ViewBatch& view, cons
 at::Tensor standardized(const at::Tensor& dense, const nn::Encoder& encoder);
 // ValueError for an encoder that does not say (one written in Python).
 MapShape map_shape(const nn::Encoder& encoder, const char* who);
+// Cells along each axis of which an input must have a multiple: a patch of a vision transformer, otherwise 1.
+std::vector<std::int64_t> input_multiple(const nn::Encoder& encoder, std::int64_t rank);
 // The maps of an encoder's features, fine to coarse; the tokens of a vision transformer are one map.
 std::vector<at::Tensor> maps_of(const nn::Features& features, const at::Tensor& input, const MapShape& shape);
 

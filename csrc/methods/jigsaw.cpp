@@ -34,7 +34,7 @@ Jigsaw::Jigsaw(std::shared_ptr<nn::Encoder> encoder, std::int64_t rank, const Ji
   TORCH_CHECK_VALUE(options.tile_dim > 0, "jigsaw: tile_dim=", options.tile_dim, " must be at least 1");
   TORCH_CHECK_VALUE(options.hidden > 0, "jigsaw: hidden=", options.hidden, " must be at least 1");
   const auto tiles = count_tiles(grid_);
-  TORCH_CHECK_VALUE(tiles >= 2 && tiles <= 255, "jigsaw: grid gives ", tiles, " tiles, expected 2 to 255");
+  TORCH_CHECK_VALUE(tiles >= 2 && tiles <= 255, "jigsaw: grid=", at::IntArrayRef(options.grid), " gives ", tiles, " tiles, expected 2 to 255");
   permutations_ = masking::distant_permutations(static_cast<std::int32_t>(tiles), options.permutations, options.seed);
   tile_ = register_module("tile", std::make_shared<nn::Linear>(encoder_->shape().dim, options.tile_dim));
   head_ = register_module("head", std::make_shared<nn::MlpHead>(nn::MlpHeadConfig{
@@ -51,11 +51,13 @@ Exercise Jigsaw::pose(const DenseView& view) const {
   const auto sizes = view.sizes();
   TORCH_CHECK_VALUE(sizes.size() == grid_.size(), "jigsaw: the views have ", sizes.size(), " axes, expected ", grid_.size());
   const auto rank = grid_.size();
+  const auto multiple = input_multiple(*encoder_, static_cast<std::int64_t>(rank));
   std::vector<std::int64_t> cell(rank), tile(rank);
   for (std::size_t a = 0; a < rank; ++a) {
     cell[a] = sizes[a] / grid_[a];
-    tile[a] = static_cast<std::int64_t>(static_cast<double>(cell[a]) * (1 - options_.gap) + 1e-9);
-    TORCH_CHECK_VALUE(tile[a] > 0, "jigsaw: axis ", a, " of the views has ", sizes[a], " cells, too few for grid=", grid_[a], " tiles with gap=", options_.gap);
+    tile[a] = static_cast<std::int64_t>(static_cast<double>(cell[a]) * (1 - options_.gap) + 1e-9) / multiple[a] * multiple[a];
+    TORCH_CHECK_VALUE(tile[a] > 0, "jigsaw: axis ", a, " of the views has ", sizes[a], " cells, too few for grid=", grid_[a], " tiles with gap=", options_.gap,
+                      " of an encoder that needs multiples of ", multiple[a]);
   }
   const auto tiles = static_cast<std::size_t>(count_tiles(grid_));
   std::vector<at::Tensor> shown;

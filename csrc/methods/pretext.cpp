@@ -14,13 +14,22 @@ Pretext::Pretext(std::string name, std::shared_ptr<nn::Encoder> encoder, std::sh
   register_module("encoder", encoder_);
 }
 
-Exercise Pretext::exercise(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const {
+DenseView Pretext::named_view(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const {
   TORCH_CHECK_VALUE(dense.dim() >= 3 && dense.dim() <= 5, name_, ": expected a batch [B, C, 1 to 3 spatial axes], got ", dense.sizes());
   TORCH_CHECK_VALUE(static_cast<std::int64_t>(sample_ids.size()) == dense.size(0), name_, ": sample_ids has ", sample_ids.size(), " numbers, expected ",
                     dense.size(0));
   DenseView view{standardized(dense, *encoder_), {}};
   for (const auto id : sample_ids) view.draws.push_back({seed_, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(id), 0});
-  return pose(view);
+  return view;
+}
+
+Exercise Pretext::exercise(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const {
+  return pose(named_view(dense, sample_ids, step));
+}
+
+Attempt Pretext::forward_dense(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const {
+  const auto view = named_view(dense, sample_ids, step);
+  return attempt(view, pose(view), {});
 }
 
 nn::Features Pretext::encode(const Exercise& exercise, const DenseView& view, const nn::Context& context) const {

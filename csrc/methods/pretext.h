@@ -32,6 +32,8 @@ class Pretext : public Objective {
   std::shared_ptr<nn::Encoder> encoder() const override { return encoder_; }
   // The exercise of samples [B, C, spatial…] at a step; a pure function of the seed, the step and each sample's number.
   Exercise exercise(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const;
+  // And what the encoder makes of it.
+  Attempt forward_dense(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const;
 
  protected:
   Pretext(std::string name, std::shared_ptr<nn::Encoder> encoder, std::shared_ptr<const data::Recipe> recipe, std::uint64_t seed);
@@ -44,6 +46,8 @@ class Pretext : public Objective {
   std::shared_ptr<nn::Encoder> encoder_;
 
  private:
+  DenseView named_view(const at::Tensor& dense, const std::vector<std::int64_t>& sample_ids, std::int64_t step) const;
+
   std::shared_ptr<const data::Recipe> recipe_;
   std::uint64_t seed_;
 };

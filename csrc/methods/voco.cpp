@@ -16,18 +16,19 @@ struct Places {
   std::vector<std::vector<std::int64_t>> corners;  // of each
 };
 
-Places base_crops(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& grid) {
+Places base_crops(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& grid, const std::vector<std::int64_t>& multiple) {
   Places out;
   std::int64_t count = 1;
   for (std::size_t a = 0; a < grid.size(); ++a) {
-    out.sizes.push_back(sizes[a] / grid[a]);
-    TORCH_CHECK_VALUE(out.sizes[a] > 0, "voco: axis ", a, " of the views has ", sizes[a], " cells, too few for grid=", grid[a], " crops");
+    out.sizes.push_back(sizes[a] / grid[a] / multiple[a] * multiple[a]);
+    TORCH_CHECK_VALUE(out.sizes[a] > 0, "voco: axis ", a, " of the views has ", sizes[a], " cells, too few for grid=", grid[a],
+                      " crops of an encoder that needs multiples of ", multiple[a]);
     count *= grid[a];
   }
   for (std::int64_t number = 0; number < count; ++number) {
     auto& corner = out.corners.emplace_back(grid.size());
     auto place = number;
-    for (std::size_t a = grid.size(); a-- > 0; place /= grid[a]) corner[a] = place % grid[a] * out.sizes[a];
+    for (std::size_t a = grid.size(); a-- > 0; place /= grid[a]) corner[a] = place % grid[a] * (sizes[a] / grid[a]);
   }
   return out;
 }
@@ -59,7 +60,7 @@ VoCo::VoCo(std::shared_ptr<nn::Encoder> encoder, std::int64_t rank, const VoCoOp
     : Pretext("voco", std::move(encoder), std::move(recipe), options.seed), options_(options), grid_(for_each_axis(options.grid, rank, "voco", "grid")) {
   std::int64_t bases = 1;
   for (const auto extent : grid_) bases *= extent;
-  TORCH_CHECK_VALUE(bases >= 2, "voco: grid gives ", bases, " base crop, expected at least 2");
+  TORCH_CHECK_VALUE(bases >= 2, "voco: grid=", at::IntArrayRef(options.grid), " gives ", bases, " base crop, expected at least 2");
   TORCH_CHECK_VALUE(options.crops > 0, "voco: crops=", options.crops, " must be at least 1");
   TORCH_CHECK_VALUE(options.regularization >= 0, "voco: regularization=", options.regularization, " must not be negative");
   const auto dim = encoder_->shape().dim;
@@ -75,7 +76,7 @@ VoCo::VoCo(std::shared_ptr<nn::Encoder> encoder, std::int64_t rank, const VoCoOp
 Exercise VoCo::pose(const DenseView& view) const {
   const auto sizes = view.sizes();
   TORCH_CHECK_VALUE(sizes.size() == grid_.size(), "voco: the views have ", sizes.size(), " axes, expected ", grid_.size());
-  const auto bases = base_crops(sizes, grid_);
+  const auto bases = base_crops(sizes, grid_, input_multiple(*encoder_, static_cast<std::int64_t>(sizes.size())));
   std::vector<at::Tensor> shown;
   std::vector<double> overlaps;
   for (std::int64_t b = 0; b < view.size(); ++b) {
