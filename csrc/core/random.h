@@ -22,7 +22,10 @@ enum class Stream : std::uint32_t {
   kGrid = 9,
   kVolume = 10,
   kMaskRatio = 11,
-  kSignal = 12
+  kSignal = 12,
+  kPretext = 20,
+  kPermutation = 21,
+  kNoise = 22
 };
 
 // Names one draw. Everything random in a run derives from such a name.

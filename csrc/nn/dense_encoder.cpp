@@ -42,6 +42,10 @@ at::Tensor DenseEncoder::checked(const Input& view) const {
   TORCH_CHECK_VALUE(x.size(1) == in_chans, "expected a batch [B, ", in_chans, ", ", rank, " spatial axes] of in_chans=", in_chans, ", got ", x.sizes());
   for (std::int64_t axis = 2; axis < x.dim(); ++axis)
     TORCH_CHECK_VALUE(x.size(axis) >= min_size(), "the input is too small: axis ", axis - 2, " has ", x.size(axis), " cells, expected at least ", min_size());
+  return standardized(x);
+}
+
+at::Tensor DenseEncoder::standardized(const at::Tensor& x) const {
   const auto type = reference_.scalar_type();
   if (x.scalar_type() != at::kByte) return x.to(type);
   const auto options = x.options().dtype(type);

@@ -25,6 +25,8 @@ class DenseEncoder : public Encoder {
   const DenseShape& dense_shape() const noexcept { return dense_shape_; }
   // Checks rank, channels and extents, standardizes bytes, and calls forward_dense.
   Features forward_view(const Input& view, const Context& context = {}) const override;
+  // As the network sees an input: bytes standardized, other numbers as they are, of the weights' type.
+  at::Tensor standardized(const at::Tensor& x) const;
   // x [B, C, spatial…] of the weights' type. `tokens` are the cells of the last map, row-major, `pooled` their mean, `pyramid` the maps from fine to coarse.
   virtual Features forward_dense(const at::Tensor& x, const Context& context) const = 0;
   // [B, C, spatial…] to [B, num_classes], or to pooled features [B, D] without a head.

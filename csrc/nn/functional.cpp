@@ -47,6 +47,10 @@ at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t strid
   }
 }
 
+at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows&) {
+  return at::group_norm(x, groups, weight, bias, eps);
+}
+
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean, const at::Tensor& running_var,
                       bool training, double momentum, double eps) {
   return at::batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, at::globalContext().userEnabledCuDNN());

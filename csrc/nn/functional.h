@@ -22,6 +22,8 @@ at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
 at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows& rows);
 // (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …]. Samples interact by their statistics: it has no ownership to tell.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps);
+// Normalization over groups of the channels of each sample. x [B, C, spatial…], weight and bias [C].
+at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
 // Batch normalization of one process in one kernel. In training by the statistics of x, which the running ones (changed in place) follow by `momentum`;
 // otherwise by the running ones.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean, const at::Tensor& running_var,
