@@ -4,6 +4,7 @@ from sslmed.methods.barlow_twins import BarlowTwins
 from sslmed.methods.base import Method, get, names, options_of, register, resolve
 from sslmed.methods.byol import Byol
 from sslmed.methods.dino import Dino
+from sslmed.methods.distill import Distill, Distillation
 from sslmed.methods.ijepa import IJepa, JointEmbeddingPredictor
 from sslmed.methods.joint_embedding import JointEmbedding
 from sslmed.methods.mae import Mae, MaskedAutoencoder
@@ -17,6 +18,8 @@ __all__ = [
     "BarlowTwins",
     "Byol",
     "Dino",
+    "Distill",
+    "Distillation",
     "IJepa",
     "JointEmbedding",
     "JointEmbeddingPredictor",
