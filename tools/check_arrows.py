@@ -38,7 +38,7 @@ FLOORS = (
     ("contents",),
     ("leakage", "provenance"),
     ("encoders",),
-    ("cohort",),
+    ("cohort", "lifting"),
     ("preparation",),
     ("training",),
     ("methods",),

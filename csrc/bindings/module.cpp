@@ -3,6 +3,10 @@
 #include "bindings/bindings.h"
 #include "io/edflib.h"
 
+namespace sslmed::bindings {
+void bind_lift(py::module_& m);
+}
+
 namespace {
 
 std::string compiler() {
@@ -51,4 +55,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_volume_intensity(m);
   bindings::bind_volume(m);
   bindings::bind_losses(m);
+  bindings::bind_lift(m);
 }

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'Dino', 'DinoOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'SimClr', 'SimClrOptions', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'dino', 'dino_pairs', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'uniformity', 'use_openslide', 'vicreg', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DenseEncoder', 'Dino', 'DinoOptions', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'SimClr', 'SimClrOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'uniformity', 'use_openslide', 'vicreg', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -577,6 +577,38 @@ class ConvEncoder(Encoder):
     def set_buffer(self, name: str, value: torch.Tensor) -> None:
         ...
     def train(self, mode: bool) -> None:
+        ...
+class DenseEncoder(Encoder):
+    """
+    An encoder over dense inputs [B, C, spatial…].
+    """
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def forward_dense(self, dense: torch.Tensor, comm: Comm | None = None, drop_path: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor, list[int], list[torch.Tensor]]:
+        """
+        (tokens, pooled, lengths, pyramid)
+        """
+    def forward_features(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+    @property
+    def depth(self) -> int:
+        ...
+    @property
+    def min_size(self) -> int:
+        ...
+    @property
+    def strides(self) -> list[int]:
+        ...
+    @property
+    def widths(self) -> list[int]:
         ...
 class Objective:
     def after_step(self, step: int, total: int) -> None:
@@ -1831,6 +1863,131 @@ class VolumeView:
 class VolumeRecipe(Recipe):
     def __init__(self, patch: collections.abc.Sequence[int], anatomy: float, views: collections.abc.Sequence[VolumeView]) -> None:
         ...
+class PairedRecipe(Recipe):
+    """
+    Views for two encoders (data/paired_recipe.h).
+    """
+    def __init__(self, first: Recipe, second: Recipe, role: str = 'teacher') -> None:
+        ...
+class SliceConfig:
+    """
+    Which slices an encoder sees, and how they are pooled (nn/slices.h).
+    """
+    attention: bool
+    feature: str
+    join: bool
+    upright: bool
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def around(self) -> int:
+        ...
+    @around.setter
+    def around(self, arg0: int) -> None:
+        ...
+    @property
+    def axes(self) -> list[int]:
+        ...
+    @axes.setter
+    def axes(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def chunk(self) -> int:
+        ...
+    @chunk.setter
+    def chunk(self, arg0: int) -> None:
+        ...
+    @property
+    def in_chans(self) -> int:
+        ...
+    @in_chans.setter
+    def in_chans(self, arg0: int) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+    @property
+    def slice_size(self) -> list[int]:
+        ...
+    @slice_size.setter
+    def slice_size(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def stride(self) -> int:
+        ...
+    @stride.setter
+    def stride(self, arg0: int) -> None:
+        ...
+class SliceEncoder(Encoder):
+    """
+    An encoder of two axes over the slices of volumes.
+    """
+    def __init__(self, encoder: Encoder, config: SliceConfig) -> None:
+        ...
+    def forward_dense(self, dense: torch.Tensor, comm: Comm | None = None) -> tuple[torch.Tensor, torch.Tensor, list[int], list[torch.Tensor]]:
+        """
+        (tokens, pooled, lengths, pyramid)
+        """
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def places(self, cells: int) -> list[int]:
+        """
+        Places of the slices along an axis of so many cells.
+        """
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class DistillOptions:
+    """
+    Of distillation (methods/distill.h).
+    """
+    loss: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def hidden(self) -> int:
+        ...
+    @hidden.setter
+    def hidden(self, arg0: int) -> None:
+        ...
+    @property
+    def layers(self) -> int:
+        ...
+    @layers.setter
+    def layers(self, arg0: int) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+    @property
+    def token_weight(self) -> float:
+        ...
+    @token_weight.setter
+    def token_weight(self, arg0: float) -> None:
+        ...
+class Distill(Objective):
+    """
+    A frozen encoder's features as the target of another one.
+    """
+    def __init__(self, encoder: Encoder, teacher: Encoder, options: DistillOptions, recipe: Recipe | None = None) -> None:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -1855,6 +2012,12 @@ def block_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(
     ...
 def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     ...
+def create_dense(name: str, *, rank: int = 2, in_chans: int = 3, num_classes: int = 0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = [], seed: int = 0, options: collections.abc.Mapping[str, bool | int | float | str | collections.abc.Sequence[int]] = {}) -> DenseEncoder:
+    ...
+def dense_names() -> list[str]:
+    """
+    Names that create_dense takes.
+    """
 def dino(student: torch.Tensor, teacher: torch.Tensor, center: torch.Tensor, student_temp: float, teacher_temp: float) -> torch.Tensor:
     ...
 def dino_pairs(student: torch.Tensor, teacher: torch.Tensor, student_temp: float) -> torch.Tensor:
@@ -1929,6 +2092,10 @@ def plan_volume(shape: typing.Annotated[collections.abc.Sequence[int], "FixedSiz
     """
     The map of a draw, and the axis (-1: none) and factor of its lost resolution.
     """
+def position_grid(encoder: VisionTransformer) -> list[int]:
+    """
+    Cells along each axis of the first embedding's table of positions; empty where tokens are placed by coordinates.
+    """
 def predict(task: Supervised, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
     """
     What a task's head says of every sample, and the samples' numbers.
@@ -1970,6 +2137,10 @@ def resample(x: torch.Tensor, sfreq: float, to: float) -> torch.Tensor:
 def resample_positions(table: torch.Tensor, grid: collections.abc.Sequence[int], to: collections.abc.Sequence[int], first: int) -> torch.Tensor:
     """
     [1, first + cells, D] over another grid: bicubic, antialiased.
+    """
+def resample_tokens(tokens: torch.Tensor, grid: collections.abc.Sequence[int], to: collections.abc.Sequence[int]) -> torch.Tensor:
+    """
+    [N, D] over another grid, linearly.
     """
 def resample_volume(volume: torch.Tensor, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], to: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], antialias: bool) -> torch.Tensor:
     ...

@@ -53,13 +53,14 @@ if TYPE_CHECKING:
         transforms,
     )
     from sslmed.cohort import Cohort
-    from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder
+    from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
     from sslmed.evaluation.evaluate import evaluate
     from sslmed.evaluation.frames import features
     from sslmed.evaluation.transfer import transfer
     from sslmed.finetuning import FineTuned, FineTuning, finetune
+    from sslmed.lifting import to_volumes
     from sslmed.methods import PythonObjective
     from sslmed.modalities import Augmentation, View, slides
     from sslmed.modalities.eeg import EegAugmentation, EegPreprocessing, EegView
@@ -92,6 +93,7 @@ _HOMES = {
     "PythonObjective": "methods",
     "Run": "pretraining",
     "Runs": "pretraining",
+    "SliceEncoder": "encoders",
     "SlidePreprocessing": "modalities.slides",
     "Trainer": "training",
     "TransferResult": "evaluation",
@@ -108,6 +110,7 @@ _HOMES = {
     "prepare": "preparation",
     "pretrain": "pretraining",
     "slides": "modalities",
+    "to_volumes": "lifting",
     "transfer": "evaluation",
     "transfer_matrix": "evaluation",
     "volume": "transforms",
@@ -142,6 +145,7 @@ __all__ = [
     "ReadError",
     "Run",
     "Runs",
+    "SliceEncoder",
     "SlidePreprocessing",
     "SslmedWarning",
     "Trainer",
@@ -177,6 +181,7 @@ __all__ = [
     "provenance",
     "shift",
     "slides",
+    "to_volumes",
     "training",
     "transfer",
     "transfer_matrix",

@@ -19,11 +19,12 @@ from sslmed import io
 from sslmed._checks import OnError, choice, number, whole
 from sslmed._core import FormatError
 from sslmed.cohort import Cohort
-from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, EncoderLike, resolve
+from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, resolve
+from sslmed.encoders.base import description_of, from_description
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Supervised
-from sslmed.modalities import Augmentation, described, preprocessing_from
+from sslmed.modalities import Augmentation
 from sslmed.provenance import Provenance, overlap, record
 from sslmed.training import Interrupt, Loader, Trainer, predict, recording_means
 from sslmed.training.loader import warn_of_failures
@@ -259,14 +260,14 @@ class FineTuned:
         Raises:
             TypeError: The encoder is written in Python; save ``task.state_dict()`` beside its class.
         """
-        if not isinstance(self.encoder, (ConvEncoder, Encoder)):
-            name = type(self.encoder).__name__
-            raise TypeError(f"save: encoder is a {name}, whose class no file can bring back; save task.state_dict() beside the class")
+        try:
+            description = description_of(self.encoder)
+        except TypeError as error:
+            raise TypeError(f"save: encoder cannot be brought back from a file ({error}); save task.state_dict() beside the class") from None
         task = {"target": self.target_, "classes": self.classes_.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
         metadata = {
             "format": _FORMAT,
-            "encoder": json.dumps(self.encoder.described()),
-            "preprocessing": json.dumps(described(self.encoder.preprocessing)),
+            "encoder": json.dumps(description),
             "task": json.dumps(task),
         }
         if self.provenance is not None:
@@ -288,8 +289,7 @@ class FineTuned:
         metadata = io.load_metadata(path, _FORMAT)
         try:
             saved = json.loads(metadata["task"])
-            described_encoder, preprocessing = json.loads(metadata["encoder"]), preprocessing_from(json.loads(metadata["preprocessing"]))
-            encoder: Encoder | ConvEncoder = (ConvEncoder if "widths" in described_encoder else Encoder)(preprocessing=preprocessing, **described_encoder)
+            encoder = from_description(json.loads(metadata["encoder"]))
             task = Supervised(encoder, **saved["options"])
             seen = Provenance.loads(metadata.get("provenance"))
             encoder.provenance = Provenance.loads(metadata["encoder_provenance"] or None) if "encoder_provenance" in metadata else seen

@@ -46,6 +46,24 @@ def predicted(**options: Any) -> methods.JointEmbeddingPredictor:
     return methods.JointEmbeddingPredictor(pictures(), methods.IJepa(**options))
 
 
+def distilled(**options: Any) -> methods.Distillation:
+    return methods.Distill(**{"teacher": pictures()} | options).objective(pictures(), seed=0)
+
+
+def sliced(**options: Any) -> sm.SliceEncoder:
+    how = sm.VolumePreprocessing(patch=None, size=32)
+    return sm.SliceEncoder(**{"encoder_2d": pictures(), "preprocessing": how, "strategy": "triplanar"} | options)
+
+
+def lifted(**options: Any) -> Any:
+    return sm.to_volumes(**{"encoder_2d": pictures(), "strategy": "axial"} | options)
+
+
+def inflated(**options: Any) -> Any:
+    flat, deep = nn.ConvNet(2, 3, (4,)), nn.ConvNet(3, 1, (4,))
+    return nn.inflate(**{"source": flat, "module": deep} | options)
+
+
 def task(**options: Any) -> methods.Supervised:
     return methods.Supervised(encoder(), **({"classes": 2, "readout": "attentive"} | options))
 
@@ -156,6 +174,11 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
     (modalities.register, [("modality", 3)]),
     (methods.register, [("method", 3)]),
     (nn.BatchNorm, [("channels", 0)]),
+    (distilled, [("teacher", 3), ("loss", "l1"), ("layers", 0), ("hidden", 0), ("token_weight", -1.0), ("augmentation", 3)]),
+    (sliced, [("encoder_2d", 3), ("preprocessing", RampPreprocessing()), ("strategy", "flat"), ("stride", 0), ("around", -1), ("pool", "max"),
+              ("feature", "max"), ("join", "sum"), ("slice_size", (0, 0)), ("chunk", -1)]),
+    (lifted, [("encoder_2d", 3), ("strategy", "flat"), ("preprocessing", RampPreprocessing())]),
+    (inflated, [("strategy", "max"), ("channels", "keep"), ("axis", 3)]),
 ]  # fmt: skip
 CASES = [pytest.param(call, name, value, id=f"{getattr(call, '__name__', '')}-{name}-{i}") for i, (call, bad) in enumerate(BAD) for name, value in bad]
 
@@ -185,12 +208,14 @@ OF: dict[Callable[..., Any], Any] = {
     images: sm.ImagePreprocessing, augmentation: sm.Augmentation, view: sm.View, volume_view: sm.VolumeView,
     eeg_view: sm.EegView, eeg_augmentation: sm.EegAugmentation, volumes: sm.VolumePreprocessing,
     volume_augmentation: sm.VolumeAugmentation, nn.ConvNet: nn.ConvNet, pretrain: sm.PretrainConfig,
+    distilled: methods.Distill, sliced: sm.SliceEncoder, inflated: nn.inflate,
 }  # fmt: skip
 # Those of which no value is wrong, that are checked where they are used (on_device, weight decays …), or that have tests of their own.
 FREE = {
     "complementary", "norm_target", "seed", "target", "augmentation", "encoder", "objective", "loader", "labels", "final_weight_decay",
     "bf16", "fp64", "checkpoints",
     "config", "collapse_std", "group", "cohort", "epochs", "random", "recipe", "extra_channels", "drop_last", "shrink", "start", "ratio",
+    "source", "module", "upright",
     "notch", "average_reference", "align", "overlap", "patch", "mean", "std", "fit", "region", "on_device", "macenko", "hed", "middle", "preprocessing",
     "order", "role", "min_lr", "weight_decay", "ema_decay", "depth", "device", "checkpoint_every", "keep_last", "tensorboard",
 }  # fmt: skip

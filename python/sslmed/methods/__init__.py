@@ -6,6 +6,7 @@ from sslmed.methods.base import Method, get, names, options_of, register, resolv
 from sslmed.methods.byol import Byol
 from sslmed.methods.cross_sequence import CrossSequence
 from sslmed.methods.dino import Dino
+from sslmed.methods.distill import Distill, Distillation
 from sslmed.methods.ijepa import IJepa, JointEmbeddingPredictor
 from sslmed.methods.inpainting import Inpainting
 from sslmed.methods.jigsaw import Jigsaw
@@ -27,6 +28,8 @@ __all__ = [
     "Byol",
     "CrossSequence",
     "Dino",
+    "Distill",
+    "Distillation",
     "IJepa",
     "Inpainting",
     "Jigsaw",

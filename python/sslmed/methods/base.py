@@ -82,12 +82,19 @@ def resolve(method: str | Method, options: dict[str, Any]) -> tuple[Method, dict
     if not isinstance(method, str):
         if options:
             raise TypeError(f"method={method!r} has its options already: give {', '.join(options)} to it")
-        return method, asdict(method)  # type: ignore[call-overload]
+        return method, _plain(method)
     kind, known = get(method), options_of(method)
     if unknown := [name for name in options if name not in known]:
         raise TypeError(f"method={method!r} has no option {', '.join(unknown)}; it has {', '.join(known)}")
     chosen = kind(**options)
-    return chosen, asdict(chosen)
+    return chosen, _plain(chosen)
+
+
+def _plain(method: Any) -> dict[str, Any]:
+    """A method's options as plain values: its own ``described()`` where it has one."""
+    own = getattr(method, "described", None)
+    values: dict[str, Any] = own() if callable(own) else asdict(method)
+    return values
 
 
 def needs_encoder(encoder: CohortEncoder, method: str) -> Encoder:

@@ -5,7 +5,21 @@ from sslmed.nn.cnn import ConvNet
 from sslmed.nn.create import create, list_models
 from sslmed.nn.dense import DenseNet
 from sslmed.nn.features import Features
+from sslmed.nn.inflation import inflate
 from sslmed.nn.mirror import Mirror
+from sslmed.nn.slices import SliceNet
 from sslmed.nn.vit import VisionTransformer, create_vit
 
-__all__ = ["BatchNorm", "ConvNet", "DenseNet", "Features", "Mirror", "VisionTransformer", "create", "create_vit", "list_models"]
+__all__ = [
+    "BatchNorm",
+    "ConvNet",
+    "DenseNet",
+    "Features",
+    "Mirror",
+    "SliceNet",
+    "VisionTransformer",
+    "create",
+    "create_vit",
+    "inflate",
+    "list_models",
+]

@@ -13,7 +13,7 @@ import sslmed as sm
 from sslmed._core import C
 from sslmed.distributed import is_first, ranks, under_torchrun
 from sslmed.encoders import Encoder
-from sslmed.methods import MaskedAutoencoder, PythonObjective, Supervised
+from sslmed.methods import Distill, MaskedAutoencoder, PythonObjective, Supervised
 
 PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
@@ -37,6 +37,11 @@ def group_robust(encoder):
 
 def masked(encoder):
     return MaskedAutoencoder(encoder, sm.methods.Mae(decoder_dim=64, decoder_depth=1, decoder_heads=2), seed=3)
+
+
+def distilled(encoder):
+    """From a wider encoder, samples and tokens."""
+    return Distill(Encoder("vit_tiny", PRE, depth=1, dim=96, heads=2, seed=7), token_weight=0.5).objective(encoder, seed=3)
 
 
 def train(cohort, *, batch=5, fp64=True, accumulate=1, epochs=2, lr=1e-3, make=masked):
@@ -64,6 +69,7 @@ CASES = {
     "fp64_accumulate": {"fp64": True, "accumulate": 2, "epochs": 4},
     "python_fp64": {"fp64": True, "make": Contrast, "epochs": 5},
     "groups_fp64": {"fp64": True, "make": group_robust, "epochs": 5},
+    "distill_fp64": {"fp64": True, "make": distilled, "epochs": 5},
     "fp32": {"fp64": False, "lr": 1e-4, "epochs": 5},
 }
 

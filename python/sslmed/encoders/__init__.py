@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, Union
 
@@ -14,13 +13,14 @@ import torch
 
 from sslmed import io
 from sslmed._core import C, FormatError
+from sslmed.encoders.base import CohortEncoder, load, saved_as
+from sslmed.encoders.slices import SliceEncoder
 from sslmed.modalities.base import Preprocessing, Rows
 from sslmed.modalities.joined import embeddings_of, parts_of, whole_of
 from sslmed.modalities.registry import default_preprocessing, described, get, names, preprocessing_from
 from sslmed.nn import ConvNet, Features, VisionTransformer, list_models
-from sslmed.provenance import Provenance
 
-__all__ = ["CohortEncoder", "ConvEncoder", "Encoder", "EncoderLike", "PythonEncoder", "resolve"]
+__all__ = ["CohortEncoder", "ConvEncoder", "Encoder", "EncoderLike", "PythonEncoder", "SliceEncoder", "resolve"]
 
 _FORMAT = "sslmed-encoder-1"
 _CONV_FORMAT = "sslmed-conv-encoder-1"
@@ -36,46 +36,7 @@ class _Cohort(Rows, Protocol):
     def part(self, modality: str) -> Rows: ...
 
 
-class CohortEncoder(ABC):
-    """What encoders of a cohort's samples share, those in C++ and those written in Python."""
-
-    preprocessing: Preprocessing
-    extra_channels: tuple[str, ...]
-    config: dict[str, Any]
-    provenance: Provenance | None = None
-    """Whom it has seen (:mod:`sslmed.provenance`), saved with the weights. None: nobody, or not known."""
-    _handle: Any
-    _build: Callable[[], Any]
-
-    @abstractmethod
-    def randomized(self) -> CohortEncoder:
-        """The same architecture with fresh random weights."""
-
-    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> CohortEncoder:
-        """A copy with adapters (LoRA); TypeError where an encoder has none."""
-        raise TypeError(f"{type(self).__name__} has no adapters: tune the whole encoder, or nothing of it")
-
-    @abstractmethod
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights and preprocessing."""
-
-    def _write(self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any]) -> None:
-        metadata = {"format": kind, "encoder": json.dumps(config), "preprocessing": json.dumps(described(self.preprocessing))}
-        if self.provenance is not None:
-            metadata["provenance"] = self.provenance.dumps()
-        io.save_safetensors(self.state_dict(), path, metadata)  # type: ignore[attr-defined]
-
-    def _load_weights(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
-        try:
-            self.load_state_dict(io.load_safetensors(path))  # type: ignore[attr-defined]
-        except RuntimeError as error:
-            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
-        try:
-            self.provenance = Provenance.loads(metadata.get("provenance"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{os.fspath(path)}: expected a provenance as it is saved, found {error!r}") from error
-
-
+@saved_as(_FORMAT)
 class Encoder(VisionTransformer, CohortEncoder):
     """A vision transformer with the preprocessing of its inputs.
 
@@ -196,6 +157,7 @@ class Encoder(VisionTransformer, CohortEncoder):
         return encoder
 
 
+@saved_as(_CONV_FORMAT)
 class ConvEncoder(ConvNet, CohortEncoder):
     """A small convolutional network with the preprocessing of its inputs, which must give dense views.
 
@@ -388,8 +350,7 @@ def resolve(
         extra = [channel for name in first for channel in get(name).extra_channels(cohorts[0].part(name))]
         return Encoder(str(encoder), chosen, extra_channels=extra, seed=seed, depth=depth, class_token=class_token)
     if isinstance(encoder, (str, os.PathLike)):
-        kind = io.load_metadata(encoder, _FORMAT, _CONV_FORMAT)["format"]
-        encoder = (Encoder if kind == _FORMAT else ConvEncoder).load(encoder)
+        encoder = load(encoder)
     if not isinstance(encoder, CohortEncoder):
         hint = "; pass run.encoder" if hasattr(encoder, "encoder") else ""
         raise TypeError(f"encoder={encoder!r}: expected a name, an encoder or the path of an encoder.safetensors, got {type(encoder).__name__}{hint}")

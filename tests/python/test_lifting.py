@@ -1,0 +1,145 @@
+"""2-D encoders on volumes, from a saved file to a table of scores."""
+
+import numpy as np
+import pytest
+import torch
+
+import sslmed as sm
+from sslmed.demo import mri
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Twelve prepared heads, one a person, cells of 8 mm."""
+    root = tmp_path_factory.mktemp("heads")
+    mri.write_files(root / "files", mri.PUBLIC, 12, seed=3)
+    cohort = sm.Cohort.from_bids(root / "files")
+    return sm.prepare(cohort.subset(~cohort.table["subject"].duplicated().to_numpy()), root / "prepared", spacing=8.0)
+
+
+def volumes(**options):
+    return sm.VolumePreprocessing(**({"spacing": 8.0, "patch": None, "size": 16} | options))
+
+
+def flat(depth=1, **options):
+    made = sm.Encoder("vit_tiny", sm.ImagePreprocessing(size=32, patch=8), depth=depth, dim=24, heads=2, **options)
+    made.provenance = None
+    return made
+
+
+@pytest.mark.parametrize("strategy", ["axial", "coronal", "sagittal", "all", "triplanar", "adapters"])
+def test_every_slice_wise_strategy_encodes_heads_and_is_saved(strategy, heads, tmp_path):
+    encoder = sm.to_volumes(flat(), strategy, volumes(), slice_size=(16, 16))
+    features, row = sm.encode(encoder, heads, batch_size=5)
+    assert features.shape == (12, encoder.dim)
+    assert encoder.dim == (72 if strategy in ("all", "triplanar") else 24)
+    assert row.tolist() == list(range(12))
+    assert float(features.std(0).mean()) > 1e-4
+    encoder.save(tmp_path / "encoder.safetensors")
+    again = sm.encoders.resolve(tmp_path / "encoder.safetensors", heads)
+    assert isinstance(again, sm.SliceEncoder)
+    assert again.described() == encoder.described()
+    assert torch.equal(sm.encode(again, heads, batch_size=5)[0], features)
+
+
+def test_slices_show_the_front_and_the_top_up(heads):
+    inner = flat().eval()
+    encoder = sm.SliceEncoder(inner, volumes(), "coronal").eval()
+    (batch,) = sm.Loader(heads, encoder.preprocessing, batch_size=12, order="sequential")
+    values = batch.views[0].values  # [12, 1, right, front, up]
+    by_hand = torch.stack([inner(values[:, :, :, y].transpose(2, 3).flip(2).expand(-1, 3, -1, -1)) for y in range(16)], 1)
+    found = sm.nn.SliceNet(inner, (1,), feature="cls", upright=True)(values).tokens.view(12, 16, 24)
+    torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-5)
+    means = torch.stack([inner.forward_features(values[:, :, :, y].transpose(2, 3).flip(2).expand(-1, 3, -1, -1))[:, 1:].mean(1) for y in range(16)], 1)
+    torch.testing.assert_close(encoder(values).pooled, means.mean(1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["mean", "center"])
+def test_inflated_convolutions_keep_the_class_and_the_weights(strategy, heads, rng):
+    pictures = sm.nn.ConvNet(2, 3, (8, 16), seed=4)
+    deep = sm.ConvEncoder(volumes(), (8, 16), seed=9)
+    table = sm.nn.inflate(pictures, deep, strategy)
+    assert len(table) == len(deep.state_dict())
+    features, _ = sm.encode(deep, heads)
+    assert features.shape == (12, 16)
+    x = torch.randn(1, 1, 20, 16, 16)
+    if strategy == "mean":
+        x = x[:, :, :1].expand(-1, -1, 20, -1, -1)
+    one, other = deep.eval(), pictures.eval()
+    found = one(x).pyramid[-1][:, :, 2]
+    expected = other(x[:, :, 8].expand(-1, 3, -1, -1)).pyramid[-1]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_patches_have_no_inflated_encoder():
+    with pytest.raises(ValueError, match="places patches by coordinates, but this encoder has a table over a grid"):
+        sm.to_volumes(flat(), "mean", volumes(patch=8))
+    with pytest.raises(ValueError, match="strategy='flat'"):
+        sm.to_volumes(flat(), "flat", volumes())
+    with pytest.raises(TypeError, match="takes no options, got stride"):
+        sm.to_volumes(flat(), "mean", volumes(), stride=2)
+    with pytest.raises(TypeError, match="must be an encoder or the path of one"):
+        sm.to_volumes(3)
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "message"),
+    [
+        ({}, volumes(patch=8), "must give dense views of three axes and one size"),
+        ({}, volumes(sequences=("T1w", "FLAIR")), "gives 2 channels, expected 1 or the encoder's 3"),
+        ({}, volumes(size=20), r"slices of 20 x 20 cells, expected multiples of the encoder's patch 8 x 8: choose slice_size"),
+        ({"strategy": "diagonal"}, volumes(), "strategy='diagonal'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, how, message):
+    with pytest.raises(ValueError, match=message):
+        sm.SliceEncoder(flat(), how, **options)
+
+
+def test_an_encoder_of_volumes_has_no_slices():
+    with pytest.raises(ValueError, match="expected one over dense inputs of two axes"):
+        sm.SliceEncoder(sm.ConvEncoder(volumes()), volumes())
+
+
+def test_transfer_scores_a_2d_encoder_on_heads(heads, tmp_path):
+    flat().save(tmp_path / "flat.safetensors")
+    encoder = sm.to_volumes(tmp_path / "flat.safetensors", "triplanar", volumes(), slice_size=(16, 16))
+    result = sm.transfer(encoder, heads, "sex", repeats=1, permutations=9)
+    assert {"random encoder"} <= set(result.table["row"])
+    assert np.isfinite(result.table["value"]).all()
+
+
+def test_adapters_and_an_attention_pool_are_all_that_is_trained(heads, tmp_path):
+    encoder = sm.to_volumes(flat(), "adapters", volumes(), slice_size=(16, 16), stride=4, lora_rank=4)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    options = sm.FineTuning(epochs=2, batch_size=6, lr=1e-2, tuned="adapters", readout="attentive", lora_rank=4)
+    tuned = sm.finetune(encoder, heads, "sex", options)
+    moved = {name for name, value in tuned.encoder.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all("lora_" in name for name in moved)
+    tuned.save(tmp_path / "tuned.safetensors")
+    again = sm.FineTuned.load(tmp_path / "tuned.safetensors")
+    assert all(torch.equal(value, again.task.state_dict()[name]) for name, value in tuned.task.state_dict().items())
+
+
+def test_the_whole_encoder_is_tuned_through_its_slices(heads):
+    encoder = sm.to_volumes(flat(), "all", volumes(), slice_size=(16, 16), stride=8, pool="attention")
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    tuned = sm.finetune(encoder, heads, "sex", sm.FineTuning(epochs=1, batch_size=6, lr=1e-2))
+    after = tuned.encoder.state_dict()
+    still = [name for name, value in before.items() if torch.equal(value, after[name]) and "pos_embed" not in name]
+    assert not still
+
+
+def test_copies_and_random_twins(heads):
+    encoder = sm.to_volumes(flat(), "axial", volumes(), slice_size=(16, 16), pool="attention")
+    assert sm.provenance.untrained(encoder)
+    with torch.no_grad():
+        for p in encoder.parameters():
+            p.add_(0.1)
+    inner = encoder.encoder_2d
+    assert all(torch.equal(value, encoder.state_dict()[f"encoder.{name}"]) for name, value in inner.state_dict().items())
+    twin = encoder.with_adapters(2)
+    assert torch.allclose(sm.encode(twin, heads)[0], sm.encode(encoder, heads)[0], rtol=0, atol=1e-6)
+    other = encoder.randomized()
+    assert not any(torch.equal(p, q) for p, q in zip(other.encoder.blocks.parameters(), encoder.encoder.blocks.parameters(), strict=True) if p.dim() > 1)
