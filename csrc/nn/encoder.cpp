@@ -25,8 +25,7 @@ PatchTokens PatchTokens::select(const at::Tensor& rows, Lengths chosen) const {
 
 Lengths Features::patch_lengths() const {
   auto out = lengths;
-  if (class_token)
-    for (auto& length : out) --length;
+  for (auto& length : out) length -= prefix();
   return out;
 }
 

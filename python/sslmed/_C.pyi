@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DenseEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'create_dense', 'dense_names', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DenseEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'block_mask', 'create_dense', 'dense_names', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -529,7 +529,7 @@ class Encoder:
     def dim(self) -> int:
         ...
 class VisionTransformer(Encoder):
-    def __init__(self, name: str, embeddings: collections.abc.Sequence[EmbeddingConfig], *, num_classes: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0) -> None:
+    def __init__(self, name: str, embeddings: collections.abc.Sequence[EmbeddingConfig], *, num_classes: int = 0, seed: int = 0, dim: int | None = None, depth: int | None = None, heads: int | None = None, class_token: bool = True, lora_rank: int = 0, lora_alpha: float = 0.0, registers: int = 0, layer_scale: float = 0.0, mlp: str | None = None, mlp_dim: int = 0, norm_eps: float | None = None) -> None:
         ...
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         ...
@@ -550,7 +550,13 @@ class VisionTransformer(Encoder):
     def train(self, mode: bool) -> None:
         ...
     @property
+    def grid(self) -> list[int]:
+        ...
+    @property
     def patch_values(self) -> int:
+        ...
+    @property
+    def prefix(self) -> int:
         ...
 class BatchNorm:
     def __init__(self, channels: int, eps: float = 1e-05, momentum: float = 0.1) -> None:
@@ -1707,6 +1713,10 @@ def trim_memory() -> None:
     """
 def use_openslide(library: str) -> None:
     ...
+def vit_names() -> list[str]:
+    """
+    Names of sizes of the vision transformer.
+    """
 def volume_bias(volume: torch.Tensor, coefficients: collections.abc.Sequence[float]) -> torch.Tensor:
     ...
 def volume_blur(volume: torch.Tensor, sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> torch.Tensor:
