@@ -7,5 +7,18 @@ from sslmed.nn.dense import DenseNet
 from sslmed.nn.features import Features
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.vit import VisionTransformer, create_vit
+from sslmed.nn.weights import load_weights, save_weights
 
-__all__ = ["BatchNorm", "ConvNet", "DenseNet", "Features", "Mirror", "VisionTransformer", "create", "create_vit", "list_models"]
+__all__ = [
+    "BatchNorm",
+    "ConvNet",
+    "DenseNet",
+    "Features",
+    "Mirror",
+    "VisionTransformer",
+    "create",
+    "create_vit",
+    "list_models",
+    "load_weights",
+    "save_weights",
+]
