@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from sslmed.evaluation.evaluate import evaluate
     from sslmed.evaluation.frames import features
     from sslmed.evaluation.transfer import transfer
+    from sslmed.exporting import export
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.methods import PythonObjective
     from sslmed.modalities import Augmentation, View, slides
@@ -100,6 +101,7 @@ _HOMES = {
     "card": "evaluation.card",
     "encode": "training",
     "evaluate": "evaluation",
+    "export": "exporting",
     "features": "evaluation.frames",
     "few_shot": "evaluation",
     "finetune": "finetuning",
@@ -156,6 +158,7 @@ __all__ = [
     "encode",
     "evaluate",
     "evaluation",
+    "export",
     "features",
     "few_shot",
     "finetune",
