@@ -22,7 +22,8 @@ void bind_embedding(py::module_& m) {
       .def_readwrite("pixel_std", &EmbeddingConfig::pixel_std);
   using nn::Positions;
   def_choice(config, "positions", &EmbeddingConfig::positions,
-             Choices<Positions>{{"learned", Positions::kLearned}, {"sincos", Positions::kSinCos}, {"coordinates", Positions::kCoordinates}});
+             Choices<Positions>{
+                 {"learned", Positions::kLearned}, {"sincos", Positions::kSinCos}, {"rope", Positions::kRope}, {"coordinates", Positions::kCoordinates}});
 }
 
 // (tokens, pooled, lengths, pyramid)
@@ -42,10 +43,13 @@ void bind_nn(py::module_& m) {
   py::class_<VisionTransformer, nn::Encoder, std::shared_ptr<VisionTransformer>> vit(m, "VisionTransformer");
   vit.def(py::init([](const std::string& name, const std::vector<EmbeddingConfig>& embeddings, std::int64_t num_classes, std::uint64_t seed,
                       std::optional<std::int64_t> dim, std::optional<std::int64_t> depth, std::optional<std::int64_t> heads, bool class_token,
-                      std::int64_t lora_rank, double lora_alpha) {
+                      std::int64_t lora_rank, double lora_alpha, std::int64_t registers, double layer_scale, const std::optional<std::string>& mlp,
+                      std::int64_t mlp_dim, std::optional<double> norm_eps) {
             TORCH_CHECK_VALUE(!embeddings.empty(), "embeddings must hold at least one");
             auto config = nn::named_vit(name);
+            const bool bias = config.embedding.bias;
             config.embedding = embeddings.front();
+            config.embedding.bias = bias;
             config.more.assign(embeddings.begin() + 1, embeddings.end());
             config.num_classes = num_classes;
             config.dim = dim.value_or(config.dim);
@@ -53,10 +57,16 @@ void bind_nn(py::module_& m) {
             config.heads = heads.value_or(config.heads);
             config.class_token = class_token;
             config.lora = {lora_rank, lora_alpha};
+            config.registers = registers, config.layer_scale = layer_scale, config.mlp_dim = mlp_dim, config.norm_eps = norm_eps.value_or(config.norm_eps);
+            if (mlp)
+              config.mlp = choice(*mlp, Choices<nn::Mlp>{{"gelu", nn::Mlp::kGelu}, {"quick_gelu", nn::Mlp::kQuickGelu}, {"swiglu", nn::Mlp::kSwiGlu}}, "mlp");
             return std::make_shared<VisionTransformer>(config, seed);
           }),
           py::arg("name"), py::arg("embeddings"), py::kw_only(), py::arg("num_classes") = 0, py::arg("seed") = 0, py::arg("dim") = py::none(),
-          py::arg("depth") = py::none(), py::arg("heads") = py::none(), py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0)
+          py::arg("depth") = py::none(), py::arg("heads") = py::none(), py::arg("class_token") = true, py::arg("lora_rank") = 0, py::arg("lora_alpha") = 0.0,
+          py::arg("registers") = 0, py::arg("layer_scale") = 0.0, py::arg("mlp") = py::none(), py::arg("mlp_dim") = 0, py::arg("norm_eps") = py::none())
+      .def_property_readonly("prefix", &VisionTransformer::prefix)
+      .def_property_readonly("grid", [](const VisionTransformer& v) { return v.config().embedding.grid(); })
       .def_property_readonly("patch_values", [](const VisionTransformer& v) { return v.config().embedding.patch_values(); })
       .def("forward", &VisionTransformer::forward, py::arg("dense"), py::call_guard<py::gil_scoped_release>())
       .def("forward_features", &VisionTransformer::forward_features, py::arg("dense"), py::call_guard<py::gil_scoped_release>())
@@ -78,6 +88,7 @@ void bind_nn(py::module_& m) {
           },
           py::arg("views"), "Views of a batch in one pass: tokens, pooled, lengths of all sequences, view after view.");
   mirror(vit);
+  m.def("vit_names", &nn::vit_names, "Names of sizes of the vision transformer.");
   m.def("resample_positions", &nn::resample_positions, py::arg("table"), py::arg("grid"), py::arg("to"), py::arg("first"),
         "[1, first + cells, D] over another grid: bicubic, antialiased.");
 

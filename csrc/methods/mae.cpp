@@ -93,12 +93,12 @@ Mae::Prediction Mae::forward(const nn::PatchTokens& tokens, const at::Tensor& vi
   const auto& embedding = encoder_->embedding(tokens.key);
   const auto& [positions, pred] = ends_.at(embedding.config().modality);
   const auto latent = embed_->forward(encoded.tokens, seen);
-  const auto shown = encoded.class_token ? nn::drop_first(latent, encoded.lengths) : latent;
+  const auto shown = encoded.prefix() > 0 ? nn::drop_first(latent, encoded.lengths, encoded.prefix()) : latent;
   // Every row a mask token, then the visible ones at their places.
   auto x = nn::repeat_token(mask_token_[0].to(shown.scalar_type()), all).index_copy(0, visible, shown);
   x = x + positions->forward(tokens);
   auto lengths = tokens.lengths;
-  if (encoded.class_token) {                                 // it goes through the decoder as well
+  if (encoded.class_token) {                                 // it goes through the decoder as well; registers do not
     auto classes = nn::first_rows(latent, encoded.lengths);  // [B, D]
     if (const auto row = positions->class_row(); row.defined()) classes = classes + row;
     x = nn::join(classes, nn::Lengths(tokens.lengths.size(), 1), x, tokens.lengths, lengths);

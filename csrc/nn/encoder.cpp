@@ -26,8 +26,7 @@ PatchTokens PatchTokens::select(const at::Tensor& rows, Lengths chosen) const {
 
 Lengths Features::patch_lengths() const {
   auto out = lengths;
-  if (class_token)
-    for (auto& length : out) --length;
+  for (auto& length : out) length -= prefix();
   return out;
 }
 
@@ -37,6 +36,7 @@ std::vector<Features> split_features(const Features& whole, const std::vector<st
   for (const auto count : counts) {
     Features part;
     part.class_token = whole.class_token;
+    part.registers = whole.registers;
     part.lengths.assign(whole.lengths.begin() + first, whole.lengths.begin() + first + count);
     std::int64_t rows = 0;
     for (const auto length : part.lengths) rows += length;

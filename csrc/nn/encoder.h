@@ -45,13 +45,18 @@ struct Context {
 };
 
 struct Features {
-  at::Tensor tokens;                // [Σ(1+N), D], class token (if there is one) first in each sequence, after the last norm; cells of the last map, row-major
+  // [Σ(prefix+N), D] after the last norm: in each sequence the class token and the registers, where there are any, then
+  // the patches; of maps, the cells of the last one, row-major.
+  at::Tensor tokens;
   Lengths lengths;                  // [B] of `tokens`
   at::Tensor pooled;                // [B, D] mean over patch tokens
   std::vector<at::Tensor> pyramid;  // [B, D_i, spatial…] maps from fine to coarse; empty of encoders that have none
   bool class_token = false;
-  at::Tensor patches() const { return class_token ? drop_first(tokens, lengths) : tokens; }  // [ΣN, D]
-  Lengths patch_lengths() const;                                                             // [B]
+  std::int64_t registers = 0;  // after the class token
+  std::int64_t prefix() const { return (class_token ? 1 : 0) + registers; }
+  // [ΣN, D]
+  at::Tensor patches() const { return prefix() > 0 ? drop_first(tokens, lengths, prefix()) : tokens; }
+  Lengths patch_lengths() const;  // [B]
   at::Tensor summary() const { return class_token ? first_rows(tokens, lengths) : pooled; }  // [B, D], what stands for the view
 };
 
@@ -59,11 +64,12 @@ struct Features {
 std::vector<Features> split_features(const Features& whole, const std::vector<std::int64_t>& counts);
 
 struct EncoderShape {
-  std::int64_t dim = 0;       // D
-  std::int64_t depth = 0;     // blocks "blocks.0" …, with two residual branches each, that layer decay and dropped paths tell apart; 0: none
-  std::int64_t heads = 1;     // of attention
-  bool class_token = false;   // in front of the patches
-  std::int64_t adapters = 0;  // rank of the parameters "lora_…"; 0: none
+  std::int64_t dim = 0;        // D
+  std::int64_t depth = 0;      // blocks "blocks.0" …, with two residual branches each, that layer decay and dropped paths tell apart; 0: none
+  std::int64_t heads = 1;      // of attention
+  bool class_token = false;    // in front of the patches
+  std::int64_t adapters = 0;   // rank of the parameters "lora_…"; 0: none
+  std::int64_t registers = 0;  // learned tokens between the class token and the patches
 };
 
 class Encoder : public torch::nn::Module {

@@ -35,13 +35,14 @@ at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
 
 at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows&) {
   const std::vector<std::int64_t> kernels(static_cast<std::size_t>(x.dim()) - 2, kernel), strides(kernels.size(), stride), paddings(kernels.size(), padding);
+  const std::vector<std::int64_t> ones(kernels.size(), 1);  // dilation, written out for ONNX
   switch (x.dim()) {
     case 3:
-      return at::max_pool1d(x, kernels, strides, paddings);
+      return at::max_pool1d(x, kernels, strides, paddings, ones);
     case 4:
-      return at::max_pool2d(x, kernels, strides, paddings);
+      return at::max_pool2d(x, kernels, strides, paddings, ones);
     case 5:
-      return at::max_pool3d(x, kernels, strides, paddings);
+      return at::max_pool3d(x, kernels, strides, paddings, ones);
     default:
       TORCH_CHECK_VALUE(false, "max_pool: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
   }
@@ -59,6 +60,20 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows) { return prepend(x, token, rows.layout()); }
 
 at::Tensor repeat_token(const at::Tensor& token, const Rows& rows) { return token.expand({rows.total(), -1}); }
+
+at::Tensor scale(const at::Tensor& x, const at::Tensor& gamma, const Rows&) { return x * gamma; }
+
+at::Tensor rotate(const at::Tensor& qkv, const Rotation& rotation, std::int64_t heads) {
+  if (!rotation.defined()) return qkv;
+  const std::int64_t head_dim = qkv.size(-1) / 3 / heads;
+  const auto split = qkv.view({qkv.size(0), 3, heads, head_dim});
+  const auto turned = split.narrow(1, 0, 2);  // q and k
+  const auto halves = turned.chunk(2, -1);
+  const auto cos = rotation.cos.to(qkv.scalar_type()).view({-1, 1, 1, head_dim});
+  const auto sin = rotation.sin.to(qkv.scalar_type()).view({-1, 1, 1, head_dim});
+  const auto out = turned * cos + at::cat({-halves[1], halves[0]}, -1) * sin;
+  return at::cat({out, split.narrow(1, 2, 1)}, 1).view(qkv.sizes());
+}
 
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows&) { return table.index_select(0, index); }
 
@@ -99,6 +114,60 @@ at::Tensor attention(const at::Tensor& qkv, const Rows& rows, std::int64_t heads
     parts.push_back(out.transpose(1, 2).reshape({run.count * run.length, dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+namespace {
+
+// Permutations that bring an axis to the front, and from there back: ONNX has them for tensors of any rank.
+std::vector<std::int64_t> axis_first(std::int64_t rank, std::int64_t axis) {
+  std::vector<std::int64_t> order{axis};
+  for (std::int64_t other = 0; other < rank; ++other)
+    if (other != axis) order.push_back(other);
+  return order;
+}
+
+std::vector<std::int64_t> axis_back(std::int64_t rank, std::int64_t axis) {
+  std::vector<std::int64_t> order;
+  for (std::int64_t other = 1; other < rank; ++other) order.push_back(other);
+  order.insert(order.begin() + axis, 0);
+  return order;
+}
+
+// [extent, extent, head_dim]: the table's row for each query and key along one axis.
+at::Tensor relative_rows(const at::Tensor& table, std::int64_t extent) {
+  const auto length = 2 * extent - 1;
+  auto rows = table;
+  if (table.size(0) != length) rows = at::upsample_linear1d(table.t().unsqueeze(0), {length}, /*align_corners=*/false)[0].t();
+  const auto at = at::arange(extent, table.options().dtype(at::kLong).requires_grad(false));
+  return rows.index_select(0, (at.unsqueeze(1) - at.unsqueeze(0) + (extent - 1)).flatten()).view({extent, extent, -1});
+}
+
+}  // namespace
+
+at::Tensor relative_attention(const at::Tensor& qkv, const std::vector<at::Tensor>& tables, const std::vector<std::int64_t>& extents, const Rows&,
+                              std::int64_t heads) {
+  const auto windows = qkv.size(0), cells = qkv.size(1), dim = qkv.size(2) / 3, head_dim = dim / heads;
+  const auto rank = static_cast<std::int64_t>(extents.size());
+  const auto split = qkv.view({windows, cells, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, b, h, n, d]
+  std::vector<std::int64_t> placed{windows * heads};
+  placed.insert(placed.end(), extents.begin(), extents.end());
+  placed.push_back(head_dim);
+  const auto query = split[0].reshape(placed);
+  at::Tensor bias;
+  for (std::int64_t axis = 0; axis < rank; ++axis) {
+    const auto extent = extents[static_cast<std::size_t>(axis)];
+    const auto moved = query.permute(axis_first(query.dim(), axis + 1));  // [extent, b·h, others…, d]
+    const auto rows = relative_rows(tables[static_cast<std::size_t>(axis)], extent).to(query.scalar_type());
+    auto shape = moved.sizes().vec();
+    shape.back() = extent;
+    auto part = at::bmm(moved.reshape({extent, -1, head_dim}), rows.transpose(1, 2)).view(shape).permute(axis_back(query.dim(), axis + 1));
+    for (std::int64_t other = 0; other < rank; ++other)  // keys along the other axes
+      if (other != axis) part = part.unsqueeze(other < axis ? 1 + rank + other : -1);
+    bias = bias.defined() ? bias + part : part;
+  }
+  bias = bias.reshape({windows, heads, cells, cells});
+  const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2], bias);
+  return out.transpose(1, 2).reshape({windows, cells, dim});
 }
 
 at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Rows& rows, std::int64_t heads) {

@@ -11,6 +11,13 @@
 
 namespace sslmed::nn {
 
+// Angles by which queries and keys are turned (rotary positions): cosines and sines [ΣN, D/heads], of the pairs
+// (i, i + D/heads/2). Undefined: nothing is turned.
+struct Rotation {
+  at::Tensor cos, sin;
+  bool defined() const { return cos.defined(); }
+};
+
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const Rows& rows);  // bias may be undefined
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
 // x [B, C, spatial…] of any rank, weight [D, C, kernel…]; one row of `rows` a sample. `padding` on each side of every axis.
@@ -28,15 +35,25 @@ at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor
 // otherwise by the running ones.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean, const at::Tensor& running_var,
                       bool training, double momentum, double eps);
-// A learned token [1, D] in front of each sequence of packed rows [ΣN, D] → [Σ(1+N), D].
+// Learned tokens [P, D] in front of each sequence of packed rows [ΣN, D] → [Σ(P+N), D].
 at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows);
 // A learned token [1, D] in every row: [ΣN, D], not copied.
 at::Tensor repeat_token(const at::Tensor& token, const Rows& rows);
 // Rows of a learned table [T, D] by index [ΣN] int64 → [ΣN, D].
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows& rows);
+// x [ΣN, D] times a learned vector gamma [D]: layer scale (Touvron et al., arXiv 2103.17239).
+at::Tensor scale(const at::Tensor& x, const at::Tensor& gamma, const Rows& rows);
+// qkv [ΣN, 3·D] with the queries and keys of every head turned by `rotation`; values stay.
+at::Tensor rotate(const at::Tensor& qkv, const Rotation& rotation, std::int64_t heads);
 // Multi-head attention inside each sequence. qkv [ΣN, 3·D] as one linear layer gives it (q, k, v, each heads × D/heads);
 // returns [ΣN, D]. One scaled_dot_product_attention call a run, so nothing is padded.
 at::Tensor attention(const at::Tensor& qkv, const Rows& rows, std::int64_t heads);
+// Multi-head attention inside each of b windows, with relative positions along each axis (MViTv2, arXiv 2112.01526): to a
+// logit is added, for every axis, the unscaled query times the table's row for how far query and key are apart. qkv
+// [b, cells, 3·D], `extents` the cells of a window along each axis, tables [2·extent - 1, D/heads] (other lengths are
+// resampled linearly); returns [b, cells, D].
+at::Tensor relative_attention(const at::Tensor& qkv, const std::vector<at::Tensor>& tables, const std::vector<std::int64_t>& extents, const Rows& rows,
+                              std::int64_t heads);
 // One query [1, D] over the keys and values [ΣN, 2·D] of each sequence; returns [B, D].
 at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Rows& rows, std::int64_t heads);
 

@@ -24,24 +24,59 @@ at::Tensor Linear::forward(const at::Tensor& x, const Rows& rows) const {
 LayerNorm::LayerNorm(std::int64_t dim, double eps)
     : weight(register_parameter("weight", at::ones({dim}))), bias(register_parameter("bias", at::zeros({dim}))), eps_(eps) {}
 
-Block::Block(std::int64_t dim, std::int64_t heads, double mlp_ratio, const Lora& lora) : heads_(heads) {
-  const auto hidden = static_cast<std::int64_t>(static_cast<double>(dim) * mlp_ratio);
-  norm1_ = register_module("norm1", std::make_shared<LayerNorm>(dim));
-  const auto attn = register_module("attn", std::make_shared<torch::nn::Module>());
-  qkv_ = attn->register_module("qkv", std::make_shared<Linear>(dim, 3 * dim, lora));
-  proj_ = attn->register_module("proj", std::make_shared<Linear>(dim, dim, lora));
-  norm2_ = register_module("norm2", std::make_shared<LayerNorm>(dim));
-  const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
-  fc1_ = mlp->register_module("fc1", std::make_shared<Linear>(dim, hidden));
-  fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
+std::int64_t BlockConfig::hidden(std::int64_t dim) const {
+  if (mlp_dim > 0) return mlp_dim;
+  const auto units = static_cast<std::int64_t>(static_cast<double>(dim) * mlp_ratio);
+  return mlp == Mlp::kSwiGlu ? (units * 2 / 3 + 7) / 8 * 8 : units;
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const Rows& rows, const at::Tensor& drop_path) const {
-  const auto scaled = [&](const at::Tensor& branch, std::int64_t which) {
+namespace {
+
+BlockConfig block_of_ratio(double mlp_ratio) {
+  BlockConfig config;
+  config.mlp_ratio = mlp_ratio;
+  return config;
+}
+
+}  // namespace
+
+Block::Block(std::int64_t dim, std::int64_t heads, double mlp_ratio) : Block(dim, heads, block_of_ratio(mlp_ratio)) {}
+
+Block::Block(std::int64_t dim, std::int64_t heads, const BlockConfig& config) : heads_(heads), kind_(config.mlp) {
+  const auto hidden = config.hidden(dim);
+  const auto layer_scale = [&](const char* name) {
+    if (config.layer_scale == 0) return at::Tensor();
+    const auto owner = register_module(name, std::make_shared<torch::nn::Module>());
+    return owner->register_parameter("gamma", at::full({dim}, config.layer_scale));
+  };
+  norm1_ = register_module("norm1", std::make_shared<LayerNorm>(dim, config.norm_eps));
+  const auto attn = register_module("attn", std::make_shared<torch::nn::Module>());
+  qkv_ = attn->register_module("qkv", std::make_shared<Linear>(dim, 3 * dim, config.lora));
+  proj_ = attn->register_module("proj", std::make_shared<Linear>(dim, dim, config.lora));
+  ls1_ = layer_scale("ls1");
+  norm2_ = register_module("norm2", std::make_shared<LayerNorm>(dim, config.norm_eps));
+  const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
+  fc1_ = mlp->register_module("fc1", std::make_shared<Linear>(dim, kind_ == Mlp::kSwiGlu ? 2 * hidden : hidden));
+  fc2_ = mlp->register_module("fc2", std::make_shared<Linear>(hidden, dim));
+  ls2_ = layer_scale("ls2");
+}
+
+at::Tensor Block::mlp(const at::Tensor& x, const Rows& rows) const {
+  const auto hidden = fc1_->forward(x, rows);
+  if (kind_ == Mlp::kGelu) return fc2_->forward(at::gelu(hidden), rows);
+  if (kind_ == Mlp::kQuickGelu) return fc2_->forward(hidden * at::sigmoid(hidden * 1.702), rows);
+  const auto halves = hidden.chunk(2, -1);
+  return fc2_->forward(at::silu(halves[0]) * halves[1], rows);
+}
+
+at::Tensor Block::forward(const at::Tensor& x, const Rows& rows, const at::Tensor& drop_path, const Rotation& rotation) const {
+  const auto scaled = [&](at::Tensor branch, const at::Tensor& gamma, std::int64_t which) {
+    if (gamma.defined()) branch = scale(branch, gamma, rows);
     return drop_path.defined() ? branch * drop_path[which].to(branch.scalar_type()) : branch;
   };
-  const auto attended = x + scaled(proj_->forward(attention(qkv_->forward(norm1_->forward(x, rows), rows), rows, heads_), rows), 0);
-  return attended + scaled(fc2_->forward(at::gelu(fc1_->forward(norm2_->forward(attended, rows), rows)), rows), 1);
+  const auto qkv = rotate(qkv_->forward(norm1_->forward(x, rows), rows), rotation, heads_);
+  const auto attended = x + scaled(proj_->forward(attention(qkv, rows, heads_), rows), ls1_, 0);
+  return attended + scaled(mlp(norm2_->forward(attended, rows), rows), ls2_, 1);
 }
 
 AttentivePool::AttentivePool(std::int64_t dim, std::int64_t heads, double mlp_ratio) : heads_(heads) {

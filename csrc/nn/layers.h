@@ -37,15 +37,37 @@ class LayerNorm : public torch::nn::Module {
   double eps_;
 };
 
+enum class Mlp {
+  kGelu,       // fc2(gelu(fc1(x)))
+  kQuickGelu,  // fc2(a * sigmoid(1.702 a)), a = fc1(x): CLIP's
+  kSwiGlu,     // fc2(silu(a) * b), (a, b) = fc1(x): timm's SwiGLUPacked, DINOv2's giant (Shazeer, arXiv 2002.05202)
+};
+
+// What blocks have beside width and heads.
+struct BlockConfig {
+  double mlp_ratio = 4;
+  std::int64_t mlp_dim = 0;  // hidden units, of SwiGLU those after the gate; 0: by mlp_ratio, of SwiGLU as DINOv2 has it
+  Mlp mlp = Mlp::kGelu;
+  double layer_scale = 0;  // initial value of ls1.gamma and ls2.gamma; 0: none
+  double norm_eps = 1e-6;
+  Lora lora;  // beside attention's matrices
+  std::int64_t hidden(std::int64_t dim) const;
+};
+
 // x + attn(norm1(x)), then x + mlp(norm2(x)): the pre-norm transformer block of ViT, on packed rows.
 class Block : public torch::nn::Module {
  public:
-  Block(std::int64_t dim, std::int64_t heads, double mlp_ratio, const Lora& lora = {});
+  Block(std::int64_t dim, std::int64_t heads, const BlockConfig& config);
+  Block(std::int64_t dim, std::int64_t heads, double mlp_ratio);
   // [ΣN, D] to [ΣN, D]. `drop_path` [2, ΣN, 1]: what attention and MLP are multiplied by before they are added; undefined: nothing.
-  at::Tensor forward(const at::Tensor& x, const Rows& rows, const at::Tensor& drop_path = {}) const;
+  at::Tensor forward(const at::Tensor& x, const Rows& rows, const at::Tensor& drop_path = {}, const Rotation& rotation = {}) const;
 
  private:
+  at::Tensor mlp(const at::Tensor& x, const Rows& rows) const;
+
   std::int64_t heads_;
+  Mlp kind_;
+  at::Tensor ls1_, ls2_;  // [D]; undefined without
   std::shared_ptr<LayerNorm> norm1_, norm2_;
   std::shared_ptr<Linear> qkv_, proj_, fc1_, fc2_;
 };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "nn/resnet.h"
+#include "nn/sam.h"
 
 namespace sslmed::nn {
 namespace {
@@ -20,7 +21,8 @@ struct Model {
 
 const std::vector<Model>& model_table() {
   static const std::vector<Model> table{
-      {"resnet10", build_resnet}, {"resnet18", build_resnet}, {"resnet34", build_resnet}, {"resnet50", build_resnet}, {"wide_resnet50_2", build_resnet},
+      {"resnet10", build_resnet},        {"resnet18", build_resnet},  {"resnet34", build_resnet},   {"resnet50", build_resnet},
+      {"wide_resnet50_2", build_resnet}, {"sam_vit_base", build_sam}, {"sam_vit_large", build_sam}, {"sam_vit_huge", build_sam},
   };
   return table;
 }

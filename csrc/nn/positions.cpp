@@ -1,6 +1,7 @@
 #include "nn/positions.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TracerMode.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -39,6 +40,7 @@ double cubic(double x) {
 
 // [to, from]: weights of a resampling along one axis (half-pixel centres; the kernel is stretched where the result is coarser).
 at::Tensor weights_of(std::int64_t from, std::int64_t to) {
+  const at::tracer::impl::NoTracerDispatchMode constant;  // a traced network would miss what is written into it
   auto out = at::zeros({to, from}, at::kDouble);
   auto values = out.accessor<double, 2>();
   const double scale = static_cast<double>(from) / static_cast<double>(to), stretch = std::max(scale, 1.0), support = 2 * stretch;
@@ -58,8 +60,8 @@ std::int64_t product(const std::vector<std::int64_t>& shape) { return std::accum
 }  // namespace
 
 std::vector<std::int64_t> EmbeddingConfig::grid() const {
-  std::vector<std::int64_t> cells;
-  for (std::size_t i = 0; i < patch_size.size(); ++i) cells.push_back(img_size[i] / patch_size[i]);
+  std::vector<std::int64_t> cells;  // none with kCoordinates
+  for (std::size_t i = 0; i < img_size.size(); ++i) cells.push_back(img_size[i] / patch_size[i]);
   return cells;
 }
 
@@ -80,6 +82,45 @@ at::Tensor resample_positions(const at::Tensor& table, const std::vector<std::in
     cells = at::tensordot(weights, cells, {1}, {at}).movedim(0, at);
   }
   return at::cat({table.narrow(1, 0, first), cells.reshape({1, product(to), dim})}, 1);
+}
+
+Rotation rotation_of(const PatchTokens& tokens, const std::vector<std::int64_t>& grid, std::int64_t head_dim) {
+  const at::tracer::impl::NoTracerDispatchMode constant;  // nothing depends on the values of tokens
+  constexpr double kBase = 100;
+  const auto rank = static_cast<std::int64_t>(grid.size()), n = head_dim / (2 * rank);
+  TORCH_CHECK_VALUE(head_dim % (2 * rank) == 0, "rotary positions of ", rank, " axes need a head width that ", 2 * rank, " divides, got ", head_dim);
+  const auto options = at::TensorOptions().dtype(at::kDouble).device(tokens.values.device());
+  auto extents = at::tensor(grid, at::kDouble).to(options.device()).unsqueeze(0);  // [1 or ΣN, rank]
+  at::Tensor cells;                                                                // [ΣN, rank]
+  if (tokens.grid.defined()) {
+    TORCH_CHECK_VALUE(tokens.grid.size(1) == rank, "tokens of a grid of ", tokens.grid.size(1), " axes where the encoder has ", rank);
+    cells = tokens.grid.to(options);
+    if (tokens.extents.defined()) extents = tokens.extents.to(at::kDouble).repeat_interleave(at::tensor(tokens.lengths, at::kLong), 0).to(options.device());
+  } else {
+    auto index = tokens.position;
+    if (!index.defined()) {
+      for (const auto length : tokens.lengths)
+        TORCH_CHECK_VALUE(length == product(grid), "a sequence of ", length, " patches where the encoder's grid has ", product(grid));
+      index = at::arange(product(grid), options.dtype(at::kLong)).repeat({static_cast<std::int64_t>(tokens.lengths.size())});
+    }
+    std::vector<at::Tensor> axes(grid.size());
+    for (std::size_t axis = grid.size(); axis-- > 0;) {
+      axes[axis] = index.remainder(grid[axis]);
+      index = index.floor_divide(grid[axis]);
+    }
+    cells = at::stack(axes, 1).to(options);
+  }
+  const auto place = (cells + 0.5) / extents * 2 - 1;
+  const auto frequency = at::pow(kBase, at::arange(n, options) * (-1.0 / static_cast<double>(n)));
+  const auto half = (place.unsqueeze(-1) * frequency * (2 * std::numbers::pi)).flatten(1);  // [ΣN, head_dim / 2]
+  const auto angles = at::cat({half, half}, 1);
+  return {angles.cos(), angles.sin()};
+}
+
+Rotation with_prefix(const Rotation& rotation, const Rows& rows, std::int64_t prefix) {
+  if (!rotation.defined() || prefix == 0) return rotation;
+  const auto still = at::zeros({prefix, rotation.cos.size(1)}, rotation.cos.options());
+  return {prepend(rotation.cos, still + 1, rows.layout()), prepend(rotation.sin, still, rows.layout())};
 }
 
 PositionEmbedding::PositionEmbedding(const EmbeddingConfig& config, std::int64_t dim, bool class_token)

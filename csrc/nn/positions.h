@@ -16,6 +16,7 @@ namespace sslmed::nn {
 enum class Positions {
   kLearned,      // a table, one row a grid cell (timm)
   kSinCos,       // the same table, fixed (MAE)
+  kRope,         // queries and keys turned by angles of the cell along each axis (DINOv3); decoders use the fixed table
   kCoordinates,  // a linear map of Fourier features of (x, y, z, t), so that any set of places and any duration fits
 };
 
@@ -25,6 +26,7 @@ struct EmbeddingConfig {
   std::vector<std::int64_t> patch_size;  // one entry an axis; {P} with kCoordinates: P samples of one channel
   std::vector<std::int64_t> img_size;    // unused with kCoordinates
   std::int64_t in_chans = 1;
+  bool bias = true;  // of the linear map
   Positions positions = Positions::kLearned;
   double radius = 1;                          // mm: the extent of places in space (kCoordinates)
   std::int64_t extra_channels = 0;            // rows of the learned table for channels without a position (kCoordinates)
@@ -38,6 +40,12 @@ struct EmbeddingConfig {
 // A table [1, first + cells, D] over the cells of `grid` as one over those of `to`: bicubic and antialiased along each axis, as timm resamples position
 // embeddings of images. The first rows (a class token's) stay. Differentiable.
 at::Tensor resample_positions(const at::Tensor& table, const std::vector<std::int64_t>& grid, const std::vector<std::int64_t>& to, std::int64_t first);
+
+// Angles of packed tokens' cells for rotary positions, as DINOv3 has them (arXiv 2508.10104): each axis of a sequence's grid
+// spans [-1, 1], and has head_dim / (2 · rank) frequencies base^(-i/n), base 100. ValueError unless 2 · rank divides head_dim.
+Rotation rotation_of(const PatchTokens& tokens, const std::vector<std::int64_t>& grid, std::int64_t head_dim);
+// Rows of several rotations one after the other, `prefix` rows that are not turned before each sequence.
+Rotation with_prefix(const Rotation& rotation, const Rows& rows, std::int64_t prefix);
 
 // Positions of tokens; the encoder and the decoders of methods each have one for every embedding.
 class PositionEmbedding : public torch::nn::Module {

@@ -35,9 +35,9 @@ Rows::Rows(Lengths lengths, std::vector<std::int64_t> samples)
 
 Rows Rows::single(std::int64_t count, std::vector<std::int64_t> samples) { return Rows(Lengths(static_cast<std::size_t>(count), 1), std::move(samples)); }
 
-Rows Rows::longer() const {
+Rows Rows::longer(std::int64_t count) const {
   auto lengths = lengths_;
-  for (auto& length : lengths) ++length;
+  for (auto& length : lengths) length += count;
   return Rows(std::move(lengths), samples_);
 }
 

@@ -28,8 +28,8 @@ class Rows {
   const std::vector<std::int64_t>& samples() const noexcept { return samples_; }
   std::int64_t sequences() const noexcept { return static_cast<std::int64_t>(lengths_.size()); }
   std::int64_t total() const noexcept { return total_; }
-  // The same sequences, each with one row more (a class token in front), or one row each.
-  Rows longer() const;
+  // The same sequences, each with `count` rows more (a class token, registers), or one row each.
+  Rows longer(std::int64_t count = 1) const;
   Rows single() const { return single(sequences(), samples_); }
 
  private:

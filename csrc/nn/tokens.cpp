@@ -45,13 +45,14 @@ std::vector<JointRun> joint_runs(const Lengths& head, const Lengths& tail, std::
 
 at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, const Layout& layout) {
   std::vector<at::Tensor> parts;
-  for (const auto& run : layout) parts.push_back(at::cat({token.to(rows.scalar_type()).expand({run.count, 1, -1}), block(rows, run)}, 1).flatten(0, 1));
+  for (const auto& run : layout)
+    parts.push_back(at::cat({token.to(rows.scalar_type()).expand({run.count, token.size(0), -1}), block(rows, run)}, 1).flatten(0, 1));
   return together(parts);
 }
 
-at::Tensor drop_first(const at::Tensor& rows, const Lengths& lengths) {
+at::Tensor drop_first(const at::Tensor& rows, const Lengths& lengths, std::int64_t count) {
   std::vector<at::Tensor> parts;
-  for (const auto& run : layout_of(lengths)) parts.push_back(block(rows, run).narrow(1, 1, run.length - 1).flatten(0, 1));
+  for (const auto& run : layout_of(lengths)) parts.push_back(block(rows, run).narrow(1, count, run.length - count).flatten(0, 1));
   return together(parts);
 }
 

@@ -7,10 +7,10 @@
 
 namespace sslmed::nn {
 
-// Puts `token` [1, D] in front of each sequence of packed rows; layers go through prepend_token().
+// Puts `token` [P, D] in front of each sequence of packed rows; layers go through prepend_token().
 at::Tensor prepend(const at::Tensor& rows, const at::Tensor& token, const Layout& layout);
-// The inverse: rows without the first of each sequence, lengths being those with it.
-at::Tensor drop_first(const at::Tensor& rows, const Lengths& lengths);
+// The inverse: rows without the first `count` of each sequence, lengths being those with them.
+at::Tensor drop_first(const at::Tensor& rows, const Lengths& lengths, std::int64_t count = 1);
 // The first row of each sequence, [B, D].
 at::Tensor first_rows(const at::Tensor& rows, const Lengths& lengths);
 // The mean over each sequence's rows from `skip` on, [B, D].

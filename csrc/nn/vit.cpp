@@ -3,6 +3,8 @@
 #include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace sslmed::nn {
@@ -29,23 +31,60 @@ void check(EmbeddingConfig& config) {
   for (const auto value : std) TORCH_CHECK_VALUE(value > 0, "pixel_std must be positive, got ", value);
 }
 
+struct VitSize {
+  const char* name;
+  std::int64_t dim, depth, heads;
+  bool clip;
+};
+
+constexpr VitSize kVitSizes[] = {
+    {"vit_tiny", 192, 12, 3, false},
+    {"vit_small", 384, 12, 6, false},
+    {"vit_base", 768, 12, 12, false},
+    {"vit_large", 1024, 24, 16, false},
+    {"clip_vit_base_patch32", 768, 12, 12, true},
+    {"clip_vit_base_patch16", 768, 12, 12, true},
+    {"clip_vit_large_patch14", 1024, 24, 16, true},
+};
+
+// Rotations of all views, one after the other; rows of views without are not turned.
+Rotation joined_rotations(std::vector<Rotation>& turns, const std::vector<at::Tensor>& parts, std::int64_t head_dim) {
+  if (std::none_of(turns.begin(), turns.end(), [](const Rotation& turn) { return turn.defined(); })) return {};
+  std::vector<at::Tensor> cos, sin;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    if (!turns[i].defined()) {
+      const auto options = parts[i].options().requires_grad(false);
+      turns[i] = {at::ones({parts[i].size(0), head_dim}, options), at::zeros({parts[i].size(0), head_dim}, options)};
+    }
+    cos.push_back(turns[i].cos);
+    sin.push_back(turns[i].sin);
+  }
+  return turns.size() == 1 ? turns[0] : Rotation{at::cat(cos), at::cat(sin)};
+}
+
 }  // namespace
 
 VitConfig named_vit(const std::string& name) {
-  VitConfig config;
-  config.name = name;
-  if (name == "vit_tiny") {
-    config.dim = 192, config.depth = 12, config.heads = 3;
-  } else if (name == "vit_small") {
-    config.dim = 384, config.depth = 12, config.heads = 6;
-  } else if (name == "vit_base") {
-    config.dim = 768, config.depth = 12, config.heads = 12;
-  } else if (name == "vit_large") {
-    config.dim = 1024, config.depth = 24, config.heads = 16;
-  } else {
-    TORCH_CHECK_VALUE(false, "unknown encoder '", name, "'; there are vit_tiny, vit_small, vit_base and vit_large");
+  for (const auto& row : kVitSizes) {
+    if (name != row.name) continue;
+    VitConfig config;
+    config.name = name;
+    config.dim = row.dim, config.depth = row.depth, config.heads = row.heads;
+    if (row.clip) {
+      config.pre_norm = true, config.mlp = Mlp::kQuickGelu, config.norm_eps = 1e-5;
+      config.embedding.bias = false;
+    }
+    return config;
   }
-  return config;
+  std::string known;
+  for (const auto& row : kVitSizes) known += (known.empty() ? "" : ", ") + std::string(row.name);
+  TORCH_CHECK_VALUE(false, "unknown encoder '", name, "'; there are ", known);
+}
+
+std::vector<std::string> vit_names() {
+  std::vector<std::string> out;
+  for (const auto& row : kVitSizes) out.emplace_back(row.name);
+  return out;
 }
 
 at::Tensor patchify(const at::Tensor& dense, const std::vector<std::int64_t>& patch_size) {
@@ -71,13 +110,13 @@ PatchEmbedding::PatchEmbedding(torch::nn::Module& owner, EmbeddingConfig config,
   const auto &mean = config_.pixel_mean, &std = config_.pixel_std;
   pixel_scale_ = at::tensor(std, at::kDouble).mul(255).reciprocal().repeat({pixels});
   pixel_shift_ = (-at::tensor(mean, at::kDouble) / at::tensor(std, at::kDouble)).repeat({pixels});
-  positions_ = PositionEmbedding::create(owner, config_, dim, class_token, config_.positions == Positions::kLearned);
+  if (config_.positions != Positions::kRope) positions_ = PositionEmbedding::create(owner, config_, dim, class_token, config_.positions == Positions::kLearned);
   const auto patch_embed = owner.register_module("patch_embed", std::make_shared<torch::nn::Module>());
   const auto proj = patch_embed->register_module("proj", std::make_shared<torch::nn::Module>());
   std::vector<std::int64_t> shape{dim, config_.in_chans};
   shape.insert(shape.end(), config_.patch_size.begin(), config_.patch_size.end());
   weight_ = proj->register_parameter("weight", at::zeros(shape));
-  bias_ = proj->register_parameter("bias", at::zeros({dim}));
+  if (config_.bias) bias_ = proj->register_parameter("bias", at::zeros({dim}));
 }
 
 at::Tensor PatchEmbedding::forward(const PatchTokens& tokens) const {
@@ -85,7 +124,12 @@ at::Tensor PatchEmbedding::forward(const PatchTokens& tokens) const {
                     " values expected, got ", tokens.values.sizes());
   // Stored as timm has it, [D, C, p…]; patches are (p…, c).
   const auto weight = weight_.movedim(1, -1).reshape({weight_.size(0), -1});
-  return linear(standardized(tokens.values), weight, bias_, Rows(tokens.lengths)) + positions_->forward(tokens);
+  const auto x = linear(standardized(tokens.values), weight, bias_, Rows(tokens.lengths));
+  return positions_ ? x + positions_->forward(tokens) : x;
+}
+
+Rotation PatchEmbedding::rotation(const PatchTokens& tokens, std::int64_t head_dim) const {
+  return positions_ ? Rotation{} : rotation_of(tokens, config_.grid(), head_dim);
 }
 
 at::Tensor PatchEmbedding::standardized(const at::Tensor& values) const {
@@ -101,20 +145,37 @@ std::uint64_t seed_of(const std::string& modality, std::uint64_t seed) {
   return hash;
 }
 
-VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : config_(std::move(config)) {
+void VisionTransformer::check_config() const {
   TORCH_CHECK_VALUE(config_.num_classes >= 0, "num_classes must not be negative, got ", config_.num_classes);
   TORCH_CHECK_VALUE(config_.depth > 0, "depth must be positive, got ", config_.depth);
   TORCH_CHECK_VALUE(config_.heads > 0 && config_.dim > 0 && config_.dim % config_.heads == 0, "dim=", config_.dim,
                     " must be a positive multiple of heads=", config_.heads);
+  TORCH_CHECK_VALUE(config_.registers >= 0, "registers must not be negative, got ", config_.registers);
+  TORCH_CHECK_VALUE(config_.layer_scale >= 0 && std::isfinite(config_.layer_scale), "layer_scale must be 0 (none) or positive, got ", config_.layer_scale);
+  TORCH_CHECK_VALUE(config_.mlp_dim >= 0, "mlp_dim must be 0 (by the width) or positive, got ", config_.mlp_dim);
+  TORCH_CHECK_VALUE(config_.norm_eps > 0, "norm_eps must be positive, got ", config_.norm_eps);
   TORCH_CHECK_VALUE(config_.lora.rank >= 0, "lora_rank must not be negative, got ", config_.lora.rank);
   TORCH_CHECK_VALUE(config_.lora.alpha >= 0, "lora_alpha must not be negative, got ", config_.lora.alpha);
   TORCH_CHECK_VALUE(config_.more.empty() || !config_.embedding.modality.empty(), "modality must be named where an encoder has several embeddings");
+  const auto check_rope = [&](const EmbeddingConfig& embedding) {
+    const auto rank = static_cast<std::int64_t>(embedding.patch_size.size()), head_dim = config_.dim / config_.heads;
+    TORCH_CHECK_VALUE(embedding.positions != Positions::kRope || head_dim % (2 * rank) == 0, "positions='rope' of ", rank,
+                      " axes needs dim / heads to be a multiple of ", 2 * rank, ", got dim=", config_.dim, " and heads=", config_.heads);
+  };
+  check_rope(config_.embedding);
+  for (const auto& embedding : config_.more) check_rope(embedding);
+}
+
+VisionTransformer::VisionTransformer(VitConfig config, std::uint64_t seed) : config_(std::move(config)) {
+  check_config();
   if (config_.class_token) cls_token_ = register_parameter("cls_token", at::zeros({1, 1, config_.dim}));
+  if (config_.registers > 0) reg_token_ = register_parameter("reg_token", at::zeros({1, config_.registers, config_.dim}));
   embeddings_.emplace_back(*this, config_.embedding, config_.dim, config_.class_token);
+  if (config_.pre_norm) norm_pre_ = register_module("norm_pre", std::make_shared<LayerNorm>(config_.dim, config_.norm_eps));
   const auto blocks = register_module("blocks", std::make_shared<torch::nn::Module>());
   for (std::int64_t i = 0; i < config_.depth; ++i)
-    blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<Block>(config_.dim, config_.heads, config_.mlp_ratio, config_.lora)));
-  norm_ = register_module("norm", std::make_shared<LayerNorm>(config_.dim));
+    blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<Block>(config_.dim, config_.heads, config_.block())));
+  norm_ = register_module("norm", std::make_shared<LayerNorm>(config_.dim, config_.norm_eps));
   if (config_.num_classes > 0) head_ = register_module("head", std::make_shared<Linear>(config_.dim, config_.num_classes));
   initialise(*this, seed);
   if (config_.more.empty()) return;
@@ -169,39 +230,52 @@ Features VisionTransformer::forward_view(const Input& view, const Context& conte
   return forward_views({tokens != nullptr ? *tokens : tokens_of(std::get<DenseInput>(view).values)}, context);
 }
 
+at::Tensor VisionTransformer::embed(const PatchTokens& view, Rotation& rotation) const {
+  TORCH_CHECK_VALUE(!view.lengths.empty(), "an empty batch");
+  for (const auto length : view.lengths) TORCH_CHECK_VALUE(length > 0, "a sequence without tokens");
+  const auto& embedding = this->embedding(view.key);
+  const Rows rows(view.lengths);
+  const auto x = embedding.forward(view);
+  rotation = with_prefix(embedding.rotation(view, config_.dim / config_.heads), rows, prefix());
+  if (prefix() == 0) return x;
+  std::vector<at::Tensor> tokens;
+  if (config_.class_token) {
+    tokens.push_back(cls_token_[0]);
+    if (const auto row = embedding.class_row(); row.defined()) tokens.back() = tokens.back() + row;
+  }
+  if (config_.registers > 0) tokens.push_back(reg_token_[0]);
+  return prepend_token(x, tokens.size() == 1 ? tokens[0] : at::cat(tokens), rows);
+}
+
 Features VisionTransformer::forward_views(const std::vector<PatchTokens>& views, const Context& context) const {
   std::vector<at::Tensor> parts;
+  std::vector<Rotation> turns;
   Lengths lengths;
   for (const auto& view : views) {
-    TORCH_CHECK_VALUE(!view.lengths.empty(), "an empty batch");
-    for (const auto length : view.lengths) TORCH_CHECK_VALUE(length > 0, "a sequence without tokens");
-    const auto& embedding = this->embedding(view.key);
-    auto x = embedding.forward(view);
-    if (config_.class_token) {
-      auto token = cls_token_[0];
-      if (const auto row = embedding.class_row(); row.defined()) token = token + row;
-      x = prepend_token(x, token, Rows(view.lengths));
-    }
-    parts.push_back(x);
+    parts.push_back(embed(view, turns.emplace_back()));
     lengths.insert(lengths.end(), view.lengths.begin(), view.lengths.end());
   }
   TORCH_CHECK_VALUE(!parts.empty(), "an empty batch");
   auto x = parts.size() == 1 ? parts[0] : at::cat(parts);
-  const Rows patches(std::move(lengths), context.samples);
-  const auto rows = config_.class_token ? patches.longer() : patches;
+  const auto rotation = joined_rotations(turns, parts, config_.dim / config_.heads);
+  const auto rows = Rows(std::move(lengths), context.samples).longer(prefix());
   at::Tensor factors;  // [depth, 2, ΣN, 1]
   if (const auto& drop_path = context.drop_path; drop_path.defined()) {
     TORCH_CHECK_VALUE(drop_path.dim() == 2 && drop_path.size(0) == 2 * config_.depth && drop_path.size(1) == rows.sequences(), "drop_path must be [",
                       2 * config_.depth, ", ", rows.sequences(), "], got ", drop_path.sizes());
-    factors = drop_path.repeat_interleave(at::tensor(rows.lengths(), at::kLong).to(drop_path.device()), 1).view({config_.depth, 2, -1, 1});
+    const auto repeats = at::tensor(rows.lengths(), at::kLong).to(drop_path.device());
+    factors = drop_path.repeat_interleave(repeats, 1).view({config_.depth, 2, -1, 1});
   }
-  for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor());
+  if (norm_pre_) x = norm_pre_->forward(x, rows);
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor(), rotation);
   x = norm_->forward(x, rows);
   Features out;
-  out.pooled = mean_rows(x, rows.lengths(), config_.class_token ? 1 : 0);
+  out.pooled = mean_rows(x, rows.lengths(), prefix());
   out.tokens = std::move(x);
   out.lengths = rows.lengths();
   out.class_token = config_.class_token;
+  out.registers = config_.registers;
   return out;
 }
 
@@ -227,7 +301,7 @@ at::Tensor VisionTransformer::forward_features(const at::Tensor& dense) const {
 
 at::Tensor VisionTransformer::forward(const at::Tensor& dense) const {
   const auto features = forward_features(dense);
-  const auto pooled = config_.class_token ? features.select(1, 0) : features.mean(1);
+  const auto pooled = config_.class_token ? features.select(1, 0) : features.slice(1, prefix()).mean(1);
   return head_ ? head_->forward(pooled, Rows::single(pooled.size(0))) : pooled;
 }
 

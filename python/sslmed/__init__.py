@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from sslmed.evaluation.evaluate import evaluate
     from sslmed.evaluation.frames import features
     from sslmed.evaluation.transfer import transfer
+    from sslmed.exporting import export
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.lifting import to_volumes
     from sslmed.methods import PythonObjective
@@ -104,6 +105,7 @@ _HOMES = {
     "card": "evaluation.card",
     "encode": "training",
     "evaluate": "evaluation",
+    "export": "exporting",
     "features": "evaluation.frames",
     "few_shot": "evaluation",
     "finetune": "finetuning",
@@ -164,6 +166,7 @@ __all__ = [
     "encode",
     "evaluate",
     "evaluation",
+    "export",
     "features",
     "few_shot",
     "finetune",

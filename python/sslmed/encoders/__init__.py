@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, Union
+from typing import Any, Literal, Protocol, TypeAlias, Union
 
 import torch
 
@@ -52,6 +52,12 @@ class Encoder(VisionTransformer, CohortEncoder):
         class_token: Put a class token in front of the others.
         lora_rank: Rank of adapters beside attention's matrices (Hu et al., arXiv 2106.09685); 0: none. At first they change nothing.
         lora_alpha: The adapters' sum is scaled by lora_alpha / lora_rank; 0: by one.
+        positions: "learned", "sincos" or "rope" positions (:func:`sslmed.nn.create`), instead of what the preprocessing chose for tokens on a grid.
+        registers: Number of register tokens after the class token.
+        layer_scale: Initial value of the layer scale; 0: none.
+        mlp: "gelu", "quick_gelu" or "swiglu"; None: the name's.
+        mlp_dim: Hidden units of the MLP; 0: by the width.
+        norm_eps: Number added to the variance in layer norms; None: the name's.
     """
 
     def __init__(
@@ -67,6 +73,12 @@ class Encoder(VisionTransformer, CohortEncoder):
         class_token: bool = True,
         lora_rank: int = 0,
         lora_alpha: float = 0.0,
+        positions: Literal["learned", "sincos", "rope"] | None = None,
+        registers: int = 0,
+        layer_scale: float = 0.0,
+        mlp: Literal["gelu", "quick_gelu", "swiglu"] | None = None,
+        mlp_dim: int = 0,
+        norm_eps: float | None = None,
     ) -> None:
         whole = default_preprocessing(names()[0]) if preprocessing is None else whole_of(preprocessing)
         extra = tuple(extra_channels)
@@ -77,7 +89,7 @@ class Encoder(VisionTransformer, CohortEncoder):
         def build() -> Any:
             return C.VisionTransformer(
                 name,
-                embeddings_of(whole, len(extra)),
+                _placed(embeddings_of(whole, len(extra)), positions),
                 seed=seed,
                 dim=dim,
                 depth=depth,
@@ -85,6 +97,11 @@ class Encoder(VisionTransformer, CohortEncoder):
                 class_token=class_token,
                 lora_rank=lora_rank,
                 lora_alpha=lora_alpha,
+                registers=registers,
+                layer_scale=layer_scale,
+                mlp=mlp,
+                mlp_dim=mlp_dim,
+                norm_eps=norm_eps,
             )
 
         super().__init__(build(), build)
@@ -93,6 +110,10 @@ class Encoder(VisionTransformer, CohortEncoder):
         self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}
         if lora_rank:
             self.config |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha}
+        # Only what was asked for, so that files of encoders without have the bytes that they had.
+        chosen = {"positions": (positions, None), "registers": (registers, 0), "layer_scale": (layer_scale, 0.0), "mlp": (mlp, None)}
+        chosen |= {"mlp_dim": (mlp_dim, 0), "norm_eps": (norm_eps, None)}
+        self.config |= {key: value for key, (value, usual) in chosen.items() if value != usual}
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.parameters()) / 1e6
@@ -158,6 +179,14 @@ class Encoder(VisionTransformer, CohortEncoder):
 
 
 @saved_as(_CONV_FORMAT)
+def _placed(embeddings: list[C.EmbeddingConfig], positions: str | None) -> list[C.EmbeddingConfig]:
+    """The embeddings with other positions than those that their preprocessing chose."""
+    if positions is not None:
+        for embedding in embeddings:
+            if embedding.positions == "coordinates":
+                raise ValueError(f"Encoder: positions={positions!r} needs tokens on a grid; those of {embedding.modality!r} are placed by coordinates")
+            embedding.positions = positions
+    return embeddings
 class ConvEncoder(ConvNet, CohortEncoder):
     """A small convolutional network with the preprocessing of its inputs, which must give dense views.
 

@@ -9,6 +9,7 @@ from sslmed.nn.inflation import inflate
 from sslmed.nn.mirror import Mirror
 from sslmed.nn.slices import SliceNet
 from sslmed.nn.vit import VisionTransformer, create_vit
+from sslmed.nn.weights import load_weights, save_weights
 
 __all__ = [
     "BatchNorm",
@@ -22,4 +23,6 @@ __all__ = [
     "create_vit",
     "inflate",
     "list_models",
+    "load_weights",
+    "save_weights",
 ]

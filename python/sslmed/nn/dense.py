@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,15 @@ class DenseNet(Mirror):
             - ``shortcut_type``: "B" (a convolution) or "A" (without parameters), where a block changes the size;
             - ``bias_downsample``: give the convolution of a shortcut a bias, as MONAI does by default;
             - ``zero_init_last``: start the last norm of each block at 0 (default), as timm does.
+
+            ``sam_vit_base``, ``sam_vit_large``, ``sam_vit_huge`` (Kirillov et al., arXiv 2304.02643), the image encoder
+            of Segment Anything; of volumes each block has a third table of relative positions:
+
+            - ``img_size`` (1024), ``patch_size`` (16): of the position tables, one number or one an axis; inputs of
+              other sizes see them resampled;
+            - ``window`` (14): cells of a window along each axis; ``global_blocks``: the blocks that attend to the whole
+              map;
+            - ``dim``, ``depth``, ``heads``, ``mlp_dim``, ``out_chans``: sizes, instead of the name's.
 
     Raises:
         ValueError: The name or an option is unknown, or a number is out of range.
@@ -89,6 +99,12 @@ class DenseNet(Mirror):
 
         super().__init__(build(), build)
         self.config = self_config
+
+    def layout_facts(self) -> tuple[str, tuple[int, ...]]:
+        """As :meth:`Mirror.layout_facts`: the name up to the first digit or underscore."""
+        family = str(re.split(r"[_\d]", str(self.config["name"]).removeprefix("wide_"))[0])
+        table = self.state_dict().get("pos_embed")
+        return family, () if table is None else tuple(table.shape[1:-1])
 
     def __repr__(self) -> str:
         return f"<DenseNet {self.config['name']}, rank {self.config['rank']}>"

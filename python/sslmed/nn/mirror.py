@@ -25,6 +25,10 @@ class Mirror(torch.nn.Module):
         for name, tensor in handle.named_buffers():
             self._leaf(name).register_buffer(name.rpartition(".")[2], tensor)
 
+    def layout_facts(self) -> tuple[str, tuple[int, ...]]:
+        """Family of the layouts that name its tensors (:func:`sslmed.nn.load_weights`), and the grid of its position table, if it has one."""
+        return "", ()
+
     def _leaf(self, name: str) -> torch.nn.Module:
         module: torch.nn.Module = self
         for part in name.split(".")[:-1]:

@@ -189,6 +189,11 @@ TEST_CASE("an encoder that cannot be is refused, each with the name of its param
   refused([](VitConfig& config) { config.num_classes = -1; }, "num_classes must not be negative");
   refused([](VitConfig& config) { config.lora.rank = -1; }, "lora_rank must not be negative");
   refused([](VitConfig& config) { config.lora.alpha = -1; }, "lora_alpha must not be negative");
+  refused([](VitConfig& config) { config.registers = -1; }, "registers must not be negative");
+  refused([](VitConfig& config) { config.layer_scale = -1; }, "layer_scale must be 0 (none) or positive");
+  refused([](VitConfig& config) { config.mlp_dim = -1; }, "mlp_dim must be 0");
+  refused([](VitConfig& config) { config.norm_eps = 0; }, "norm_eps must be positive");
+  refused([](VitConfig& config) { config.embedding.positions = Positions::kRope, config.dim = 12; }, "positions='rope' of 2 axes needs");
   refused([](VitConfig& config) { config.embedding.patch_size = {}; }, "patch_size must have an entry");
   refused([](VitConfig& config) { config.embedding.patch_size = {4}; }, "patch_size has 1 axes and img_size 2");
   refused([](VitConfig& config) { config.embedding.patch_size = {4, 0}; }, "patch_size must be positive, got 0");
@@ -198,4 +203,62 @@ TEST_CASE("an encoder that cannot be is refused, each with the name of its param
   refused([](VitConfig& config) { config.embedding.pixel_mean = {0, 0}; }, "pixel_mean has 2 numbers");
   refused([](VitConfig& config) { config.embedding.pixel_std = {1, 1}; }, "pixel_std has 2 numbers");
   refused([](VitConfig& config) { config.embedding.pixel_std = {0}; }, "pixel_std must be positive");
+}
+
+TEST_CASE("rotary positions follow the cells of the visible tokens") {
+  auto config = vit_config(Positions::kRope);
+  config.registers = 2, config.layer_scale = 0.5, config.mlp = Mlp::kSwiGlu;
+  const VisionTransformer vit(config, 3);
+  const auto whole = vit.tokens_of(at::randn({2, 1, 8, 12}));  // grids of 2 x 3
+  const auto rows = at::tensor({1, 5, 6, 8}, at::kLong);       // cells 1, 5 and 0, 2
+  auto by_position = whole, by_grid = whole;
+  by_position.position = at::arange(6, at::kLong).repeat({2});
+  const auto cells = at::stack({by_position.position.floor_divide(3), by_position.position.remainder(3)}, 1);
+  by_grid.grid = cells.to(at::kInt);
+  by_grid.extents = at::tensor({2, 3, 2, 3}, at::kInt).view({2, 2});
+  const auto seen = vit.forward_view(by_position.select(rows, {2, 2}));
+  CHECK(at::equal(seen.tokens, vit.forward_view(by_grid.select(rows, {2, 2})).tokens));
+  CHECK(seen.lengths == Lengths{5, 5});
+  CHECK(seen.prefix() == 3);
+  CHECK(seen.patch_lengths() == Lengths{2, 2});
+  CHECK(seen.patches().size(0) == 4);
+  CHECK(at::allclose(seen.pooled[0], seen.patches().narrow(0, 0, 2).mean(0), 1e-5, 1e-6));
+  // Other cells, other features.
+  auto moved = by_grid.select(rows, {2, 2});
+  moved.grid = moved.grid.clone();
+  moved.grid[0][0] = 1;
+  CHECK_FALSE(at::allclose(vit.forward_view(moved).tokens.narrow(0, 0, 5), seen.tokens.narrow(0, 0, 5), 1e-3, 1e-4));
+  CHECK(at::allclose(vit.forward_view(moved).tokens.narrow(0, 5, 5), seen.tokens.narrow(0, 5, 5), 1e-4, 1e-5));
+  auto cut = whole;
+  cut.lengths = {5, 7};
+  CHECK_THROWS_WITH(vit.forward_view(cut), Catch::Contains("the encoder's grid has 6"));
+}
+
+TEST_CASE("rotary positions and coordinates share an encoder") {
+  auto config = with_ramps();
+  config.more[0].positions = Positions::kRope;
+  config.heads = 3;  // a head width of 8
+  CHECK_THROWS_WITH(VisionTransformer(config, 7), Catch::Contains("positions='rope' of 3 axes"));
+  config.heads = 4;  // a head width of 6
+  config.registers = 1;
+  const VisionTransformer vit(config, 7);
+  const auto eeg = eeg_tokens(), ramps = ramp_tokens();
+  const auto both = vit.forward_views({eeg, ramps}), first = vit.forward_view(eeg), second = vit.forward_view(ramps);
+  CHECK((both.tokens - at::cat({first.tokens, second.tokens})).abs().max().item<double>() <= 1e-5);
+}
+
+TEST_CASE("angles of rotary positions are odd in the middle of the grid and leave lengths") {
+  PatchTokens tokens;
+  tokens.values = at::zeros({4, 1});
+  tokens.lengths = {4};
+  const auto turn = rotation_of(tokens, {4}, 6);
+  CHECK(turn.cos.sizes() == at::IntArrayRef({4, 6}));
+  CHECK(at::allclose(turn.cos[0], turn.cos[3]));
+  CHECK(at::allclose(turn.sin[0], -turn.sin[3]));
+  const auto qkv = at::randn({4, 36}, at::kDouble);
+  const auto out = rotate(qkv, turn, 2);
+  CHECK(at::equal(out.narrow(1, 24, 12), qkv.narrow(1, 24, 12)));
+  CHECK(at::allclose(out.view({4, 6, 6}).norm(2, -1), qkv.view({4, 6, 6}).norm(2, -1)));
+  CHECK(at::equal(rotate(qkv, {}, 2), qkv));
+  CHECK_THROWS_WITH(rotation_of(tokens, {2, 2}, 6), Catch::Contains("that 4 divides, got 6"));
 }
