@@ -24,7 +24,9 @@ void bind_picture(py::module_& m);
 void bind_transforms(py::module_& m);
 void bind_masking(py::module_& m);
 void bind_methods(py::module_& m);
+void bind_joint_embedding(py::module_& m);
 void bind_nn(py::module_& m);
+void bind_dense(py::module_& m);
 void bind_python(py::module_& m);
 void bind_data(py::module_& m);
 void bind_eeg(py::module_& m);
@@ -34,6 +36,7 @@ void bind_train(py::module_& m);
 void bind_volume(py::module_& m);
 void bind_volume_spatial(py::module_& m);
 void bind_volume_intensity(py::module_& m);
+void bind_losses(py::module_& m);
 
 // Emits sslmed.FormatWarning for each text; the GIL must be held.
 void warn(const std::vector<std::string>& texts);

@@ -86,10 +86,7 @@ void bind_ijepa(py::module_& m) {
             return std::make_tuple(out.loss, out.pred, out.target);
           },
           py::arg("values"), py::arg("lengths"), py::arg("context"), py::arg("targets"), py::arg("context_lengths"), py::arg("block_lengths"),
-          py::arg("coords") = py::none(), py::arg("extra") = py::none())
-      .def(
-          "after_step", [](IJepa& self, std::int64_t step, std::int64_t total) { self.after_step({step, total}); }, py::arg("step"), py::arg("total"),
-          "Moves the target encoder, as the training loop does after every step.");
+          py::arg("coords") = py::none(), py::arg("extra") = py::none());
   mirror(ijepa);
 }
 
@@ -111,7 +108,10 @@ void bind_methods(py::module_& m) {
             const py::gil_scoped_release release;
             return self.loss(batch, {step, total}).total;
           },
-          py::arg("batch"), py::arg("step") = 0, py::arg("total") = 0);
+          py::arg("batch"), py::arg("step") = 0, py::arg("total") = 0)
+      .def(
+          "after_step", [](methods::Objective& self, std::int64_t step, std::int64_t total) { self.after_step({step, total}); }, py::arg("step"),
+          py::arg("total"), "Moves what follows the encoder, as the training loop does after every step.");
   bind_mae(m);
   bind_ijepa(m);
 }

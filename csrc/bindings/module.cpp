@@ -38,7 +38,9 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_masking(m);
   bindings::bind_data(m);
   bindings::bind_nn(m);
+  bindings::bind_dense(m);
   bindings::bind_methods(m);
+  bindings::bind_joint_embedding(m);
   bindings::bind_tasks(m);
   bindings::bind_python(m);
   bindings::bind_train(m);
@@ -47,4 +49,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_volume_spatial(m);
   bindings::bind_volume_intensity(m);
   bindings::bind_volume(m);
+  bindings::bind_losses(m);
 }

@@ -4,6 +4,7 @@
 
 #include <torch/nn/module.h>
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,11 +24,12 @@ struct Step {
 };
 
 struct Loss {
-  at::Tensor total;                                       // scalar, to be minimised: a mean
-  double weight = 0;                                      // over so many terms, by which batches and ranks are averaged; 0: the batch's samples
-  at::Tensor per_sample;                                  // [B], where samples do not interact; undefined otherwise
-  std::vector<std::pair<std::string, at::Tensor>> parts;  // what to log beside it
-  at::Tensor features;                                    // [B, D] of the samples, detached: what is watched for collapse; undefined: nothing is
+  at::Tensor total;                                                   // scalar, to be minimised: a mean
+  double weight = 0;                                                  // over so many terms, by which batches and ranks are averaged; 0: the batch's samples
+  at::Tensor per_sample;                                              // [B], where samples do not interact; undefined otherwise
+  std::vector<std::pair<std::string, at::Tensor>> parts;              // what to log beside it
+  at::Tensor features;                                                // [B, D] of the samples, detached: what is watched for collapse; undefined: nothing is
+  double learned_nothing = std::numeric_limits<double>::quiet_NaN();  // what `total` is where every sample gets the same answer (ln K); NaN: not known
 };
 
 struct ParameterGroup {
@@ -46,7 +48,7 @@ class Objective : public torch::nn::Module {
   virtual at::Tensor absent(const Step& step);
   // By default one group with weight decay and one without (biases, norms, tokens: everything of one dimension).
   virtual std::vector<ParameterGroup> parameter_groups() const;
-  virtual void after_backward() {}
+  virtual void after_backward(const Step&) {}
   virtual void after_step(const Step&) {}
   // What the run is for: the encoder to keep.
   virtual std::shared_ptr<nn::Encoder> encoder() const = 0;

@@ -28,7 +28,13 @@ BatchNorm::BatchNorm(std::int64_t channels, double eps, double momentum)
 
 at::Tensor BatchNorm::forward(const at::Tensor& x, const Comm& comm) {
   TORCH_CHECK_VALUE(x.dim() >= 2 && x.size(1) == weight.size(0), "expected [B, ", weight.size(0), ", …], got ", x.sizes());
-  if (!is_training()) return batch_norm(x, weight, bias, running_mean, running_var, eps_);
+  if (!is_training()) return batch_norm(x, weight, bias, running_mean, running_var, /*training=*/false, momentum_, eps_);
+  if (comm.size() == 1) {
+    const auto each = x.numel() / x.size(1);
+    TORCH_CHECK_VALUE(each > 1, "batch normalisation needs at least two values a channel in training, got ", each);
+    num_batches_tracked += 1;
+    return batch_norm(x, weight, bias, running_mean, running_var, /*training=*/true, momentum_, eps_);
+  }
   // Moments of each rank, put together with their counts: a rank without samples counts nothing.
   const std::int64_t channels = x.size(1);
   const auto rows = x.transpose(0, 1).reshape({channels, -1}).to(weight.scalar_type());  // [C, n]

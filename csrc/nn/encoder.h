@@ -52,7 +52,11 @@ struct Features {
   bool class_token = false;
   at::Tensor patches() const { return class_token ? drop_first(tokens, lengths) : tokens; }  // [ΣN, D]
   Lengths patch_lengths() const;                                                             // [B]
+  at::Tensor summary() const { return class_token ? first_rows(tokens, lengths) : pooled; }  // [B, D], what stands for the view
 };
+
+// The features of `counts` sequences each, out of those of all.
+std::vector<Features> split_features(const Features& whole, const std::vector<std::int64_t>& counts);
 
 struct EncoderShape {
   std::int64_t dim = 0;       // D
@@ -67,6 +71,8 @@ class Encoder : public torch::nn::Module {
   virtual EncoderShape shape() const = 0;
   // ValueError for an input of the other kind, or of an embedding that the encoder does not hold.
   virtual Features forward_view(const Input& view, const Context& context = {}) const = 0;
+  // Several views in as few passes as the encoder can make of them, and the features of each. By default dense views of one shape are stacked.
+  virtual std::vector<Features> forward_all(const std::vector<Input>& views, const std::vector<Context>& contexts) const;
   // Whether a forward pass gathers over the ranks: then every rank must make the same passes.
   virtual bool gathers() const { return false; }
   // Instead of forward_view() on a rank without samples, of an encoder that gathers: a zero with the gathers' gradients.

@@ -1,8 +1,10 @@
 #include "nn/functional.h"
 
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 
@@ -20,10 +22,34 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
-at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, std::int64_t stride, std::int64_t padding, const Rows&) {
+at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, std::int64_t stride, std::int64_t padding, const Rows& rows) {
   const auto rank = static_cast<std::size_t>(weight.dim()) - 2;
-  const std::vector<std::int64_t> strides(rank, stride), paddings(rank, padding), ones(rank, 1), zeros(rank, 0);
-  return at::convolution(x, weight, bias, strides, paddings, ones, /*transposed=*/false, zeros, /*groups=*/1);
+  return conv(x, weight, bias, std::vector<std::int64_t>(rank, stride), std::vector<std::int64_t>(rank, padding), rows);
+}
+
+at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::vector<std::int64_t>& stride,
+                const std::vector<std::int64_t>& padding, const Rows&) {
+  const std::vector<std::int64_t> ones(stride.size(), 1), zeros(stride.size(), 0);
+  return at::convolution(x, weight, bias, stride, padding, ones, /*transposed=*/false, zeros, /*groups=*/1);
+}
+
+at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows&) {
+  const std::vector<std::int64_t> kernels(static_cast<std::size_t>(x.dim()) - 2, kernel), strides(kernels.size(), stride), paddings(kernels.size(), padding);
+  switch (x.dim()) {
+    case 3:
+      return at::max_pool1d(x, kernels, strides, paddings);
+    case 4:
+      return at::max_pool2d(x, kernels, strides, paddings);
+    case 5:
+      return at::max_pool3d(x, kernels, strides, paddings);
+    default:
+      TORCH_CHECK_VALUE(false, "max_pool: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
+  }
+}
+
+at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean, const at::Tensor& running_var,
+                      bool training, double momentum, double eps) {
+  return at::batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, at::globalContext().userEnabledCuDNN());
 }
 
 at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows) { return prepend(x, token, rows.layout()); }

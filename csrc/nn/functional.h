@@ -15,8 +15,17 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
 // x [B, C, spatial…] of any rank, weight [D, C, kernel…]; one row of `rows` a sample. `padding` on each side of every axis.
 at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, std::int64_t stride, std::int64_t padding, const Rows& rows);
+// The same with a stride and a padding for each axis.
+at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::vector<std::int64_t>& stride,
+                const std::vector<std::int64_t>& padding, const Rows& rows);
+// The largest value of each window, along every axis of x [B, C, spatial…] of rank 1, 2 or 3.
+at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows& rows);
 // (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …]. Samples interact by their statistics: it has no ownership to tell.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps);
+// Batch normalization of one process in one kernel. In training by the statistics of x, which the running ones (changed in place) follow by `momentum`;
+// otherwise by the running ones.
+at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean, const at::Tensor& running_var,
+                      bool training, double momentum, double eps);
 // A learned token [1, D] in front of each sequence of packed rows [ΣN, D] → [Σ(1+N), D].
 at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows);
 // A learned token [1, D] in every row: [ΣN, D], not copied.

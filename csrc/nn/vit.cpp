@@ -205,6 +205,22 @@ Features VisionTransformer::forward_views(const std::vector<PatchTokens>& views,
   return out;
 }
 
+std::vector<Features> VisionTransformer::forward_all(const std::vector<Input>& views, const std::vector<Context>& contexts) const {
+  TORCH_CHECK_VALUE(views.size() == contexts.size(), "a context for each view: ", contexts.size(), " for ", views.size());
+  std::vector<PatchTokens> packed;
+  std::vector<std::int64_t> counts;
+  Context context = contexts.empty() ? Context{} : contexts.front();
+  context.samples.clear();
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    const auto* tokens = std::get_if<PatchTokens>(&views[i]);
+    packed.push_back(tokens != nullptr ? *tokens : tokens_of(std::get<DenseInput>(views[i]).values));
+    counts.push_back(static_cast<std::int64_t>(packed.back().lengths.size()));
+    TORCH_CHECK_VALUE(!contexts[i].drop_path.defined(), "drop_path is drawn for one view at a time");
+    context.samples.insert(context.samples.end(), contexts[i].samples.begin(), contexts[i].samples.end());
+  }
+  return split_features(forward_views(packed, context), counts);
+}
+
 at::Tensor VisionTransformer::forward_features(const at::Tensor& dense) const {
   return forward_view(DenseInput{dense, {}}).tokens.view({dense.size(0), -1, config_.dim});
 }

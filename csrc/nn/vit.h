@@ -60,6 +60,7 @@ class VisionTransformer : public Encoder {
   Features forward_view(const Input& view, const Context& context = {}) const override;
   // Tokens of several kinds in one pass: the features of all sequences, view after view. `context` counts them in that order.
   Features forward_views(const std::vector<PatchTokens>& views, const Context& context = {}) const;
+  std::vector<Features> forward_all(const std::vector<Input>& views, const std::vector<Context>& contexts) const override;
   at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, 1+N, D]
   // Class token, or the mean over patches where there is none; through `head` with num_classes > 0.
   at::Tensor forward(const at::Tensor& dense) const;

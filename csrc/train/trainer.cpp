@@ -18,6 +18,7 @@ namespace sslmed::train {
 namespace {
 
 constexpr int kCollapsedLooks = 5;
+constexpr double kNothingLearned = 1e-3;  // how near, as a share, a loss is to its value without knowledge
 
 // Forward passes in bfloat16 for the life of the object, when asked.
 class Autocast {
@@ -192,7 +193,7 @@ void Trainer::micro_step(data::Loader& loader, bool last, Sums& sums, Record& re
   sums.loss += weight * value;
   sums.samples += static_cast<double>(batch->samples());
   for (const auto& [name, part] : loss.parts) record.parts.emplace_back(name, part.item<double>());
-  if (last && loss.features.defined() && look_at(loss.features, record)) sums.collapsed = 1;
+  if (last && look_at(loss, value, record)) sums.collapsed = 1;
   const bool plain = !ranks_ && options_.accumulate == 1;
   const auto scaled = plain || weight == 0 ? loss.total : loss.total * weight;
   if (!ranks_ || !last) return scaled.backward();
@@ -235,8 +236,9 @@ Record Trainer::train_step(data::Loader& loader) {
   if (sums.collapsed > 0)
     throw CollapseError("the features have collapsed at step " + std::to_string(step_) + ": over the samples of a batch they vary by less than " +
                         exact_text(options_.collapse_std) + " of their size" +
-                        (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")"));
-  objective_->after_backward();
+                        (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")") + ", or the loss of " + exact_text(record.loss) +
+                        " is that of equal answers to all samples");
+  objective_->after_backward({step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
   // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
   const bool plain = !ranks_ && options_.accumulate == 1;
   record.grad_norm = optimizer_.clip(options_.clip_norm, plain ? 1 : static_cast<double>(ranks_ ? ranks_->size() : 1) / sums.weight);
@@ -250,10 +252,13 @@ Record Trainer::train_step(data::Loader& loader) {
   return record;
 }
 
-bool Trainer::look_at(const at::Tensor& features, Record& record) {
+bool Trainer::look_at(const methods::Loss& loss, double value, Record& record) {
   if (options_.monitor_every == 0 || step_ % options_.monitor_every != 0) return false;
-  record.features = feature_health(features);
-  collapsed_looks_ = record.features.std < options_.collapse_std ? collapsed_looks_ + 1 : 0;
+  if (loss.features.defined()) record.features = feature_health(loss.features);
+  // A loss that sits at the value of no knowledge has collapsed as well, whatever the features' spread.
+  const bool nothing = std::abs(value - loss.learned_nothing) < kNothingLearned * std::abs(loss.learned_nothing);
+  const bool collapsed = options_.collapse_std > 0 && (record.features.std < options_.collapse_std || nothing);
+  collapsed_looks_ = collapsed ? collapsed_looks_ + 1 : 0;
   return collapsed_looks_ >= kCollapsedLooks;
 }
 

@@ -92,7 +92,7 @@ class Trainer {
   void micro_step(data::Loader& loader, bool last, Sums& sums, Record& record);
   Sums exchange(const Sums& own, const std::function<void()>& meanwhile) const;
   void check_finite(double value, const char* what, const std::vector<std::int64_t>& samples) const;
-  bool look_at(const at::Tensor& features, Record& record);  // true: collapsed
+  bool look_at(const methods::Loss& loss, double value, Record& record);  // true: collapsed
   void update_average();
   void end_epoch();
   std::int64_t batch_of(std::int64_t step) const;  // its first one

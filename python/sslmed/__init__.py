@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         transforms,
     )
     from sslmed.cohort import Cohort
-    from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder
+    from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
     from sslmed.evaluation.evaluate import evaluate
@@ -82,9 +82,11 @@ _HOMES = {
     "EegAugmentation": "modalities.eeg",
     "EegPreprocessing": "modalities.eeg",
     "EegView": "modalities.eeg",
+    "DenseEncoder": "encoders",
     "Encoder": "encoders",
     "FineTuned": "finetuning",
     "FineTuning": "finetuning",
+    "FrozenEncoder": "encoders",
     "ImagePreprocessing": "modalities.images",
     "Loader": "training",
     "PretrainConfig": "pretraining",
@@ -122,6 +124,7 @@ __all__ = [
     "CohortEncoder",
     "CollapseError",
     "ConvEncoder",
+    "DenseEncoder",
     "DistributedError",
     "EegAugmentation",
     "EegPreprocessing",
@@ -131,6 +134,7 @@ __all__ = [
     "FineTuning",
     "FormatError",
     "FormatWarning",
+    "FrozenEncoder",
     "ImagePreprocessing",
     "LeftOutWarning",
     "Loader",

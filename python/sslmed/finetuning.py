@@ -19,7 +19,7 @@ from sslmed import io
 from sslmed._checks import OnError, choice, number, whole
 from sslmed._core import FormatError
 from sslmed.cohort import Cohort
-from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, EncoderLike, resolve
+from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, SavedEncoder, encoder_of, resolve
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Supervised
@@ -259,7 +259,7 @@ class FineTuned:
         Raises:
             TypeError: The encoder is written in Python; save ``task.state_dict()`` beside its class.
         """
-        if not isinstance(self.encoder, (ConvEncoder, Encoder)):
+        if not isinstance(self.encoder, SavedEncoder):
             name = type(self.encoder).__name__
             raise TypeError(f"save: encoder is a {name}, whose class no file can bring back; save task.state_dict() beside the class")
         task = {"target": self.target_, "classes": self.classes_.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
@@ -289,7 +289,7 @@ class FineTuned:
         try:
             saved = json.loads(metadata["task"])
             described_encoder, preprocessing = json.loads(metadata["encoder"]), preprocessing_from(json.loads(metadata["preprocessing"]))
-            encoder: Encoder | ConvEncoder = (ConvEncoder if "widths" in described_encoder else Encoder)(preprocessing=preprocessing, **described_encoder)
+            encoder = encoder_of(described_encoder, preprocessing)
             task = Supervised(encoder, **saved["options"])
             seen = Provenance.loads(metadata.get("provenance"))
             encoder.provenance = Provenance.loads(metadata["encoder_provenance"] or None) if "encoder_provenance" in metadata else seen

@@ -2,8 +2,10 @@
 
 from sslmed.nn.batch_norm import BatchNorm
 from sslmed.nn.cnn import ConvNet
+from sslmed.nn.create import create, list_models
+from sslmed.nn.dense import DenseNet
 from sslmed.nn.features import Features
 from sslmed.nn.mirror import Mirror
-from sslmed.nn.vit import VisionTransformer, create, list_models
+from sslmed.nn.vit import VisionTransformer, create_vit
 
-__all__ = ["BatchNorm", "ConvNet", "Features", "Mirror", "VisionTransformer", "create", "list_models"]
+__all__ = ["BatchNorm", "ConvNet", "DenseNet", "Features", "Mirror", "VisionTransformer", "create", "create_vit", "list_models"]

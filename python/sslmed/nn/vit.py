@@ -11,7 +11,7 @@ from sslmed._core import C
 from sslmed.nn.features import Features
 from sslmed.nn.mirror import Mirror
 
-__all__ = ["MODELS", "VisionTransformer", "create", "list_models"]
+__all__ = ["MODELS", "VisionTransformer", "create_vit"]
 
 MODELS = ("vit_tiny", "vit_small", "vit_base", "vit_large")
 
@@ -61,12 +61,7 @@ class VisionTransformer(Mirror):
         return Features(*self._handle.forward_views(list(views)))
 
 
-def list_models() -> list[str]:
-    """Names that :func:`create` and ``encoder=`` take."""
-    return list(MODELS)
-
-
-def create(
+def create_vit(
     name: str,
     patch_size: int | Sequence[int] = 16,
     img_size: int | Sequence[int] = 224,
@@ -83,7 +78,7 @@ def create(
     """A vision transformer over dense inputs of any rank.
 
     Args:
-        name: One of :func:`list_models`.
+        name: One of ``MODELS``.
         patch_size: Size of a patch along each axis; one number means a square in 2-D.
         img_size: Size of the input along each axis, a multiple of ``patch_size``.
         in_chans: Number of input channels.
@@ -99,7 +94,7 @@ def create(
         ValueError: The name is unknown, or sizes do not fit.
     """
     if name not in MODELS:
-        raise ValueError(f"create: name={name!r} is unknown, expected one of {', '.join(MODELS)}")
+        raise ValueError(f"create_vit: name={name!r} is unknown, expected one of {', '.join(MODELS)}")
     patch = [patch_size] * 2 if isinstance(patch_size, int) else list(patch_size)
     image = [img_size] * len(patch) if isinstance(img_size, int) else list(img_size)
 

@@ -39,11 +39,26 @@ class RampPreprocessing:
         radius: float = 30.0,
         complementary: bool = False,
         augmentation: float | None = None,
+        views: Sequence[Any] | None = None,
     ) -> Any:
         """Views of the crop: in the middle and as it is without augmentation."""
+        if views is not None:
+            return C.GridRecipe(list(views))
         how = C.MaskOptions(mask=mask, ratio=0.75 if ratio is None else ratio, block=block, complementary=complementary)
         flips = [] if augmentation is None else [augmentation] * 3
         return C.GridRecipe([C.GridView(patch=self._patch(), crop=[self.size] * 3, random=augmentation is not None, p_flip=flips, mask=how)])
+
+    def contrast(self, style: str = "simclr", local: int = 0, local_size: int | None = None) -> list[Any]:
+        """Two flipped crops of four fifths, and local ones of half the size."""
+        sides = {"global": self._side(0.8), "local": local_size or self._side(0.5)}
+        counts = {"global": 2} | ({"local": local} if local else {})
+        return [
+            C.GridView(role=role, count=count, patch=self._patch(), crop=[sides[role]] * 3, random=True, p_flip=[0.5] * 3) for role, count in counts.items()
+        ]
+
+    def _side(self, share: float) -> int:
+        cell = self.patch or 2
+        return max(cell, round(share * self.size / cell) * cell)
 
     def embedding(self) -> dict[str, Any]:
         """One channel on a grid of three axes; positions are fixed sines and cosines."""

@@ -1,0 +1,91 @@
+"""What all encoders of a cohort's samples have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sslmed import io
+from sslmed._core import FormatError
+from sslmed.modalities.base import Preprocessing
+from sslmed.modalities.registry import described, preprocessing_from
+from sslmed.provenance import Provenance
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["CohortEncoder", "SavedEncoder"]
+
+
+class CohortEncoder(ABC):
+    """What encoders of a cohort's samples share, those in C++ and those written in Python."""
+
+    preprocessing: Preprocessing
+    extra_channels: tuple[str, ...]
+    config: dict[str, Any]
+    provenance: Provenance | None = None
+    """Whom it has seen (:mod:`sslmed.provenance`), saved with the weights. None: nobody, or not known."""
+    _handle: Any
+    _build: Callable[[], Any]
+
+    @abstractmethod
+    def randomized(self) -> CohortEncoder:
+        """The same architecture with fresh random weights."""
+
+    def with_adapters(self, rank: int = 8, alpha: float = 0.0) -> CohortEncoder:
+        """A copy with adapters (LoRA); TypeError where an encoder has none."""
+        raise TypeError(f"{type(self).__name__} has no adapters: tune the whole encoder, or nothing of it")
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights and preprocessing."""
+
+    def _write(self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any]) -> None:
+        metadata = {"format": kind, "encoder": json.dumps(config), "preprocessing": json.dumps(described(self.preprocessing))}
+        if self.provenance is not None:
+            metadata["provenance"] = self.provenance.dumps()
+        io.save_safetensors(self.state_dict(), path, metadata)  # type: ignore[attr-defined]
+
+    def _load_weights(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
+        try:
+            self.load_state_dict(io.load_safetensors(path))  # type: ignore[attr-defined]
+        except RuntimeError as error:
+            raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
+        try:
+            self.provenance = Provenance.loads(metadata.get("provenance"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected a provenance as it is saved, found {error!r}") from error
+
+
+class SavedEncoder(CohortEncoder):
+    """An encoder that a file can bring back: one with weights in C++, made of plain values."""
+
+    FORMAT: ClassVar[str]
+    """How files of this kind call themselves."""
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """The architecture as plain values: arguments of the class."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights, architecture, preprocessing and provenance to one safetensors file."""
+        self._write(path, self.FORMAT, self.described())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what :meth:`save` or a training run wrote. Every weight must be there, and no other.
+
+        Raises:
+            FormatError: The file is not a saved encoder of this kind, or its weights do not fit its architecture.
+        """
+        metadata = io.load_metadata(path, cls.FORMAT)
+        try:
+            preprocessing = preprocessing_from(json.loads(metadata["preprocessing"]))
+            encoder = cls(preprocessing=preprocessing, **json.loads(metadata["encoder"]))  # type: ignore[call-arg]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
+        encoder._load_weights(path, metadata)
+        return encoder

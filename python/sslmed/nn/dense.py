@@ -1,0 +1,140 @@
+"""Encoders over dense inputs of any rank: convolutional networks and hierarchical transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sslmed._core import C
+from sslmed.nn.features import Features
+from sslmed.nn.mirror import Mirror
+
+__all__ = ["DenseNet"]
+
+
+class DenseNet(Mirror):
+    """An encoder over signals, pictures or volumes [B, C, spatial…], with timm's parameter names.
+
+    Integers (uint8) are scaled to [0, 1] and standardized by ``pixel_mean`` and ``pixel_std``; other inputs are taken
+    as they are.
+
+    Args:
+        name: One of :func:`sslmed.nn.list_models` that is not a vision transformer, such as "resnet18".
+        rank: Number of spatial axes: 1 (signals), 2 (pictures) or 3 (volumes).
+        in_chans: Number C of input channels.
+        num_classes: Size of the linear head on pooled features; 0: no head.
+        seed: Seed of the initial weights.
+        pixel_mean: Mean of each channel of bytes, in parts of 255; None: 0.
+        pixel_std: Standard deviation of each channel of bytes, in parts of 255; None: 1.
+        **options: Options of the encoder.
+
+            ``resnet10``, ``resnet18``, ``resnet34``, ``resnet50``, ``wide_resnet50_2`` (He et al., arXiv 1512.03385):
+
+            - ``stem``: "imagenet" (7 cells with stride 2, then max-pooling) or "cifar" (3 cells, for small inputs);
+            - ``conv1_t_size``, ``conv1_t_stride``: size and stride of the first convolution, one number or one an axis;
+            - ``no_max_pool``: no max-pooling after the first convolution;
+            - ``shortcut_type``: "B" (a convolution) or "A" (without parameters), where a block changes the size;
+            - ``bias_downsample``: give the convolution of a shortcut a bias, as MONAI does by default;
+            - ``zero_init_last``: start the last norm of each block at 0 (default), as timm does.
+
+    Raises:
+        ValueError: The name or an option is unknown, or a number is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from sslmed import nn
+        >>> net = nn.DenseNet("resnet18", rank=3, in_chans=1)
+        >>> net(torch.zeros(2, 1, 32, 32, 32)).shape
+        torch.Size([2, 512])
+        >>> [tuple(x.shape[1:]) for x in net.features(torch.zeros(2, 1, 32, 32, 32)).pyramid]
+        [(64, 16, 16, 16), (64, 8, 8, 8), (128, 4, 4, 4), (256, 2, 2, 2), (512, 1, 1, 1)]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rank: int = 2,
+        in_chans: int = 3,
+        num_classes: int = 0,
+        *,
+        seed: int = 0,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
+        **options: Any,
+    ) -> None:
+        self_config = {
+            "name": name,
+            "rank": rank,
+            "in_chans": in_chans,
+            "num_classes": num_classes,
+            "seed": seed,
+            "pixel_mean": list(pixel_mean or ()),
+            "pixel_std": list(pixel_std or ()),
+            **options,
+        }
+
+        def build() -> C.DenseEncoder:
+            return C.create_dense(
+                name,
+                rank=rank,
+                in_chans=in_chans,
+                num_classes=num_classes,
+                seed=seed,
+                pixel_mean=list(pixel_mean or ()),
+                pixel_std=list(pixel_std or ()),
+                options=dict(options),
+            )
+
+        super().__init__(build(), build)
+        self.config = self_config
+
+    def __repr__(self) -> str:
+        return f"<DenseNet {self.config['name']}, rank {self.config['rank']}>"
+
+    @property
+    def dim(self) -> int:
+        """Width D of the features."""
+        return int(self._handle.dim)
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of channels of each map of the pyramid, from fine to coarse."""
+        return list(self._handle.widths)
+
+    @property
+    def strides(self) -> list[int]:
+        """Number of input cells along an axis to a cell of each map of the pyramid."""
+        return list(self._handle.strides)
+
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        """[B, C, spatial…] to [B, num_classes]; without a head, to pooled features [B, D].
+
+        Raises:
+            ValueError: The number of axes or channels differs, or an axis is too short.
+        """
+        out: torch.Tensor = self._handle.forward(dense)
+        return out
+
+    def forward_features(self, dense: torch.Tensor) -> torch.Tensor:
+        """[B, C, spatial…] to the last map [B, D, spatial…].
+
+        Raises:
+            ValueError: The number of axes or channels differs, or an axis is too short.
+        """
+        out: torch.Tensor = self._handle.forward_features(dense)
+        return out
+
+    def features(self, dense: torch.Tensor, comm: C.Comm | None = None, drop_path: torch.Tensor | None = None) -> Features:
+        """Features of dense inputs; ``pyramid`` has the maps from fine to coarse.
+
+        Args:
+            dense: [B, C, spatial…].
+            comm: Ranks (:func:`sslmed.distributed.ranks`) that batch normalization takes statistics over in training.
+            drop_path: [2·depth, B] factors of the residual branches of each sample, of encoders that have blocks.
+
+        Raises:
+            ValueError: The number of axes or channels differs, or an axis is too short.
+        """
+        return Features(*self._handle.forward_dense(dense, comm, drop_path))
