@@ -68,7 +68,7 @@ SignalPlan plan_signal(std::int64_t channels, std::int64_t length, double sfreq,
   if (comes(random, how.p_shift)) plan.shift = std::llround(evenly(random, -how.max_shift, how.max_shift) * sfreq);
   // Not of a band that reaches beyond what the sampling rate can show.
   const double highest = std::min(how.band_high, sfreq / 2 - how.band_width / 2);
-  if (comes(random, how.p_band_stop) && highest > how.band_low) {
+  if (comes(random, how.p_band_stop) && highest >= how.band_low) {
     plan.stop = evenly(random, how.band_low, highest);
     plan.stop_quality = plan.stop / how.band_width;
   }

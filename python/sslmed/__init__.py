@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         transforms,
     )
     from sslmed.cohort import Cohort
-    from sslmed.encoders import CohortEncoder, ConvEncoder, Encoder, PythonEncoder, SliceEncoder
+    from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
     from sslmed.evaluation.evaluate import evaluate
@@ -84,9 +84,11 @@ _HOMES = {
     "EegAugmentation": "modalities.eeg",
     "EegPreprocessing": "modalities.eeg",
     "EegView": "modalities.eeg",
+    "DenseEncoder": "encoders",
     "Encoder": "encoders",
     "FineTuned": "finetuning",
     "FineTuning": "finetuning",
+    "FrozenEncoder": "encoders",
     "ImagePreprocessing": "modalities.images",
     "Loader": "training",
     "PretrainConfig": "pretraining",
@@ -127,6 +129,7 @@ __all__ = [
     "CohortEncoder",
     "CollapseError",
     "ConvEncoder",
+    "DenseEncoder",
     "DistributedError",
     "EegAugmentation",
     "EegPreprocessing",
@@ -136,6 +139,7 @@ __all__ = [
     "FineTuning",
     "FormatError",
     "FormatWarning",
+    "FrozenEncoder",
     "ImagePreprocessing",
     "LeftOutWarning",
     "Loader",

@@ -1,4 +1,4 @@
-"""What encoders of a cohort's samples share, and how saved ones are told apart."""
+"""What all encoders of a cohort's samples have in common, and how saved ones are told apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sslmed import io
 from sslmed._core import FormatError
@@ -14,7 +14,10 @@ from sslmed.modalities.base import Preprocessing
 from sslmed.modalities.registry import described, preprocessing_from
 from sslmed.provenance import Provenance
 
-__all__ = ["CohortEncoder", "description_of", "from_description", "load", "saved_as"]
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["CohortEncoder", "SavedEncoder", "description_of", "from_description", "load"]
 
 
 class CohortEncoder(ABC):
@@ -57,32 +60,52 @@ class CohortEncoder(ABC):
             raise FormatError(f"{os.fspath(path)}: expected a provenance as it is saved, found {error!r}") from error
 
 
-_Kind = TypeVar("_Kind", bound=type[CohortEncoder])
-_CLASSES: dict[str, Any] = {}  # by the format of their files
+_CLASSES: dict[str, type[SavedEncoder]] = {}  # by the format of their files
 
 
-def saved_as(kind: str) -> Callable[[_Kind], _Kind]:
-    """Makes a class of encoders known by the format of its files, so that a path is enough to load one.
+class SavedEncoder(CohortEncoder):
+    """An encoder that a file can bring back: one with weights in C++, made of plain values."""
 
-    Args:
-        kind: Value of ``format`` in the metadata of its files.
-    """
+    FORMAT: ClassVar[str]
+    """How files of this kind call themselves; a class is known by it, so that a path is enough to load an encoder."""
 
-    def register(cls: _Kind) -> _Kind:
-        _CLASSES[kind] = cls
-        return cls
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "FORMAT" in cls.__dict__:
+            _CLASSES[cls.FORMAT] = cls
 
-    return register
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """The architecture as plain values: arguments of the class."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights, architecture, preprocessing and provenance to one safetensors file."""
+        self._write(path, self.FORMAT, self.described())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what :meth:`save` or a training run wrote. Every weight must be there, and no other.
+
+        Raises:
+            FormatError: The file is not a saved encoder of this kind, or its weights do not fit its architecture.
+        """
+        metadata = io.load_metadata(path, cls.FORMAT)
+        try:
+            preprocessing = preprocessing_from(json.loads(metadata["preprocessing"]))
+            encoder = cls(preprocessing=preprocessing, **json.loads(metadata["encoder"]))  # type: ignore[call-arg]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
+        encoder._load_weights(path, metadata)
+        return encoder
 
 
-def load(path: str | os.PathLike[str]) -> CohortEncoder:
+def load(path: str | os.PathLike[str]) -> SavedEncoder:
     """Reads a saved encoder of any class.
 
     Raises:
         FormatError: The file is not a saved encoder, or its weights do not fit its architecture.
     """
-    encoder: CohortEncoder = _CLASSES[io.load_metadata(path, *_CLASSES)["format"]].load(path)
-    return encoder
+    return _CLASSES[io.load_metadata(path, *_CLASSES)["format"]].load(path)
 
 
 def description_of(encoder: CohortEncoder) -> dict[str, Any]:
@@ -91,19 +114,17 @@ def description_of(encoder: CohortEncoder) -> dict[str, Any]:
     Raises:
         TypeError: The encoder is written in Python: its class is not in its file.
     """
-    kind = next((kind for kind, cls in _CLASSES.items() if type(encoder) is cls), None)
-    if kind is None:
+    if not isinstance(encoder, SavedEncoder):
         raise TypeError(f"{type(encoder).__name__} is written in Python and cannot be described by plain values")
-    architecture = encoder.described()  # type: ignore[attr-defined]
-    return {"format": kind, "encoder": architecture, "preprocessing": described(encoder.preprocessing)}
+    return {"format": encoder.FORMAT, "encoder": encoder.described(), "preprocessing": described(encoder.preprocessing)}
 
 
-def from_description(values: Mapping[str, Any]) -> CohortEncoder:
+def from_description(values: Mapping[str, Any]) -> SavedEncoder:
     """The encoder that :func:`description_of` was given, with its initial weights.
 
     Raises:
         KeyError, TypeError, ValueError: The values are not such a description.
     """
-    preprocessing = preprocessing_from(values["preprocessing"])
-    encoder: CohortEncoder = _CLASSES[values["format"]](preprocessing=preprocessing, **values["encoder"])
+    kind: Any = _CLASSES[values["format"]]
+    encoder: SavedEncoder = kind(preprocessing=preprocessing_from(values["preprocessing"]), **values["encoder"])
     return encoder

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from sslmed import io
 from sslmed._checks import choice
-from sslmed._core import FormatError
-from sslmed.encoders.base import CohortEncoder, description_of, from_description, load, saved_as
+from sslmed.encoders.base import CohortEncoder, SavedEncoder, description_of, from_description, load
 from sslmed.modalities.base import Preprocessing
-from sslmed.modalities.registry import preprocessing_from
 from sslmed.nn.slices import SliceNet, channels_of
 
 __all__ = ["SliceEncoder", "SliceStrategy"]
 
-_FORMAT = "sslmed-slice-encoder-1"
 
 SliceStrategy = Literal["axial", "coronal", "sagittal", "all", "triplanar"]
 """Which slices are seen: those of one direction, those of all three, or the middle ones of all three."""
@@ -28,8 +23,7 @@ _AXES: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 
 
-@saved_as(_FORMAT)
-class SliceEncoder(SliceNet, CohortEncoder):
+class SliceEncoder(SliceNet, SavedEncoder):
     """A 2-D encoder over the slices of 3-D samples, with the preprocessing of these ("2.5-D").
 
     Its weights are those of the 2-D encoder, and what that has seen is its provenance.
@@ -65,6 +59,7 @@ class SliceEncoder(SliceNet, CohortEncoder):
         :func:`sslmed.to_volumes`: Every way to use a 2-D encoder on volumes.
     """
 
+    FORMAT = "sslmed-slice-encoder-1"
     extra_channels = ()
 
     def __init__(
@@ -145,25 +140,6 @@ class SliceEncoder(SliceNet, CohortEncoder):
         twin.load_state_dict(pools, strict=False)
         twin.provenance = self.provenance
         return twin
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights, architecture, both preprocessings and provenance to one safetensors file."""
-        self._write(path, _FORMAT, self.described())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SliceEncoder:
-        """Reads what :meth:`save` or a training run wrote. Every weight must be there, and no other.
-
-        Raises:
-            FormatError: The file is not a saved encoder of this kind, or its weights do not fit its architecture.
-        """
-        metadata = io.load_metadata(path, _FORMAT)
-        try:
-            encoder = cls(preprocessing=preprocessing_from(json.loads(metadata["preprocessing"])), **json.loads(metadata["encoder"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
-        encoder._load_weights(path, metadata)
-        return encoder
 
 
 def _description(inner: CohortEncoder) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sslmed.cohort import Cohort
-from sslmed.encoders import CohortEncoder, Encoder
+from sslmed.encoders import CohortEncoder, SavedEncoder
 from sslmed.modalities import described, registry
 
 __all__ = ["LIMIT", "forget", "kept"]
@@ -34,7 +34,7 @@ def kept(encoder: CohortEncoder, cohort: Cohort, pooling: str, make: Callable[[]
 
     Encoders written in Python are asked each time: what their features depend on cannot be known.
     """
-    if type(encoder) is not Encoder or (key := _key(encoder, cohort, pooling)) is None:
+    if not isinstance(encoder, SavedEncoder) or (key := _key(encoder, cohort, pooling)) is None:
         return make()
     with _lock:
         if key in _kept:
@@ -54,12 +54,12 @@ def forget() -> None:
         _kept.clear()
 
 
-def _key(encoder: Encoder, cohort: Cohort, pooling: str) -> bytes | None:
+def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
     """Everything that the features depend on; None where a file cannot be looked at."""
     digest = hashlib.blake2b(digest_size=32)
-    options = [encoder.config, encoder.extra_channels, described(encoder.preprocessing), pooling]
+    options = [type(encoder).FORMAT, encoder.config, encoder.extra_channels, described(encoder.preprocessing), pooling]
     digest.update(json.dumps(options, sort_keys=True).encode())
-    for name, value in sorted(encoder.state_dict().items()):
+    for name, value in sorted(encoder.state_dict().items()):  # type: ignore[attr-defined]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
         digest.update(_bytes(value))
     # Other columns are labels, which features do not depend on.

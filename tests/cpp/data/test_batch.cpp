@@ -226,3 +226,15 @@ TEST_CASE("a mask in some views of a kind only is refused") {
   CHECK(batch.views[0].mask.has_value());
   CHECK_FALSE(batch.views[1].mask.has_value());
 }
+
+TEST_CASE("a batch of samples that are all left whole has masks that hide nothing") {
+  auto a = patch_view("global", 0, "volumes", 2, 1), b = patch_view("global", 0, "volumes", 2, 2);
+  a.mask = masking::all_visible(8);
+  b.mask = masking::all_visible(8);
+  const auto batch = assembled(samples_of({a}, {b}));
+  const auto& mask = batch.views.at(0).masks("test");
+  CHECK(mask.visible.numel() == 16);
+  CHECK(mask.masked.numel() == 0);
+  CHECK(mask.masked_lengths == std::vector<std::int64_t>{0, 0});
+  CHECK(mask.visible_lengths == std::vector<std::int64_t>{8, 8});
+}

@@ -94,3 +94,67 @@ TEST_CASE("multi-block masks see channels by their place, not by their order in 
     CHECK(recipe.make(sample, {3, 0, 6, 1})[0].mask->masked != masked);
   }
 }
+
+TEST_CASE("several views of a window are parts of it, numbered by role") {
+  const testing::FakeSource source(4);
+  const auto sample = source.sample(1, {0, 0, 1});
+  const auto& signal = std::get<std::vector<float>>(sample.arrays[0].values);
+  const EegRecipe recipe({8, 0, {{"global", 1}, {"global", 1, 0, {}, {masking::Mode::kBlock, 0.5}}, {"local", 3, 16}}});
+  const auto views = recipe.make(sample, {0, 0, 1});
+  REQUIRE(views.size() == 5);
+  CHECK(views[1].role == "global");
+  CHECK(views[1].number == 1);
+  CHECK(views[4].number == 2);
+  CHECK(numbers(views[0]) == signal);
+  CHECK(numbers(views[1]) == signal);
+  CHECK_FALSE(views[0].mask.has_value());
+  CHECK(views[1].mask->masked.size() == 6);
+  CHECK(std::is_sorted(views[1].mask->visible.begin(), views[1].mask->visible.end()));
+  std::vector<std::int64_t> starts;
+  for (std::size_t v = 2; v < 5; ++v) {
+    const auto& view = patches_of(views[v]);
+    CHECK(view.count == 6);
+    CHECK(view.extent == std::vector<std::int32_t>{3, 2});
+    CHECK(view.coords[3] == Approx(0.5 * 8 / 32));  // its own time
+    const auto found = std::search(signal.begin(), signal.begin() + 32, numbers(views[v]).begin(), numbers(views[v]).begin() + 16);
+    REQUIRE(found != signal.begin() + 32);
+    starts.push_back(found - signal.begin());
+    for (std::int64_t c = 0; c < 3; ++c)
+      CHECK(std::equal(numbers(views[v]).begin() + 16 * c, numbers(views[v]).begin() + 16 * (c + 1), signal.begin() + 32 * c + starts.back()));
+  }
+  CHECK((starts[0] != starts[1] || starts[1] != starts[2]));
+}
+
+TEST_CASE("dropped channels are no tokens, and zero in dense views") {
+  const testing::FakeSource source(4);
+  const auto sample = source.sample(1, {0, 0, 1});
+  transforms::SignalAugmentation drop;
+  drop.p_channel_drop = 1;
+  drop.channel_drop = 0.6;
+  const EegRecipe cut({8, 0, {{"global", 1, 0, drop}}}), whole({0, 0, {{"global", 1, 0, drop}}});
+  std::size_t fewer = 0;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    const auto tokens = cut.make(sample, {0, 0, i})[0];
+    const auto dense = std::get<data::Dense>(whole.make(sample, {0, 0, i})[0].content);
+    CHECK(dense.shape == std::vector<std::int64_t>{3, 32});
+    const auto& values = std::get<std::vector<float>>(dense.values);
+    std::vector<float> kept;
+    for (std::size_t c = 0; c < 3; ++c)
+      if (const auto* row = values.data() + 32 * c; std::any_of(row, row + 32, [](float x) { return x != 0; })) kept.insert(kept.end(), row, row + 32);
+    CHECK(numbers(tokens) == kept);
+    CHECK(patches_of(tokens).grid.back() == 3);
+    fewer += kept.size() < values.size();
+  }
+  CHECK(fewer > 10);
+}
+
+TEST_CASE("views of recordings that cannot be are refused by their names") {
+  CHECK_THROWS_WITH(EegRecipe({8, 0, {{"local", 1, 12}}}), Catch::Contains("view 'local'") && Catch::Contains("length=12"));
+  CHECK_THROWS_WITH(EegRecipe({8, 0, {{"local", 0}}}), Catch::Contains("count=0"));
+  CHECK_THROWS_WITH(EegRecipe({8, 0, {}}), Catch::Contains("views"));
+  CHECK_THROWS_WITH(EegRecipe({8, 0, {{"local", 1, 64}}}).make(testing::FakeSource(4).sample(1, {}), {}), Catch::Contains("length=64"));
+  CHECK_THROWS_WITH(EegRecipe({0, 0, {{"tokens", 1, 0, {}, {masking::Mode::kSpace, 0.5}}}}), Catch::Contains("mask"));
+  transforms::SignalAugmentation bad;
+  bad.p_noise = 2;
+  CHECK_THROWS_WITH(EegRecipe({8, 0, {{"local", 1, 0, bad}}}), Catch::Contains("p_noise"));
+}

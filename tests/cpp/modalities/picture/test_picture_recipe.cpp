@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <numeric>
 
 #include "core/error.h"
@@ -163,4 +164,59 @@ TEST_CASE("a recipe of pictures that cannot be is refused") {
   CHECK_THROWS_AS(PictureRecipe({16, {tokens(32, bad)}}), ValueError);
   CHECK_THROWS_AS(PictureRecipe({16, {tokens(32)}}).make(picture_of(16, 16), {}), ValueError);
   CHECK_THROWS_AS(PictureRecipe({16, {tokens(32)}}).make(data::Sample{}, {}), ValueError);
+}
+
+TEST_CASE("entries of one role are numbered on, and each has its own mask") {
+  using masking::Mode;
+  const PictureRecipe recipe(
+      {8, {several("global", 1, 64, {}, masked(Mode::kBlock, 0.4)), several("global", 2, 64), several("local", 2, 32), several("local", 1, 32)}});
+  const auto views = recipe.make(picture_of(64, 64), {1, 0, 5});
+  REQUIRE(views.size() == 6);
+  for (const std::size_t i : {0, 1, 2}) CHECK((views[i].role == "global" && views[i].number == static_cast<std::int32_t>(i)));
+  for (const std::size_t i : {3, 4, 5}) CHECK((views[i].role == "local" && views[i].number == static_cast<std::int32_t>(i) - 3));
+  CHECK(views[0].mask->masked.size() == 64 - 38);
+  CHECK_FALSE(views[1].mask.has_value());
+}
+
+TEST_CASE("a dense view is its patches put together, to the bit") {
+  transforms::Augmentation how{0.2, 0.6};
+  how.flips = how.turns = true;
+  how.hed = how.brightness = how.hue = 0.1;
+  how.blur = 0.5;
+  const PictureRecipe cut({8, {several("global", 2, 32, how)}}), whole({0, {several("global", 2, 32, how)}});
+  for (std::uint64_t index = 0; index < 4; ++index) {
+    const auto squares_of = cut.make(picture_of(64, 48), {1, 2, index}), views = whole.make(picture_of(64, 48), {1, 2, index});
+    REQUIRE(views.size() == 2);
+    for (std::size_t v = 0; v < 2; ++v) {
+      const auto& dense = std::get<data::Dense>(views[v].content);
+      CHECK(dense.shape == std::vector<std::int64_t>{3, 32, 32});
+      CHECK(dense.modality == "slides");
+      const auto& planes = std::get<std::vector<std::uint8_t>>(dense.values);
+      const auto& patches = pixels(squares_of[v]);
+      for (std::size_t y = 0; y < 32; ++y)
+        for (std::size_t x = 0; x < 32; ++x)
+          for (std::size_t c = 0; c < 3; ++c) {
+            const auto square = y / 8 * 4 + x / 8, within = y % 8 * 8 + x % 8;
+            REQUIRE(planes[1024 * c + 32 * y + x] == patches[192 * square + 3 * within + c]);
+          }
+      // Distances of neighbouring patches are eight pixels of the view.
+      const auto& coords = squares(squares_of[v]).coords;
+      CHECK(std::hypot(coords[4] - coords[0], coords[5] - coords[1]) == Approx(8 * dense.spacing[1]).epsilon(1e-4));
+      CHECK(std::hypot(coords[16] - coords[0], coords[17] - coords[1]) == Approx(8 * dense.spacing[0]).epsilon(1e-4));
+    }
+  }
+}
+
+TEST_CASE("cells of dense views are masked, and what needs patches is refused") {
+  using masking::Mode;
+  auto view = several("tokens", 1, 64, {}, masked(Mode::kRandom, 0.5));
+  view.mask_cell = 16;
+  const auto made = PictureRecipe({0, {view}}).make(picture_of(64, 64), {1, 0, 5})[0];
+  CHECK(made.mask->visible.size() == 8);
+  CHECK(made.mask->masked.size() == 8);
+  view.mask_cell = 24;
+  CHECK_THROWS_WITH(PictureRecipe({0, {view}}), Catch::Contains("cell=24") && Catch::Contains("size=64"));
+  auto deferred = several("tokens", 1, 64);
+  deferred.on_device = true;
+  CHECK_THROWS_WITH(PictureRecipe({0, {deferred}}), Catch::Contains("on_device"));
 }

@@ -164,3 +164,46 @@ TEST_CASE("recipes of volumes refuse what makes no views") {
   CHECK_THROWS_AS(cubes().make(sample, {}), ValueError);
   CHECK_THROWS_AS(cubes().make(session(0), {}), ValueError);
 }
+
+TEST_CASE("boxes hide the same cells of every sequence, and entries of one role are numbered on") {
+  VolumeView masked;
+  masked.role = "global";
+  masked.mask = {masking::Mode::kBlock, 0.4};
+  masked.mask.ratio_high = 0.6;
+  VolumeView plain;
+  plain.role = "global";
+  const auto views = VolumeRecipe({{3, 3, 3}, 0.05, {masked, plain}}).make(session(2), {0, 0, 3});
+  REQUIRE(views.size() == 2);
+  CHECK(views[1].number == 1);
+  CHECK_FALSE(views[1].mask.has_value());
+  const auto& mask = *views[0].mask;
+  CHECK(mask.visible.size() + mask.masked.size() == 48);
+  CHECK(mask.masked.size() >= 18);
+  CHECK(mask.masked.size() <= 30);
+  const auto half = mask.masked.size() / 2;
+  for (std::size_t i = 0; i < half; ++i) CHECK(mask.masked[i] + 24 == mask.masked[half + i]);
+}
+
+TEST_CASE("a view without a size shows a share of each axis") {
+  VolumeView view;
+  view.share = 0.5;
+  view.random = true;
+  const auto made = cubes(view).make(session(1, false), {0, 0, 3})[0];
+  CHECK(patches_of(made).extent == std::vector<std::int32_t>{2, 2, 2});  // 6, 5 and 4.5 cells, as whole patches
+  view.share = 0;
+  CHECK_THROWS_WITH(cubes(view), Catch::Contains("share"));
+}
+
+TEST_CASE("cells of dense volumes are masked") {
+  VolumeView view;
+  view.size = {8, 8, 8};
+  view.mask_cell = {4, 4, 4};
+  view.mask = {masking::Mode::kRandom, 0.5};
+  const auto made = VolumeRecipe({{}, 0, {view}}).make(session(2), {0, 0, 3})[0];
+  CHECK(made.mask->visible.size() == 4);
+  CHECK(made.mask->masked.size() == 4);
+  view.mask_cell = {4, 3, 4};
+  CHECK_THROWS_WITH(VolumeRecipe({{}, 0, {view}}), Catch::Contains("cell=3"));
+  view.mask.mode = masking::Mode::kSpace;
+  CHECK_THROWS_WITH(VolumeRecipe({{}, 0, {view}}), Catch::Contains("mask"));
+}
