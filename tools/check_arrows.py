@@ -50,8 +50,8 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
-# Inside modalities/: the ground floor, pictures, the modalities themselves (which may not see each other), and the package.
-MODALITY_FLOORS = (("base",), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images", "volumes"), ("__init__",))
+# Inside modalities/: the ground floor, several views of a sample, pictures, the modalities themselves (which may not see each other), and the package.
+MODALITY_FLOORS = (("base",), ("views",), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images", "volumes"), ("__init__",))
 # The package itself loads names on demand, and is no room.
 PACKAGE = "__init__"
 

@@ -104,11 +104,14 @@ void bind_recipes(py::module_& m) {
                            {"channel", Mode::kChannel},
                            {"space", Mode::kSpace},
                            {"multiblock", Mode::kMultiblock},
-                           {"multiblock_exact", Mode::kMultiblockExact}});
+                           {"multiblock_exact", Mode::kMultiblockExact},
+                           {"block", Mode::kBlock}});
   mask.def_readwrite("ratio", &MaskOptions::ratio)
       .def_readwrite("block", &MaskOptions::block)
       .def_readwrite("radius", &MaskOptions::radius)
-      .def_readwrite("complementary", &MaskOptions::complementary);
+      .def_readwrite("complementary", &MaskOptions::complementary)
+      .def_readwrite("ratio_high", &MaskOptions::ratio_high)
+      .def_readwrite("p_mask", &MaskOptions::p_mask);
   py::class_<Recipe, std::shared_ptr<Recipe>>(m, "Recipe")
       .def("__deepcopy__", [](const py::object& self, const py::object&) { return self; }, py::arg("memo"), "Itself: it never changes.");
   bind_options<GridView>(m, "GridView", "One view that a GridRecipe makes (data/grid_recipe.h).")

@@ -71,14 +71,60 @@ std::shared_ptr<EegSource> make_indexed_source(const OriginColumns& origins, con
   return source;
 }
 
+void bind_signal_views(py::module_& m) {
+  using transforms::SignalAugmentation;
+  auto changes = bind_options<SignalAugmentation>(m, "SignalAugmentation", "Random changes of signals (transforms/signal_augment.h).");
+  for (const auto& [name, member] : {std::pair{"p_shift", &SignalAugmentation::p_shift},
+                                     {"max_shift", &SignalAugmentation::max_shift},
+                                     {"p_band_stop", &SignalAugmentation::p_band_stop},
+                                     {"band_width", &SignalAugmentation::band_width},
+                                     {"p_scale", &SignalAugmentation::p_scale},
+                                     {"p_flip", &SignalAugmentation::p_flip},
+                                     {"p_noise", &SignalAugmentation::p_noise},
+                                     {"p_time_mask", &SignalAugmentation::p_time_mask},
+                                     {"max_time_mask", &SignalAugmentation::max_time_mask},
+                                     {"p_channel_drop", &SignalAugmentation::p_channel_drop},
+                                     {"channel_drop", &SignalAugmentation::channel_drop}})
+    changes.def_readwrite(name, member);
+  const auto range = [&changes](const char* name, double SignalAugmentation::*low, double SignalAugmentation::*high) {
+    changes.def_property(
+        name, [low, high](const SignalAugmentation& self) { return std::array{self.*low, self.*high}; },
+        [low, high](SignalAugmentation& self, const std::array<double, 2>& given) { self.*low = given[0], self.*high = given[1]; });
+  };
+  range("band", &SignalAugmentation::band_low, &SignalAugmentation::band_high);
+  range("scale", &SignalAugmentation::scale_low, &SignalAugmentation::scale_high);
+  range("noise_std", &SignalAugmentation::noise_low, &SignalAugmentation::noise_high);
+  m.def(
+      "augment_signal",
+      [](const at::Tensor& signal, double sfreq, const SignalAugmentation& how, std::uint64_t seed, std::uint64_t index) {
+        if (signal.dim() != 2 || signal.numel() == 0) throw ValueError("augment_signal: signal must be [channels, samples], and not empty");
+        transforms::check(how);
+        const py::gil_scoped_release release;
+        auto values = at::empty(signal.sizes(), at::kFloat).copy_(signal);
+        Philox random({seed, 0, index}, Stream::kSignal);
+        const auto plan = transforms::plan_signal(values.size(0), values.size(1), sfreq, how, random);
+        transforms::apply_signal(plan, sfreq, values.size(0), values.size(1), random, values.data_ptr<float>());
+        return std::make_tuple(values, plan.shift, plan.stop, plan.factors, plan.noise, std::pair(plan.mask_first, plan.mask_last), plan.kept);
+      },
+      py::arg("signal"), py::arg("sfreq"), py::arg("how"), py::arg("seed"), py::arg("index"),
+      "[channels, samples] float32, and what was drawn: shift, Hz of the stopped band, factors, noise, the masked samples, and which channels are kept.");
+  bind_options<EegView>(m, "EegView", "One view that an EegRecipe makes (modalities/eeg/eeg_recipe.h).")
+      .def_readwrite("role", &EegView::role)
+      .def_readwrite("count", &EegView::count)
+      .def_readwrite("length", &EegView::length)
+      .def_readwrite("augmentation", &EegView::augmentation)
+      .def_readwrite("mask", &EegView::mask);
+  py::class_<EegRecipe, data::Recipe, std::shared_ptr<EegRecipe>>(m, "EegRecipe")
+      .def(py::init([](std::int64_t patch, std::int64_t overlap, std::vector<EegView> views, std::int64_t mask_cell) {
+             return std::make_shared<EegRecipe>(EegRecipeOptions{patch, overlap, std::move(views), mask_cell});
+           }),
+           py::arg("patch"), py::arg("overlap"), py::arg("views"), py::arg("mask_cell"), "patch: samples; 0 for dense views.");
+}
+
 }  // namespace
 
 void bind_eeg(py::module_& m) {
-  py::class_<EegRecipe, data::Recipe, std::shared_ptr<EegRecipe>>(m, "EegRecipe")
-      .def(py::init([](std::int64_t patch, const masking::MaskOptions& mask, std::int64_t overlap) {
-             return std::make_shared<EegRecipe>(EegRecipeOptions{patch, overlap, mask});
-           }),
-           py::arg("patch"), py::arg("mask"), py::arg("overlap") = 0);
+  bind_signal_views(m);
   py::class_<Spec>(m, "RecordingSpec")
       .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
                        std::string site) { return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)}; }),
@@ -112,7 +158,8 @@ void bind_eeg(py::module_& m) {
       .def_readwrite("margin", &EegOptions::margin)
       .def_readwrite("average_reference", &EegOptions::average_reference)
       .def_readwrite("clip", &EegOptions::clip)
-      .def_readwrite("unit", &EegOptions::unit);
+      .def_readwrite("unit", &EegOptions::unit)
+      .def_readwrite("montage", &EegOptions::montage);
   using transforms::Scaling;
   def_choice(bound, "scale", &EegOptions::scaling, Choices<Scaling>{{"none", Scaling::kNone}, {"zscore", Scaling::kZScore}, {"robust", Scaling::kRobust}});
   def_choice(bound, "align", &EegOptions::align, Choices<bool>{{"none", false}, {"subject", true}});

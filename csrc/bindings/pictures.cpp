@@ -50,6 +50,13 @@ at::Tensor picture_of(const data::Sample& sample) {
   return out;
 }
 
+// A member of a view's frame as an attribute of the view.
+template <class T>
+void def_frame(py::class_<PictureView>& type, const char* name, T transforms::Frame::*member) {
+  type.def_property(
+      name, [member](const PictureView& view) { return view.frame.*member; }, [member](PictureView& view, T value) { view.frame.*member = value; });
+}
+
 }  // namespace
 
 void bind_pictures(py::module_& m) {
@@ -125,16 +132,21 @@ void bind_pictures(py::module_& m) {
       },
       py::arg("pictures"), py::arg("how"), py::arg("size"), py::arg("seed"), py::arg("first"), py::arg("zoom"), py::arg("middle"), py::arg("device"),
       "uint8 [N, size, size, 3] there.");
+  auto view = bind_options<PictureView>(m, "PictureView", "One view that a PictureRecipe makes (modalities/picture/picture_recipe.h).");
+  view.def_readwrite("role", &PictureView::role)
+      .def_readwrite("count", &PictureView::count)
+      .def_readwrite("augmentation", &PictureView::augmentation)
+      .def_readwrite("on_device", &PictureView::on_device)
+      .def_readwrite("mask", &PictureView::mask)
+      .def_readwrite("mask_cell", &PictureView::mask_cell);
+  def_frame(view, "size", &transforms::Frame::size);
+  def_frame(view, "zoom", &transforms::Frame::zoom);
+  def_frame(view, "middle", &transforms::Frame::middle);
   py::class_<PictureRecipe, data::Recipe, std::shared_ptr<PictureRecipe>>(m, "PictureRecipe")
-      .def(py::init([](std::int64_t patch,
-                       const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, double, bool, Augmentation, bool, masking::MaskOptions>>& views) {
-             PictureRecipeOptions options{patch, {}};
-             for (const auto& [role, count, size, zoom, middle, augmentation, on_device, mask] : views)
-               options.views.push_back({role, count, {size, zoom, middle}, augmentation, on_device, mask});
-             return std::make_shared<PictureRecipe>(std::move(options));
+      .def(py::init([](std::int64_t patch, std::vector<PictureView> views) {
+             return std::make_shared<PictureRecipe>(PictureRecipeOptions{patch, std::move(views)});
            }),
-           py::arg("patch"), py::arg("views"),
-           "views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device, mask).");
+           py::arg("patch"), py::arg("views"), "patch: pixels; 0 for dense views.");
   py::class_<SlideSource, data::Source, std::shared_ptr<SlideSource>>(m, "SlideSource")
       .def(py::init(&make_slide_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"),
            py::arg("mpp_high"), py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})

@@ -189,7 +189,9 @@ void bind_volume(py::module_& m) {
       .def_readwrite("spatial", &VolumeView::spatial)
       .def_readwrite("intensity", &VolumeView::intensity)
       .def_readwrite("p_drop", &VolumeView::p_drop)
-      .def_readwrite("mask", &VolumeView::mask);
+      .def_readwrite("mask", &VolumeView::mask)
+      .def_readwrite("mask_cell", &VolumeView::mask_cell)
+      .def_readwrite("share", &VolumeView::share);
   py::class_<VolumeRecipe, data::Recipe, std::shared_ptr<VolumeRecipe>>(m, "VolumeRecipe")
       .def(py::init([](std::vector<std::int64_t> patch, double anatomy, std::vector<VolumeView> views) {
              return std::make_shared<VolumeRecipe>(VolumeRecipeOptions{std::move(patch), anatomy, std::move(views)});

@@ -20,7 +20,9 @@ enum class Stream : std::uint32_t {
   kDropPath = 7,
   kPicture = 8,
   kGrid = 9,
-  kVolume = 10
+  kVolume = 10,
+  kMaskRatio = 11,
+  kSignal = 12
 };
 
 // Names one draw. Everything random in a run derives from such a name.

@@ -127,12 +127,14 @@ std::int64_t mask_rows(const View& view) {
 
 std::optional<PackedMask> pack_masks(const std::vector<Item>& items) {
   std::int64_t visible = 0, masked = 0;
+  bool any = false;  // a sample that is not masked at all has a mask too
   for (const auto& item : items) {
     if (!item.view->mask) continue;
+    any = true;
     visible += static_cast<std::int64_t>(item.view->mask->visible.size());
     masked += static_cast<std::int64_t>(item.view->mask->masked.size());
   }
-  if (masked == 0) return std::nullopt;
+  if (!any) return std::nullopt;
   PackedMask out;
   out.visible = at::empty({visible}, at::kLong);
   out.masked = at::empty({masked}, at::kLong);

@@ -173,10 +173,11 @@ std::vector<View> GridRecipe::make(Sample sample, const Draw& draw) const {
   std::erase_if(sample.targets, [](const auto& target) { return std::holds_alternative<double>(target.second); });  // numbers do not move
   Philox random(draw, Stream::kGrid, /*many=*/true);
   std::vector<View> views;
+  ViewNumbers numbered;
   for (const auto& how : views_) {
     for (std::int64_t i = 0; i < how.count; ++i) {
       views.push_back(view(array, sample.targets, how, random));
-      views.back().number = static_cast<std::int32_t>(i);
+      views.back().number = numbered.next(how.role);
       if (how.mask.mode == masking::Mode::kNone) continue;
       std::vector<std::int32_t> extent;
       if (const auto* patches = std::get_if<Patches>(&views.back().content)) {
@@ -189,7 +190,9 @@ std::vector<View> GridRecipe::make(Sample sample, const Draw& draw) const {
       // Views of one sample have masks of their own: each has its number in the draw.
       auto named = draw;
       named.index += static_cast<std::uint64_t>(views.size() - 1) << 48;
-      views.back().mask = masking::grid_mask(how.mask, extent, named);
+      std::int64_t cells = 1;
+      for (const auto side : extent) cells *= side;
+      views.back().mask = masking::view_mask(how.mask, cells, named, [&](const masking::MaskOptions& mask) { return masking::grid_mask(mask, extent, named); });
       if (!how.mask.complementary) continue;
       views.insert(views.end() - 1, views.back());
       std::swap((views.end() - 2)->mask->visible, (views.end() - 2)->mask->masked);

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <numeric>
 #include <string>
 
 #include "core/error.h"
@@ -51,6 +52,13 @@ SSLMED_CLONES void divide(const std::uint8_t* marks, std::int64_t n, std::int64_
 }
 
 }  // namespace
+
+Mask all_visible(std::int64_t n_tokens) {
+  Mask mask;
+  mask.visible.resize(static_cast<std::size_t>(n_tokens));
+  std::iota(mask.visible.begin(), mask.visible.end(), 0);
+  return mask;
+}
 
 std::int64_t keep_count(std::int64_t n_tokens, double ratio) {
   if (n_tokens < 1 || n_tokens > (std::int64_t{1} << 31)) throw ValueError("a mask needs 1 to 2^31 tokens, got " + std::to_string(n_tokens));

@@ -14,6 +14,9 @@ struct Mask {
   std::int32_t blocks = 1;  // equal parts that `masked` consists of
 };
 
+// Nothing hidden of n tokens.
+Mask all_visible(std::int64_t n_tokens);
+
 // int(n * (1 - ratio)), MAE's count. ValueError when it is 0 or n, or ratio is outside (0, 1): nothing to see, or nothing to learn.
 std::int64_t keep_count(std::int64_t n_tokens, double ratio);
 

@@ -7,6 +7,7 @@ import collections.abc
 import torch
 import typing
 __all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'Dino', 'DinoOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'SimClr', 'SimClrOptions', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'dino', 'dino_pairs', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'uniformity', 'use_openslide', 'vicreg', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'BUILD_TYPE', 'Batch', 'BatchNorm', 'COMPILER', 'CollapseError', 'Comm', 'ConvEncoder', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'NonFiniteError', 'Objective', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'RecordingSpec', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'Slide', 'SlideSource', 'Source', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'ViewBatch', 'VisionTransformer', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'block_mask', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'use_openslide', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'zscore']
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -211,6 +212,12 @@ class MaskOptions:
     def block(self, arg0: int) -> None:
         ...
     @property
+    def p_mask(self) -> float:
+        ...
+    @p_mask.setter
+    def p_mask(self, arg0: float) -> None:
+        ...
+    @property
     def radius(self) -> float:
         ...
     @radius.setter
@@ -221,6 +228,12 @@ class MaskOptions:
         ...
     @ratio.setter
     def ratio(self, arg0: float) -> None:
+        ...
+    @property
+    def ratio_high(self) -> float:
+        ...
+    @ratio_high.setter
+    def ratio_high(self, arg0: float) -> None:
         ...
 class Recipe:
     def __deepcopy__(self, memo: typing.Any) -> typing.Any:
@@ -1323,9 +1336,122 @@ class Pooling:
     @property
     def regions(self) -> int:
         ...
-class EegRecipe(Recipe):
-    def __init__(self, patch: int, mask: MaskOptions, overlap: int = 0) -> None:
+class SignalAugmentation:
+    """
+    Random changes of signals (transforms/signal_augment.h).
+    """
+    def __init__(self, **kwargs: typing.Any) -> None:
         ...
+    @property
+    def band(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        ...
+    @band.setter
+    def band(self, arg1: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+    @property
+    def band_width(self) -> float:
+        ...
+    @band_width.setter
+    def band_width(self, arg0: float) -> None:
+        ...
+    @property
+    def channel_drop(self) -> float:
+        ...
+    @channel_drop.setter
+    def channel_drop(self, arg0: float) -> None:
+        ...
+    @property
+    def max_shift(self) -> float:
+        ...
+    @max_shift.setter
+    def max_shift(self, arg0: float) -> None:
+        ...
+    @property
+    def max_time_mask(self) -> float:
+        ...
+    @max_time_mask.setter
+    def max_time_mask(self, arg0: float) -> None:
+        ...
+    @property
+    def noise_std(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        ...
+    @noise_std.setter
+    def noise_std(self, arg1: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+    @property
+    def p_band_stop(self) -> float:
+        ...
+    @p_band_stop.setter
+    def p_band_stop(self, arg0: float) -> None:
+        ...
+    @property
+    def p_channel_drop(self) -> float:
+        ...
+    @p_channel_drop.setter
+    def p_channel_drop(self, arg0: float) -> None:
+        ...
+    @property
+    def p_flip(self) -> float:
+        ...
+    @p_flip.setter
+    def p_flip(self, arg0: float) -> None:
+        ...
+    @property
+    def p_noise(self) -> float:
+        ...
+    @p_noise.setter
+    def p_noise(self, arg0: float) -> None:
+        ...
+    @property
+    def p_scale(self) -> float:
+        ...
+    @p_scale.setter
+    def p_scale(self, arg0: float) -> None:
+        ...
+    @property
+    def p_shift(self) -> float:
+        ...
+    @p_shift.setter
+    def p_shift(self, arg0: float) -> None:
+        ...
+    @property
+    def p_time_mask(self) -> float:
+        ...
+    @p_time_mask.setter
+    def p_time_mask(self, arg0: float) -> None:
+        ...
+    @property
+    def scale(self) -> typing.Annotated[list[float], "FixedSize(2)"]:
+        ...
+    @scale.setter
+    def scale(self, arg1: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]) -> None:
+        ...
+class EegView:
+    """
+    One view that an EegRecipe makes (modalities/eeg/eeg_recipe.h).
+    """
+    augmentation: SignalAugmentation
+    mask: MaskOptions
+    role: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def count(self) -> int:
+        ...
+    @count.setter
+    def count(self, arg0: int) -> None:
+        ...
+    @property
+    def length(self) -> int:
+        ...
+    @length.setter
+    def length(self, arg0: int) -> None:
+        ...
+class EegRecipe(Recipe):
+    def __init__(self, patch: int, overlap: int, views: collections.abc.Sequence[EegView], mask_cell: int) -> None:
+        """
+        patch: samples; 0 for dense views.
+        """
 class RecordingSpec:
     def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
         ...
@@ -1363,6 +1489,12 @@ class EegOptions:
         ...
     @margin.setter
     def margin(self, arg0: float) -> None:
+        ...
+    @property
+    def montage(self) -> list[str]:
+        ...
+    @montage.setter
+    def montage(self, arg0: collections.abc.Sequence[str]) -> None:
         ...
     @property
     def notch(self) -> float:
@@ -1413,10 +1545,45 @@ class EegSource(Source):
 class Augmentation:
     def __init__(self, *, area: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], aspect: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], flips: bool, turns: bool, macenko: float, hed: float, brightness: float, contrast: float, saturation: float, hue: float, jitter: float, grey: float, blur: float, blur_sigma: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], solarise: float) -> None:
         ...
+class PictureView:
+    """
+    One view that a PictureRecipe makes (modalities/picture/picture_recipe.h).
+    """
+    augmentation: Augmentation
+    mask: MaskOptions
+    middle: bool
+    on_device: bool
+    role: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def count(self) -> int:
+        ...
+    @count.setter
+    def count(self, arg0: int) -> None:
+        ...
+    @property
+    def mask_cell(self) -> int:
+        ...
+    @mask_cell.setter
+    def mask_cell(self, arg0: int) -> None:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @size.setter
+    def size(self, arg1: int) -> None:
+        ...
+    @property
+    def zoom(self) -> float:
+        ...
+    @zoom.setter
+    def zoom(self, arg1: float) -> None:
+        ...
 class PictureRecipe(Recipe):
-    def __init__(self, patch: int, views: collections.abc.Sequence[tuple[str, int, int, float, bool, Augmentation, bool, MaskOptions]]) -> None:
+    def __init__(self, patch: int, views: collections.abc.Sequence[PictureView]) -> None:
         """
-        views: (role, how many of each sample, pixels of their sides, zoom, in the middle, augmentation, made on the device, mask).
+        patch: pixels; 0 for dense views.
         """
 class SlideSource(Source):
     def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
@@ -1810,10 +1977,22 @@ class VolumeView:
     def count(self, arg0: int) -> None:
         ...
     @property
+    def mask_cell(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
+        ...
+    @mask_cell.setter
+    def mask_cell(self, arg0: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"]) -> None:
+        ...
+    @property
     def p_drop(self) -> float:
         ...
     @p_drop.setter
     def p_drop(self, arg0: float) -> None:
+        ...
+    @property
+    def share(self) -> float:
+        ...
+    @share.setter
+    def share(self, arg0: float) -> None:
         ...
     @property
     def size(self) -> typing.Annotated[list[int], "FixedSize(3)"]:
@@ -1837,6 +2016,10 @@ def augment(rgb: torch.Tensor, how: Augmentation, size: int, seed: int, index: i
 def augment_all(pictures: collections.abc.Sequence[torch.Tensor], how: Augmentation, size: int, seed: int, first: int, zoom: float, middle: bool, device: str) -> torch.Tensor:
     """
     uint8 [N, size, size, 3] there.
+    """
+def augment_signal(signal: torch.Tensor, sfreq: float, how: SignalAugmentation, seed: int, index: int) -> tuple[torch.Tensor, int, float, list[float], float, tuple[int, int], list[int]]:
+    """
+    [channels, samples] float32, and what was drawn: shift, Hz of the stopped band, factors, noise, the masked samples, and which channels are kept.
     """
 def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
     ...

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from sslmed.finetuning import FineTuned, FineTuning, finetune
     from sslmed.methods import PythonObjective
     from sslmed.modalities import Augmentation, View, slides
-    from sslmed.modalities.eeg import EegPreprocessing
+    from sslmed.modalities.eeg import EegAugmentation, EegPreprocessing, EegView
     from sslmed.modalities.images import ImagePreprocessing
     from sslmed.modalities.slides import SlidePreprocessing
     from sslmed.modalities.volumes import VolumeAugmentation, VolumePreprocessing, VolumeView
@@ -79,7 +79,9 @@ _HOMES = {
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
     "ConvEncoder": "encoders",
+    "EegAugmentation": "modalities.eeg",
     "EegPreprocessing": "modalities.eeg",
+    "EegView": "modalities.eeg",
     "Encoder": "encoders",
     "FineTuned": "finetuning",
     "FineTuning": "finetuning",
@@ -121,7 +123,9 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DistributedError",
+    "EegAugmentation",
     "EegPreprocessing",
+    "EegView",
     "Encoder",
     "FineTuned",
     "FineTuning",

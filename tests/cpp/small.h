@@ -12,7 +12,7 @@
 namespace sslmed::testing {
 
 inline std::shared_ptr<const eeg::EegRecipe> eeg_recipe(const masking::MaskOptions& mask = {masking::Mode::kRandom, 0.5, 2}) {
-  return std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, mask});
+  return std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, {{"tokens", 1, 0, {}, mask}}});
 }
 
 inline std::shared_ptr<const data::GridRecipe> ramp_recipe(const masking::MaskOptions& mask = {masking::Mode::kRandom, 0.5}) {

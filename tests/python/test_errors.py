@@ -76,8 +76,25 @@ def volume_augmentation(**options: Any) -> Any:
     return sm.VolumePreprocessing().recipe(augmentation=sm.VolumeAugmentation(**options))
 
 
+def eeg_augmentation(**fields: Any) -> Any:
+    return sm.EegPreprocessing().recipe(augmentation=sm.EegAugmentation(**fields))
+
+
+def eeg_view(**fields: Any) -> Any:
+    return sm.EegPreprocessing().recipe(views=[sm.EegView(**{"mask": "random"} | fields)])
+
+
+def volume_view(**fields: Any) -> Any:
+    return sm.VolumePreprocessing().recipe(views=[sm.VolumeView(**{"mask": "random"} | fields)])
+
+
+def contrast(**fields: Any) -> Any:
+    how = sm.ImagePreprocessing(size=32, patch=8)
+    return how.recipe(views=how.contrast(**{"style": "dino", "local": 2} | fields))
+
+
 def view(**fields: Any) -> Any:
-    return sm.ImagePreprocessing(size=32, patch=8).recipe(views=[sm.View(**fields)])
+    return sm.ImagePreprocessing(size=32, patch=8).recipe(views=[sm.View(**{"size": 32, "mask": "random"} | fields)])
 
 
 def pretrain(**options: Any) -> Any:
@@ -100,7 +117,8 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
     (sm.Loader, [("batch_size", 0), ("order", "nose"), ("mask", "blob"), ("block", 0), ("radius", -1.0), ("threads", 0),
                  ("on_error", "ignore"), ("augmentation", 3), ("targets", {"age": [1.0]}), ("rank", 2), ("ranks", 0),
                  ("preprocessing", sm.ImagePreprocessing())]),
-    (source, [("sfreq", 0.0), ("window", 0.0), ("l_freq", -1.0), ("h_freq", 0.1), ("margin", -1.0), ("clip", -1.0), ("unit", 0.0), ("scale", "big")]),
+    (source, [("sfreq", 0.0), ("window", 0.0), ("l_freq", -1.0), ("h_freq", 0.1), ("margin", -1.0), ("clip", -1.0), ("unit", 0.0), ("scale", "big"),
+              ("montage", ("Cz", "Cz"))]),
     (images, [("size", 0), ("patch", 5)]),
     (augmentation, [("scale", (0.5, 0.2)), ("p_turn", 0.3), ("p_flip", 0.3), ("brightness", -1.0), ("contrast", -1.0), ("saturation", -1.0), ("hue", 0.7),
                     ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)), ("p_solarize", 2.0)]),
@@ -110,7 +128,15 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
                            ("max_displacement", -1.0), ("p_anisotropy", 2.0), ("anisotropy", (0.5, 2.0)), ("p_inversion", 2.0), ("p_gamma", 2.0),
                            ("log_gamma", (1.0, -1.0)), ("p_motion", 2.0), ("p_ghosting", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)),
                            ("p_bias", 2.0), ("bias", -1.0), ("p_noise", 2.0), ("noise_std", (2.0, 1.0)), ("p_drop", 2.0)]),
-    (view, [("count", 0), ("size", 5), ("zoom", 0.0)]),
+    (view, [("count", 0), ("size", 5), ("zoom", 0.0), ("mask", "blob"), ("ratio", 1.0), ("ratio", (0.5, 0.1)), ("p_mask", 2.0), ("augmentation", 3)]),
+    (volume_view, [("count", 0), ("size", (-1, 8, 8)), ("share", 0.0), ("mask", "blob"), ("ratio", 1.0), ("ratio", (0.5, 0.1)), ("p_mask", 2.0),
+                   ("augmentation", 3)]),
+    (eeg_view, [("count", 0), ("length", 9.0), ("length", 0.7), ("mask", "blob"), ("ratio", 1.0), ("ratio", (0.5, 0.1)), ("p_mask", 2.0),
+                ("augmentation", 3)]),
+    (eeg_augmentation, [("p_band_stop", 2.0), ("band_width", 0.0), ("band", (9.0, 3.0)), ("p_shift", 2.0), ("max_shift", -1.0), ("p_scale", 2.0),
+                        ("scale", (0.0, 1.0)), ("p_flip", 2.0), ("p_noise", 2.0), ("noise_std", (0.2, 0.1)), ("p_time_mask", 2.0), ("max_time_mask", -1.0),
+                        ("p_channel_drop", 2.0), ("channel_drop", 1.0)]),
+    (contrast, [("style", "moco"), ("local", -1), ("local_size", 5)]),
     (sm.Encoder, [("name", "vit"), ("dim", 7), ("depth", 0), ("heads", 5), ("lora_rank", -1), ("lora_alpha", -1.0), ("preprocessing", {"images": 3})]),
     (lambda **o: sm.ConvEncoder(**{"preprocessing": RampPreprocessing(patch=None)} | o), [("preprocessing", RampPreprocessing()), ("widths", (0,))]),
     (lambda **o: nn.create(**{"name": "vit_tiny"} | o), [("name", "vit"), ("patch_size", 0), ("img_size", 100), ("in_chans", 0), ("num_classes", -1),
@@ -154,7 +180,8 @@ def test_a_bad_value_is_told_by_the_name_of_its_parameter(call: Any, name: str, 
 # Whose parameters or fields a call of BAD covers.
 OF: dict[Callable[..., Any], Any] = {
     masked: methods.Mae, predicted: methods.IJepa, task: methods.Supervised, trainer: sm.Trainer, sm.Loader: sm.Loader, source: sm.EegPreprocessing,
-    images: sm.ImagePreprocessing, augmentation: sm.Augmentation, view: sm.View, volumes: sm.VolumePreprocessing,
+    images: sm.ImagePreprocessing, augmentation: sm.Augmentation, view: sm.View, volume_view: sm.VolumeView,
+    eeg_view: sm.EegView, eeg_augmentation: sm.EegAugmentation, volumes: sm.VolumePreprocessing,
     volume_augmentation: sm.VolumeAugmentation, nn.ConvNet: nn.ConvNet, pretrain: sm.PretrainConfig,
 }  # fmt: skip
 # Those of which no value is wrong, that are checked where they are used (on_device, weight decays …), or that have tests of their own.

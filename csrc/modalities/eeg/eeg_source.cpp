@@ -36,7 +36,9 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
   first_window_.reserve(static_cast<std::size_t>(n) + 1);
   first_window_.push_back(0);
   for (std::int64_t i = 0; i < n; ++i) {
-    if (const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(i))]; prepared.rows.empty())
+    if (const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(i))]; !prepared.missing.empty())
+      throw ValueError(recordings_->name(i) + ": montage: channel " + quote(prepared.missing) + " is missing");
+    else if (prepared.rows.empty())
       throw FormatError(recordings_->name(i), "at least one channel with a known position",
                         "none of " + std::to_string(recordings_->montages()[static_cast<std::size_t>(recordings_->montage(i))].channels.size()));
     else if (options_.average_reference && prepared.rows.size() == 1)
@@ -48,22 +50,53 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
   if (options_.align) alignment_ = std::make_unique<Alignment>(*recordings_);
 }
 
-EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {
-  Prepared prepared;
+// Channels with a place in the head, or in the encoder's table.
+void EegSource::place_channels(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out, Prepared& into) const {
   const float unknown = std::numeric_limits<float>::quiet_NaN();
   for (std::size_t i = 0; i < montage.channels.size(); ++i) {
     const std::string& name = montage.channels[i];
+    const auto found = std::find(extra.begin(), extra.end(), name);
     if (const auto place = transforms::electrode_position(name)) {
-      prepared.space.positions.push_back({static_cast<float>((*place)[0]), static_cast<float>((*place)[1]), static_cast<float>((*place)[2])});
-      prepared.space.extra.push_back(-1);
-    } else if (const auto found = std::find(extra.begin(), extra.end(), name); found != extra.end()) {
-      prepared.space.positions.push_back({unknown, unknown, unknown});
-      prepared.space.extra.push_back(static_cast<std::int32_t>(found - extra.begin()));
+      into.space.positions.push_back({static_cast<float>((*place)[0]), static_cast<float>((*place)[1]), static_cast<float>((*place)[2])});
+      into.space.extra.push_back(-1);
+    } else if (found != extra.end() || !options_.montage.empty()) {
+      into.space.positions.push_back({unknown, unknown, unknown});
+      into.space.extra.push_back(found != extra.end() ? static_cast<std::int32_t>(found - extra.begin()) : -1);
     } else {
       left_out.push_back(name);
       continue;
     }
-    prepared.rows.push_back(i);
+    into.rows.push_back(i);
+  }
+}
+
+// Of all channels those of options_.montage, in its order.
+void EegSource::choose_channels(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const {
+  Prepared all;
+  std::vector<std::string> left_out;
+  place_channels(montage, extra, left_out, all);
+  for (const auto& wanted : options_.montage) {
+    const auto standard = transforms::standard_name(wanted);
+    const auto found = std::find_if(all.rows.begin(), all.rows.end(), [&](std::size_t i) {
+      return montage.channels[i] == wanted || (standard && transforms::standard_name(montage.channels[i]) == standard);
+    });
+    if (found == all.rows.end()) {
+      into.missing = wanted;
+      return;
+    }
+    const auto at = static_cast<std::size_t>(found - all.rows.begin());
+    into.rows.push_back(*found);
+    into.space.positions.push_back(all.space.positions[at]);
+    into.space.extra.push_back(all.space.extra[at]);
+  }
+}
+
+EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {
+  Prepared prepared;
+  if (options_.montage.empty()) {
+    place_channels(montage, extra, left_out, prepared);
+  } else {
+    choose_channels(montage, extra, prepared);
   }
   prepared.sfreq = montage.sfreq;
   prepared.space.sfreq = options_.sfreq;
@@ -223,6 +256,16 @@ void EegSource::align(std::int64_t recording, Signal& signal) const {
   signal.values.swap(aligned);
 }
 
+void EegSource::check_whole(const Window& window, std::int64_t start, const Signal& signal) const {
+  const auto flat = std::find(signal.usable.begin(), signal.usable.end(), 0);
+  if (flat == signal.usable.end()) return;
+  const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
+  throw FormatError(recordings_->name(window.recording),
+                    "a signal on channel " + quote(options_.montage[static_cast<std::size_t>(flat - signal.usable.begin())]) + " of the montage from " +
+                        std::to_string(static_cast<double>(start) / prepared.sfreq) + " s on",
+                    "a flat or non-finite one");
+}
+
 data::Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
   const auto window = this->window(index);
   const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(window.recording))];
@@ -238,6 +281,7 @@ data::Sample EegSource::sample(std::int64_t index, const Draw& draw) const {
                       std::string("a signal on at least ") + (options_.average_reference ? "two channels, for their average," : "one channel") + " from " +
                           std::to_string(static_cast<double>(start) / prepared.sfreq) + " s on",
                       "only flat or non-finite ones");
+  if (!options_.montage.empty()) check_whole(window, start, signal);
   data::ChannelSpace space{options_.sfreq, {}, {}};
   for (std::size_t c = 0; c < signal.usable.size(); ++c) {
     if (signal.usable[c] == 0) continue;

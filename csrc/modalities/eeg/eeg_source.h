@@ -31,12 +31,15 @@ struct EegOptions {
   double clip = 15;    // in units of the scale; 0: none
   bool align = false;  // each subject's windows by the inverse root of their mean covariance, before the scale
   double unit = 1;     // µV that count as one, with Scaling::kNone
+  // Channels of all samples, in this order; 10-05 names in any spelling, or a recording's own. Empty: all channels of each recording that have a place.
+  std::vector<std::string> montage;
 };
 
 class EegSource : public data::Source {
  public:
   // `extra_channels`: names without a known position that the encoder's learned table has, in its order. Channels in neither
-  // are left out, and named in notes(). `targets`: columns of labels, one entry a recording. ValueError when no recording holds a window.
+  // are left out, and named in notes(). `targets`: columns of labels, one entry a recording. ValueError when no recording holds a window, or one lacks a
+  // channel of options.montage.
   EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels,
             std::map<std::string, std::vector<double>> targets = {});
 
@@ -51,7 +54,8 @@ class EegSource : public data::Source {
  private:
   // What does not change from window to window, and not among the recordings of one montage.
   struct Prepared {
-    std::vector<std::size_t> rows;  // channels that have a place
+    std::vector<std::size_t> rows;  // channels that are read
+    std::string missing;            // channel of options.montage that is not there; empty: none
     data::ChannelSpace space;
     std::vector<transforms::Sections> filters;
     std::shared_ptr<const transforms::Resampler> resampler;
@@ -78,6 +82,9 @@ class EegSource : public data::Source {
   void align(std::int64_t recording, Signal& signal) const;
   void process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const;
   Prepared prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const;
+  void place_channels(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out, Prepared& into) const;
+  void choose_channels(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const;
+  void check_whole(const Window& window, std::int64_t start, const Signal& signal) const;
   void note_left_out(const std::vector<std::vector<std::string>>& left_out);
 
   EegOptions options_;

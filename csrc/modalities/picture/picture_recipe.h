@@ -1,5 +1,5 @@
 #pragma once
-// Makes views of pictures, augmented and cut into square patches, as many and as large as a method asks for, and masks them.
+// Makes views of pictures, augmented and cut into square patches or left dense, as many and as large as a method asks for, and masks them.
 
 #include <memory>
 #include <string>
@@ -17,12 +17,13 @@ struct PictureView {
   std::int64_t count = 1;  // of each sample, all from one decode; numbered from 0
   transforms::Frame frame;
   transforms::Augmentation augmentation;
-  bool on_device = false;     // changes are drawn here, and made where the model is
-  masking::MaskOptions mask;  // kNone, kRandom, kBernoulli or a multi-block mask
+  bool on_device = false;       // changes are drawn here, and made where the model is
+  masking::MaskOptions mask;    // kNone, kRandom, kBernoulli, kBlock or a multi-block mask
+  std::int64_t mask_cell = 32;  // pixels of what is masked together in dense views
 };
 
 struct PictureRecipeOptions {
-  std::int64_t patch = 16;  // pixels
+  std::int64_t patch = 16;  // pixels; 0: dense views [3, height, width]
   std::vector<PictureView> views{PictureView{}};
 };
 
@@ -34,6 +35,7 @@ class PictureRecipe : public data::Recipe {
 
  private:
   data::View view(const std::shared_ptr<const data::Array>& picture, const data::Targets& targets, const PictureView& how, Philox& random) const;
+  data::Patches patches(const std::shared_ptr<const data::Array>& picture, const transforms::AugmentPlan& plan, bool on_device) const;
 
   PictureRecipeOptions options_;
 };

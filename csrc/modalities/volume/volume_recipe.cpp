@@ -1,10 +1,12 @@
 #include "modalities/volume/volume_recipe.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
 #include "core/error.h"
+#include "masking/blockwise_mask.h"
 #include "masking/neighborhood_mask.h"
 #include "masking/space_mask.h"
 #include "transforms/volume_warp.h"
@@ -73,7 +75,7 @@ Window window_of(const Parts& parts, const VolumeView& how, const std::vector<st
   options.fill.reset();
   for (std::size_t a = 0; a < 3; ++a) {
     const auto cells = array.shape[a];
-    options.window[a] = how.size[a] > 0 ? how.size[a] : cells;
+    options.window[a] = how.size[a] > 0 ? how.size[a] : std::max<std::int64_t>(1, std::llround(how.share * static_cast<double>(cells)));
     // Whole patches, around what there is.
     if (!patch.empty()) options.window[a] = (std::min(options.window[a], cells) + patch[a] - 1) / patch[a] * patch[a];
   }
@@ -177,11 +179,29 @@ data::Patches patches_of(const std::vector<Array*>& sequences, const std::vector
   return out;
 }
 
+// Rectangles of a view's grid, hidden in all sequences alike.
+masking::Mask rectangles_of(const data::Patches& patches, std::size_t cells, double ratio, const Draw& draw) {
+  std::vector<std::int64_t> places;
+  for (std::size_t i = 0; i < cells; ++i) {
+    const auto* at = patches.grid.data() + 3 * i;
+    places.push_back((std::int64_t{at[0]} * patches.extent[1] + at[1]) * patches.extent[2] + at[2]);
+  }
+  const auto n = static_cast<std::int64_t>(cells);
+  const auto one = masking::blockwise_mask(patches.extent, places, masking::keep_count(n, ratio), draw);
+  masking::Mask all;
+  for (std::int64_t first = 0; first < patches.count; first += n) {
+    for (const auto i : one.visible) all.visible.push_back(static_cast<std::int32_t>(first + i));
+    for (const auto i : one.masked) all.masked.push_back(static_cast<std::int32_t>(first + i));
+  }
+  return all;
+}
+
 // The mask of tokens that are the same cells in every sequence.
 masking::Mask mask_of(const data::Patches& patches, std::size_t cells, const masking::MaskOptions& how, const Draw& draw) {
   const auto n = patches.count;
   if (masking::is_multiblock(how.mode)) return masking::neighborhood_mask(patches.coords.data(), n, draw, {draw.seed, draw.epoch, draw.batch});
   if (how.mode == masking::Mode::kBernoulli) return masking::bernoulli_mask(n, how.ratio, draw);
+  if (how.mode == masking::Mode::kBlock) return rectangles_of(patches, cells, how.ratio, draw);
   const auto keep = masking::keep_count(n, how.ratio);
   if (how.mode == masking::Mode::kRandom) return masking::random_mask(n, keep, draw);
   std::vector<std::int32_t> numbers;
@@ -197,6 +217,41 @@ masking::Mask mask_of(const data::Patches& patches, std::size_t cells, const mas
   return masking::space_mask({patches.coords.data(), numbers.data(), n}, keep, how.radius, 1, draw);
 }
 
+data::Dense dense_of(const std::vector<Array*>& sequences, std::vector<std::vector<float>> values, const Window& window) {
+  const auto& shape = window.shape();
+  data::Dense dense{sequences.front()->modality, {static_cast<std::int64_t>(sequences.size()), shape[0], shape[1], shape[2]}, {}, {}};
+  dense.spacing = std::get<GridSpace>(sequences.front()->space).spacing;
+  std::vector<float> all = std::move(values.front());
+  for (std::size_t i = 1; i < values.size(); ++i) all.insert(all.end(), values[i].begin(), values[i].end());
+  dense.values = std::move(all);
+  return dense;
+}
+
+void check_view(const VolumeView& view, bool dense) {
+  const std::string where = "VolumeRecipe: view '" + view.role + "'";
+  if (view.count < 1) throw ValueError(where + ": count=" + std::to_string(view.count) + " must be at least 1");
+  for (const auto side : view.size)
+    if (side < 0 || side > (1 << 12)) throw ValueError(where + ": size=" + std::to_string(side) + " cells must be 0 to 4,096");
+  if (!(view.share > 0 && view.share <= 1)) throw ValueError(where + ": share=" + std::to_string(view.share) + " must be within (0, 1]");
+  transforms::check(view.spatial);
+  transforms::check(view.intensity);
+  if (!(view.p_drop >= 0 && view.p_drop < 1)) throw ValueError(where + ": p_drop=" + std::to_string(view.p_drop) + " must be within [0, 1)");
+  masking::check(view.mask, where.c_str());
+  if (view.mask.mode == masking::Mode::kTime) throw ValueError(where + ": mask='time' is for signals, volumes have 'random', 'space' and 'channel'");
+  if (!dense) return;
+  if (*std::min_element(view.size.begin(), view.size.end()) == 0)
+    throw ValueError(where + ": dense views need a size along every axis, so that they make a batch");
+  if (view.p_drop > 0) throw ValueError(where + ": p_drop needs patches: dense views have all sequences");
+  const auto mode = view.mask.mode;
+  if (mode == masking::Mode::kNone) return;
+  if (mode != masking::Mode::kRandom && mode != masking::Mode::kBernoulli && mode != masking::Mode::kBlock)
+    throw ValueError(where + ": mask must be 'none', 'random', 'bernoulli' or 'block' for dense views");
+  for (std::size_t a = 0; a < 3; ++a)
+    if (view.mask_cell[a] < 1 || view.size[a] % view.mask_cell[a] != 0)
+      throw ValueError(where + ": cell=" + std::to_string(view.mask_cell[a]) +
+                       ", of what is masked together, must divide size=" + std::to_string(view.size[a]));
+}
+
 }  // namespace
 
 VolumeRecipe::VolumeRecipe(VolumeRecipeOptions options) : options_(std::move(options)) {
@@ -205,21 +260,7 @@ VolumeRecipe::VolumeRecipe(VolumeRecipeOptions options) : options_(std::move(opt
   for (const auto side : patch) require(side >= 1 && side <= 256, "patch", side, "cells must be 1 to 256");
   require(options_.anatomy >= 0 && options_.anatomy <= 1, "anatomy", options_.anatomy, "must be within [0, 1]");
   if (options_.views.empty()) throw ValueError("VolumeRecipe: views must hold at least one view");
-  for (const auto& view : options_.views) {
-    const std::string where = "VolumeRecipe: view '" + view.role + "'";
-    if (view.count < 1) throw ValueError(where + ": count=" + std::to_string(view.count) + " must be at least 1");
-    for (const auto side : view.size)
-      if (side < 0 || side > (1 << 12)) throw ValueError(where + ": size=" + std::to_string(side) + " cells must be 0 to 4,096");
-    transforms::check(view.spatial);
-    transforms::check(view.intensity);
-    if (!(view.p_drop >= 0 && view.p_drop < 1)) throw ValueError(where + ": p_drop=" + std::to_string(view.p_drop) + " must be within [0, 1)");
-    masking::check(view.mask, where.c_str());
-    if (view.mask.mode == masking::Mode::kTime) throw ValueError(where + ": mask='time' is for signals, volumes have 'random', 'space' and 'channel'");
-    if (patch.empty() && view.mask.mode != masking::Mode::kNone) throw ValueError(where + ": a mask needs patches, and views are dense");
-    if (patch.empty() && *std::min_element(view.size.begin(), view.size.end()) == 0)
-      throw ValueError(where + ": dense views need a size along every axis, so that they make a batch");
-    if (patch.empty() && view.p_drop > 0) throw ValueError(where + ": p_drop needs patches: dense views have all sequences");
-  }
+  for (const auto& view : options_.views) check_view(view, patch.empty());
 }
 
 std::vector<data::View> VolumeRecipe::make(data::Sample sample, const Draw& draw) const {
@@ -235,36 +276,33 @@ std::vector<data::View> VolumeRecipe::make(data::Sample sample, const Draw& draw
   Philox random(draw, Stream::kVolume, /*many=*/true);
   const bool only = options_.views.size() == 1 && options_.views.front().count == 1;
   std::vector<data::View> views;
+  data::ViewNumbers numbered;
   for (const auto& how : options_.views)
-    for (std::int64_t number = 0; number < how.count; ++number) {
+    for (std::int64_t i = 0; i < how.count; ++i) {
+      // Views of one sample have masks of their own: each has its number in the draw. The first one's is the sample's.
+      auto named = draw;
+      named.index += static_cast<std::uint64_t>(views.size()) << 48;
       const auto window = window_of(parts, how, options_.patch, random);
       const auto sequences = drawn_sequences(parts, how.p_drop, random);
       std::vector<std::vector<float>> values;
       for (auto* sequence : sequences) values.push_back(windowed(*sequence, window, how, only, random));
       data::View view;
       view.role = how.role;
-      view.number = static_cast<std::int32_t>(number);
+      view.number = numbered.next(how.role);
       for (const auto& [name, map] : labels) view.targets[name] = windowed(map, window);
       if (options_.patch.empty()) {
-        data::Dense dense{
-            sequences.front()->modality, {static_cast<std::int64_t>(sequences.size()), window.shape()[0], window.shape()[1], window.shape()[2]}, {}, {}};
-        dense.spacing = std::get<GridSpace>(sequences.front()->space).spacing;
-        std::vector<float> all = std::move(values.front());
-        for (std::size_t i = 1; i < values.size(); ++i) all.insert(all.end(), values[i].begin(), values[i].end());
-        dense.values = std::move(all);
-        view.content = std::move(dense);
-        views.push_back(std::move(view));
-        continue;
+        view.content = dense_of(sequences, std::move(values), window);
+        std::vector<std::int32_t> extent;
+        for (std::size_t a = 0; a < 3; ++a) extent.push_back(static_cast<std::int32_t>(window.shape()[a] / how.mask_cell[a]));
+        view.mask = masking::view_mask(how.mask, std::int64_t{extent[0]} * extent[1] * extent[2], named,
+                                       [&](const masking::MaskOptions& mask) { return masking::grid_mask(mask, extent, named); });
+      } else {
+        const auto cells = token_cells(window, parts, options_.patch, options_.anatomy);
+        auto patches = patches_of(sequences, values, window, cells, options_.patch);
+        view.mask =
+            masking::view_mask(how.mask, patches.count, named, [&](const masking::MaskOptions& mask) { return mask_of(patches, cells.size(), mask, named); });
+        view.content = std::move(patches);
       }
-      const auto cells = token_cells(window, parts, options_.patch, options_.anatomy);
-      auto patches = patches_of(sequences, values, window, cells, options_.patch);
-      if (how.mask.mode != masking::Mode::kNone) {
-        // Views of one sample have masks of their own: each has its number in the draw. The first one's is the sample's.
-        auto named = draw;
-        named.index += static_cast<std::uint64_t>(views.size()) << 48;
-        view.mask = mask_of(patches, cells.size(), how.mask, named);
-      }
-      view.content = std::move(patches);
       views.push_back(std::move(view));
       if (!how.mask.complementary) continue;
       views.insert(views.end() - 1, views.back());

@@ -23,13 +23,15 @@ inline transforms::VolumeSpatialOptions nothing_spatial() {
 struct VolumeView {
   std::string role = "tokens";
   std::int64_t count = 1;              // of each sample; numbered from 0
-  std::array<std::int64_t, 3> size{};  // cells; 0: all of the axis
+  std::array<std::int64_t, 3> size{};  // cells; 0: `share` of the axis
   bool random = false;                 // views from anywhere of the region; otherwise from its middle
   // Changes of the whole region, whose window is the view; its `window` and `fill` are not looked at.
   transforms::VolumeSpatialOptions spatial = nothing_spatial();
   transforms::VolumeIntensityOptions intensity;  // of each sequence by itself
   double p_drop = 0;                             // probability that a sequence is left out; one stays
   masking::MaskOptions mask;
+  std::array<std::int64_t, 3> mask_cell{16, 16, 16};  // cells of what is masked together in dense views
+  double share = 1;                                   // of each axis without a size that a view shows
 };
 
 struct VolumeRecipeOptions {

@@ -16,12 +16,15 @@ from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
 
-__all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Rows"]
+__all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Ratio", "Rows"]
 
 Array = np.ndarray[Any, Any]
 
-Mask = Literal["none", "random", "bernoulli", "time", "channel", "space", "multiblock", "multiblock_exact"]
+Mask = Literal["none", "random", "bernoulli", "time", "channel", "space", "multiblock", "multiblock_exact", "block"]
 """Which tokens the loader's threads hide."""
+
+Ratio = float | tuple[float, float]
+"""Share of tokens that are hidden, or the lowest and the highest, from which each mask draws its own."""
 
 
 class Rows(Protocol):
@@ -49,13 +52,29 @@ class Preprocessing(Protocol):
         self,
         *,
         mask: Mask = "none",
-        ratio: float | None = None,
+        ratio: Ratio | None = None,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
         augmentation: Any = None,
+        views: Any = None,
     ) -> C.Recipe:
-        """How samples are cut into patches and masked."""
+        """How samples are cut into patches, or left dense, and masked. ``views``: several views, as :meth:`contrast` gives them."""
+        ...
+
+    def contrast(self, style: Any = "simclr", local: int = 0, local_size: Any = None) -> Any:
+        """Views of each sample for methods that compare them, with the modality's own random changes: for ``views`` of :meth:`recipe`.
+
+        Args:
+            style: "simclr": two views of the role "global", drawn alike; "byol": two that are changed differently; "dino": the same
+                two and ``local`` smaller ones of the role "local".
+            local: Number of local views.
+            local_size: Their size in the modality's unit; None: DINO's share of the global ones'.
+        """
+        ...
+
+    def dense(self) -> Any:
+        """The same preprocessing with dense views, for networks that take no patches."""
         ...
 
     def embedding(self) -> dict[str, Any]:
@@ -133,6 +152,14 @@ class Modality(ABC):
     def default(self, rows: Rows) -> Any:
         """The preprocessing of a cohort for which none is given; by default the defaults of all fields."""
         return self.preprocessing()
+
+    def dense(self, rows: Rows, preprocessing: Any) -> Any:
+        """A preprocessing with dense views that suit a cohort, for networks that take no patches; by default its own ``dense()``.
+
+        Raises:
+            ValueError: Something of it must be known first, such as a size.
+        """
+        return preprocessing.dense()
 
     def without(self, preprocessing: Any) -> dict[str, Any]:
         """For each source that samples can do without, such as a sequence, the preprocessing without it; by default none.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sslmed._core import C
-from sslmed.modalities.base import Mask
+from sslmed.modalities.base import Mask, Ratio
+from sslmed.modalities.views import Style
 
 __all__ = ["JoinedPreprocessing", "embeddings_of", "parts_of", "whole_of"]
 
@@ -45,11 +46,12 @@ class JoinedPreprocessing:
         self,
         *,
         mask: Mask = "none",
-        ratio: float | None = None,
+        ratio: Ratio | None = None,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
         augmentation: Mapping[str, Any] | None = None,
+        views: Mapping[str, Any] | None = None,
     ) -> C.Recipe:
         """How samples are cut and masked: by the recipe of their modality.
 
@@ -60,12 +62,55 @@ class JoinedPreprocessing:
             radius: Distance in mm that a region reaches from its center ("space").
             complementary: Two views of each sample; the second shows what the first one hides.
             augmentation: Random changes by modality; None: none.
+            views: Several views of each sample by modality, as :meth:`contrast` gives them; a modality that is not there has one.
+
+        Raises:
+            TypeError: ``augmentation`` or ``views`` are no mapping by modality.
+            ValueError: ``views`` name a modality that is not here.
         """
+        if views is not None:
+            if not isinstance(views, Mapping):
+                raise TypeError(f"recipe: views={views!r} must be a mapping by modality, {self.modality}")
+            if unknown := set(views) - {part.modality for part in self.parts}:
+                raise ValueError(f"recipe: views of {', '.join(sorted(unknown))}, expected some of {self.modality}")
         if augmentation is not None and not isinstance(augmentation, Mapping):
             raise TypeError(f"recipe: augmentation={augmentation!r} must be a mapping by modality, {self.modality}")
         how: dict[str, Any] = {"mask": mask, "ratio": ratio, "block": block, "radius": radius, "complementary": complementary}
-        given = augmentation or {}
-        return C.JoinedRecipe({part.modality: part.recipe(augmentation=given.get(part.modality), **how) for part in self.parts})
+        given, several = augmentation or {}, views or {}
+
+        def recipe(part: Any) -> C.Recipe:
+            own = {"views": several[part.modality]} if part.modality in several else {}
+            made: C.Recipe = part.recipe(augmentation=given.get(part.modality), **own, **how)
+            return made
+
+        return C.JoinedRecipe({part.modality: recipe(part) for part in self.parts})
+
+    def contrast(self, style: Style = "simclr", local: int = 0, local_size: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Views of each sample for methods that compare them, by modality; see the ``contrast`` of each.
+
+        Args:
+            style: "simclr", "byol" or "dino".
+            local: Number of local views.
+            local_size: Their size by modality, in the modality's unit; a modality that is not there has its default.
+
+        Raises:
+            TypeError: ``local_size`` is no mapping by modality.
+            ValueError: The style is unknown, or a number is out of range.
+
+        Examples:
+            >>> import sslmed as sm
+            >>> both = sm.modalities.JoinedPreprocessing((sm.EegPreprocessing(), sm.SlidePreprocessing()))
+            >>> {name: len(views) for name, views in both.contrast("byol").items()}
+            {'eeg': 2, 'slides': 2}
+        """
+        if local_size is not None and not isinstance(local_size, Mapping):
+            raise TypeError(f"contrast: local_size={local_size!r} must be a mapping by modality, {self.modality}")
+        sizes = local_size or {}
+        return {part.modality: part.contrast(style, local, sizes.get(part.modality)) for part in self.parts}
+
+    def dense(self) -> JoinedPreprocessing:
+        """A ValueError: networks of dense views have one shape of input."""
+        raise ValueError(f"JoinedPreprocessing: {self.modality} have no dense views in common; networks of dense views take one modality")
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder must know of the first modality's tokens; see :func:`embeddings_of` for all of them."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
+from sslmed._checks import whole
 from sslmed._core import C
-from sslmed.modalities.base import Mask
+from sslmed.modalities.base import Mask, Ratio
+from sslmed.modalities.views import Style, check_contrast, check_views, local_side, mask_options, view_mask
 
 __all__ = ["Augmentation", "PicturePreprocessing", "View"]
 
@@ -102,16 +104,25 @@ class View:
     """Pixels of the region that one pixel of the view is wide: with 4 a view shows four times as much each way, four times as coarsely."""
     middle: bool = False
     """Take the middle of the region, so that views of several zooms are concentric; otherwise any part. Resized crops take neither."""
+    mask: Mask | None = None
+    """Which tokens of these views are hidden; None: what the recipe says."""
+    ratio: Ratio | None = None
+    """Share of tokens that ``mask`` hides, or the lowest and the highest; None: 0.75."""
+    p_mask: float = 1.0
+    """Probability that ``mask`` hides anything of a sample."""
 
 
 @dataclass(frozen=True)
 class PicturePreprocessing:
     """What preprocessings of slides and images have in common."""
 
+    changes: ClassVar[Augmentation] = Augmentation(p_flip=0.0, p_turn=0.0)
+    """Flips, turns and changes of color that views of :meth:`contrast` have in common."""
+
     size: int = 224
     """Side of a picture in pixels."""
-    patch: int = 16
-    """Side of a token in pixels."""
+    patch: int | None = 16
+    """Side of a token in pixels; None: views are dense, [3, size, size] uint8, for networks that take no patches."""
     region: int = 0
     """Side in pixels of the region that training crops are taken from; 0: ``size``."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -123,38 +134,95 @@ class PicturePreprocessing:
         self,
         *,
         mask: Mask = "none",
-        ratio: float | None = None,
+        ratio: Ratio | None = None,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
         augmentation: Augmentation | None = None,
         views: Sequence[View] | None = None,
+        cell: int = 32,
     ) -> C.Recipe:
         """How pictures are augmented, cut and masked.
 
         Args:
-            mask: Which tokens are hidden.
-            ratio: Share of tokens that are hidden; None: 0.75.
+            mask: Which tokens are hidden. "block" hides rectangles (DINOv2).
+            ratio: Share of tokens that are hidden, or the lowest and the highest; None: 0.75.
             block: Unused.
             radius: Unused.
             complementary: Two views of each picture; the second shows what the first one hides.
             augmentation: Random changes of one view of ``size``.
             views: Several views, each with its own augmentation, instead of that one.
+            cell: Side in pixels of what is hidden together in dense views.
+
+        Raises:
+            TypeError: ``views`` or ``augmentation`` are of another type.
+            ValueError: A number is out of range, or the mask does not suit pictures.
         """
-        if views is not None and augmentation is not None:
-            raise TypeError("recipe: views have their own augmentations; leave augmentation out")
-        chosen = [View(size=self.size, augmentation=_NONE if augmentation is None else augmentation)] if views is None else views
-        for view in chosen:
-            if not isinstance(view.augmentation, Augmentation):
-                raise TypeError(f"recipe: augmentation={view.augmentation!r} must be an sslmed.Augmentation")
-        how = C.MaskOptions(mask=mask, ratio=0.75 if ratio is None else ratio, complementary=complementary)
-        made = [(view.role, view.count, view.size, view.zoom, view.middle, view.augmentation.options(), view.augmentation.on_device, how) for view in chosen]
-        return C.PictureRecipe(self.patch, made)
+        if views is None:
+            if augmentation is not None and not isinstance(augmentation, Augmentation):
+                raise TypeError(f"recipe: augmentation={augmentation!r} must be an sslmed.Augmentation")
+            views = [View(size=self.size, augmentation=_NONE if augmentation is None else augmentation)]
+        else:
+            check_views(views, View, augmentation)
+        shared = mask_options(mask, ratio, 0.75, complementary=complementary)
+        return C.PictureRecipe(self._pixels(), [_view(view, view_mask(view, shared, 0.75), cell) for view in views])
+
+    def contrast(self, style: Style = "simclr", local: int = 0, local_size: int | None = None) -> list[View]:
+        """Views of each picture for methods that compare them.
+
+        Crops and blurs are those of SimCLR (arXiv 2002.05709), BYOL (arXiv 2006.07733) and DINO (arXiv 2104.14294); flips, turns and
+        colors are the modality's own.
+
+        Args:
+            style: "simclr": two views of the role "global", drawn alike. "byol": two, of which the first is always blurred and the second
+                nearly never. "dino": the same with larger crops, and ``local`` small crops of the role "local".
+            local: Number of local crops.
+            local_size: Their side in pixels; None: 96 of 224, as a whole number of patches.
+
+        Returns:
+            Views for :meth:`recipe`.
+
+        Raises:
+            ValueError: The style is unknown, or a number is out of range.
+
+        Examples:
+            >>> import sslmed as sm
+            >>> views = sm.SlidePreprocessing().contrast("dino", local=6)
+            >>> [(view.role, view.count, view.size) for view in views]
+            [('global', 1, 224), ('global', 1, 224), ('local', 6, 96)]
+        """
+        check_contrast(style, local)
+        changes = self._changes(style)
+        if style == "simclr":
+            views = [View("global", 2, self.size, replace(changes, scale=(0.2, 1.0), p_blur=0.5))]
+        else:
+            wide = replace(changes, scale=(0.4, 1.0) if style == "dino" else (0.2, 1.0))
+            sun = self._solarizes()
+            views = [View("global", 1, self.size, replace(wide, p_blur=p, p_solarize=s)) for p, s in ((1.0, 0.0), (0.1, sun))]
+        if local:
+            side = local_side(self.size, self.patch or 16) if local_size is None else local_size
+            whole("contrast", "local_size", side, 1)
+            if side % (self.patch or 1):
+                raise ValueError(f"contrast: local_size={side} pixels must be a multiple of patch={self.patch}")
+            views.append(View("local", local, side, replace(changes, scale=(0.05, 0.4), p_blur=0.5)))
+        return views
+
+    def _changes(self, style: Style) -> Augmentation:
+        """Flips, turns and changes of color that views of a style have in common."""
+        return self.changes
+
+    def _solarizes(self) -> float:
+        """Probability that the second view of an asymmetric pair is solarized: BYOL's."""
+        return 0.2
+
+    def dense(self) -> Any:
+        """The same with dense views, [3, size, size] uint8, for networks that take no patches."""
+        return replace(self, patch=None)
 
     def embedding(self) -> dict[str, Any]:
-        """What an encoder must know of its tokens."""
+        """What an encoder must know of its tokens, or of dense inputs."""
         return {
-            "patch_size": [self.patch] * 2,
+            "patch_size": [] if self.patch is None else [self.patch] * 2,
             "img_size": [self.size] * 2,
             "in_chans": 3,
             "positions": "sincos",
@@ -162,7 +230,35 @@ class PicturePreprocessing:
             "pixel_std": list(self.std),
         }
 
+    def _pixels(self) -> int:
+        """The patch as the C++ recipe takes it: 0 for dense views.
+
+        Raises:
+            ValueError: It is no side of a patch.
+        """
+        if self.patch is None:
+            return 0
+        if self.patch < 1:
+            raise ValueError(f"{type(self).__name__}: patch={self.patch} must be at least 1 pixel, or None for dense views")
+        return self.patch
+
     @property
     def training_size(self) -> int:
         """Side in pixels of what is read of a picture for training."""
         return self.region or self.size
+
+
+def _view(view: View, mask: C.MaskOptions, cell: int) -> C.PictureView:
+    if not isinstance(view.augmentation, Augmentation):
+        raise TypeError(f"recipe: augmentation={view.augmentation!r} must be an sslmed.Augmentation")
+    return C.PictureView(
+        role=view.role,
+        count=view.count,
+        size=view.size,
+        zoom=float(view.zoom),
+        middle=view.middle,
+        augmentation=view.augmentation.options(),
+        on_device=view.augmentation.on_device,
+        mask=mask,
+        mask_cell=cell,
+    )

@@ -59,7 +59,7 @@ TEST_CASE("rows that do not fit their sources are refused") {
 }
 
 TEST_CASE("every sample goes to its modality's recipe") {
-  const auto eeg = std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, {}});
+  const auto eeg = std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0});
   GridView cubes;
   cubes.patch = {4, 4, 4};
   const auto grid = std::make_shared<const GridRecipe>(std::vector<GridView>{cubes});

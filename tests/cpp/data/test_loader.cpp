@@ -16,7 +16,7 @@ at::Tensor values_of(const Batch& batch) { return batch.views.at(0).patches("tes
 
 Loader make(unsigned threads, OnError on_error, std::int64_t bad = -1, std::uint64_t first = 0) {
   const auto source = std::make_shared<const testing::FakeSource>(20, bad);
-  return Loader(source, std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, {masking::Mode::kRandom, 0.5, 2}}),
+  return Loader(source, std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, {{"tokens", 1, 0, {}, {masking::Mode::kRandom, 0.5, 2}}}}),
                 std::make_shared<const Sampler>(20, Order::kShuffle, 6, false, 3), {threads, 2, on_error, first, 12});
 }
 }  // namespace
@@ -65,7 +65,9 @@ struct SlowSource : testing::FakeSource {
   std::int64_t odd_;
 };
 
-std::shared_ptr<const Recipe> recipe() { return std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, {masking::Mode::kRandom, 0.5, 2}}); }
+std::shared_ptr<const Recipe> recipe() {
+  return std::make_shared<const eeg::EegRecipe>(eeg::EegRecipeOptions{8, 0, {{"tokens", 1, 0, {}, {masking::Mode::kRandom, 0.5, 2}}}});
+}
 std::shared_ptr<const Sampler> twenty() { return std::make_shared<const Sampler>(20, Order::kShuffle, 6, false, 3); }
 }  // namespace
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,8 +17,20 @@ from sslmed.modalities.eeg import index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
 from sslmed.modalities.eeg.source import source
+from sslmed.modalities.eeg.views import EegAugmentation, EegView
 
-__all__ = ["EEG", "Eeg", "EegPreprocessing", "channels", "common_channels", "montages", "source", "unknown_channels"]
+__all__ = [
+    "EEG",
+    "Eeg",
+    "EegAugmentation",
+    "EegPreprocessing",
+    "EegView",
+    "channels",
+    "common_channels",
+    "montages",
+    "source",
+    "unknown_channels",
+]
 
 
 class Eeg(Modality):
@@ -41,6 +54,15 @@ class Eeg(Modality):
     def recognizes(self, table: pd.DataFrame) -> bool:
         """By an index's columns, or the ending of the first path."""
         return index.is_indexed(table) or Path(str(table["path"].iloc[0])).suffix.lower() in self.files
+
+    def dense(self, rows: Rows, preprocessing: Any) -> Any:
+        """With the channels that all recordings have as the montage, where none is given."""
+        if preprocessing.montage:
+            return preprocessing.dense()
+        shared = common_channels(rows)
+        if not shared:
+            raise ValueError(f"{rows.name}: montage=(): the recordings have no channel of the 10-05 system in common, which dense views need")
+        return replace(preprocessing, montage=tuple(shared)).dense()
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths, the index, and the subjects, by whom windows may be aligned."""

@@ -17,6 +17,9 @@ class ImagePreprocessing(PicturePreprocessing):
     modality: ClassVar[str] = "images"
     # Which side is which, and where up is, means something in most of medicine: nothing is flipped unless asked for.
     augmentation: ClassVar[Augmentation | None] = Augmentation(scale=(0.2, 1.0), p_flip=0.0, p_turn=0.0)
+    changes: ClassVar[Augmentation] = Augmentation(
+        p_flip=0.0, p_turn=0.0, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.05, p_jitter=0.8, p_grayscale=0.2
+    )
 
     fit: Literal["crop", "pad"] = "crop"
     """"crop": the shorter side gets the size, and of the longer one the middle is taken (in training any part); "pad": the longer side gets the size, and

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from sslmed.modalities.pictures import Augmentation, PicturePreprocessing
+from sslmed.modalities.views import Style
 
 __all__ = ["SlidePreprocessing"]
 
@@ -16,8 +17,18 @@ class SlidePreprocessing(PicturePreprocessing):
 
     modality: ClassVar[str] = "slides"
     augmentation: ClassVar[Augmentation | None] = Augmentation()
+    # Stains instead of strong hues, which would turn one stain into another.
+    changes: ClassVar[Augmentation] = Augmentation(hed=0.05, brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05, p_jitter=0.8, p_grayscale=0.2)
 
     mpp: float = 0.5
     """µm per pixel, whatever the scanner's."""
     mpp_high: float = 0.0
     """Training: µm per pixel of each picture are drawn from [mpp, mpp_high], evenly in their logarithm; 0: always ``mpp``."""
+
+    def _changes(self, style: Style) -> Augmentation:
+        """SimCLR's views, which have nothing but their changes to tell them apart, vary the stains strongly."""
+        return replace(self.changes, hed=0.2) if style == "simclr" else self.changes
+
+    def _solarizes(self) -> float:
+        """0: an inverted stain is none that exists."""
+        return 0.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from sslmed._checks import choice, number
 from sslmed._core import C
-from sslmed.modalities.base import Mask
+from sslmed.modalities.base import Mask, Ratio
+from sslmed.modalities.views import Style, check_contrast, check_views, mask_options, view_mask
 
 __all__ = ["HEAD_RADIUS", "VolumeAugmentation", "VolumePreprocessing", "VolumeView"]
 
@@ -81,6 +82,9 @@ class VolumeAugmentation:
         return C.VolumeIntensityOptions(**{name: getattr(self, name) for name in _INTENSITY})
 
 
+GLOBAL_SHARE = 0.8
+"""Part of each axis that global views show."""
+_CHANGES = VolumeAugmentation(p_affine=0.75, p_gamma=0.5, p_bias=0.3, p_noise=0.3, p_blur=0.3)
 _SPATIAL = ("p_flip", "p_affine", "scales", "degrees", "translation", "p_elastic", "max_displacement", "p_anisotropy", "anisotropy")
 _INTENSITY = (
     "p_inversion", "p_gamma", "log_gamma", "p_motion", "p_ghosting", "p_blur", "blur_sigma", "p_bias", "bias", "p_noise", "noise_std",
@@ -96,9 +100,17 @@ class VolumeView:
     count: int = 1
     """Number of views of each sample."""
     size: tuple[int, int, int] | None = None
-    """Cells along each axis; None: all that was read."""
+    """Cells along each axis; None: ``share`` of what was read."""
     augmentation: VolumeAugmentation = VolumeAugmentation()
     """Random changes of each of them."""
+    share: float = 1.0
+    """Part of each axis of what was read that views without a ``size`` show."""
+    mask: Mask | None = None
+    """Which tokens of these views are hidden; None: what the recipe says."""
+    ratio: Ratio | None = None
+    """Share of tokens that ``mask`` hides, or the lowest and the highest; None: 0.75."""
+    p_mask: float = 1.0
+    """Probability that ``mask`` hides anything of a sample."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +160,8 @@ class VolumePreprocessing:
         _three("spacing", self.spacing)
         for name in ("patch", "size"):
             given = getattr(self, name)
-            if given is not None and any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in _three(name, given)):
-                raise ValueError(f"VolumePreprocessing: {name}={given!r} must be whole numbers of at least 1 cell")
+            if given is not None:
+                _cells("VolumePreprocessing", name, given)
         if isinstance(self.sequences, str) or len(set(self.names)) < len(self.sequences):
             raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r} must be different names, such as ('T1w', 'FLAIR?')")
         if taken := [name for name in self.names if name in ("mask", "deface", "labels") or "," in name or not name]:
@@ -189,37 +201,90 @@ class VolumePreprocessing:
         self,
         *,
         mask: Mask = "none",
-        ratio: float | None = None,
+        ratio: Ratio | None = None,
         block: int = 2,
         radius: float = 30.0,
         complementary: bool = False,
         augmentation: VolumeAugmentation | None = None,
         views: Sequence[VolumeView] | None = None,
+        cell: int | tuple[int, int, int] = 16,
     ) -> C.Recipe:
         """How volumes are cut and masked.
 
         Args:
             mask: Which tokens are hidden. "space" hides balls, in all sequences alike; "channel" hides whole sequences;
-                "multiblock" hides four neighborhoods, whose tokens I-JEPA predicts.
-            ratio: Share of tokens that are hidden; None: 0.75.
+                "multiblock" hides four neighborhoods, whose tokens I-JEPA predicts; "block" hides boxes (DINOv2), in all sequences alike.
+            ratio: Share of tokens that are hidden, or the lowest and the highest; None: 0.75.
             block: Unused.
             radius: Radius in mm of the balls ("space").
             complementary: Two views of each volume; the second shows what the first one hides.
             augmentation: Random changes of one view.
             views: Several views, each with its own augmentation, instead of that one.
+            cell: Cells along all axes, or each, of what is hidden together in dense views.
 
         Raises:
+            TypeError: ``views`` or ``augmentation`` are of another type.
             ValueError: The mask does not suit volumes, or a number is out of range.
         """
-        if views is not None and augmentation is not None:
-            raise TypeError("recipe: views have their own augmentations; leave augmentation out")
-        how = C.MaskOptions(mask=mask, ratio=0.75 if ratio is None else ratio, block=block, radius=radius, complementary=complementary)
-        chosen = views
-        if chosen is None:
+        random = views is not None
+        if views is None:
             # What the source reads in training is of this size already; dense views need it in encoding too.
             size = _sides(self.size) if self.patch is None else None
-            chosen = [VolumeView(size=size, augmentation=augmentation or VolumeAugmentation())]
-        return C.VolumeRecipe(self._patch(), self.anatomy, [_view(view, how, views is not None) for view in chosen])
+            views = [VolumeView(size=size, augmentation=augmentation or VolumeAugmentation())]
+        else:
+            check_views(views, VolumeView, augmentation)
+        shared = mask_options(mask, ratio, 0.75, block=block, radius=radius, complementary=complementary)
+        cells = _cells("recipe", "cell", cell)
+        return C.VolumeRecipe(self._patch(), self.anatomy, [_view(view, view_mask(view, shared, 0.75), cells, random) for view in views])
+
+    def contrast(self, style: Style = "simclr", local: int = 0, local_size: int | tuple[int, int, int] | None = None) -> list[VolumeView]:
+        """Views of each volume for methods that compare them: crops with affine changes, contrast, bias field, noise and blur.
+
+        Strengths are TorchIO's defaults. Volumes have no published pair of unlike views: "byol" and "dino" blur the first view twice as
+        often as the second.
+
+        Args:
+            style: "simclr": two views of the role "global", drawn alike. "byol": two entries of it. "dino": the same, and ``local``
+                small crops of the role "local".
+            local: Number of local crops.
+            local_size: Their cells along all axes, or each; None: half of the global crops'.
+
+        Returns:
+            Views for :meth:`recipe`. Global crops are 80 % of ``size`` along each axis, or, without a ``size``, of what was read.
+
+        Raises:
+            ValueError: The style is unknown, or a number is out of range.
+
+        Examples:
+            >>> import sslmed as sm
+            >>> views = sm.VolumePreprocessing(size=96).contrast("dino", local=4)
+            >>> [(view.role, view.count, view.size) for view in views]
+            [('global', 1, (80, 80, 80)), ('global', 1, (80, 80, 80)), ('local', 4, (48, 48, 48))]
+        """
+        check_contrast(style, local)
+        sides = _sides(self.size)
+        steps = [int(side) for side in _three("patch", self.patch or 8)]
+        size = None if sides is None else _crop(sides, GLOBAL_SHARE, steps)
+        if style == "simclr":
+            views = [VolumeView("global", 2, size, _CHANGES, GLOBAL_SHARE)]
+        else:
+            views = [VolumeView("global", 1, size, replace(_CHANGES, p_blur=p), GLOBAL_SHARE) for p in (0.4, 0.2)]
+        if local:
+            if local_size is not None:
+                _cells("contrast", "local_size", local_size)
+            small = _crop(size, 0.5, steps) if local_size is None and size is not None else _sides(local_size)
+            views.append(VolumeView("local", local, small, _CHANGES, GLOBAL_SHARE / 2))
+        return views
+
+    def dense(self) -> VolumePreprocessing:
+        """The same with dense views, for networks that take no patches.
+
+        Raises:
+            ValueError: There is no ``size``, or a sequence may be missing.
+        """
+        if self.size is None:
+            raise ValueError("VolumePreprocessing: size=None, expected the cells of dense views along each axis, such as size=96")
+        return replace(self, patch=None)
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder must know of its tokens."""
@@ -264,7 +329,7 @@ def _check_preparation(how: VolumePreprocessing) -> None:
         number("prepare", "clip", percent, 0, 100)
 
 
-def _view(view: VolumeView, mask: C.MaskOptions, random: bool) -> C.VolumeView:
+def _view(view: VolumeView, mask: C.MaskOptions, cells: list[int], random: bool) -> C.VolumeView:
     if not isinstance(view.augmentation, VolumeAugmentation):
         raise TypeError(f"recipe: augmentation={view.augmentation!r} must be an sslmed.VolumeAugmentation")
     return C.VolumeView(
@@ -276,11 +341,27 @@ def _view(view: VolumeView, mask: C.MaskOptions, random: bool) -> C.VolumeView:
         intensity=view.augmentation.intensity(),
         p_drop=view.augmentation.p_drop,
         mask=mask,
+        mask_cell=cells,
+        share=float(view.share),
     )
+
+
+def _crop(sides: tuple[int, int, int], share: float, steps: list[int]) -> tuple[int, int, int]:
+    """About ``share`` of each side, as a whole number of steps where a side holds one."""
+    made = (min(side, max(1, round(side * share / step)) * step) for side, step in zip(sides, steps, strict=True))
+    return tuple(made)  # type: ignore[return-value]
 
 
 def _sides(size: int | tuple[int, int, int] | None) -> tuple[int, int, int] | None:
     return None if size is None else tuple(int(side) for side in _three("size", size))  # type: ignore[return-value]
+
+
+def _cells(where: str, name: str, given: Any) -> list[int]:
+    """Cells along each axis; ValueError for what is no number of cells."""
+    sides = _three(name, given)
+    if any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
+        raise ValueError(f"{where}: {name}={given!r} must be whole numbers of at least 1 cell")
+    return sides  # type: ignore[return-value]
 
 
 def _three(name: str, value: Any) -> list[float]:

@@ -14,7 +14,7 @@ const data::Patches& patches_of(const data::View& view) { return std::get<data::
 const std::vector<float>& numbers(const data::View& view) { return std::get<std::vector<float>>(patches_of(view).values); }
 
 EegRecipeOptions eeg_options(std::int64_t patch, masking::Mode mode, double ratio = 0.5, std::int32_t block = 2, std::int64_t overlap = 0) {
-  return {patch, overlap, {mode, ratio, block}};
+  return {patch, overlap, {{"tokens", 1, 0, {}, {mode, ratio, block}}}};
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ TEST_CASE("patches carry their values, places and masks") {
 TEST_CASE("a complementary view of a recording sees what the other one hides") {
   for (const auto mode : {masking::Mode::kRandom, masking::Mode::kTime, masking::Mode::kChannel, masking::Mode::kSpace}) {
     auto options = eeg_options(8, mode);
-    options.mask.complementary = true;
+    options.views[0].mask.complementary = true;
     const auto views = EegRecipe(options).make(testing::FakeSource(4).sample(1, {}), {0, 0, 1});
     REQUIRE(views.size() == 2);
     CHECK(views[0].mask->visible == views[1].mask->masked);

@@ -150,7 +150,7 @@ TEST_CASE("a recipe of pictures that cannot be is refused") {
   using masking::Mode;
   CHECK_THROWS_AS(PictureRecipe({16, {tokens(40)}}), ValueError);
   CHECK_THROWS_AS(PictureRecipe({16, {}}), ValueError);
-  CHECK_THROWS_AS(PictureRecipe({0, {tokens(32)}}), ValueError);
+  CHECK_THROWS_AS(PictureRecipe({-1, {tokens(32)}}), ValueError);
   CHECK_THROWS_AS(PictureRecipe({16, {several("tokens", 0, 32)}}), ValueError);
   for (const auto mode : {Mode::kTime, Mode::kChannel, Mode::kSpace})
     CHECK_THROWS_WITH(PictureRecipe({16, {tokens(32, {}, masked(mode, 0.5))}}), Catch::Contains("view 'tokens'") && Catch::Contains("mask"));
