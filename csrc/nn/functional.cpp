@@ -56,6 +56,10 @@ at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Row
 
 at::Tensor repeat_token(const at::Tensor& token, const Rows& rows) { return token.expand({rows.total(), -1}); }
 
+at::Tensor replace_token(const at::Tensor& x, const at::Tensor& token, const at::Tensor& index, const Rows&) {
+  return x.index_copy(0, index, token.to(x.scalar_type()).expand({index.size(0), -1}));
+}
+
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows&) { return table.index_select(0, index); }
 
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps) {

@@ -30,6 +30,8 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows);
 // A learned token [1, D] in every row: [ΣN, D], not copied.
 at::Tensor repeat_token(const at::Tensor& token, const Rows& rows);
+// x [ΣN, D] with a learned token [1, D] in the rows of `index` [M] int64.
+at::Tensor replace_token(const at::Tensor& x, const at::Tensor& token, const at::Tensor& index, const Rows& rows);
 // Rows of a learned table [T, D] by index [ΣN] int64 → [ΣN, D].
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows& rows);
 // Multi-head attention inside each sequence. qkv [ΣN, 3·D] as one linear layer gives it (q, k, v, each heads × D/heads);
