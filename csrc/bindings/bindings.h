@@ -26,6 +26,7 @@ void bind_masking(py::module_& m);
 void bind_methods(py::module_& m);
 void bind_joint_embedding(py::module_& m);
 void bind_pretext(py::module_& m);
+void bind_dinov2(py::module_& m);
 void bind_nn(py::module_& m);
 void bind_dense(py::module_& m);
 void bind_python(py::module_& m);

@@ -46,6 +46,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_methods(m);
   bindings::bind_joint_embedding(m);
   bindings::bind_pretext(m);
+  bindings::bind_dinov2(m);
   bindings::bind_tasks(m);
   bindings::bind_python(m);
   bindings::bind_train(m);

@@ -33,6 +33,10 @@ Loss Byol::loss_of(const Views& views, const Step& step) {
     targets = twin_projector_->forward(at::cat(views.target), *step.comm).chunk(count);
   }
   Loss out;
+  if (predicted.front().size(0) == 0) {  // a rank without samples
+    out.total = predicted.front().sum();
+    return out;
+  }
   double pairs = 0;
   for (std::size_t i = 0; i < predicted.size(); ++i) {
     for (std::size_t j = i + 1; j < predicted.size(); ++j, ++pairs) {

@@ -37,11 +37,13 @@ at::Tensor logits_of(const TwoViews& views, double temperature) {
   return (at::mm(views.own, views.all.t()) / temperature).scatter(1, views.self.unsqueeze(1), -std::numeric_limits<double>::infinity());
 }
 
-// exp(-|y_i - y_j|^2 / (2 sigma^2)) of the rows against those of all ranks, [2B, 2T]; 0 for a row itself.
+// exp(-|y_i - y_j|^2 / (2 sigma^2)) of the rows against those of all ranks, [2B, 2T]; 0 for a row itself, and between
+// samples of which one has no y (NaN); 1 for a row's other view in any case.
 at::Tensor kernel_of(const TwoViews& views, const at::Tensor& metadata, double sigma, const nn::Comm& comm) {
   const auto y = (metadata.dim() == 1 ? metadata.unsqueeze(1) : metadata).detach().to(views.own.scalar_type());
   const auto distance = (y.unsqueeze(1) - comm.all_gather(y).unsqueeze(0)).square().sum(-1);
-  return (distance * (-0.5 / (sigma * sigma))).exp().repeat({2, 2}).scatter(1, views.self.unsqueeze(1), 0.0);
+  const auto weights = (distance * (-0.5 / (sigma * sigma))).exp().nan_to_num(0.0).repeat({2, 2});
+  return weights.scatter(1, views.self.unsqueeze(1), 0.0).scatter(1, views.other.unsqueeze(1), 1.0);
 }
 
 void check_kernel(const char* where, const at::Tensor& a, const at::Tensor& b, const at::Tensor& metadata, double sigma, double temperature,

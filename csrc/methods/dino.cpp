@@ -5,10 +5,10 @@
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "methods/centering.h"
 #include "methods/losses.h"
 
 namespace sslmed::methods {
@@ -42,12 +42,6 @@ Dino::Dino(std::shared_ptr<nn::Encoder> encoder, std::shared_ptr<nn::Encoder> tw
   teachers_.emplace_back(*head_, *twin_head_);
 }
 
-double Dino::teacher_temperature(const Step& step) const {
-  const double steps = options_.teacher_warmup * static_cast<double>(step.total);
-  const double progress = steps > 0 ? std::min(1.0, static_cast<double>(step.number) / steps) : 1;
-  return options_.teacher_temperature_start + progress * (options_.teacher_temperature - options_.teacher_temperature_start);
-}
-
 Loss Dino::loss_of(const Views& views, const Step& step) {
   TORCH_CHECK_VALUE(views.target.size() == 2, "dino: needs 2 views of the role 'global' of each sample, got ", views.target.size());
   at::Tensor teacher;
@@ -60,21 +54,17 @@ Loss Dino::loss_of(const Views& views, const Step& step) {
   const auto count = static_cast<std::int64_t>(crops.size()), rows = crops.front().size(0);
   const auto student = head_->forward(at::cat(crops));
   const auto prototypes = options_.prototypes;
+  const auto temperature = warm_temperature(options_.teacher_temperature_start, options_.teacher_temperature, options_.teacher_warmup, step);
   Loss out;
-  out.total =
-      dino(student.view({count, rows, prototypes}), teacher.view({2, rows, prototypes}), center_, options_.student_temperature, teacher_temperature(step));
+  if (rows == 0) {
+    out.total = student.sum();  // a rank without samples
+  } else {
+    out.total = dino(student.view({count, rows, prototypes}), teacher.view({2, rows, prototypes}), center_, options_.student_temperature, temperature);
+  }
   out.learned_nothing = std::log(static_cast<double>(prototypes));
-  if (is_training()) move_center(teacher, *step.comm);
+  // After the loss, as in the paper's code: a batch is not centered by itself.
+  if (is_training()) move_center(center_, teacher, options_.center_momentum, *step.comm);
   return out;
-}
-
-// After the loss, as in the paper's code: a batch is not centered by itself.
-void Dino::move_center(const at::Tensor& logits, const nn::Comm& comm) {
-  const c10::NoGradGuard guard;
-  const auto sum = logits.to(center_.scalar_type()).sum(0, /*keepdim=*/true);
-  const auto all = comm.all_gather(at::cat({sum, at::full_like(sum.narrow(1, 0, 1), static_cast<double>(logits.size(0)))}, 1)).sum(0);
-  const auto count = all[-1];
-  center_.lerp_(all.narrow(0, 0, logits.size(1)) / count.clamp_min(1), 1 - options_.center_momentum);
 }
 
 void Dino::after_backward(const Step& step) {

@@ -28,8 +28,6 @@ class Dino : public JointEmbedding {
 
  private:
   Loss loss_of(const Views& views, const Step& step) override;
-  double teacher_temperature(const Step& step) const;
-  void move_center(const at::Tensor& logits, const nn::Comm& comm);
 
   DinoOptions options_;
   std::shared_ptr<nn::PrototypeHead> head_, twin_head_;

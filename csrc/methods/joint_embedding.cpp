@@ -10,6 +10,7 @@
 #include <map>
 #include <numbers>
 #include <numeric>
+#include <set>
 #include <utility>
 
 namespace sslmed::methods {
@@ -79,19 +80,47 @@ Seen JointEmbedding::see(const nn::Encoder& encoder, const data::Batch& batch, b
     views.push_back(&view);
     inputs.push_back(input(view, of_twin));
     contexts.push_back(context_of(view, step));
+    if (!of_twin) contexts.back().drop_path = drop_path(batch, view);
   }
   if (views.empty()) return {};
   auto features = encoder.forward_all(inputs, contexts);
   return {std::move(views), std::move(features)};
 }
 
+JointEmbedding::Counts JointEmbedding::counts_of(const data::Batch& batch) {
+  Counts out;
+  std::set<std::vector<std::int64_t>> shapes, twin_shapes;
+  for (const auto& view : batch.views) {
+    const bool global = view.role == "global";
+    if (!global && view.role != "local") continue;
+    auto& views = global ? out.globals : out.locals;
+    views = std::max<std::int64_t>(views, view.number + 1);
+    const auto* dense = std::get_if<data::StackedDense>(&view.content);
+    if (dense == nullptr) continue;
+    const auto shape = dense->values.sizes().slice(1).vec();
+    shapes.insert(shape);
+    if (global) twin_shapes.insert(shape);
+  }
+  out.passes = static_cast<std::int64_t>(shapes.size());
+  out.twin_passes = static_cast<std::int64_t>(twin_shapes.size());
+  return out;
+}
+
+JointEmbedding::Counts JointEmbedding::agreed(const Counts& own, const Step& step) const {
+  if (step.comm->size() == 1) return own;
+  const auto numbers = at::tensor({own.globals, own.locals, own.passes, own.twin_passes}, at::kLong);
+  const auto most = step.comm->all_gather(numbers.unsqueeze(0).to(encoder_->parameters().front().device())).amax(0).cpu();
+  const auto* at = most.const_data_ptr<std::int64_t>();
+  return {at[0], at[1], at[2], at[3]};
+}
+
 Loss JointEmbedding::loss(const data::Batch& batch, const Step& step) {
+  agreed(counts_of(batch), step);
   Views views;
   views.batch = &batch;
   views.online = see(*encoder_, batch, /*of_twin=*/false, step);
   views.global = views.online.summaries("global");
   views.local = views.online.summaries("local");
-  local_views_ = !views.local.empty();
   TORCH_CHECK_VALUE(static_cast<std::int64_t>(views.global.size()) >= least_globals_, name_, ": needs ", least_globals_,
                     " views of the role 'global' of each sample, got ", views.global.size());
   if (twin_) {
@@ -107,22 +136,26 @@ Loss JointEmbedding::loss(const data::Batch& batch, const Step& step) {
   return out;
 }
 
-at::Tensor JointEmbedding::absent(const Step& step) {
+at::Tensor JointEmbedding::no_rows(const nn::Encoder& encoder, std::int64_t passes, const Step& step) const {
   nn::Context context;
   context.comm = step.comm;
-  const auto none = [&](const nn::Encoder& encoder, bool locals) {
-    const auto reference = encoder.parameters().front();
-    auto rows = at::zeros({0, encoder.shape().dim}, reference.options().requires_grad(false)) + reference.sum() * 0;
-    if (encoder.gathers())
-      for (int pass = 0; pass < (locals ? 2 : 1); ++pass) rows = rows + encoder.absent(context) * 0;
-    return rows;
-  };
+  const auto reference = encoder.parameters().front();
+  auto rows = at::zeros({0, encoder.shape().dim}, reference.options().requires_grad(false)) + reference.sum() * 0;
+  if (encoder.gathers())
+    for (std::int64_t pass = 0; pass < passes; ++pass) rows = rows + encoder.absent(context) * 0;
+  return rows;
+}
+
+at::Tensor JointEmbedding::absent(const Step& step) {
+  const auto counts = agreed({}, step);
+  if (counts.globals == 0) return encoder_->parameters().front().sum() * 0;  // no rank has samples
   Views views;
-  views.global.assign(2, none(*encoder_, local_views_));
-  if (local_views_) views.local.assign(1, views.global.front());
+  const auto rows = no_rows(*encoder_, counts.passes, step);
+  views.global.assign(static_cast<std::size_t>(counts.globals), rows);
+  views.local.assign(static_cast<std::size_t>(counts.locals), rows);
   if (twin_) {
     const c10::NoGradGuard guard;
-    views.target.assign(2, none(*twin_, false));
+    views.target.assign(views.global.size(), no_rows(*twin_, counts.twin_passes, step));
   }
   return loss_of(views, step).total * 0;
 }

@@ -39,7 +39,7 @@ class JointEmbedding : public Objective {
  public:
   std::shared_ptr<const data::Recipe> recipe() const override { return recipe_; }
   Loss loss(const data::Batch& batch, const Step& step) final;
-  // The same gathers as in loss(), of no rows. Every role has one size, so that an encoder that gathers makes a pass for each.
+  // The same gathers as in loss(), of no rows. Views of one role must have one size on all ranks.
   at::Tensor absent(const Step& step) final;
   std::shared_ptr<nn::Encoder> encoder() const override { return encoder_; }
 
@@ -51,16 +51,24 @@ class JointEmbedding : public Objective {
   virtual Loss loss_of(const Views& views, const Step& step) = 0;
   // A view as the encoder or (of global ones) its twin takes it.
   virtual nn::Input input(const data::ViewBatch& view, bool of_twin) const;
+  // Factors of the encoder's residual branches for a view (nn::Context::drop_path); undefined: none.
+  virtual at::Tensor drop_path(const data::Batch&, const data::ViewBatch&) const { return {}; }
 
   std::string name_;
   std::shared_ptr<nn::Encoder> encoder_, twin_;
 
  private:
+  // What a rank without samples must know of the others: views of each sample by role, and passes of encoder and twin.
+  struct Counts {
+    std::int64_t globals = 0, locals = 0, passes = 0, twin_passes = 0;
+  };
+  static Counts counts_of(const data::Batch& batch);
+  Counts agreed(const Counts& own, const Step& step) const;  // the largest of all ranks
+  at::Tensor no_rows(const nn::Encoder& encoder, std::int64_t passes, const Step& step) const;
   Seen see(const nn::Encoder& encoder, const data::Batch& batch, bool of_twin, const Step& step) const;
 
   std::shared_ptr<const data::Recipe> recipe_;
   std::int64_t least_globals_;
-  bool local_views_ = false;  // whether batches have some
 };
 
 // A momentum that rises by half a cosine from `start` at step 0 to 1 at the last of `total`: BYOL's and DINO's.

@@ -20,7 +20,8 @@ at::Tensor nt_xent(const at::Tensor& a, const at::Tensor& b, double temperature,
 // the right one; the mean times 2 * temperature, as in the paper's code.
 at::Tensor info_nce(const at::Tensor& q, const at::Tensor& k, double temperature, const nn::Comm& comm = nn::Comm::alone());
 // NT-Xent with soft targets (y-Aware, Dufumier et al., arXiv 2106.08808): w = exp(-|y_i - y_j|^2 / (2 sigma^2)) of
-// metadata [B] or [B, m], without the row itself, every row normalized to a sum of one.
+// metadata [B] or [B, m], without the row itself, every row normalized to a sum of one. A sample with a NaN among its
+// metadata has a weight for its other view alone.
 at::Tensor y_aware(const at::Tensor& a, const at::Tensor& b, const at::Tensor& metadata, double sigma, double temperature,
                    const nn::Comm& comm = nn::Comm::alone());
 // The same targets, but others enter the denominator as exp(s (1 - w)): L^exp (Barbano et al., arXiv 2211.08326).

@@ -30,6 +30,7 @@ struct Loss {
   std::vector<std::pair<std::string, at::Tensor>> parts;              // what to log beside it
   at::Tensor features;                                                // [B, D] of the samples, detached: what is watched for collapse; undefined: nothing is
   double learned_nothing = std::numeric_limits<double>::quiet_NaN();  // what `total` is where every sample gets the same answer (ln K); NaN: not known
+  at::Tensor answers;                                                 // the part of `total` that `learned_nothing` is about; undefined: all of it
 };
 
 struct ParameterGroup {

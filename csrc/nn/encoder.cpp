@@ -20,6 +20,11 @@ PatchTokens PatchTokens::select(const at::Tensor& rows, Lengths chosen) const {
     const auto each = static_cast<std::int64_t>(chosen.size() / lengths.size());
     out.extents = each == 1 ? extents : extents.repeat_interleave(each, 0);
   }
+  if (hidden.defined()) {
+    const auto marks = at::zeros({values.size(0)}, hidden.options()).index_fill(0, hidden, 1);
+    out.hidden = marks.index_select(0, rows).nonzero().squeeze(1);
+    out.mask_token = mask_token;
+  }
   out.lengths = std::move(chosen);
   return out;
 }

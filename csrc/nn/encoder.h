@@ -23,6 +23,9 @@ struct PatchTokens {
   at::Tensor channel;   // [ΣN] int64 row of the table for channels without a position, or -1; or undefined
   Lengths lengths;      // [B]
 
+  // [M] int64 rows in which an encoder sees `mask_token` [1, D] instead of their values, at their places; undefined: none.
+  at::Tensor hidden, mask_token;
+
   // The tokens in `rows`, as sequences of `lengths`: of each of ours a whole number of them, one after the other. Without positions of their own, tokens take
   // those of whole sequences.
   PatchTokens select(const at::Tensor& rows, Lengths lengths) const;

@@ -61,6 +61,10 @@ at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Row
 
 at::Tensor repeat_token(const at::Tensor& token, const Rows& rows) { return token.expand({rows.total(), -1}); }
 
+at::Tensor replace_token(const at::Tensor& x, const at::Tensor& token, const at::Tensor& index, const Rows&) {
+  return x.index_copy(0, index, token.to(x.scalar_type()).expand({index.size(0), -1}));
+}
+
 at::Tensor scale(const at::Tensor& x, const at::Tensor& gamma, const Rows&) { return x * gamma; }
 
 at::Tensor rotate(const at::Tensor& qkv, const Rotation& rotation, std::int64_t heads) {

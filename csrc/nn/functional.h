@@ -39,6 +39,8 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 at::Tensor prepend_token(const at::Tensor& x, const at::Tensor& token, const Rows& rows);
 // A learned token [1, D] in every row: [ΣN, D], not copied.
 at::Tensor repeat_token(const at::Tensor& token, const Rows& rows);
+// x [ΣN, D] with a learned token [1, D] in the rows of `index` [M] int64.
+at::Tensor replace_token(const at::Tensor& x, const at::Tensor& token, const at::Tensor& index, const Rows& rows);
 // Rows of a learned table [T, D] by index [ΣN] int64 → [ΣN, D].
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& index, const Rows& rows);
 // x [ΣN, D] times a learned vector gamma [D]: layer scale (Touvron et al., arXiv 2103.17239).

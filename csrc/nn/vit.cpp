@@ -124,7 +124,9 @@ at::Tensor PatchEmbedding::forward(const PatchTokens& tokens) const {
                     " values expected, got ", tokens.values.sizes());
   // Stored as timm has it, [D, C, p…]; patches are (p…, c).
   const auto weight = weight_.movedim(1, -1).reshape({weight_.size(0), -1});
-  const auto x = linear(standardized(tokens.values), weight, bias_, Rows(tokens.lengths));
+  const Rows rows(tokens.lengths);
+  auto x = linear(standardized(tokens.values), weight, bias_, rows);
+  if (tokens.hidden.defined()) x = replace_token(x, tokens.mask_token, tokens.hidden, rows);
   return positions_ ? x + positions_->forward(tokens) : x;
 }
 
@@ -283,15 +285,19 @@ std::vector<Features> VisionTransformer::forward_all(const std::vector<Input>& v
   TORCH_CHECK_VALUE(views.size() == contexts.size(), "a context for each view: ", contexts.size(), " for ", views.size());
   std::vector<PatchTokens> packed;
   std::vector<std::int64_t> counts;
+  std::vector<at::Tensor> factors;
   Context context = contexts.empty() ? Context{} : contexts.front();
   context.samples.clear();
   for (std::size_t i = 0; i < views.size(); ++i) {
     const auto* tokens = std::get_if<PatchTokens>(&views[i]);
     packed.push_back(tokens != nullptr ? *tokens : tokens_of(std::get<DenseInput>(views[i]).values));
     counts.push_back(static_cast<std::int64_t>(packed.back().lengths.size()));
-    TORCH_CHECK_VALUE(!contexts[i].drop_path.defined(), "drop_path is drawn for one view at a time");
+    if (contexts[i].drop_path.defined()) factors.push_back(contexts[i].drop_path);
     context.samples.insert(context.samples.end(), contexts[i].samples.begin(), contexts[i].samples.end());
   }
+  TORCH_CHECK_VALUE(factors.empty() || factors.size() == views.size(), "drop_path must be given for all of ", views.size(), " views or for none, got ",
+                    factors.size());
+  if (!factors.empty()) context.drop_path = at::cat(factors, 1);
   return split_features(forward_views(packed, context), counts);
 }
 

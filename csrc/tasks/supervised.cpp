@@ -4,24 +4,11 @@
 #include <c10/core/GradMode.h>
 
 #include <cmath>
-#include <map>
 #include <utility>
 
-#include "core/random.h"
+#include "methods/layers.h"
 
 namespace sslmed::tasks {
-namespace {
-
-// timm's numbering: 0 what comes before the blocks, 1 … depth the blocks, the last one with the norm after it, depth + 1 the head.
-std::int64_t layer_of(const std::string& name, std::int64_t depth) {
-  const std::string blocks = "encoder.blocks.";
-  if (name.rfind(blocks, 0) == 0) return std::stoll(name.substr(blocks.size())) + 1;
-  if (name.rfind("encoder.norm.", 0) == 0) return depth;
-  return name.rfind("encoder.", 0) == 0 ? 0 : depth + 1;
-}
-
-}  // namespace
-
 Supervised::Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOptions& options, std::shared_ptr<const data::Recipe> recipe)
     : options_(options), recipe_(std::move(recipe)), encoder_(std::move(encoder)) {
   const auto shape = encoder_->shape();
@@ -70,41 +57,12 @@ Supervised::Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOpt
 }
 
 std::vector<methods::ParameterGroup> Supervised::parameter_groups() const {
-  const auto depth = encoder_->shape().depth;
-  std::map<std::pair<std::int64_t, bool>, methods::ParameterGroup> groups;
-  for (const auto& plain : Objective::parameter_groups()) {
-    for (std::size_t i = 0; i < plain.names.size(); ++i) {
-      const auto& name = plain.names[i];
-      const auto layer = layer_of(name, depth);
-      const bool decay = plain.decay && !(name.starts_with("encoder.") && name.ends_with("pos_embed"));  // a table of positions is no matrix (timm)
-      auto& group = groups[{layer, decay}];
-      group.lr_scale = std::pow(options_.layer_decay, static_cast<double>(depth + 1 - layer));
-      group.decay = decay;
-      group.names.push_back(name);
-      group.parameters.push_back(plain.parameters[i]);
-    }
-  }
-  std::vector<methods::ParameterGroup> out;
-  for (auto& [key, group] : groups) out.push_back(std::move(group));
-  return out;
+  return methods::layer_groups(Objective::parameter_groups(), encoder_->shape().depth, {options_.layer_decay});
 }
 
-// Named by sample and batch, so that neither ranks nor threads nor a resumed run draw otherwise.
 at::Tensor Supervised::drop_paths(const data::Batch& batch, const data::ViewBatch& view, const at::Device& device) const {
-  if (options_.drop_path == 0 || !is_training() || options_.tuned == Tuned::kNothing) return {};
-  const auto depth = encoder_->shape().depth;
-  const auto n = static_cast<std::int64_t>(view.slots.size());
-  const auto keep = at::empty({2 * depth, n}, at::kFloat);
-  auto* const factors = keep.data_ptr<float>();
-  for (std::int64_t b = 0; b < n; ++b) {
-    const auto id = batch.sample_ids[static_cast<std::size_t>(view.slots[static_cast<std::size_t>(b)])];
-    Philox random({options_.seed, batch.number, static_cast<std::uint64_t>(id)}, Stream::kDropPath);
-    for (std::int64_t branch = 0; branch < 2 * depth; ++branch) {
-      const double rate = depth > 1 ? options_.drop_path * static_cast<double>(branch / 2) / static_cast<double>(depth - 1) : options_.drop_path;
-      factors[branch * n + b] = random.uniform() < rate ? 0 : static_cast<float>(1 / (1 - rate));
-    }
-  }
-  return keep.to(device);
+  if (!is_training() || options_.tuned == Tuned::kNothing) return {};
+  return methods::drop_path_factors({options_.drop_path, encoder_->shape().depth, options_.seed}, batch, view, device);
 }
 
 at::Tensor Supervised::read(const nn::Input& view, const nn::Context& context) const {

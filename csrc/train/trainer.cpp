@@ -238,8 +238,8 @@ Record Trainer::train_step(data::Loader& loader) {
   if (sums.collapsed > 0)
     throw CollapseError("the features have collapsed at step " + std::to_string(step_) + ": over the samples of a batch they vary by less than " +
                         exact_text(options_.collapse_std) + " of their size" +
-                        (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")") + ", or the loss of " + exact_text(record.loss) +
-                        " is that of equal answers to all samples");
+                        (std::isnan(record.features.std) ? "" : " (" + exact_text(record.features.std) + ")") + ", or the loss (" + exact_text(record.loss) +
+                        " in all) is that of equal answers to all samples");
   objective_->after_backward({step_, total_steps_, ranks_ ? ranks_.get() : &nn::Comm::alone()});
   // Gradients are sums of weighted ones by now, divided by the number of ranks in the reduction.
   const bool plain = !ranks_ && options_.accumulate == 1;
@@ -258,7 +258,8 @@ bool Trainer::look_at(const methods::Loss& loss, double value, Record& record) {
   if (options_.monitor_every == 0 || step_ % options_.monitor_every != 0) return false;
   if (loss.features.defined()) record.features = feature_health(loss.features);
   // A loss that sits at the value of no knowledge has collapsed as well, whatever the features' spread.
-  const bool nothing = std::abs(value - loss.learned_nothing) < kNothingLearned * std::abs(loss.learned_nothing);
+  const double answers = loss.answers.defined() ? loss.answers.item<double>() : value;
+  const bool nothing = std::abs(answers - loss.learned_nothing) < kNothingLearned * std::abs(loss.learned_nothing);
   const bool collapsed = options_.collapse_std > 0 && (record.features.std < options_.collapse_std || nothing);
   collapsed_looks_ = collapsed ? collapsed_looks_ + 1 : 0;
   return collapsed_looks_ >= kCollapsedLooks;

@@ -8,7 +8,7 @@ import numpy as np
 
 from sslmed.cohort import Cohort
 
-__all__ = ["class_names", "is_regression", "labeled"]
+__all__ = ["class_names", "is_regression", "labeled", "numbers_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -98,3 +98,34 @@ def labeled(cohort: Cohort, target: str, *, name: str = "cohort") -> tuple[Cohor
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         raise ValueError(f"{cohort.name}: target={target!r} has infinite numbers; replace them or leave those recordings out")
     return cohort, values
+
+
+def numbers_of(cohort: Cohort, column: str) -> list[float]:
+    """The numbers of a column, one a recording; NaN where a recording has none.
+
+    Args:
+        cohort: Recordings.
+        column: Column of the cohort's table.
+
+    Raises:
+        ValueError: The column is missing or empty, or holds something else than finite numbers.
+
+    Examples:
+        >>> import numpy as np, pandas as pd, sslmed as sm
+        >>> from sslmed.labels import numbers_of
+        >>> table = pd.DataFrame({"subject": ["a", "b"], "age": [31.0, None]})
+        >>> numbers_of(sm.Cohort.from_arrays(np.random.randn(2, 2, 800), 100.0, ["Cz", "Pz"], table), "age")
+        [31.0, nan]
+    """
+    if column not in cohort.table:
+        raise ValueError(f"{cohort.name}: target={column!r} is not a column of the table; there are {', '.join(map(str, cohort.table.columns))}")
+    values = cohort.table[column]
+    if values.isna().all():
+        raise ValueError(f"{cohort.name}: target={column!r} is an empty column: no recording has a value")
+    try:
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise ValueError(f"{cohort.name}: target={column!r} must hold numbers, found {values.dropna().iloc[0]!r}") from None
+    if np.isinf(numbers).any():
+        raise ValueError(f"{cohort.name}: target={column!r} has infinite numbers; replace them or leave those recordings out")
+    return [float(number) for number in numbers]

@@ -21,6 +21,7 @@ from sslmed._core import FormatError, FormatWarning
 from sslmed.cohort import Cohort
 from sslmed.distributed import is_first
 from sslmed.encoders import CohortEncoder, resolve
+from sslmed.labels import numbers_of
 from sslmed.modalities import registry
 from sslmed.modalities.base import OnError, Preprocessing
 from sslmed.provenance import after_pretraining
@@ -203,7 +204,7 @@ def pretrain(
     _check_probe(probe, model)
     objective = chosen.objective(model, config.seed)
     config = _with_decay(config, chosen)
-    loader = _loader(cohort, model, config)
+    loader = _loader(cohort, model, config, chosen)
     description = _description(chosen, method_options, model, config, loader, probe)
     trainer = _trainer(objective, loader, config, folder, description)
     if resume and found:
@@ -263,7 +264,7 @@ def _with_decay(config: PretrainConfig, method: methods.Method) -> PretrainConfi
     return replace(config, weight_decay=start, final_weight_decay=end if config.final_weight_decay is None else config.final_weight_decay)
 
 
-def _loader(cohort: Cohort, model: CohortEncoder, config: PretrainConfig) -> Loader:
+def _loader(cohort: Cohort, model: CohortEncoder, config: PretrainConfig, method: methods.Method) -> Loader:
     return Loader(
         cohort,
         model.preprocessing,
@@ -275,6 +276,7 @@ def _loader(cohort: Cohort, model: CohortEncoder, config: PretrainConfig) -> Loa
         random=True,
         extra_channels=model.extra_channels,
         drop_last=True,
+        targets={name: numbers_of(cohort, name) for name in getattr(method, "targets", ())} or None,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from distributed_job import CASES
+from distributed_job import CASES, VIEWS
 
 import sslmed as sm
 
@@ -81,6 +81,21 @@ def test_a_rank_without_samples_takes_part_in_the_norms_of_others(tiny_site, tmp
     assert any("running_mean" in name for name in one)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-10)
+
+
+def test_ranks_take_the_step_of_one_process_in_every_method_of_several_views(tiny_site, tmp_path):
+    for processes in (1, 3):
+        ok(launch("joint_embedding", tmp_path / str(processes), tiny_site, processes=processes))
+    runs = [f"{name} {kind}" for name in VIEWS for kind in ("vit", "cnn") if kind == "vit" or not name.startswith("dinov2")]
+    for name in runs:
+        one, three = (sm.io.load_safetensors(tmp_path / n / f"{name}.safetensors") for n in "13")
+        seen = difference(one, three)
+        print(f"{name}: {seen:.2e}")
+        assert seen <= 1e-9, name
+        losses = [json.loads((tmp_path / n / f"{name}.json").read_text()) for n in "13"]
+        assert len(losses[0]) == 9
+        for a, b in zip(*losses, strict=True):
+            assert a == pytest.approx(b, rel=1e-9)
 
 
 def test_the_shares_of_a_batch_are_the_batch(tiny_site):

@@ -98,7 +98,7 @@ def y_aware(
     Args:
         a: [B, D], floating point: first views.
         b: [B, D], second views.
-        metadata: [B] or [B, m], for example ages in years.
+        metadata: [B] or [B, m], for example ages in years. A sample with NaN has a weight for its other view alone.
         sigma: Width of the kernel in the metadata's unit; the paper uses 5 years.
         temperature: Divides the cosines; the paper uses 0.1.
         ranks: The processes of a distributed run, whose rows are compared too, with gradients.
@@ -138,7 +138,7 @@ def l_exp(
     Args:
         a: [B, D], floating point: first views.
         b: [B, D], second views.
-        metadata: [B] or [B, m], for example ages in years.
+        metadata: [B] or [B, m], for example ages in years. A sample with NaN has a weight for its other view alone.
         sigma: Width of the kernel in the metadata's unit.
         temperature: Divides the cosines; the paper uses 0.1.
         ranks: The processes of a distributed run, whose rows are compared too, with gradients.

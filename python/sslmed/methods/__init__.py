@@ -7,6 +7,7 @@ from sslmed.methods.byol import Byol
 from sslmed.methods.cross_sequence import CrossSequence
 from sslmed.methods.dino import Dino
 from sslmed.methods.distill import Distill, Distillation
+from sslmed.methods.dinov2 import DinoV2
 from sslmed.methods.ijepa import IJepa, JointEmbeddingPredictor
 from sslmed.methods.inpainting import Inpainting
 from sslmed.methods.jigsaw import Jigsaw
@@ -21,6 +22,7 @@ from sslmed.methods.simmim import SimMim
 from sslmed.methods.supervised import Supervised
 from sslmed.methods.vicreg import VicReg
 from sslmed.methods.voco import VoCo
+from sslmed.methods.y_aware import YAware
 
 __all__ = [
     "Autoencoder",
@@ -30,6 +32,7 @@ __all__ = [
     "Dino",
     "Distill",
     "Distillation",
+    "DinoV2",
     "IJepa",
     "Inpainting",
     "Jigsaw",
@@ -50,6 +53,7 @@ __all__ = [
     "Supervised",
     "VicReg",
     "VoCo",
+    "YAware",
     "get",
     "names",
     "options_of",

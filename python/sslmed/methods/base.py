@@ -21,6 +21,7 @@ class Method(Protocol):
     """Whether encoders that are made for it have a class token."""
     weight_decay: ClassVar[tuple[float, float]]
     """Default weight decay at the start and the end of a run."""
+    # targets: tuple[str, ...], optional: columns of numbers of the cohort's table that come with the samples (batch.targets)
 
     def objective(self, encoder: CohortEncoder, seed: int) -> Any:
         """What is trained, around the encoder: a C++ objective or a :class:`sslmed.PythonObjective`."""

@@ -25,6 +25,12 @@ TEST_CASE("chosen tokens keep what they had, and their sequences' extents") {
   CHECK_FALSE(blocks.position.defined());
   CHECK(at::equal(tokens.select(rows, {4, 4}).extents, tokens.extents));
   CHECK_THROWS_AS(tokens.select(rows, {2, 3, 3}), c10::ValueError);
+  CHECK_FALSE(blocks.hidden.defined());
+  tokens.hidden = at::tensor({1, 8}, at::kLong);
+  tokens.mask_token = at::ones({1, 3});
+  const auto masked = tokens.select(rows, {2, 2, 2, 2});
+  CHECK(at::equal(masked.hidden, at::tensor({1, 3, 6}, at::kLong)));
+  CHECK(at::equal(masked.mask_token, tokens.mask_token));
 }
 
 TEST_CASE("features without a class token are those of patches") {

@@ -195,6 +195,45 @@ def volumes(folder, _cohort):
         )
 
 
+SMALL_HEADS = {"hidden": 24, "out": 12}
+PROTOTYPES = {"prototypes": 20, "hidden": 24, "bottleneck": 12, "local": 2, "freeze_last": 0.0}
+VIEWS = {
+    "simclr": SMALL_HEADS,
+    "byol": SMALL_HEADS,
+    "moco": SMALL_HEADS,
+    "vicreg": SMALL_HEADS,
+    "barlow_twins": SMALL_HEADS,
+    "dino": PROTOTYPES,
+    "dinov2": PROTOTYPES | {"drop_path": 0.3, "gram_weight": 1.0, "gram_start": 0.0, "gram_refresh": 2},
+    "dinov2 softmax": PROTOTYPES | {"centering": "softmax", "regularizer": "uniformity", "p_mask": 0.2},
+    "y_aware": SMALL_HEADS | {"sigma": 10.0},
+    "y_aware l_exp": SMALL_HEADS | {"sigma": 10.0, "kernel": "l_exp"},
+}
+
+
+def joint_embedding(folder, _cohort):
+    """Every method of several views. Three ranks get two, two and one sample of each batch of five, and one, one and none of the last."""
+    sys.path.append(str(Path(__file__).parents[1] / "toy"))
+    from ramps import RampPreprocessing, ramps
+
+    patches, dense = RampPreprocessing(), RampPreprocessing(patch=None)
+    ages = [20.0, 31.0, 33.0, float("nan"), 60.0, 61.0, 70.0, 35.0, 24.0, 66.0, 50.0, 45.0]
+    for name, options in VIEWS.items():
+        for kind in ("vit", "cnn"):
+            if kind == "cnn" and name.startswith("dinov2"):
+                continue
+            made = Encoder("vit_tiny", patches, depth=2, dim=24, heads=2) if kind == "vit" else sm.ConvEncoder(dense, (4, 8))
+            objective = sm.methods.get(name.split()[0])(**options).objective(made, seed=1)
+            loader = sm.Loader(ramps(12, 1), made.preprocessing, batch_size=5, seed=1, random=True, targets={"age": ages})
+            trainer = sm.Trainer(objective, loader, epochs=3, lr=1e-3, fp64=True, clip_norm=1.0)
+            losses = []
+            assert trainer.fit(lambda rows, losses=losses: losses.extend((row["loss"], row["grad_norm"]) for row in rows))
+            if is_first():
+                weights = {key: value.detach().clone() for key, value in objective.state_dict().items()}
+                sm.io.save_safetensors(weights, folder / f"{name} {kind}.safetensors")
+                (folder / f"{name} {kind}.json").write_text(json.dumps(losses))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     name, folder, root = sys.argv[1:4]
