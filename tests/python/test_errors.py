@@ -142,7 +142,7 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
     (augmentation, [("scale", (0.5, 0.2)), ("p_turn", 0.3), ("p_flip", 0.3), ("brightness", -1.0), ("contrast", -1.0), ("saturation", -1.0), ("hue", 0.7),
                     ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)), ("p_solarize", 2.0)]),
     (volumes, [("spacing", -1.0), ("patch", 0), ("size", 0), ("sequences", "T1w"), ("anatomy", 2.0), ("crop", "box"), ("margin", -1.0), ("clip", (9.0, 1.0)),
-               ("normalize", "minmax"), ("storage", "float32")]),
+               ("normalize", "minmax"), ("storage", "float32"), ("positions", "grid")]),
     (volume_augmentation, [("p_flip", (2.0, 0.0, 0.0)), ("p_affine", 2.0), ("scales", -1.0), ("degrees", -1.0), ("translation", -1.0), ("p_elastic", 2.0),
                            ("max_displacement", -1.0), ("p_anisotropy", 2.0), ("anisotropy", (0.5, 2.0)), ("p_inversion", 2.0), ("p_gamma", 2.0),
                            ("log_gamma", (1.0, -1.0)), ("p_motion", 2.0), ("p_ghosting", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)),

@@ -71,7 +71,30 @@ def test_inflated_convolutions_keep_the_class_and_the_weights(strategy, heads, r
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_patches_have_no_inflated_encoder():
+@pytest.mark.parametrize("strategy", ["mean", "center"])
+def test_an_inflated_transformer_sees_patches_on_a_grid(strategy, heads, tmp_path):
+    inner = flat()
+    inner.provenance = sm.provenance.record(None, "pretraining", heads.subset([0, 1]))
+    encoder = sm.to_volumes(inner, strategy, volumes(patch=8, positions="grid"))
+    assert isinstance(encoder, sm.Encoder)
+    assert encoder.provenance is inner.provenance
+    weights, given = encoder.state_dict(), inner.state_dict()
+    kernel = given["patch_embed.proj.weight"].sum(1, keepdim=True)
+    if strategy == "mean":
+        assert torch.equal(weights["patch_embed.proj.weight"], (kernel / 8).unsqueeze(-1).expand(-1, -1, -1, -1, 8))
+    else:
+        assert torch.equal(weights["patch_embed.proj.weight"][..., 4], kernel)
+        assert float(weights["patch_embed.proj.weight"].abs().sum()) == pytest.approx(float(kernel.abs().sum()), rel=1e-5)
+    table = weights["pos_embed"][0, 1:].view(2, 2, 2, 24)  # 16 cells of patches of 8
+    assert torch.equal(table[:, :, 0], table[:, :, 1])
+    features, _ = sm.encode(encoder, heads)
+    assert features.shape == (12, 24)
+    encoder.save(tmp_path / "encoder.safetensors")
+    again = sm.encoders.resolve(tmp_path / "encoder.safetensors", heads)
+    assert torch.equal(sm.encode(again, heads)[0], features)
+
+
+def test_patches_by_coordinates_have_no_inflated_encoder():
     with pytest.raises(ValueError, match="places patches by coordinates, but this encoder has a table over a grid"):
         sm.to_volumes(flat(), "mean", volumes(patch=8))
     with pytest.raises(ValueError, match="strategy='flat'"):

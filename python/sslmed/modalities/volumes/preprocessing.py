@@ -155,6 +155,9 @@ class VolumePreprocessing:
     """Subtract the mean within the mask and divide by the standard deviation, or keep the file's values."""
     storage: Literal["int16", "uint8"] = "int16"
     """How a value is stored, between the two percentiles."""
+    positions: Literal["coordinates", "grid"] = "coordinates"
+    """Where an encoder sees its tokens: "coordinates" in mm from the middle, or cells of a "grid" with a table that is made
+    for ``size``, as encoders of pictures have it (:func:`sslmed.to_volumes`)."""
 
     def __post_init__(self) -> None:
         _three("spacing", self.spacing)
@@ -166,6 +169,9 @@ class VolumePreprocessing:
             raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r} must be different names, such as ('T1w', 'FLAIR?')")
         if taken := [name for name in self.names if name in ("mask", "deface", "labels") or "," in name or not name]:
             raise ValueError(f"VolumePreprocessing: sequences={self.sequences!r}: {taken[0]!r} is no sequence's name")
+        choice("VolumePreprocessing", "positions", self.positions, ("coordinates", "grid"))
+        if self.positions == "grid" and (self.patch is None or self.size is None):
+            raise ValueError(f"VolumePreprocessing: positions='grid' needs patch and size, got patch={self.patch!r} and size={self.size!r}")
         if self.patch is None and (optional := [name for name in self.sequences if name.endswith("?")]):
             told = "cannot be missing from a dense view, whose channels are fixed; leave out the '?' or the sequence"
             raise ValueError(f"VolumePreprocessing: patch=None, sequences={self.sequences!r}: {', '.join(optional)} {told}")
@@ -288,6 +294,8 @@ class VolumePreprocessing:
 
     def embedding(self) -> dict[str, Any]:
         """What an encoder must know of its tokens."""
+        if self.positions == "grid":
+            return {"patch_size": self._patch(), "img_size": list(_sides(self.size) or ()), "in_chans": 1, "positions": "sincos"}
         if self.patch is None:
             return {"patch_size": [], "img_size": list(_sides(self.size) or ()), "in_chans": max(1, len(self.sequences)), "positions": "sincos"}
         return {"patch_size": self._patch(), "img_size": [], "in_chans": 1, "positions": "coordinates", "radius": HEAD_RADIUS}
