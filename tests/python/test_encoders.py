@@ -147,14 +147,15 @@ def test_names_of_dense_networks(pictures):
 
 def test_a_dense_encoder_is_fine_tuned_transferred_and_compared(tmp_path, pictures):
     encoder = sm.DenseEncoder("resnet10", SMALL.dense())
-    tuned = sm.finetune(encoder, pictures, "y", sm.FineTuning(epochs=1, batch_size=4))
+    here, there = (sm.Cohort.from_table(pictures.table.iloc[rows], name=name) for name, rows in (("here", slice(6)), ("there", slice(6, 12))))
+    tuned = sm.finetune(encoder, here, "y", sm.FineTuning(epochs=1, batch_size=3))
     tuned.save(tmp_path / "tuned.safetensors")
     again = sm.FineTuned.load(tmp_path / "tuned.safetensors")
-    np.testing.assert_array_equal(again.predict(pictures), tuned.predict(pictures))
+    assert again.encoder.described() == encoder.described()
+    np.testing.assert_array_equal(again.predict_proba(there), tuned.predict_proba(there))
     result = sm.transfer(encoder, pictures, "y", cv=3, bootstrap=20)
-    assert {"encoder", "random"} <= {word for row in result.table.index for word in str(row).split()}
-    here, there = (sm.Cohort.from_table(pictures.table.iloc[rows], name=name) for name, rows in (("here", slice(6)), ("there", slice(6, 12))))
-    assert sm.shift.report(here, there, encoder, by=["site"]) is not None
+    assert len(result.table) > 2
+    assert sm.shift.report(here, there, encoder, by=["site"], bootstrap=20, permutations=9) is not None
 
 
 def standardized(values, mean, std):

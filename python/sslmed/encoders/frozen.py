@@ -170,12 +170,11 @@ def _pooled(found: Any, batch: int, rank: int, kind: str) -> torch.Tensor:
     """[B, D], or a map [B, D, spatial…], of whatever a module returns."""
     if not isinstance(found, torch.Tensor):
         raise TypeError(f"FrozenEncoder: {kind} returns a {type(found).__name__}, expected a tensor [B, D], a map or tokens; give features=")
-    if len(found) == batch and found.ndim == 2:
-        return found
-    if len(found) == batch and found.ndim == rank + 2:
-        return found
-    if len(found) == batch and found.ndim == 3:
-        return found.mean(1)
-    if len(found) == batch and found.ndim > 2 and found.shape[2:].numel() == 1:
-        return found.flatten(1)
+    if found.ndim >= 2 and len(found) == batch:
+        if found.ndim in (2, rank + 2):
+            return found
+        if found.ndim == 3:
+            return found.mean(1)
+        if found.shape[2:].numel() == 1:
+            return found.flatten(1)
     raise TypeError(f"FrozenEncoder: {kind} returns {tuple(found.shape)}, expected [{batch}, D], a map [{batch}, D, spatial…] or tokens [{batch}, N, D]")
