@@ -32,8 +32,8 @@ class Jigsaw:
     class_token: ClassVar[bool] = True
     weight_decay: ClassVar[tuple[float, float]] = (1e-4, 1e-4)
 
-    grid: int | tuple[int, ...] = 3
-    """Number of tiles along each axis, one number or one for each axis."""
+    grid: int | tuple[int, ...] | None = None
+    """Number of tiles along each axis, one number or one for each axis; by default 3, and 5 segments of signals."""
     permutations: int = 100
     """Number of orders, which are the classes. At most as many as the tiles have orders; of more than 50,000 orders as
     many are drawn."""
@@ -51,8 +51,10 @@ class Jigsaw:
 
     def objective(self, encoder: CohortEncoder, seed: int) -> Pretext:
         """Encoder and head."""
+        rank = rank_of(encoder)
+        default = 5 if rank == 1 else 3
         options = C.JigsawOptions(
-            grid=numbers_of(self.grid),
+            grid=numbers_of(default if self.grid is None else self.grid),
             permutations=self.permutations,
             gap=self.gap,
             norm_tiles=self.norm_tiles,
@@ -60,5 +62,4 @@ class Jigsaw:
             hidden=self.hidden,
             seed=seed,
         )
-        rank = rank_of(encoder)
         return Pretext(encoder, self, lambda handle, recipe: C.Jigsaw(handle, rank, options, recipe))

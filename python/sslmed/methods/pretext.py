@@ -125,6 +125,7 @@ class Reconstruction(Pretext):
         >>> import torch
         >>> import sslmed as sm
         >>> task = sm.methods.Autoencoder().objective(sm.nn.DenseNet("resnet10", rank=3, in_chans=2), seed=0)
+        >>> task = task.eval()
         >>> task.reconstruct(torch.rand(1, 2, 32, 32, 32)).shape
         torch.Size([1, 2, 32, 32, 32])
     """

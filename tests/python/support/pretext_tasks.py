@@ -25,6 +25,8 @@ def net(rank, channels=2, seed=0):
 
 
 def task(name, rank, channels=2, seed=1, **options):
+    if name == "jigsaw" and rank == 1:
+        options = {"grid": 4} | options  # two tiles have two orders
     found = methods.get(name)(**(SMALL.get(name, {}) | options)).objective(net(rank, channels), seed=seed)
     return found.double()
 
