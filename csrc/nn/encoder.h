@@ -59,7 +59,7 @@ struct Features {
   std::int64_t prefix() const { return (class_token ? 1 : 0) + registers; }
   // [ΣN, D]
   at::Tensor patches() const { return prefix() > 0 ? drop_first(tokens, lengths, prefix()) : tokens; }
-  Lengths patch_lengths() const;  // [B]
+  Lengths patch_lengths() const;                                                             // [B]
   at::Tensor summary() const { return class_token ? first_rows(tokens, lengths) : pooled; }  // [B, D], what stands for the view
 };
 

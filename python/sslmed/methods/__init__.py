@@ -6,8 +6,8 @@ from sslmed.methods.base import Method, get, names, options_of, register, resolv
 from sslmed.methods.byol import Byol
 from sslmed.methods.cross_sequence import CrossSequence
 from sslmed.methods.dino import Dino
-from sslmed.methods.distill import Distill, Distillation
 from sslmed.methods.dinov2 import DinoV2
+from sslmed.methods.distill import Distill, Distillation
 from sslmed.methods.ijepa import IJepa, JointEmbeddingPredictor
 from sslmed.methods.inpainting import Inpainting
 from sslmed.methods.jigsaw import Jigsaw
@@ -30,9 +30,9 @@ __all__ = [
     "Byol",
     "CrossSequence",
     "Dino",
+    "DinoV2",
     "Distill",
     "Distillation",
-    "DinoV2",
     "IJepa",
     "Inpainting",
     "Jigsaw",
