@@ -263,7 +263,7 @@ class FineTuned:
         try:
             description = description_of(self.encoder)
         except TypeError as error:
-            raise TypeError(f"save: encoder cannot be brought back from a file ({error}); save task.state_dict() beside the class") from None
+            raise TypeError(f"save: encoder is a {type(self.encoder).__name__}: {error}; save task.state_dict() beside the class") from None
         task = {"target": self.target_, "classes": self.classes_.tolist(), "seen": sorted(self._seen), "salt": self._salt, "options": self._options}
         metadata = {
             "format": _FORMAT,

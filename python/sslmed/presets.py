@@ -105,11 +105,11 @@ def small(method: str) -> dict[str, Any]:
         1024
     """
     methods: dict[str, Any] = {
-        "simclr": SimClr(hidden=256, out=64),
-        "byol": Byol(hidden=512, out=128, momentum=0.97),
-        "moco": Moco(hidden=512, out=128, momentum=0.97),
-        "vicreg": VicReg(hidden=512, out=512),
-        "barlow_twins": BarlowTwins(hidden=512, out=512),
+        "simclr": SimClr(hidden=256, out_dim=64),
+        "byol": Byol(hidden=512, out_dim=128, momentum=0.97),
+        "moco": Moco(hidden=512, out_dim=128, momentum=0.97),
+        "vicreg": VicReg(hidden=512, out_dim=512),
+        "barlow_twins": BarlowTwins(hidden=512, out_dim=512),
         "dino": Dino(prototypes=1024, hidden=256, bottleneck=64, local=4, momentum=0.98),
     }
     if method not in methods:

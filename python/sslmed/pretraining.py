@@ -57,7 +57,7 @@ class PretrainConfig:
     """Share of all steps in which the learning rate rises."""
     optimizer: Literal["adamw", "lars", "lamb", "sgd"] = "adamw"
     """"adamw", or for large batches "lars" or "lamb", or "sgd"."""
-    momentum: float = 0.9
+    optimizer_momentum: float = 0.9
     """Momentum of "lars" and "sgd"."""
     weight_decay: float | None = None
     """Weight decay of matrices at the start; by default the method's."""
@@ -100,7 +100,7 @@ class PretrainConfig:
             whole("PretrainConfig", name, getattr(self, name), 1)
         number("PretrainConfig", "lr", self.lr, 0, strict=True)
         choice("PretrainConfig", "optimizer", self.optimizer, OPTIMIZERS)
-        number("PretrainConfig", "momentum", self.momentum, 0, 1)
+        number("PretrainConfig", "optimizer_momentum", self.optimizer_momentum, 0, 1)
         for name in ("weight_decay", "final_weight_decay"):
             if getattr(self, name) is not None:
                 number("PretrainConfig", name, getattr(self, name), 0)
@@ -330,7 +330,7 @@ def _trainer(objective: Any, loader: Loader, config: PretrainConfig, folder: Pat
         min_lr=config.min_lr,
         warmup_steps=math.ceil(config.warmup * (config.epochs * _steps_per_epoch(loader, config))),
         optimizer=config.optimizer,
-        momentum=config.momentum,
+        momentum=config.optimizer_momentum,
         weight_decay=config.weight_decay,
         final_weight_decay=config.final_weight_decay,
         clip_norm=config.clip_norm,

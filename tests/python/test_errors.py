@@ -170,7 +170,7 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
                                                                                                ("pooling", "max")]),
     (nn.ConvNet, [("rank", 4), ("in_chans", 0), ("widths", ())]),
     (pretrain, [("method", "mea"), ("encoder", "vit"), ("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("warmup", 2.0), ("accumulate", 0), ("order", "nose"),
-                ("optimizer", "adam"), ("momentum", 2.0),
+                ("optimizer", "adam"), ("optimizer_momentum", 2.0),
                 ("on_error", "ignore"), ("probe_every", 0), ("probe", 3), ("threads", 0), ("clip_norm", -1.0), ("mask", "blob"), ("seeds", [0, 0])]),
     (lambda **o: sm.encode(**{"encoder": encoder(), "cohort": people()} | o), [("encoder", 3), ("pooling", "max"), ("threads", 0), ("batch_size", 0),
                                                                                ("on_error", "ignore")]),

@@ -84,7 +84,7 @@ METHODS = ("simclr", "byol", "moco", "vicreg", "barlow_twins", "dino")
 def test_settings_of_methods_train(preset, method, tmp_path):
     keywords = preset(method) | {"batch_size": 4}
     if isinstance(keywords["method"], str):  # the papers' heads, narrowed to what a test may take
-        keywords |= {"dino": {"prototypes": 64, "hidden": 32, "local": 2}, "simclr": {}}.get(method, {"hidden": 32, "out": 32})
+        keywords |= {"dino": {"prototypes": 64, "hidden": 32, "local": 2}, "simclr": {}}.get(method, {"hidden": 32, "out_dim": 32})
     how = sm.EegPreprocessing(window=4)
     run = sm.pretrain(cohort(8), encoder="vit_tiny", out=tmp_path, depth=1, epochs=2, progress=False, tensorboard=False, preprocessing=how, **keywords)
     assert np.isfinite(run.history["loss"]).all()

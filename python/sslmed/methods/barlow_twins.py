@@ -20,7 +20,7 @@ class BarlowTwins:
 
     Examples:
         >>> import sslmed as sm
-        >>> method = sm.methods.BarlowTwins(hidden=512, out=512)
+        >>> method = sm.methods.BarlowTwins(hidden=512, out_dim=512)
     """
 
     name: ClassVar[str] = "barlow_twins"
@@ -31,13 +31,13 @@ class BarlowTwins:
     """Weight of the squared correlations between different features."""
     hidden: int = 8192
     """Width of the hidden layers of the projector."""
-    out: int = 8192
+    out_dim: int = 8192
     """Width of what is compared."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes."""
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder and projector."""
-        options = C.BarlowTwinsOptions(off_diagonal=self.off_diagonal, hidden=self.hidden, out=self.out, seed=seed)
+        options = C.BarlowTwinsOptions(off_diagonal=self.off_diagonal, hidden=self.hidden, out=self.out_dim, seed=seed)
         recipe = views_of(encoder, "byol", self.views)
         return JointEmbedding(encoder, self, lambda handle, how: C.BarlowTwins(handle, options, how), recipe, twin=False)

@@ -20,7 +20,7 @@ class Byol:
 
     Examples:
         >>> import sslmed as sm
-        >>> method = sm.methods.Byol(hidden=512, out=128)
+        >>> method = sm.methods.Byol(hidden=512, out_dim=128)
     """
 
     name: ClassVar[str] = "byol"
@@ -29,7 +29,7 @@ class Byol:
 
     hidden: int = 4096
     """Width of the hidden layers of projector and predictor."""
-    out: int = 256
+    out_dim: int = 256
     """Width of what is predicted."""
     momentum: float = 0.99
     """Momentum of the twin at the start of a run; it rises to 1 by half a cosine."""
@@ -38,6 +38,6 @@ class Byol:
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder, heads and the averaged twin."""
-        options = C.ByolOptions(hidden=self.hidden, out=self.out, momentum=self.momentum, seed=seed)
+        options = C.ByolOptions(hidden=self.hidden, out=self.out_dim, momentum=self.momentum, seed=seed)
         recipe = views_of(encoder, "byol", self.views)
         return JointEmbedding(encoder, self, lambda handle, twin, how: C.Byol(handle, twin, options, how), recipe, twin=True)

@@ -20,7 +20,7 @@ class Moco:
 
     Examples:
         >>> import sslmed as sm
-        >>> method = sm.methods.Moco(hidden=512, out=128)
+        >>> method = sm.methods.Moco(hidden=512, out_dim=128)
     """
 
     name: ClassVar[str] = "moco"
@@ -31,7 +31,7 @@ class Moco:
     """Temperature of the softmax over similarities."""
     hidden: int = 4096
     """Width of the hidden layers of projector (three layers) and predictor (two)."""
-    out: int = 256
+    out_dim: int = 256
     """Width of what is compared."""
     momentum: float = 0.99
     """Momentum of the twin at the start of a run; it rises to 1 by half a cosine."""
@@ -45,7 +45,7 @@ class Moco:
         options = C.MocoOptions(
             temperature=self.temperature,
             hidden=self.hidden,
-            out=self.out,
+            out=self.out_dim,
             momentum=self.momentum,
             freeze_patches=self.freeze_patches,
             seed=seed,

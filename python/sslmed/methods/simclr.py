@@ -31,7 +31,7 @@ class SimClr:
     """Temperature of the softmax over similarities."""
     hidden: int | None = None
     """Width of the projector's hidden layers; by default the encoder's."""
-    out: int = 128
+    out_dim: int = 128
     """Width of what is compared."""
     layers: int = 2
     """Number of layers of the projector."""
@@ -40,6 +40,6 @@ class SimClr:
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder and projector."""
-        options = C.SimClrOptions(temperature=self.temperature, hidden=self.hidden or 0, out=self.out, layers=self.layers, seed=seed)
+        options = C.SimClrOptions(temperature=self.temperature, hidden=self.hidden or 0, out=self.out_dim, layers=self.layers, seed=seed)
         recipe = views_of(encoder, "simclr", self.views)
         return JointEmbedding(encoder, self, lambda handle, how: C.SimClr(handle, options, how), recipe, twin=False)

@@ -20,7 +20,7 @@ class VicReg:
 
     Examples:
         >>> import sslmed as sm
-        >>> method = sm.methods.VicReg(hidden=512, out=512)
+        >>> method = sm.methods.VicReg(hidden=512, out_dim=512)
     """
 
     name: ClassVar[str] = "vicreg"
@@ -35,7 +35,7 @@ class VicReg:
     """Weight of the squared covariances between features."""
     hidden: int = 8192
     """Width of the hidden layers of the projector."""
-    out: int = 8192
+    out_dim: int = 8192
     """Width of what is compared."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes."""
@@ -47,7 +47,7 @@ class VicReg:
             variance=self.variance,
             covariance=self.covariance,
             hidden=self.hidden,
-            out=self.out,
+            out=self.out_dim,
             seed=seed,
         )
         recipe = views_of(encoder, "byol", self.views)

@@ -39,7 +39,7 @@ class VoCo:
     """Number of crops that are drawn of each sample at each step."""
     hidden: int | None = None
     """Width of the projector's hidden layer; by default the encoder's."""
-    out: int = 128
+    out_dim: int = 128
     """Width of what is compared."""
     regularization: float = 1.0
     """Weight of the term that keeps base crops apart."""
@@ -54,7 +54,7 @@ class VoCo:
             grid=numbers_of(self.grid),
             crops=self.crops,
             hidden=self.hidden or 0,
-            out=self.out,
+            out=self.out_dim,
             regularization=self.regularization,
             stop_bases=self.stop_bases,
             seed=seed,

@@ -48,7 +48,7 @@ class YAware:
     """Temperature of the softmax over similarities."""
     hidden: int | None = None
     """Width of the projector's hidden layers; by default the encoder's."""
-    out: int = 128
+    out_dim: int = 128
     """Width of what is compared."""
     layers: int = 2
     """Number of layers of the projector."""
@@ -74,7 +74,7 @@ class YAware:
             kernel=self.kernel,
             temperature=self.temperature,
             hidden=self.hidden or 0,
-            out=self.out,
+            out=self.out_dim,
             layers=self.layers,
             seed=seed,
         )

@@ -1,6 +1,7 @@
 """The registry of methods, and what pretrain says of options."""
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from cohorts import cohort
 
 import sslmed as sm
+from sslmed import methods
 from sslmed.methods import base
 
 QUIET = {"progress": False, "tensorboard": False, "encoder": "vit_tiny", "depth": 1, "batch_size": 8, "epochs": 1}
@@ -79,3 +81,9 @@ def test_what_is_no_method_is_refused(nearer):
 
     with pytest.raises(ValueError, match="name='nearer' is taken"):
         sm.methods.register(Another)
+
+
+def test_no_option_of_a_method_has_the_name_of_an_argument_of_pretrain():
+    taken = {*inspect.signature(sm.pretrain).parameters, *(field.name for field in fields(sm.PretrainConfig))} - {"options"}
+    for name in methods.names():
+        assert not taken & set(methods.options_of(name)), name

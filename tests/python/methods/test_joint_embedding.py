@@ -11,11 +11,11 @@ from sslmed import methods
 
 PATCHES, DENSE = RampPreprocessing(), RampPreprocessing(patch=None)
 SMALL = {
-    "simclr": {"hidden": 24, "out": 12},
-    "byol": {"hidden": 24, "out": 12},
-    "moco": {"hidden": 24, "out": 12},
-    "vicreg": {"hidden": 24, "out": 24},
-    "barlow_twins": {"hidden": 24, "out": 24},
+    "simclr": {"hidden": 24, "out_dim": 12},
+    "byol": {"hidden": 24, "out_dim": 12},
+    "moco": {"hidden": 24, "out_dim": 12},
+    "vicreg": {"hidden": 24, "out_dim": 24},
+    "barlow_twins": {"hidden": 24, "out_dim": 24},
     "dino": {"prototypes": 48, "hidden": 24, "bottleneck": 12, "local": 3, "freeze_last": 0.2},
 }
 NAMES = sorted(SMALL)
@@ -195,7 +195,7 @@ def test_a_run_whose_features_become_equal_is_stopped():
         ("vicreg", {"variance": -1.0}, "vicreg: weights must not be negative"),
         ("barlow_twins", {"off_diagonal": -1.0}, "barlow_twins: off_diagonal=-1 must not be negative"),
         ("moco", {"temperature": -1.0}, "moco: temperature=-1 must be positive"),
-        ("simclr", {"out": 0}, "a head's widths must be positive"),
+        ("simclr", {"out_dim": 0}, "a head's widths must be positive"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, message):

@@ -12,7 +12,7 @@ import sslmed as sm
 from sslmed import methods
 
 PRE = RampPreprocessing()
-SMALL = {"hidden": 24, "out": 12}
+SMALL = {"hidden": 24, "out_dim": 12}
 
 
 def objective(**options):

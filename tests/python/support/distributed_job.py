@@ -195,7 +195,7 @@ def volumes(folder, _cohort):
         )
 
 
-SMALL_HEADS = {"hidden": 24, "out": 12}
+SMALL_HEADS = {"hidden": 24, "out_dim": 12}
 PROTOTYPES = {"prototypes": 20, "hidden": 24, "bottleneck": 12, "local": 2, "freeze_last": 0.0}
 VIEWS = {
     "simclr": SMALL_HEADS,

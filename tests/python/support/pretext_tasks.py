@@ -14,7 +14,7 @@ SMALL = {
     "autoencoder": {"noise": 0.1},
     "inpainting": {"boxes": 2},
     "simmim": {"mask_cell": 3},
-    "voco": {"grid": 2, "crops": 3, "hidden": 16, "out": 8},
+    "voco": {"grid": 2, "crops": 3, "hidden": 16, "out_dim": 8},
 }
 NAMES = [*SMALL, "cross_sequence"]
 SIZES = {1: (48,), 2: (24, 20), 3: (12, 14, 12)}
