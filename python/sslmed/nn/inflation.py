@@ -36,8 +36,6 @@ def inflate(
     - Kernels [D, C, h, w] become [D, C, d, h, w]: d copies, each divided by d ("mean": Carreira and Zisserman, arXiv
       1705.07750), or one copy in the middle and zeros elsewhere ("center").
     - Tables of positions are resampled over height and width where grids differ, and repeated along depth.
-    - Tables of relative positions of Swin are repeated along depth, and merged cells get half of the weights each
-      ("mean"), or the second one gets them all ("center").
     - Everything else keeps its shape.
 
     A "mean" network gives on a volume that is constant along depth what the 2-D network gives on its slice, away from
