@@ -9,5 +9,5 @@ rm -rf "$site"
 "$python" -m pip install -q --no-index --no-build-isolation --no-deps --target "$site" . \
   -C build-dir=build/cuda-bare -C cmake.define.SSLMED_CUDA=ON -C cmake.define.SSLMED_EDFLIB=OFF -C cmake.define.SSLMED_IMAGES=OFF -C cmake.define.SSLMED_DEFLATE=OFF -C cmake.define.CMAKE_CUDA_ARCHITECTURES=native
 export PYTHONPATH=$site
-"$python" -m pytest -q tests/python/test_cuda.py tests/python/test_losses.py tests/python/nn
+"$python" -m pytest -q tests/python/test_cuda.py tests/python/losses tests/python/nn
 "$python" benchmarks/bench_cuda.py
