@@ -165,6 +165,4 @@ double cosine_momentum(double start, std::int64_t step, std::int64_t total) {
   return 1 - (1 - start) * (std::cos(std::numbers::pi * progress) + 1) / 2;
 }
 
-at::Tensor safe_mean(const at::Tensor& values) { return values.sum() / std::max<std::int64_t>(values.numel(), 1); }
-
 }  // namespace sslmed::methods

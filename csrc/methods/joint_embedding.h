@@ -74,7 +74,18 @@ class JointEmbedding : public Objective {
 // A momentum that rises by half a cosine from `start` at step 0 to 1 at the last of `total`: BYOL's and DINO's.
 double cosine_momentum(double start, std::int64_t step, std::int64_t total);
 
-// The mean of all numbers; 0 of none.
-at::Tensor safe_mean(const at::Tensor& values);
+// The mean of `of(i, j)` over all pairs i < j of `count` views.
+template <class Of>
+at::Tensor mean_over_pairs(std::size_t count, Of&& of) {
+  at::Tensor total;
+  double pairs = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = i + 1; j < count; ++j, ++pairs) {
+      const at::Tensor one = of(i, j);
+      total = total.defined() ? total + one : one;
+    }
+  }
+  return total / pairs;
+}
 
 }  // namespace sslmed::methods

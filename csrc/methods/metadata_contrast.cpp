@@ -52,14 +52,8 @@ Loss MetadataContrast::loss_of(const Views& views, const Step& step) {
   const auto rows = projector_->forward(at::cat(views.global), *step.comm).chunk(static_cast<std::int64_t>(views.global.size()));
   const auto of = options_.kernel == MetadataKernel::kYAware ? y_aware : l_exp;
   Loss out;
-  double pairs = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = i + 1; j < rows.size(); ++j, ++pairs) {
-      const auto one = of(rows[i], rows[j], metadata, /*sigma=*/1, options_.temperature, *step.comm);
-      out.total = out.total.defined() ? out.total + one : one;
-    }
-  }
-  out.total = out.total / pairs;
+  out.total =
+      mean_over_pairs(rows.size(), [&](std::size_t i, std::size_t j) { return of(rows[i], rows[j], metadata, /*sigma=*/1, options_.temperature, *step.comm); });
   return out;
 }
 

@@ -1,8 +1,7 @@
 #pragma once
 // MoCo v3 (Chen et al., arXiv 2104.02057): from one view, tell what an averaged twin makes of the other from what it makes of all other samples.
 
-#include "methods/joint_embedding.h"
-#include "nn/heads.h"
+#include "methods/twin_prediction.h"
 
 namespace sslmed::methods {
 
@@ -14,20 +13,17 @@ struct MocoOptions {
   std::uint64_t seed = 0;                 // of the heads' initial weights
 };
 
-class Moco : public JointEmbedding {
+class Moco : public TwinPrediction {
  public:
   Moco(std::shared_ptr<nn::Encoder> encoder, std::shared_ptr<nn::Encoder> twin, const MocoOptions& options,
        std::shared_ptr<const data::Recipe> recipe = nullptr);
-  void after_step(const Step& step) override;
   std::vector<ParameterGroup> parameter_groups() const override;
 
  private:
-  // The sum over both orders of 2·temperature·InfoNCE, for each pair of global views.
-  Loss loss_of(const Views& views, const Step& step) override;
+  // 2 · temperature · InfoNCE.
+  at::Tensor compared(const at::Tensor& predicted, const at::Tensor& target, const nn::Comm& comm) const override;
 
   MocoOptions options_;
-  std::shared_ptr<nn::MlpHead> projector_, predictor_, twin_projector_;
-  std::vector<Teacher> teachers_;
 };
 
 }  // namespace sslmed::methods

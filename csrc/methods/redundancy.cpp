@@ -17,19 +17,6 @@ std::vector<at::Tensor> projected(const nn::MlpHead& projector, const std::vecto
   return out;
 }
 
-template <class Of>
-at::Tensor mean_over_pairs(const std::vector<at::Tensor>& rows, Of&& of) {
-  at::Tensor total;
-  double pairs = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = i + 1; j < rows.size(); ++j, ++pairs) {
-      const auto one = of(rows[i], rows[j]);
-      total = total.defined() ? total + one : one;
-    }
-  }
-  return total / pairs;
-}
-
 }  // namespace
 
 VicReg::VicReg(std::shared_ptr<nn::Encoder> encoder, const VicRegOptions& options, std::shared_ptr<const data::Recipe> recipe)
@@ -42,9 +29,10 @@ VicReg::VicReg(std::shared_ptr<nn::Encoder> encoder, const VicRegOptions& option
 }
 
 Loss VicReg::loss_of(const Views& views, const Step& step) {
+  const auto rows = projected(*projector_, views.global, *step.comm);
   Loss out;
-  out.total = mean_over_pairs(projected(*projector_, views.global, *step.comm), [&](const at::Tensor& a, const at::Tensor& b) {
-    return vicreg(a, b, {options_.invariance, options_.variance, options_.covariance}, *step.comm);
+  out.total = mean_over_pairs(rows.size(), [&](std::size_t i, std::size_t j) {
+    return vicreg(rows[i], rows[j], {options_.invariance, options_.variance, options_.covariance}, *step.comm);
   });
   return out;
 }
@@ -58,9 +46,9 @@ BarlowTwins::BarlowTwins(std::shared_ptr<nn::Encoder> encoder, const BarlowTwins
 }
 
 Loss BarlowTwins::loss_of(const Views& views, const Step& step) {
+  const auto rows = projected(*projector_, views.global, *step.comm);
   Loss out;
-  out.total = mean_over_pairs(projected(*projector_, views.global, *step.comm),
-                              [&](const at::Tensor& a, const at::Tensor& b) { return barlow_twins(a, b, options_.off_diagonal, *step.comm); });
+  out.total = mean_over_pairs(rows.size(), [&](std::size_t i, std::size_t j) { return barlow_twins(rows[i], rows[j], options_.off_diagonal, *step.comm); });
   return out;
 }
 

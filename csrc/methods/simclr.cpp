@@ -27,14 +27,7 @@ Loss SimClr::loss_of(const Views& views, const Step& step) {
   // One pass, so that batch normalization has the statistics of all views.
   const auto rows = projector_->forward(at::cat(views.global), *step.comm).chunk(static_cast<std::int64_t>(views.global.size()));
   Loss out;
-  double pairs = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = i + 1; j < rows.size(); ++j, ++pairs) {
-      const auto one = nt_xent(rows[i], rows[j], options_.temperature, *step.comm);
-      out.total = out.total.defined() ? out.total + one : one;
-    }
-  }
-  out.total = out.total / pairs;
+  out.total = mean_over_pairs(rows.size(), [&](std::size_t i, std::size_t j) { return nt_xent(rows[i], rows[j], options_.temperature, *step.comm); });
   return out;
 }
 

@@ -1,4 +1,4 @@
-"""What all encoders of a cohort's samples have in common, and how saved ones are told apart."""
+"""The base classes of encoders, and loading by the format of the file."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Distill:
     """Options of distillation (Romero et al., arXiv 1412.6550): an encoder learns the features of a larger one.
 
     The teacher stays as it is, in evaluation, and is no part of checkpoints; a resumed run must have the same one. What
-    it has seen becomes part of the provenance of a student that has none of its own yet.
+    it has seen becomes part of the provenance of a student without one.
 
     Examples:
         >>> import sslmed as sm

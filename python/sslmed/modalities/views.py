@@ -54,7 +54,7 @@ def mask_options(
 
 
 def view_mask(view: Any, shared: C.MaskOptions, default: float) -> C.MaskOptions:
-    """The mask of a view: its own, or the recipe's where it has none of its own."""
+    """The mask of a view, or the recipe's where the view has none."""
     if view.mask is None:
         return shared
     return mask_options(view.mask, view.ratio, default, block=shared.block, radius=shared.radius, p_mask=view.p_mask)

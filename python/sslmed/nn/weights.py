@@ -27,7 +27,7 @@ _SHOWN = 6  # names in a message
 
 
 def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["mean", "center"] | None = None) -> pd.DataFrame:
-    """Fills every tensor of an encoder from a file of another library, or of ours.
+    """Fills every tensor of an encoder from a file of another library or of sslmed.
 
     Nothing is loaded in part: all names, shapes and values are checked first. Every tensor of the encoder must be in the file; every tensor of the file must
     be used, or be known not to belong to an encoder (heads, decoders, mask tokens). A common prefix such as ``module.`` or ``teacher.backbone.`` is found. No
