@@ -12,15 +12,16 @@ void bind_dense(py::module_& m) {
       .def(
           "forward_dense",
           [](const DenseEncoder& self, const at::Tensor& dense, const std::optional<std::shared_ptr<nn::Comm>>& comm,
-             const std::optional<at::Tensor>& drop_path) {
+             const std::optional<at::Tensor>& drop_path, const std::optional<at::Tensor>& visible) {
             nn::Context context;
             if (comm && *comm) context.comm = comm->get();
             if (drop_path) context.drop_path = *drop_path;
+            if (visible) context.visible = *visible;
             const auto out = self.forward_view(nn::DenseInput{dense, {}}, context);
             return std::make_tuple(out.tokens, out.pooled, out.lengths, out.pyramid);
           },
-          py::arg("dense"), py::arg("comm") = py::none(), py::arg("drop_path") = py::none(), py::call_guard<py::gil_scoped_release>(),
-          "(tokens, pooled, lengths, pyramid)")
+          py::arg("dense"), py::arg("comm") = py::none(), py::arg("drop_path") = py::none(), py::arg("visible") = py::none(),
+          py::call_guard<py::gil_scoped_release>(), "(tokens, pooled, lengths, pyramid)")
       .def_property_readonly("depth", [](const DenseEncoder& self) { return self.shape().depth; })
       .def_property_readonly("widths", &DenseEncoder::widths)
       .def_property_readonly("strides", &DenseEncoder::strides)

@@ -1,12 +1,10 @@
 #include "bindings/mirror.h"
 #include "bindings/options.h"
 #include "nn/batch_norm.h"
-#include "nn/cnn.h"
 
 namespace sslmed::bindings {
 namespace {
 
-using nn::ConvEncoder;
 using nn::EmbeddingConfig;
 using nn::VisionTransformer;
 
@@ -101,20 +99,6 @@ void bind_nn(py::module_& m) {
           },
           py::arg("x"), py::arg("comm") = py::none(), py::call_guard<py::gil_scoped_release>());
   mirror(batch_norm);
-  py::class_<ConvEncoder, nn::Encoder, std::shared_ptr<ConvEncoder>> cnn(m, "ConvEncoder");
-  cnn.def(py::init([](std::int64_t rank, std::int64_t in_chans, std::vector<std::int64_t> widths, std::uint64_t seed) {
-            return std::make_shared<ConvEncoder>(nn::CnnConfig{rank, in_chans, std::move(widths)}, seed);
-          }),
-          py::arg("rank"), py::arg("in_chans"), py::arg("widths"), py::arg("seed") = 0)
-      .def(
-          "forward_dense",
-          [](const ConvEncoder& self, const at::Tensor& dense, const std::optional<std::shared_ptr<nn::Comm>>& comm) {
-            nn::Context context;
-            if (comm && *comm) context.comm = comm->get();
-            return told(self.forward_view(nn::DenseInput{dense, {}}, context));
-          },
-          py::arg("dense"), py::arg("comm") = py::none(), py::call_guard<py::gil_scoped_release>());
-  mirror(cnn);
 }
 
 }  // namespace sslmed::bindings

@@ -10,6 +10,7 @@
 #include "methods/jigsaw.h"
 #include "methods/rotation.h"
 #include "methods/simmim.h"
+#include "methods/spark.h"
 #include "methods/voco.h"
 
 namespace sslmed::bindings {
@@ -122,6 +123,14 @@ void bind_reconstruction(py::module_& m) {
       .def_readwrite("learned_fill", &SimMimOptions::learned_fill)
       .def_readwrite("norm_target", &SimMimOptions::norm_target);
   bind_restoring<methods::SimMim, SimMimOptions>(m, "SimMim");
+
+  using methods::SparkOptions;
+  bind_options<SparkOptions>(m, "SparkOptions", "Of SparK (methods/spark.h).")
+      .def_readwrite("ratio", &SparkOptions::ratio)
+      .def_readwrite("norm_target", &SparkOptions::norm_target)
+      .def_readwrite("scored_all", &SparkOptions::scored_all)
+      .def_readwrite("seed", &SparkOptions::seed);
+  bind_restoring<methods::Spark, SparkOptions>(m, "Spark");
 }
 
 }  // namespace

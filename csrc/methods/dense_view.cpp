@@ -5,9 +5,9 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
-#include "nn/cnn.h"
-#include "nn/decoder.h"
 #include "nn/dense_encoder.h"
 #include "nn/vit.h"
 
@@ -31,22 +31,38 @@ std::vector<std::int64_t> whole_grid(const data::PackedPatches& patches, const c
 
 }  // namespace
 
+at::Tensor unpatchify(const at::Tensor& patches, const std::vector<std::int64_t>& grid, const std::vector<std::int64_t>& patch_size) {
+  const auto product = [](const std::vector<std::int64_t>& all) { return std::accumulate(all.begin(), all.end(), std::int64_t{1}, std::multiplies<>()); };
+  const auto rank = static_cast<std::int64_t>(grid.size());
+  const auto cells = product(patch_size);
+  TORCH_CHECK_VALUE(patch_size.size() == grid.size(), "unpatchify: the grid has ", rank, " axes, the patches have ", patch_size.size());
+  TORCH_CHECK_VALUE(patches.dim() == 3 && patches.size(1) == product(grid) && patches.size(2) % cells == 0, "unpatchify: expected patches [B, ", product(grid),
+                    ", a multiple of ", cells, "], got ", patches.sizes());
+  const auto channels = patches.size(2) / cells;
+  std::vector<std::int64_t> split{patches.size(0)}, order{0, 1 + 2 * rank}, shape{patches.size(0), channels};
+  split.insert(split.end(), grid.begin(), grid.end());
+  split.insert(split.end(), patch_size.begin(), patch_size.end());
+  split.push_back(channels);
+  for (std::int64_t a = 0; a < rank; ++a) {
+    order.insert(order.end(), {1 + a, 1 + rank + a});
+    shape.push_back(grid[static_cast<std::size_t>(a)] * patch_size[static_cast<std::size_t>(a)]);
+  }
+  return patches.reshape(split).permute(order).reshape(shape);
+}
+
 at::Tensor standardized(const at::Tensor& dense, const nn::Encoder& encoder) {
   if (const auto* known = dynamic_cast<const nn::DenseEncoder*>(&encoder)) return known->standardized(dense);
   const auto type = encoder.parameters().front().scalar_type();
   if (dense.scalar_type() != at::kByte) return dense.to(type);
   const auto* vit = dynamic_cast<const nn::VisionTransformer*>(&encoder);
-  if (vit == nullptr) {
-    TORCH_CHECK_VALUE(dynamic_cast<const nn::ConvEncoder*>(&encoder) != nullptr,
-                      "the views are bytes, which an encoder written in Python takes as they are; a pretext task needs floating-point views there");
-    return dense.to(type) / 255;
-  }
+  TORCH_CHECK_VALUE(vit != nullptr,
+                    "the views are bytes, which an encoder written in Python takes as they are; a pretext task needs floating-point views there");
   const auto& patch = vit->config().embedding.patch_size;
   const auto patches = nn::patchify(dense, patch);
   std::vector<std::int64_t> grid;
   for (std::size_t a = 0; a < patch.size(); ++a) grid.push_back(dense.size(static_cast<std::int64_t>(a) + 2) / patch[a]);
   const auto values = vit->embedding(EmbeddingKey{}).standardized(patches.flatten(0, 1));
-  return nn::unpatchify(values.view(patches.sizes()), grid, patch);
+  return unpatchify(values.view(patches.sizes()), grid, patch);
 }
 
 DenseView dense_view(const data::Batch& batch, const data::ViewBatch& view, const nn::Encoder& encoder, std::uint64_t seed, std::int64_t step,
@@ -55,7 +71,7 @@ DenseView dense_view(const data::Batch& batch, const data::ViewBatch& view, cons
   if (const auto* patches = std::get_if<data::PackedPatches>(&view.content)) {
     const auto grid = whole_grid(*patches, who);
     const auto count = static_cast<std::int64_t>(patches->lengths.size());
-    out.values = nn::unpatchify(patches->values.view({count, -1, patches->values.size(1)}), grid, patches->key.patch);
+    out.values = unpatchify(patches->values.view({count, -1, patches->values.size(1)}), grid, patches->key.patch);
   } else {
     out.values = std::get<data::StackedDense>(view.content).values;
   }
@@ -73,20 +89,14 @@ MapShape map_shape(const nn::Encoder& encoder, const char* who) {
   if (const auto* dense = dynamic_cast<const nn::DenseEncoder*>(&encoder)) {
     out.rank = dense->dense_shape().rank, out.in_chans = dense->dense_shape().in_chans;
     out.widths = dense->widths();
-    const auto strides = dense->strides();
-    out.stride = strides.front();
-    out.cell.assign(static_cast<std::size_t>(out.rank), strides.back());
-  } else if (const auto* cnn = dynamic_cast<const nn::ConvEncoder*>(&encoder)) {
-    out.rank = cnn->config().rank, out.in_chans = cnn->config().in_chans;
-    out.widths = cnn->config().widths;
-    out.stride = 2;
-    out.cell.assign(static_cast<std::size_t>(out.rank), std::int64_t{1} << out.widths.size());
+    out.strides = dense->strides();
+    out.cell.assign(static_cast<std::size_t>(out.rank), out.strides.back());
   } else if (const auto* vit = dynamic_cast<const nn::VisionTransformer*>(&encoder)) {
     const auto& embedding = vit->config().embedding;
     out.rank = static_cast<std::int64_t>(embedding.patch_size.size()), out.in_chans = embedding.in_chans;
     out.widths = {vit->config().dim};
     out.cell = embedding.patch_size;
-    out.stride = *std::max_element(out.cell.begin(), out.cell.end());
+    out.strides = {*std::max_element(out.cell.begin(), out.cell.end())};
   } else {
     TORCH_CHECK_VALUE(false, who, ": the encoder does not say what maps it makes; it must be a DenseEncoder, a ConvEncoder or an Encoder");
   }

@@ -21,9 +21,8 @@ struct DenseView {
 // What an encoder's maps are like.
 struct MapShape {
   std::int64_t rank = 2, in_chans = 1;
-  std::vector<std::int64_t> widths;  // of each map, fine to coarse
-  std::int64_t stride = 1;           // input cells along an axis to a cell of the finest map: the largest of all axes
-  std::vector<std::int64_t> cell;    // input cells to a cell of the last map, along each axis
+  std::vector<std::int64_t> widths, strides;  // of each map, fine to coarse; input cells along the longest axis of a cell
+  std::vector<std::int64_t> cell;             // input cells to a cell of the last map, along each axis
 };
 
 // A batch's view, dense already or patches that fill their grids. `seed` and `step` name what is random.
@@ -36,6 +35,9 @@ MapShape map_shape(const nn::Encoder& encoder, const char* who);
 std::vector<std::int64_t> input_multiple(const nn::Encoder& encoder, std::int64_t rank);
 // The maps of an encoder's features, fine to coarse; the tokens of a vision transformer are one map.
 std::vector<at::Tensor> maps_of(const nn::Features& features, const at::Tensor& input, const MapShape& shape);
+
+// Patches [B, N, P] in (p…, c) order on a grid of `grid` cells, row-major, to dense [B, C, spatial…]: the inverse of nn::patchify.
+at::Tensor unpatchify(const at::Tensor& patches, const std::vector<std::int64_t>& grid, const std::vector<std::int64_t>& patch_size);
 
 // Normal numbers by the draw of each sample, [B, …] as `like`.
 at::Tensor normal_like(const at::Tensor& like, const std::vector<Draw>& draws);

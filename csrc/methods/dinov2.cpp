@@ -227,7 +227,7 @@ Loss DinoV2::loss_of(const Views& views, const Step& step) {
 }
 
 std::vector<ParameterGroup> DinoV2::parameter_groups() const {
-  return layer_groups(Objective::parameter_groups(), encoder_->shape().depth, {options_.layer_decay, options_.patch_embed});
+  return layer_groups(Objective::parameter_groups(), *encoder_, {options_.layer_decay, options_.patch_embed});
 }
 
 void DinoV2::after_backward(const Step& step) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -13,23 +14,22 @@
 namespace sslmed::methods {
 namespace {
 
-std::int64_t layer_of(const std::string& name, std::int64_t depth) {
-  const std::string blocks = "encoder.blocks.";
-  if (name.starts_with(blocks)) return std::stoll(name.substr(blocks.size())) + 1;
-  if (name.starts_with("encoder.norm.")) return depth;
-  return name.starts_with("encoder.") ? 0 : depth + 1;
-}
+constexpr std::string_view kOwn = "encoder.";  // before the names of the encoder's parameters
+
+// Tables of positions are no matrices (timm).
+bool is_position_table(const std::string& name) { return name.ends_with("pos_embed") || name.ends_with("relative_position_bias_table"); }
 
 }  // namespace
 
-std::vector<ParameterGroup> layer_groups(const std::vector<ParameterGroup>& plain, std::int64_t depth, const LayerRates& rates) {
+std::vector<ParameterGroup> layer_groups(const std::vector<ParameterGroup>& plain, const nn::Encoder& encoder, const LayerRates& rates) {
+  const auto depth = encoder.shape().depth;
   std::map<std::tuple<std::int64_t, bool, bool>, ParameterGroup> groups;
   for (const auto& given : plain) {
     for (std::size_t i = 0; i < given.names.size(); ++i) {
       const auto& name = given.names[i];
-      const auto layer = layer_of(name, depth);
-      const bool of_encoder = name.starts_with("encoder.");
-      const bool decay = given.decay && !(of_encoder && name.ends_with("pos_embed"));  // a table of positions is no matrix (timm)
+      const bool of_encoder = name.starts_with(kOwn);
+      const auto layer = of_encoder ? encoder.layer_of(name.substr(kOwn.size())) : depth + 1;
+      const bool decay = given.decay && !(of_encoder && is_position_table(name));
       const bool patch = rates.patch_embed != 1 && of_encoder && name.find("patch_embed") != std::string::npos;
       auto& group = groups[{layer, patch, decay}];
       group.lr_scale = std::pow(rates.decay, static_cast<double>(depth + 1 - layer)) * (patch ? rates.patch_embed : 1);

@@ -14,10 +14,9 @@ struct LayerRates {
   double patch_embed = 1;  // a further factor, of parameters "encoder.patch_embed…" and those of other modalities
 };
 
-// The groups of an objective whose encoder has `depth` blocks and is named "encoder", divided by layer, as timm numbers
-// them: first what comes before the blocks, then the blocks, the last one with the norm after it, then all other
-// parameters, whose factor is 1. Tables of positions do not decay.
-std::vector<ParameterGroup> layer_groups(const std::vector<ParameterGroup>& plain, std::int64_t depth, const LayerRates& rates);
+// The groups of an objective whose encoder is named "encoder", divided by its layers (nn::Encoder::layer_of); all other
+// parameters are the last layer, whose factor is 1. Tables of positions do not decay.
+std::vector<ParameterGroup> layer_groups(const std::vector<ParameterGroup>& plain, const nn::Encoder& encoder, const LayerRates& rates);
 
 struct DropPath {
   double rate = 0;         // of the last block; it rises in a line from 0 at the first

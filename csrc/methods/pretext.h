@@ -40,7 +40,7 @@ class Pretext : public Objective {
   virtual Exercise pose(const DenseView& view) const = 0;
   virtual Attempt attempt(const DenseView& view, const Exercise& exercise, const nn::Context& context) const = 0;
   // The encoder's features of an exercise; `context` is of the view.
-  nn::Features encode(const Exercise& exercise, const DenseView& view, const nn::Context& context) const;
+  virtual nn::Features encode(const Exercise& exercise, const DenseView& view, const nn::Context& context) const;
 
   std::string name_;
   std::shared_ptr<nn::Encoder> encoder_;

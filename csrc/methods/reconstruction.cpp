@@ -6,6 +6,9 @@
 
 #include <utility>
 
+#include "masking/mask.h"
+#include "nn/vit.h"
+
 namespace sslmed::methods {
 
 Reconstruction::Reconstruction(std::string name, std::shared_ptr<nn::Encoder> encoder, const ReconstructionOptions& options,
@@ -19,10 +22,8 @@ Reconstruction::Reconstruction(std::string name, std::shared_ptr<nn::Encoder> en
     nn::initialise(*cells_, options.seed + 1);
     return;
   }
-  const auto& widths = maps_.widths;
-  // Without skips the finer maps say how often the last one is doubled.
-  decoder_ = register_module("decoder", std::make_shared<nn::ConvDecoder>(widths, maps_.rank, maps_.in_chans, options.skips, maps_.stride));
-  nn::initialise_convolutional(*decoder_, options.seed + 1);
+  const nn::DecoderConfig config{maps_.widths, maps_.strides, maps_.rank, maps_.in_chans, options.skips};
+  decoder_ = register_module("decoder", std::make_shared<nn::ConvDecoder>(config, options.seed + 1));
 }
 
 void Reconstruction::check(const DenseView& view) const {
@@ -30,15 +31,18 @@ void Reconstruction::check(const DenseView& view) const {
                     maps_.rank, " spatial axes], got ", view.values.sizes());
 }
 
-at::Tensor Reconstruction::decode(const nn::Features& features, const at::Tensor& input, const nn::Rows& rows) const {
+std::vector<at::Tensor> Reconstruction::maps(const nn::Features& features, const Exercise& exercise) const { return maps_of(features, exercise.input, maps_); }
+
+at::Tensor Reconstruction::decode(const nn::Features& features, const Exercise& exercise, const nn::Rows& rows) const {
+  const auto& input = exercise.input;
   const auto sizes = input.sizes().slice(2).vec();
-  if (decoder_) return decoder_->forward(maps_of(features, input, maps_), sizes, rows);
+  if (decoder_) return decoder_->forward(maps(features, exercise), sizes, rows);
   const auto grid = maps_of(features, input, maps_).back().sizes().slice(2).vec();
   for (std::size_t a = 0; a < sizes.size(); ++a)
     TORCH_CHECK_VALUE(grid[a] * maps_.cell[a] >= sizes[a] && (grid[a] - 1) * maps_.cell[a] < sizes[a], name_, ": decoder='light' cannot restore axis ", a,
                       " of ", sizes[a], " cells from ", grid[a], " cells of the last map, which cover ", maps_.cell[a], " each; use decoder='conv'");
   const auto values = cells_->forward(features.patches(), nn::Rows(features.patch_lengths(), rows.samples()));
-  auto out = nn::unpatchify(values.view({input.size(0), -1, values.size(1)}), grid, maps_.cell);
+  auto out = unpatchify(values.view({input.size(0), -1, values.size(1)}), grid, maps_.cell);
   for (std::size_t a = 0; a < sizes.size(); ++a) out = out.narrow(static_cast<std::int64_t>(a) + 2, 0, sizes[a]);
   return out;
 }
@@ -47,12 +51,12 @@ at::Tensor Reconstruction::reconstruct(const at::Tensor& dense) const {
   const DenseView view{standardized(dense, *encoder_), {}};
   check(view);
   const auto features = encoder_->forward_view(nn::DenseInput{view.values, {}});
-  return decode(features, view.values, nn::Rows::single(view.size()));
+  return decode(features, {view.values, {}}, nn::Rows::single(view.size()));
 }
 
 Attempt Reconstruction::attempt(const DenseView& view, const Exercise& exercise, const nn::Context& context) const {
   const auto features = encode(exercise, view, context);
-  const auto restored = decode(features, exercise.input, nn::Rows::single(view.size(), context.samples));
+  const auto restored = decode(features, exercise, nn::Rows::single(view.size(), context.samples));
   const auto off = restored - target(view).to(restored.scalar_type());
   const auto error = options_.distance == Distance::kL1 ? off.abs() : off.square();
   Attempt out;
@@ -70,6 +74,42 @@ Attempt Reconstruction::attempt(const DenseView& view, const Exercise& exercise,
   if (options_.scored_all) out.parts.emplace_back("hidden", (inside / count).detach());
   out.parts.emplace_back("visible", ((error.sum() - inside) / left.clamp_min(1)).detach());
   return out;
+}
+
+at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& cell, double ratio) {
+  const auto sizes = view.sizes();
+  const auto rank = sizes.size();
+  std::vector<std::int64_t> grid{view.size(), 1};
+  std::int64_t cells = 1;
+  for (std::size_t a = 0; a < rank; ++a) {
+    grid.push_back((sizes[a] + cell[a] - 1) / cell[a]);
+    cells *= grid.back();
+  }
+  const auto keep = masking::keep_count(cells, ratio);
+  auto hidden = at::zeros({view.size(), cells}, at::kBool);
+  auto* marks = hidden.mutable_data_ptr<bool>();
+  for (std::int64_t b = 0; b < view.size(); ++b)
+    for (const auto chosen : masking::random_mask(cells, keep, view.draws[static_cast<std::size_t>(b)]).masked) marks[b * cells + chosen] = true;
+  hidden = hidden.view(grid).to(view.values.device());
+  for (std::size_t a = 0; a < rank; ++a) {
+    const auto axis = static_cast<std::int64_t>(a) + 2;
+    hidden = hidden.repeat_interleave(cell[a], axis).narrow(axis, 0, sizes[a]);
+  }
+  return hidden;
+}
+
+at::Tensor normalized_cells(const at::Tensor& values, const std::vector<std::int64_t>& cell, const char* who) {
+  const auto sizes = values.sizes().slice(2);
+  std::vector<std::int64_t> grid;
+  for (std::size_t a = 0; a < sizes.size(); ++a) {
+    TORCH_CHECK_VALUE(sizes[a] % cell[a] == 0, who, ": norm_target=True needs views that cells of ", cell[a], " divide, axis ", a, " has ", sizes[a], " cells");
+    grid.push_back(sizes[a] / cell[a]);
+  }
+  const auto channels = values.size(1);
+  const auto cells = nn::patchify(values, cell);
+  const auto split = cells.view({cells.size(0), cells.size(1), -1, channels});
+  const auto [var, mean] = at::var_mean(split, {2}, /*unbiased=*/true, /*keepdim=*/true);
+  return unpatchify(((split - mean) * (var + 1e-6).rsqrt()).view(cells.sizes()), grid, cell);
 }
 
 }  // namespace sslmed::methods

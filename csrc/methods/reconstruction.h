@@ -3,6 +3,7 @@
 
 #include "methods/pretext.h"
 #include "nn/decoder.h"
+#include "nn/layers.h"
 
 namespace sslmed::methods {
 
@@ -27,16 +28,23 @@ class Reconstruction : public Pretext {
   Attempt attempt(const DenseView& view, const Exercise& exercise, const nn::Context& context) const final;
   // What is to be restored of a view.
   virtual at::Tensor target(const DenseView& view) const { return view.values; }
+  // Maps of the pyramid as the decoder takes them.
+  virtual std::vector<at::Tensor> maps(const nn::Features& features, const Exercise& exercise) const;
   void check(const DenseView& view) const;
   const MapShape& map_shape() const noexcept { return maps_; }
 
  private:
-  at::Tensor decode(const nn::Features& features, const at::Tensor& input, const nn::Rows& rows) const;
+  at::Tensor decode(const nn::Features& features, const Exercise& exercise, const nn::Rows& rows) const;
 
   ReconstructionOptions options_;
   MapShape maps_;
   std::shared_ptr<nn::ConvDecoder> decoder_;
   std::shared_ptr<nn::Linear> cells_;
 };
+
+// Cells of `cell` cells that are hidden of each sample, as many as `ratio` says: [B, 1, spatial…] bool. Cells at the end may be cut.
+at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& cell, double ratio);
+// Each channel of each cell by its own mean and unbiased variance. ValueError of `who` where cells do not divide the view.
+at::Tensor normalized_cells(const at::Tensor& values, const std::vector<std::int64_t>& cell, const char* who);
 
 }  // namespace sslmed::methods

@@ -26,6 +26,15 @@ BatchNorm::BatchNorm(std::int64_t channels, double eps, double momentum)
       eps_(eps),
       momentum_(momentum) {}
 
+at::Tensor BatchNorm::forward(const at::Tensor& x, const at::Tensor& visible, const Comm& comm) {
+  if (!visible.defined()) return forward(x, comm);
+  const auto cells = visible.flatten().nonzero().squeeze(1);
+  const auto rows = x.movedim(1, -1);  // [B, spatial…, C]
+  const auto normed = forward(rows.reshape({-1, x.size(1)}).index_select(0, cells), comm);
+  const auto out = at::zeros({visible.numel(), x.size(1)}, normed.options()).index_copy(0, cells, normed);
+  return out.view(rows.sizes()).movedim(-1, 1);
+}
+
 at::Tensor BatchNorm::forward(const at::Tensor& x, const Comm& comm) {
   TORCH_CHECK_VALUE(x.dim() >= 2 && x.size(1) == weight.size(0), "expected [B, ", weight.size(0), ", …], got ", x.sizes());
   if (!is_training()) return batch_norm(x, weight, bias, running_mean, running_var, /*training=*/false, momentum_, eps_);

@@ -19,7 +19,9 @@ Conv::Conv(std::int64_t in, std::int64_t out, std::vector<std::int64_t> kernel, 
     : stride_(std::move(stride)), padding_(std::move(padding)) {
   std::vector<std::int64_t> shape{out, in};
   shape.insert(shape.end(), kernel.begin(), kernel.end());
-  weight = register_parameter("weight", at::zeros(shape));
+  // Pictures go through oneDNN with their channels last, and weights in that order need no reordering at every step.
+  const auto format = kernel.size() == 2 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  weight = register_parameter("weight", at::empty(shape, at::kFloat, format).zero_());
   if (biased) bias = register_parameter("bias", at::zeros({out}));
 }
 

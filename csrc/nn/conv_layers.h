@@ -24,7 +24,8 @@ class Conv : public torch::nn::Module {
   std::vector<std::int64_t> stride_, padding_;
 };
 
-// Convolutions by He's normal law for the fan out (arXiv 1502.01852), matrices by torch's uniform law for the fan in, in the order of the parameters.
+// Convolutions by He's normal law for the fan out (arXiv 1502.01852), matrices by torch's uniform law for the fan in,
+// in the order of the parameters.
 void initialise_convolutional(torch::nn::Module& module, std::uint64_t seed);
 
 }  // namespace sslmed::nn

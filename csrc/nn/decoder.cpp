@@ -4,98 +4,86 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
 #include <string>
+#include <utility>
 
 namespace sslmed::nn {
 namespace {
 
-constexpr std::int64_t kLeastWidth = 16;
+constexpr std::int64_t kNarrowest = 8;
+
+void check_decoder(const DecoderConfig& config) {
+  TORCH_CHECK_VALUE(!config.widths.empty(), "widths must hold the channels of each map of the pyramid");
+  TORCH_CHECK_VALUE(config.widths.size() == config.strides.size(), "strides has ", config.strides.size(), " numbers, expected one for each of ",
+                    config.widths.size(), " widths");
+  for (const auto width : config.widths) TORCH_CHECK_VALUE(width > 0, "widths=", width, " must be at least 1");
+  for (std::size_t i = 0; i < config.strides.size(); ++i)
+    TORCH_CHECK_VALUE(config.strides[i] >= (i == 0 ? 1 : config.strides[i - 1]), "strides must rise from 1 or more, got ", config.strides);
+  TORCH_CHECK_VALUE(config.rank >= 1 && config.rank <= 3, "rank=", config.rank, " must be 1, 2 or 3");
+  TORCH_CHECK_VALUE(config.out_channels > 0, "out_channels=", config.out_channels, " must be at least 1");
+}
 
 }  // namespace
 
-GroupNorm::GroupNorm(std::int64_t width) : groups_(width % 8 == 0 ? 8 : 1) {
-  weight = register_parameter("weight", at::ones({width}));
-  bias = register_parameter("bias", at::zeros({width}));
-}
+class UpBlock : public torch::nn::Module {
+ public:
+  UpBlock(std::int64_t in, std::int64_t out, std::int64_t rank) : groups_(std::gcd(out, std::int64_t{8})) {
+    conv_ = register_module("conv", std::make_shared<Conv>(in, out, rank, 3));
+    const auto norm = register_module("norm", std::make_shared<torch::nn::Module>());
+    weight_ = norm->register_parameter("weight", at::ones({out}));
+    bias_ = norm->register_parameter("bias", at::zeros({out}));
+  }
+  at::Tensor forward(const at::Tensor& x, const Rows& single) const {
+    return at::gelu(group_norm(conv_->forward(x, single), groups_, weight_, bias_, 1e-5, single));
+  }
 
-ConvDecoder::ConvDecoder(const std::vector<std::int64_t>& widths, std::int64_t rank, std::int64_t out_channels, bool skips, std::int64_t stride)
-    : maps_(widths.size()), skips_(skips) {
-  TORCH_CHECK_VALUE(!widths.empty(), "a decoder needs the width of one map at least");
-  TORCH_CHECK_VALUE(out_channels > 0, "a decoder's out_channels=", out_channels, " must be at least 1");
-  TORCH_CHECK_VALUE(stride > 0, "a decoder's stride=", stride, " must be at least 1");
-  const auto convs = register_module("convs", std::make_shared<torch::nn::Module>());
-  const auto norms = register_module("norms", std::make_shared<torch::nn::Module>());
-  const auto add = [&](std::int64_t in, std::int64_t out) {
-    const auto number = std::to_string(convs_.size());
-    convs_.push_back(convs->register_module(number, std::make_shared<Conv>(in, out, rank, /*kernel=*/3)));
-    norms_.push_back(norms->register_module(number, std::make_shared<GroupNorm>(out)));
+ private:
+  std::int64_t groups_;
+  std::shared_ptr<Conv> conv_;
+  at::Tensor weight_, bias_;
+};
+
+ConvDecoder::ConvDecoder(DecoderConfig config, std::uint64_t seed) : config_(std::move(config)) {
+  check_decoder(config_);
+  const auto blocks = register_module("blocks", std::make_shared<torch::nn::Module>());
+  const auto add = [&](std::int64_t in, std::int64_t out, std::int64_t stride) {
+    blocks_.push_back(blocks->register_module(std::to_string(blocks_.size()), std::make_shared<UpBlock>(in, out, config_.rank)));
+    levels_.push_back(stride);
   };
-  auto width = widths.back();
-  for (std::size_t i = widths.size() - 1; i > 0; --i) {
-    add(width, widths[i - 1]);
-    width = widths[i - 1] * (skips ? 2 : 1);
+  auto width = config_.widths.back();
+  for (auto i = config_.widths.size() - 1; i-- > 0;) {
+    const auto out = config_.widths[i];
+    add(width + (config_.skips ? out : 0), out, config_.strides[i]);
+    width = out;
   }
-  // One stage for each doubling.
-  for (std::int64_t reached = 1, out = widths.front() / 2; reached < stride; reached *= 2, out /= 2) {
-    add(width, std::max(out, kLeastWidth));
-    width = std::max(out, kLeastWidth);
+  for (auto stride = config_.strides.front(); stride > 1;) {
+    stride = (stride + 1) / 2;
+    const auto out = std::max(std::min(width, kNarrowest), width / 2);
+    add(width, out, stride);
+    width = out;
   }
-  out_ = register_module("out", std::make_shared<Conv>(width, out_channels, rank, /*kernel=*/3, /*stride=*/1, /*bias=*/true));
+  head_ = register_module("head", std::make_shared<Conv>(width, config_.out_channels, config_.rank, 1, 1, /*bias=*/true));
+  initialise_convolutional(*this, seed);
 }
 
-at::Tensor ConvDecoder::forward(const std::vector<at::Tensor>& pyramid, const std::vector<std::int64_t>& sizes, const Rows& rows) const {
-  TORCH_CHECK_VALUE(pyramid.size() == maps_, "the decoder takes ", maps_, " maps, got ", pyramid.size());
+at::Tensor ConvDecoder::forward(const std::vector<at::Tensor>& pyramid, const std::vector<std::int64_t>& size, const Rows& single) const {
+  const auto maps = config_.widths.size();
+  TORCH_CHECK_VALUE(static_cast<std::int64_t>(size.size()) == config_.rank, "size has ", size.size(), " numbers, expected one for each of rank=", config_.rank,
+                    " axes");
+  TORCH_CHECK_VALUE(pyramid.size() == maps || (!config_.skips && pyramid.size() == 1), "pyramid has ", pyramid.size(), " maps, expected ", maps);
   auto x = pyramid.back();
-  for (std::size_t stage = 0; stage < convs_.size(); ++stage) {
-    x = at::relu(norms_[stage]->forward(convs_[stage]->forward(x, rows), rows));
-    if (stage + 1 < maps_) {
-      const auto& finer = pyramid[maps_ - 2 - stage];
-      x = enlarge(x, finer.sizes().slice(2).vec());
-      if (skips_) x = at::cat({x, finer}, 1);
-      continue;
-    }
-    std::vector<std::int64_t> next;
-    const auto left = static_cast<std::int64_t>(convs_.size() - 1 - stage);  // doublings after this one
-    for (std::size_t axis = 0; axis < sizes.size(); ++axis)
-      next.push_back(std::max(x.size(static_cast<std::int64_t>(axis) + 2), (sizes[axis] + (std::int64_t{1} << left) - 1) >> left));
-    x = enlarge(x, next);
+  TORCH_CHECK_VALUE(x.dim() == config_.rank + 2 && x.size(1) == config_.widths.back(), "expected a last map [B, ", config_.widths.back(), ", ", config_.rank,
+                    " spatial axes], got ", x.sizes());
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    auto cells = size;
+    for (std::size_t axis = 0; axis < cells.size(); ++axis)  // an axis of shorter strides has reached its size before the others
+      cells[axis] = std::max((cells[axis] + levels_[i] - 1) / levels_[i], x.size(static_cast<std::int64_t>(axis) + 2));
+    x = upsample_nearest(x, cells, single);
+    if (config_.skips && i + 1 < maps) x = at::cat({x, pyramid[maps - 2 - i]}, 1);
+    x = blocks_[i]->forward(x, single);
   }
-  return out_->forward(enlarge(x, sizes), rows);
-}
-
-at::Tensor enlarge(const at::Tensor& x, const std::vector<std::int64_t>& sizes) {
-  if (x.sizes().slice(2) == at::IntArrayRef(sizes)) return x;
-  switch (x.dim()) {
-    case 3:
-      return at::upsample_nearest1d(x, at::IntArrayRef(sizes));
-    case 4:
-      return at::upsample_nearest2d(x, at::IntArrayRef(sizes));
-    case 5:
-      return at::upsample_nearest3d(x, at::IntArrayRef(sizes));
-    default:
-      TORCH_CHECK_VALUE(false, "enlarge: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
-  }
-}
-
-at::Tensor unpatchify(const at::Tensor& patches, const std::vector<std::int64_t>& grid, const std::vector<std::int64_t>& patch_size) {
-  const auto product = [](const std::vector<std::int64_t>& all) { return std::accumulate(all.begin(), all.end(), std::int64_t{1}, std::multiplies<>()); };
-  const auto rank = static_cast<std::int64_t>(grid.size());
-  const auto cells = product(patch_size);
-  TORCH_CHECK_VALUE(patch_size.size() == grid.size(), "unpatchify: the grid has ", rank, " axes, the patches have ", patch_size.size());
-  TORCH_CHECK_VALUE(patches.dim() == 3 && patches.size(1) == product(grid) && patches.size(2) % cells == 0, "unpatchify: expected patches [B, ", product(grid),
-                    ", a multiple of ", cells, "], got ", patches.sizes());
-  const auto channels = patches.size(2) / cells;
-  std::vector<std::int64_t> split{patches.size(0)}, order{0, 1 + 2 * rank}, shape{patches.size(0), channels};
-  split.insert(split.end(), grid.begin(), grid.end());
-  split.insert(split.end(), patch_size.begin(), patch_size.end());
-  split.push_back(channels);
-  for (std::int64_t a = 0; a < rank; ++a) {
-    order.insert(order.end(), {1 + a, 1 + rank + a});
-    shape.push_back(grid[static_cast<std::size_t>(a)] * patch_size[static_cast<std::size_t>(a)]);
-  }
-  return patches.reshape(split).permute(order).reshape(shape);
+  return head_->forward(x, single);
 }
 
 }  // namespace sslmed::nn

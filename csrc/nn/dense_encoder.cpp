@@ -52,14 +52,21 @@ at::Tensor DenseEncoder::standardized(const at::Tensor& x) const {
   return x.to(type).mul_(pixel_scale_.to(options)).add_(pixel_shift_.to(options));
 }
 
-Features DenseEncoder::forward_view(const Input& view, const Context& context) const { return forward_dense(checked(view), context); }
+Features DenseEncoder::forward_view(const Input& view, const Context& context) const {
+  TORCH_CHECK_VALUE(!context.visible.defined() || takes_visible(), "this encoder cannot leave out cells; masks need a convolutional encoder");
+  return forward_dense(checked(view), context);
+}
 
 at::Tensor DenseEncoder::forward(const at::Tensor& dense) const {
   const auto pooled = forward_view(DenseInput{dense, {}}).pooled;
   return head_ ? head_->forward(pooled, Rows::single(pooled.size(0))) : pooled;
 }
 
-at::Tensor DenseEncoder::forward_features(const at::Tensor& dense) const { return forward_view(DenseInput{dense, {}}).pyramid.back(); }
+at::Tensor DenseEncoder::forward_features(const at::Tensor& dense) const {
+  const auto features = forward_view(DenseInput{dense, {}});
+  const auto cells = features.tokens.view({dense.size(0), -1, features.tokens.size(1)});
+  return cells.transpose(1, 2).reshape(features.pyramid.back().sizes());
+}
 
 at::Tensor DenseEncoder::pass_without_samples(const Context& context) const {
   std::vector<std::int64_t> shape{0, dense_shape_.in_chans};
@@ -70,13 +77,35 @@ at::Tensor DenseEncoder::pass_without_samples(const Context& context) const {
   return forward_dense(at::zeros(shape, options), own).pooled.sum();
 }
 
-Features features_of(std::vector<at::Tensor> pyramid) {
+at::Tensor visible_at(const at::Tensor& visible, at::IntArrayRef size) {
+  if (!visible.defined()) return visible;
+  TORCH_CHECK_VALUE(visible.scalar_type() == at::kBool, "visible must be bool, got ", visible.scalar_type());
+  TORCH_CHECK_VALUE(visible.dim() == static_cast<std::int64_t>(size.size()) + 1, "visible must be [B, cells of the last map], got ", visible.sizes());
+  auto out = visible;
+  for (std::int64_t axis = 1; axis < visible.dim(); ++axis) {
+    const auto extent = size[static_cast<std::size_t>(axis - 1)];
+    TORCH_CHECK_VALUE(visible.size(axis) > 0 && extent % visible.size(axis) == 0, "visible ", visible.sizes(), " does not divide a map of ", size);
+    if (extent != visible.size(axis)) out = out.repeat_interleave(extent / visible.size(axis), axis);
+  }
+  return out;
+}
+
+at::Tensor hidden_zero(const at::Tensor& x, const at::Tensor& visible) {
+  return visible.defined() ? x * visible_at(visible, x.sizes().slice(2)).unsqueeze(1) : x;
+}
+
+Features features_of(std::vector<at::Tensor> pyramid, const at::Tensor& visible) {
   Features out;
   const auto& last = pyramid.back();
   const auto cells = last.flatten(2).transpose(1, 2);  // [B, cells, D]
   out.lengths.assign(static_cast<std::size_t>(last.size(0)), cells.size(1));
   out.tokens = cells.flatten(0, 1);
-  out.pooled = cells.mean(1);
+  if (visible.defined()) {
+    const auto kept = visible.flatten(1).to(cells.scalar_type()).unsqueeze(2);  // [B, cells, 1]
+    out.pooled = (cells * kept).sum(1) / kept.sum(1).clamp_min(1);
+  } else {
+    out.pooled = cells.mean(1);
+  }
   out.pyramid = std::move(pyramid);
   return out;
 }

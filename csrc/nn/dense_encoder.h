@@ -37,11 +37,14 @@ class DenseEncoder : public Encoder {
   // Channels, and input cells along an axis to a cell, of each map of the pyramid.
   virtual std::vector<std::int64_t> widths() const = 0;
   virtual std::vector<std::int64_t> strides() const = 0;
+  // Whether it takes Context::visible: cells that are not are as if they were not there.
+  virtual bool takes_visible() const { return false; }
   // The fewest cells of the input along each axis.
   virtual std::int64_t min_size() const { return 1; }
 
  protected:
-  // Called once by the constructor, after all other layers: `owner` holds the head under `name`. No head where num_classes is 0.
+  // Called once by the constructor, after all other layers: `owner` holds the head under `name`. No head where
+  // num_classes is 0.
   void make_head(torch::nn::Module& owner, const std::string& name, std::int64_t dim);
   // Of an encoder that gathers: a pass without samples.
   at::Tensor pass_without_samples(const Context& context) const;
@@ -55,7 +58,12 @@ class DenseEncoder : public Encoder {
   std::shared_ptr<Linear> head_;
 };
 
-// What a pyramid says of an encoder whose tokens are the cells of its last map.
-Features features_of(std::vector<at::Tensor> pyramid);
+// What a pyramid says of an encoder whose tokens are the cells of its last map. `pooled` is the mean over `visible`
+// cells [B, spatial…]; undefined: all.
+Features features_of(std::vector<at::Tensor> pyramid, const at::Tensor& visible = {});
+// `visible` [B, cells of the last map…] for a map of `size`, a multiple of it along each axis: [B, size…].
+at::Tensor visible_at(const at::Tensor& visible, at::IntArrayRef size);
+// x [B, C, size…] with zeros in the cells that are not visible.
+at::Tensor hidden_zero(const at::Tensor& x, const at::Tensor& visible);
 
 }  // namespace sslmed::nn

@@ -55,6 +55,12 @@ std::vector<Features> split_features(const Features& whole, const std::vector<st
   return out;
 }
 
+std::int64_t Encoder::layer_of(const std::string& parameter) const {
+  const std::string blocks = "blocks.";
+  if (parameter.starts_with(blocks)) return std::stoll(parameter.substr(blocks.size())) + 1;
+  return parameter.starts_with("norm.") ? shape().depth : 0;
+}
+
 std::vector<Features> Encoder::forward_all(const std::vector<Input>& views, const std::vector<Context>& contexts) const {
   TORCH_CHECK_VALUE(views.size() == contexts.size(), "a context for each view: ", contexts.size(), " for ", views.size());
   std::map<std::vector<std::int64_t>, std::vector<std::size_t>> by_shape;  // of one sample
@@ -74,6 +80,7 @@ std::vector<Features> Encoder::forward_all(const std::vector<Input>& views, cons
     for (const auto i : members) {
       const auto& dense = std::get<DenseInput>(views[i]);
       TORCH_CHECK_VALUE(!contexts[i].drop_path.defined(), "drop_path is drawn for one view at a time");
+      TORCH_CHECK_VALUE(!contexts[i].visible.defined(), "visible cells are given for one view at a time");
       values.push_back(dense.values);
       if (dense.spacing.defined()) spacing.push_back(dense.spacing);
       counts.push_back(dense.size());

@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -45,6 +46,7 @@ struct Context {
   const Comm* comm = &Comm::alone();  // the other ranks, for layers whose samples interact (batch normalisation)
   at::Tensor drop_path;               // [2·depth, B] factors of each sequence's residual branches, in the order of the blocks; undefined: none
   std::vector<std::int64_t> samples;  // [B] which sample each sequence is of; empty: one each
+  at::Tensor visible;                 // [B, cells of the last map…] bool, of convolutional encoders: other cells are zero after every norm; undefined: all
 };
 
 struct Features {
@@ -82,6 +84,8 @@ class Encoder : public torch::nn::Module {
   virtual Features forward_view(const Input& view, const Context& context = {}) const = 0;
   // Several views in as few passes as the encoder can make of them, and the features of each. By default dense views of one shape are stacked.
   virtual std::vector<Features> forward_all(const std::vector<Input>& views, const std::vector<Context>& contexts) const;
+  // timm's numbering of layers, for layer decay: 0 what comes before the blocks, 1 … depth the blocks, the last one with the norm after it.
+  virtual std::int64_t layer_of(const std::string& parameter) const;
   // Whether a forward pass gathers over the ranks: then every rank must make the same passes.
   virtual bool gathers() const { return false; }
   // Instead of forward_view() on a rank without samples, of an encoder that gathers: a zero with the gathers' gradients.

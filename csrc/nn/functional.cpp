@@ -11,6 +11,7 @@
 #include "core/simd.h"
 #include "nn/linear.h"
 #include "nn/tokens.h"
+#include "nn/window_attention.h"
 
 namespace sslmed::nn {
 
@@ -45,6 +46,20 @@ at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t strid
       return at::max_pool3d(x, kernels, strides, paddings, ones);
     default:
       TORCH_CHECK_VALUE(false, "max_pool: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
+  }
+}
+
+at::Tensor upsample_nearest(const at::Tensor& x, const std::vector<std::int64_t>& size, const Rows&) {
+  if (x.sizes().slice(2) == at::IntArrayRef(size)) return x;
+  switch (x.dim()) {
+    case 3:
+      return at::upsample_nearest1d(x, size);
+    case 4:
+      return at::upsample_nearest2d(x, size);
+    case 5:
+      return at::upsample_nearest3d(x, size);
+    default:
+      TORCH_CHECK_VALUE(false, "upsample_nearest: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
   }
 }
 
@@ -172,6 +187,18 @@ at::Tensor relative_attention(const at::Tensor& qkv, const std::vector<at::Tenso
   bias = bias.reshape({windows, heads, cells, cells});
   const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2], bias);
   return out.transpose(1, 2).reshape({windows, cells, dim});
+}
+
+at::Tensor biased_attention(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& bias, const at::Tensor& regions, const Rows&) {
+  if (takes_windows(qkv, bias)) return window_attention(qkv, heads, bias, regions);
+  const std::int64_t windows = qkv.size(0), cells = qkv.size(1), dim = qkv.size(2) / 3, head_dim = dim / heads;
+  const auto split = qkv.view({windows, cells, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, w, h, n, d]
+  auto mask = bias.unsqueeze(0);                                                               // [1 or w, h, n, n]
+  if (regions.defined()) {
+    const auto apart = regions.unsqueeze(1).ne(regions.unsqueeze(2)).to(bias.scalar_type()).mul_(-100);  // [windows of a sample, n, n]
+    mask = (mask + apart.unsqueeze(1)).repeat({windows / regions.size(0), 1, 1, 1});
+  }
+  return at::scaled_dot_product_attention(split[0], split[1], split[2], mask).transpose(1, 2).reshape({windows, cells, dim});
 }
 
 at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Rows& rows, std::int64_t heads) {

@@ -27,10 +27,12 @@ at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
                 const std::vector<std::int64_t>& padding, const Rows& rows);
 // The largest value of each window, along every axis of x [B, C, spatial…] of rank 1, 2 or 3.
 at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows& rows);
+// Every cell takes the value of the nearest one of x [B, C, spatial…] of rank 1, 2 or 3; `size` along each axis.
+at::Tensor upsample_nearest(const at::Tensor& x, const std::vector<std::int64_t>& size, const Rows& rows);
+// Over the cells and the channels of each group, sample by sample: x [B, C, spatial…], weight and bias [C].
+at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
 // (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …]. Samples interact by their statistics: it has no ownership to tell.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var, double eps);
-// Normalization over groups of the channels of each sample. x [B, C, spatial…], weight and bias [C].
-at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
 // Batch normalization of one process in one kernel. In training by the statistics of x, which the running ones (changed in place) follow by `momentum`;
 // otherwise by the running ones.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean, const at::Tensor& running_var,
@@ -56,6 +58,9 @@ at::Tensor attention(const at::Tensor& qkv, const Rows& rows, std::int64_t heads
 // resampled linearly); returns [b, cells, D].
 at::Tensor relative_attention(const at::Tensor& qkv, const std::vector<at::Tensor>& tables, const std::vector<std::int64_t>& extents, const Rows& rows,
                               std::int64_t heads);
+// Multi-head attention inside windows with a bias for each pair of cells. qkv [W, N, 3·D] (W a multiple of the windows of a sample, samples first), bias
+// [heads, N, N], regions [windows of a sample, N] int64: 100 is taken off where two cells are of different ones; undefined: one region. Returns [W, N, D].
+at::Tensor biased_attention(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& bias, const at::Tensor& regions, const Rows& rows);
 // One query [1, D] over the keys and values [ΣN, 2·D] of each sequence; returns [B, D].
 at::Tensor query_attention(const at::Tensor& query, const at::Tensor& kv, const Rows& rows, std::int64_t heads);
 

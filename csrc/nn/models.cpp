@@ -8,8 +8,10 @@
 #include <type_traits>
 #include <utility>
 
+#include "nn/cnn.h"
 #include "nn/resnet.h"
 #include "nn/sam.h"
+#include "nn/swin.h"
 
 namespace sslmed::nn {
 namespace {
@@ -23,6 +25,7 @@ const std::vector<Model>& model_table() {
   static const std::vector<Model> table{
       {"resnet10", build_resnet},        {"resnet18", build_resnet},  {"resnet34", build_resnet},   {"resnet50", build_resnet},
       {"wide_resnet50_2", build_resnet}, {"sam_vit_base", build_sam}, {"sam_vit_large", build_sam}, {"sam_vit_huge", build_sam},
+      {"swin_tiny", build_swin},         {"swin_small", build_swin},  {"swin_base", build_swin},    {"convnet", build_convnet},
   };
   return table;
 }

@@ -46,14 +46,17 @@ class ResNetBlock : public torch::nn::Module {
     }
   }
 
-  at::Tensor forward(const at::Tensor& x, const Rows& rows, const Comm& comm) const {
+  at::Tensor forward(const at::Tensor& x, const Rows& rows, const Context& context) const {
+    const auto normed = [&](BatchNorm& norm, const at::Tensor& map) {
+      return norm.forward(map, visible_at(context.visible, map.sizes().slice(2)), *context.comm);
+    };
     auto out = x;
     for (std::size_t i = 0; i < convs_.size(); ++i) {
-      out = norms_[i]->forward(convs_[i]->forward(out, rows), comm);
+      out = normed(*norms_[i], convs_[i]->forward(out, rows));
       if (i + 1 < convs_.size()) out = out.relu_();
     }
     if (project_) {
-      out = out.add_(project_norm_->forward(project_->forward(x, rows), comm));
+      out = out.add_(normed(*project_norm_, project_->forward(x, rows)));
     } else {
       out = out.add_(resizes_ ? padded_shortcut(x, width_, stride_) : x);
     }
@@ -117,15 +120,17 @@ std::vector<std::int64_t> ResNet::strides() const {
 }
 
 Features ResNet::forward_dense(const at::Tensor& input, const Context& context) const {
+  const auto& visible = context.visible;
   const auto rows = Rows::single(input.size(0), context.samples);
-  auto x = bn1_->forward(conv1_->forward(input, rows), *context.comm).relu_();
+  auto x = conv1_->forward(hidden_zero(input, visible), rows);
+  x = bn1_->forward(x, visible_at(visible, x.sizes().slice(2)), *context.comm).relu_();
   std::vector<at::Tensor> pyramid{x};
-  if (config_.max_pool) x = max_pool(x, /*kernel=*/3, /*stride=*/2, /*padding=*/1, rows);
+  if (config_.max_pool) x = hidden_zero(max_pool(x, /*kernel=*/3, /*stride=*/2, /*padding=*/1, rows), visible);
   for (const auto& blocks : stages_) {
-    for (const auto& block : blocks) x = block->forward(x, rows, *context.comm);
+    for (const auto& block : blocks) x = block->forward(x, rows, context);
     pyramid.push_back(x);
   }
-  return features_of(std::move(pyramid));
+  return features_of(std::move(pyramid), visible);
 }
 
 std::shared_ptr<DenseEncoder> build_resnet(const ModelConfig& model, ModelOptions& options) {

@@ -1,6 +1,6 @@
 #pragma once
-// Residual networks (He et al., arXiv 1512.03385; wide ones: Zagoruyko and Komodakis, arXiv 1605.07146) over inputs of rank 1, 2 or 3. Parameter names are
-// those of timm and torchvision, which MONAI shares.
+// Residual networks (He et al., arXiv 1512.03385; wide ones: Zagoruyko and Komodakis, arXiv 1605.07146) over inputs of
+// rank 1, 2 or 3. Parameter names are those of timm and torchvision, which MONAI shares.
 
 #include <array>
 #include <memory>
@@ -36,6 +36,7 @@ class ResNet : public DenseEncoder {
   Features forward_dense(const at::Tensor& x, const Context& context) const override;
   std::vector<std::int64_t> widths() const override;
   std::vector<std::int64_t> strides() const override;
+  bool takes_visible() const override { return true; }
   bool gathers() const override { return is_training(); }
   at::Tensor absent(const Context& context) const override { return pass_without_samples(context); }
 

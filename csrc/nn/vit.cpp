@@ -258,6 +258,7 @@ Features VisionTransformer::forward_views(const std::vector<PatchTokens>& views,
     lengths.insert(lengths.end(), view.lengths.begin(), view.lengths.end());
   }
   TORCH_CHECK_VALUE(!parts.empty(), "an empty batch");
+  TORCH_CHECK_VALUE(!context.visible.defined(), "a vision transformer is given the visible patches alone, not a mask of cells");
   auto x = parts.size() == 1 ? parts[0] : at::cat(parts);
   const auto rotation = joined_rotations(turns, parts, config_.dim / config_.heads);
   const auto rows = Rows(std::move(lengths), context.samples).longer(prefix());

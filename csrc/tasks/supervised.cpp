@@ -57,7 +57,7 @@ Supervised::Supervised(std::shared_ptr<nn::Encoder> encoder, const SupervisedOpt
 }
 
 std::vector<methods::ParameterGroup> Supervised::parameter_groups() const {
-  return methods::layer_groups(Objective::parameter_groups(), encoder_->shape().depth, {options_.layer_decay});
+  return methods::layer_groups(Objective::parameter_groups(), *encoder_, {options_.layer_decay});
 }
 
 at::Tensor Supervised::drop_paths(const data::Batch& batch, const data::ViewBatch& view, const at::Device& device) const {

@@ -19,6 +19,7 @@ from sslmed.methods.python import Loss, PythonObjective, Step
 from sslmed.methods.rotation import Rotation
 from sslmed.methods.simclr import SimClr
 from sslmed.methods.simmim import SimMim
+from sslmed.methods.spark import Spark
 from sslmed.methods.supervised import Supervised
 from sslmed.methods.vicreg import VicReg
 from sslmed.methods.voco import VoCo
@@ -49,6 +50,7 @@ __all__ = [
     "Rotation",
     "SimClr",
     "SimMim",
+    "Spark",
     "Step",
     "Supervised",
     "VicReg",

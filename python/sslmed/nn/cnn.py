@@ -32,8 +32,8 @@ class ConvNet(Mirror):
     """
 
     def __init__(self, rank: int, in_chans: int = 1, widths: tuple[int, ...] = (16, 32, 64), *, seed: int = 0) -> None:
-        def build() -> C.ConvEncoder:
-            return C.ConvEncoder(rank, in_chans, list(widths), seed)
+        def build() -> C.DenseEncoder:
+            return C.create_dense("convnet", rank=rank, in_chans=in_chans, seed=seed, options={"widths": list(widths)})
 
         super().__init__(build(), build)
         self.rank, self.in_chans, self.widths, self.seed = rank, in_chans, tuple(widths), seed

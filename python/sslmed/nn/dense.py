@@ -49,6 +49,22 @@ class DenseNet(Mirror):
               map;
             - ``dim``, ``depth``, ``heads``, ``mlp_dim``, ``out_chans``: sizes, instead of the name's.
 
+            ``swin_tiny``, ``swin_small``, ``swin_base`` (Liu et al., arXiv 2103.14030); of rank 3, those of SwinUNETR
+            (arXiv 2201.01266) with 24, 48 and 96 channels:
+
+            - ``embed_dim``, ``depths``, ``num_heads``, ``mlp_ratio``: sizes, instead of the name's;
+            - ``patch_size``, ``window_size``: one number or one an axis;
+            - ``style``: "timm" (default of rank 1 and 2: cells are merged before a stage, learned norms after the
+              patches and at the end) or "monai" (default of rank 3: cells are merged after each stage, so that the
+              pyramid has five maps, which are normalized without weights unless ``normalize`` is False);
+            - ``window_mode``: "correct" (default) or "monai": where a map is smaller than the window, MONAI takes the
+              first rows of the full window's relative positions, of which most are wrong. Weights that were trained
+              with MONAI on such maps need "monai";
+            - ``merging``: order of merged neighbors, which weights depend on: "timm", "monai", "mergingv2", or
+              "monai_legacy" for weights from before MONAI joined all eight neighbors.
+
+            ``convnet``: a few convolutions with stride 2; ``widths``: number of channels of each.
+
     Raises:
         ValueError: The name or an option is unknown, or a number is out of range.
 
@@ -142,15 +158,24 @@ class DenseNet(Mirror):
         out: torch.Tensor = self._handle.forward_features(dense)
         return out
 
-    def features(self, dense: torch.Tensor, comm: C.Comm | None = None, drop_path: torch.Tensor | None = None) -> Features:
+    def features(
+        self,
+        dense: torch.Tensor,
+        comm: C.Comm | None = None,
+        drop_path: torch.Tensor | None = None,
+        visible: torch.Tensor | None = None,
+    ) -> Features:
         """Features of dense inputs; ``pyramid`` has the maps from fine to coarse.
 
         Args:
             dense: [B, C, spatial…].
             comm: Ranks (:func:`sslmed.distributed.ranks`) that batch normalization takes statistics over in training.
             drop_path: [2·depth, B] factors of the residual branches of each sample, of encoders that have blocks.
+            visible: [B, cells of the last map…] bool, of convolutional networks: which cells of the last map are seen. The others are
+                zero in the input and in every map, and batch normalization does not count them (sparse convolution by
+                masking: SparK, arXiv 2301.03580). The extents of every map must be multiples of those of the last.
 
         Raises:
-            ValueError: The number of axes or channels differs, or an axis is too short.
+            ValueError: The number of axes or channels differs, or the encoder cannot leave out cells.
         """
-        return Features(*self._handle.forward_dense(dense, comm, drop_path))
+        return Features(*self._handle.forward_dense(dense, comm, drop_path, visible))

@@ -68,7 +68,7 @@ TEST_CASE("bytes are seen as parts of 255, and every weight takes a gradient") {
   ConvEncoder encoder(cnn_config(3), 1);
   const auto bytes = at::randint(0, 256, {3, 2, 8, 8, 8}, at::kByte);
   const auto out = encoder.forward_view(DenseInput{bytes, {}});
-  CHECK(at::equal(encoder.forward_view(DenseInput{bytes.to(at::kFloat) / 255, {}}).pooled, out.pooled));
+  CHECK(at::allclose(encoder.forward_view(DenseInput{bytes.to(at::kFloat) / 255, {}}).pooled, out.pooled, 1e-4, 1e-5));
   (out.pooled * at::randn({3, 10})).sum().backward();
   for (const auto& item : encoder.named_parameters()) CHECK(item.value().grad().defined());
 }
@@ -87,9 +87,9 @@ TEST_CASE("what a convolutional encoder cannot take or be is refused") {
     CHECK_THROWS_WITH(ConvEncoder(config, 0), Contains(name));
     CHECK_THROWS_AS(ConvEncoder(config, 0), c10::ValueError);
   };
-  refused([](CnnConfig& config) { config.rank = 0; }, "rank must be 1, 2 or 3, got 0");
-  refused([](CnnConfig& config) { config.rank = 4; }, "rank must be 1, 2 or 3, got 4");
-  refused([](CnnConfig& config) { config.in_chans = 0; }, "in_chans must be positive");
+  refused([](CnnConfig& config) { config.rank = 0; }, "rank=0 must be 1, 2 or 3");
+  refused([](CnnConfig& config) { config.rank = 4; }, "rank=4 must be 1, 2 or 3");
+  refused([](CnnConfig& config) { config.in_chans = 0; }, "in_chans=0 must be at least 1");
   refused([](CnnConfig& config) { config.widths = {}; }, "widths must hold");
-  refused([](CnnConfig& config) { config.widths = {4, 0}; }, "widths must be positive, got 0");
+  refused([](CnnConfig& config) { config.widths = {4, 0}; }, "widths=0 must be at least 1");
 }

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from pretext_tasks import NAMES, SIZES, samples, task
+from pretext_tasks import NAMES, SIZES, WHOLE, samples, task
 from ramps import RampPreprocessing
 
 import sslmed as sm
@@ -17,7 +17,7 @@ from sslmed._core import C
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exercise_depends_on_sample_and_step_alone(name, rank):
     found = task(name, rank)
-    dense = samples(rank)
+    dense = samples(rank, sizes=WHOLE.get(name, {}).get(rank))
     shown, answer = found.exercise(dense, [5, 2, 9, 11], 3)
     copies = len(shown) // len(dense)
     alone, its = found.exercise(dense[2:3], [9], 3)
@@ -211,7 +211,7 @@ def test_inputs_that_do_not_fit_are_refused():
         task("autoencoder", 2)(samples(2, channels=3), range(4))
     with pytest.raises(ValueError, match="cross_sequence: needs samples of at least 2 channels, the encoder takes 1"):
         task("cross_sequence", 2, channels=1)
-    with pytest.raises(ValueError, match="simmim: norm_target=True needs views that mask_cell=5 divides"):
+    with pytest.raises(ValueError, match="simmim: norm_target=True needs views that cells of 5 divide, axis 0 has 24 cells"):
         task("simmim", 2, mask_cell=5, norm_target=True)(samples(2), range(4))
     with pytest.raises(ValueError, match="sample_ids has 2 numbers, expected 4"):
         task("voco", 2).exercise(samples(2), range(2))

@@ -14,10 +14,12 @@ SMALL = {
     "autoencoder": {"noise": 0.1},
     "inpainting": {"boxes": 2},
     "simmim": {"mask_cell": 3},
+    "spark": {},
     "voco": {"grid": 2, "crops": 3, "hidden": 16, "out_dim": 8},
 }
 NAMES = [*SMALL, "cross_sequence"]
 SIZES = {1: (48,), 2: (24, 20), 3: (12, 14, 12)}
+WHOLE = {"spark": {3: (12, 16, 12)}}  # of tasks that need multiples of the encoder's stride
 
 
 def net(rank, channels=2, seed=0):
