@@ -15,7 +15,7 @@ struct GridBlock {
   std::vector<std::int64_t> first, sides;
 };
 
-// Sides of about `area` cells whose quotients are within the range; none where the draw is outside of it, or they do not fit.
+// Sides of about `area` cells whose quotients are within the range; none where the draw is outside of it or too large.
 std::optional<std::vector<std::int64_t>> draw_sides(const std::vector<std::int32_t>& extent, double area, const BlockwiseOptions& options, Philox& random) {
   const auto rank = extent.size();
   const double low = std::log(options.aspect[0]), high = std::log(options.aspect[1]);

@@ -1,5 +1,6 @@
 #pragma once
-// Random changes of a window of a multichannel signal, drawn from one sequence of numbers (Mohsenvand et al., ML4H 2020; Rommel et al., arXiv 2206.14483).
+// Random changes of a window of a multichannel signal, drawn from one sequence of numbers (Mohsenvand et al., ML4H 2020;
+// Rommel et al., arXiv 2206.14483).
 
 #include <cstdint>
 #include <vector>
@@ -10,13 +11,20 @@ namespace sslmed::transforms {
 
 // Probabilities are those of a window; where a change comes, its strength is drawn evenly from its range.
 struct SignalAugmentation {
-  double p_shift = 0, max_shift = 0.25;                                      // s: all channels move alike, and what leaves at one end comes in at the other
-  double p_band_stop = 0, band_width = 5, band_low = 2.8, band_high = 82.5;  // Hz: of all channels, around a frequency between the two
-  double p_scale = 0, scale_low = 0.5, scale_high = 2;                       // a factor for each channel
-  double p_flip = 0;                                                         // the sign, of all channels
-  double p_noise = 0, noise_low = 0, noise_high = 0.2;                       // standard deviation, as a share of each channel's own
-  double p_time_mask = 0, max_time_mask = 0.75;                              // s of all channels that are set to 0
-  double p_channel_drop = 0, channel_drop = 0.2;                             // share of the channels that are dropped, each by itself
+  // s: all channels move alike, and what leaves at one end comes in at the other.
+  double p_shift = 0, max_shift = 0.25;
+  // Hz: a band of all channels, around a frequency between the two.
+  double p_band_stop = 0, band_width = 5, band_low = 2.8, band_high = 82.5;
+  // A factor for each channel.
+  double p_scale = 0, scale_low = 0.5, scale_high = 2;
+  // The sign, of all channels.
+  double p_flip = 0;
+  // Standard deviation, as a share of each channel's own.
+  double p_noise = 0, noise_low = 0, noise_high = 0.2;
+  // s of all channels that are set to 0.
+  double p_time_mask = 0, max_time_mask = 0.75;
+  // Probability of each channel to be dropped.
+  double p_channel_drop = 0, channel_drop = 0.2;
 };
 
 // ValueError that names the parameter that is out of range.

@@ -55,20 +55,38 @@ def test_slices_show_the_front_and_the_top_up(heads):
 
 
 @pytest.mark.parametrize("strategy", ["mean", "center"])
-def test_inflated_convolutions_keep_the_class_and_the_weights(strategy, heads, rng):
-    pictures = sm.nn.ConvNet(2, 3, (8, 16), seed=4)
-    deep = sm.ConvEncoder(volumes(), (8, 16), seed=9)
-    table = sm.nn.inflate(pictures, deep, strategy)
-    assert len(table) == len(deep.state_dict())
-    features, _ = sm.encode(deep, heads)
-    assert features.shape == (12, 16)
-    x = torch.randn(1, 1, 20, 16, 16)
-    if strategy == "mean":
-        x = x[:, :, :1].expand(-1, -1, 20, -1, -1)
-    one, other = deep.eval(), pictures.eval()
-    found = one(x).pyramid[-1][:, :, 2]
-    expected = other(x[:, :, 8].expand(-1, 3, -1, -1)).pyramid[-1]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("name", ["conv", "resnet10"])
+def test_inflated_convolutions_keep_class_options_and_features(name, strategy, heads, tmp_path, rng):
+    dense = sm.ImagePreprocessing(size=32, patch=None)
+    inner = sm.ConvEncoder(dense, (8, 16), seed=4) if name == "conv" else sm.DenseEncoder(name, dense, no_max_pool=True, stem="cifar")
+    encoder = sm.to_volumes(inner, strategy, volumes())
+    assert type(encoder) is type(inner)
+    assert encoder.described() == inner.described()
+    assert sm.encode(encoder, heads)[0].shape == (12, encoder.dim)
+    encoder.save(tmp_path / "encoder.safetensors")
+    assert type(sm.encoders.resolve(tmp_path / "encoder.safetensors", heads)) is type(inner)
+    if strategy == "mean" and name == "resnet10":
+        return  # a volume must be 130 cells deep before its middle sees no end: tests/python/nn/test_inflation.py
+    x = torch.randn(1, 1, 16, 16, 32)  # depth is the last axis
+    x = x[..., :1].expand(-1, -1, -1, -1, 32) if strategy == "mean" else x
+    maps = [(net(view).pyramid if name == "conv" else net.features(view).pyramid)[-1] for net, view in deep_and_flat(encoder, inner, x)]
+    stride = 32 // maps[0].shape[-1]
+    torch.testing.assert_close(maps[0][..., 16 // stride], maps[1], rtol=1e-4, atol=1e-5)
+
+
+def deep_and_flat(encoder, inner, x):
+    """Each network in evaluation, and what it is given: the volume, and its slice in the middle of depth."""
+    return (encoder.eval(), x), (inner.eval(), x[..., 16].expand(-1, 3, -1, -1))
+
+
+def test_networks_of_other_libraries_see_slices(heads):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+    encoder = sm.to_volumes(sm.FrozenEncoder(net, sm.ImagePreprocessing(size=32)), "all", volumes())
+    assert sm.encode(encoder, heads)[0].shape == (12, 24)
+    with pytest.raises(TypeError, match="written in Python"):
+        encoder.described()
+    with pytest.raises(TypeError, match="strategy='mean' cannot rebuild a FrozenEncoder"):
+        sm.to_volumes(sm.FrozenEncoder(net, sm.ImagePreprocessing(size=32)), "mean", volumes())
 
 
 @pytest.mark.parametrize("strategy", ["mean", "center"])

@@ -1,7 +1,7 @@
 #pragma once
-// Makes views of channel × time samples: parts of a window, changed at random, cut into patches of one channel or left dense, and, if asked, masked.
-// Multi-block masks and rectangles see channels from the front of the head to its back, from left to right, so that a block of rows is a region and the
-// order in the file does not matter.
+// Makes views of channel × time samples: parts of a window, changed at random, cut into patches of one channel or left
+// dense, and, if asked, masked. Multi-block masks and rectangles see channels from the front of the head to its back, from
+// left to right, so that a block of rows is a region and the order in the file does not matter.
 
 #include <string>
 #include <vector>
@@ -17,7 +17,8 @@ struct EegView {
   std::int64_t count = 1;   // of each sample; numbered from 0
   std::int64_t length = 0;  // samples of the window, from anywhere of it; 0: all of them
   transforms::SignalAugmentation augmentation;
-  masking::MaskOptions mask;  // blocks count patches in time and channels; radii are over the head. Dense views: kNone, kRandom, kBernoulli or kTime
+  // Blocks count patches in time and channels; radii are over the head. Dense views: kNone, kRandom, kBernoulli or kTime.
+  masking::MaskOptions mask;
 };
 
 struct EegRecipeOptions {

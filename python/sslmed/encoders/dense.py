@@ -13,12 +13,12 @@ __all__ = ["ConvEncoder", "DenseEncoder", "dense_inputs"]
 
 
 class DenseEncoder(DenseNet, SavedEncoder):
-    """A convolutional network or hierarchical transformer with the preprocessing of its inputs, which must give dense views.
+    """A convolutional network or hierarchical transformer with the preprocessing of its inputs.
 
     Args:
         name: One of :func:`sslmed.nn.list_models` that is no vision transformer, such as "resnet18".
-        preprocessing: Applied to all that it encodes: one with ``patch=None``. It says how many axes and channels inputs have, and by which
-            mean and standard deviation pixels are standardized.
+        preprocessing: Applied to all that it encodes: one that gives dense views (``patch=None``). It says how many
+            axes and channels inputs have, and by which mean and standard deviation pixels are standardized.
         seed: Seed of the initial weights.
         **options: Options of the network, see :class:`sslmed.nn.DenseNet`.
 

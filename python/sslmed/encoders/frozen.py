@@ -21,19 +21,21 @@ _Features = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
 class FrozenEncoder(PythonEncoder):
     """A network of timm, transformers, MONAI or any other library as an encoder with fixed weights.
 
-    It works wherever an encoder is only asked for features: :func:`sslmed.encode`, :func:`sslmed.transfer`, ``sslmed.shift``. Whom it was
-    trained on is not known, and results say so. Features are
+    It works wherever an encoder is only asked for features: :func:`sslmed.encode`, :func:`sslmed.transfer` and
+    ``sslmed.shift``. Whom it was trained on is not known, and results say so. Features are
 
     - of timm's models those before the classifier (``forward_head(forward_features(x), pre_logits=True)``);
-    - of models of transformers that take ``pixel_values``: ``pooler_output``, or the mean of ``last_hidden_state`` where there is none;
-    - otherwise what the module returns: [B, D], the mean of a map [B, D, spatial…] or of tokens [B, N, D], the first of a tuple, the last of a list
-      of maps.
+    - of models of transformers that take ``pixel_values``: ``pooler_output``, or the mean of ``last_hidden_state``
+      where there is none;
+    - otherwise what the module returns: [B, D], the mean of a map [B, D, spatial…] or of tokens [B, N, D], the first of
+      a tuple, the last of a list of maps.
 
     Args:
         module: The network. It is kept as it is, put into evaluation mode, and asked without gradients.
         preprocessing: How samples become dense views; one that gives patches is turned into one that gives dense views.
         dim: Width D of the features; None: found by a pass over zeros.
-        features: Function of module and views [B, C, spatial…] that gives features, for modules that are called in another way.
+        features: Function of module and views [B, C, spatial…] that gives features, for modules that are called in
+            another way.
         mean: Mean of each channel of bytes in [0, 1]; None: that of timm's configuration, or of the preprocessing.
         std: Standard deviation of each channel of bytes; None: as ``mean``.
 
@@ -101,7 +103,7 @@ class FrozenEncoder(PythonEncoder):
         return _pooled(found, len(values), values.ndim - 2, type(self.module).__name__)
 
     def randomized(self) -> FrozenEncoder:
-        """A copy with fresh random weights: ``reset_parameters`` of every layer that has it, and permuted values of all other weights."""
+        """A copy with random weights: layers are reset by ``reset_parameters``, and the values of all other weights permuted."""
         twin = copy.deepcopy(self)
         twin.provenance = None
         with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -12,8 +12,8 @@ from sslmed.modalities.base import Mask, Ratio
 __all__ = ["STYLES", "Style", "check_contrast", "check_views", "local_side", "mask_options", "view_mask"]
 
 Style = Literal["simclr", "byol", "dino"]
-"""How views of one sample differ: those of SimCLR (Chen et al., arXiv 2002.05709), BYOL (Grill et al., arXiv 2006.07733) or
-DINO (Caron et al., arXiv 2104.14294)."""
+"""How views of one sample differ: as those of SimCLR (Chen et al., arXiv 2002.05709), BYOL (Grill et al., arXiv
+2006.07733) or DINO (Caron et al., arXiv 2104.14294)."""
 
 STYLES: tuple[Style, ...] = ("simclr", "byol", "dino")
 
@@ -35,7 +35,8 @@ def mask_options(
 
     Args:
         mask: Which tokens are hidden.
-        ratio: Share of tokens that are hidden, or the lowest and the highest, from which each mask draws its own; None: ``default``.
+        ratio: Share of tokens that are hidden, or the lowest and the highest, from which each mask draws its own;
+            None: ``default``.
         default: The modality's ratio.
         block: Number of steps or channels hidden together.
         radius: Distance in mm that a region reaches from its center ("space").
@@ -87,5 +88,5 @@ def check_contrast(style: Style, local: int) -> None:
 
 
 def local_side(side: int, step: int) -> int:
-    """Side of local crops of a view of ``side``: DINO's share of it, as the nearest whole number of ``step``, and at least one."""
+    """Side of local crops of a view of ``side``: DINO's share of it, as the nearest multiple of ``step``, and at least one."""
     return max(1, round(side * LOCAL_SHARE / step)) * step

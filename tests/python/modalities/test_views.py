@@ -1,4 +1,4 @@
-"""Views of one sample, as methods that compare them see them: of one read, numbered by role, the same whatever the threads."""
+"""Views of one sample, as methods that compare them see them: numbered by role, the same whatever the threads."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ __all__ = ["CHANGES", "EegAugmentation", "EegView"]
 class EegAugmentation:
     """Random changes of a window of EEG, in this order. Every probability is 0 by default.
 
-    Ranges are those of Mohsenvand et al. (Contrastive representation learning for electroencephalogram classification, ML4H 2020);
-    Rommel et al. (arXiv 2206.14483) compare such changes on sleep staging and motor imagery.
+    Ranges are those of Mohsenvand et al. (Contrastive representation learning for electroencephalogram classification,
+    ML4H 2020); Rommel et al. (arXiv 2206.14483) compare such changes on sleep staging and motor imagery.
 
     Examples:
         >>> import sslmed as sm
@@ -29,7 +29,7 @@ class EegAugmentation:
     band: tuple[float, float] = (2.8, 82.5)
     """Range in Hz of the band's middle, below the Nyquist rate."""
     p_shift: float = 0.0
-    """Probability that all channels are shifted in time. The shift is circular: what leaves at one end comes in at the other."""
+    """Probability that all channels are shifted in time, around the end: what leaves there comes in at the other one."""
     max_shift: float = 0.25
     """Shifts are ± max_shift s."""
     p_scale: float = 0.0
@@ -69,7 +69,7 @@ class EegView:
     count: int = 1
     """Number of views of each window."""
     length: float | None = None
-    """Length in s of the part that a view shows, from anywhere of the window, a whole number of patches; None: all of it."""
+    """Length in s of the part that a view shows, from anywhere of the window, filled by patches; None: all of it."""
     augmentation: EegAugmentation = EegAugmentation()
     """Random changes of each of them."""
     mask: Mask | None = None
