@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "methods/loss_rows.h"
 #include "methods/losses.h"
 
 namespace sslmed::methods {
@@ -31,7 +32,7 @@ MetadataContrast::MetadataContrast(std::shared_ptr<nn::Encoder> encoder, const M
 
 at::Tensor MetadataContrast::metadata_of(const Views& views) const {
   const auto& reference = views.global.front();
-  const auto options = reference.options().requires_grad(false);
+  const auto options = at_least_float(reference).options().requires_grad(false);  // in half precision ages would be rounded
   const auto rows = static_cast<std::int64_t>(views.slots.size()), columns = static_cast<std::int64_t>(options_.targets.size());
   if (views.batch == nullptr) return at::zeros({0, columns}, options);
   const auto slots = at::tensor(views.slots, at::kLong);
