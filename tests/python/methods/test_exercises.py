@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -284,3 +284,15 @@ def test_inputs_that_do_not_fit_are_refused():
         task("simmim", 2, mask_cell=24)(samples(2), range(4))
     with pytest.raises(ValueError, match="sample_ids has 2 numbers, expected 4"):
         task("voco", 2).exercise(samples(2), range(2))
+
+
+def test_samples_are_not_turned_before_their_turn_is_asked_for():
+    slides = sm.SlidePreprocessing(size=32, patch=None)
+    assert slides.augmentation.p_turn > 0
+    found = methods.Rotation().objective(sm.DenseEncoder("resnet10", slides), seed=0)
+    assert found.options.augmentation == replace(slides.augmentation, p_turn=0.0)
+    with pytest.raises(ValueError, match=r"rotation: augmentation has p_turn=0.75, after which no turn can be told"):
+        methods.Rotation(augmentation=slides.augmentation).objective(sm.DenseEncoder("resnet10", slides), seed=0)
+    volumes, flips = sm.VolumePreprocessing(spacing=4.0, patch=None, size=32), sm.VolumeAugmentation(p_flip=(0.5, 0.5, 0.0))
+    with pytest.raises(ValueError, match="flips of two axes are half a turn"):
+        methods.Rotation(augmentation=flips).objective(sm.DenseEncoder("resnet10", volumes), seed=0)
