@@ -40,9 +40,10 @@ at::Tensor logits_of(const TwoViews& views, double temperature) {
 // exp(-|y_i - y_j|^2 / (2 sigma^2)) of the rows against those of all ranks, [2B, 2T]; 0 for a row itself, and between
 // samples of which one has no y (NaN); 1 for a row's other view in any case.
 at::Tensor kernel_of(const TwoViews& views, const at::Tensor& metadata, double sigma, const nn::Comm& comm) {
-  const auto y = (metadata.dim() == 1 ? metadata.unsqueeze(1) : metadata).detach().to(views.own.scalar_type());
+  // Dates in seconds differ by less than float tells apart.
+  const auto y = (metadata.dim() == 1 ? metadata.unsqueeze(1) : metadata).detach().to(at::kDouble);
   const auto distance = (y.unsqueeze(1) - comm.all_gather(y).unsqueeze(0)).square().sum(-1);
-  const auto weights = (distance * (-0.5 / (sigma * sigma))).exp().nan_to_num(0.0).repeat({2, 2});
+  const auto weights = (distance * (-0.5 / (sigma * sigma))).exp().nan_to_num(0.0).to(views.own.scalar_type()).repeat({2, 2});
   return weights.scatter(1, views.self.unsqueeze(1), 0.0).scatter(1, views.other.unsqueeze(1), 1.0);
 }
 

@@ -22,6 +22,8 @@ std::vector<std::int64_t> whole_grid(const data::PackedPatches& patches, const c
   std::vector<std::int64_t> grid;
   for (std::int64_t a = 0; a < extents.size(1); ++a) grid.push_back(extents[0][a].item<std::int64_t>());
   TORCH_CHECK_VALUE(extents.eq(extents[0]).all().item<bool>(), who, ": the grids of patches must be equal in all samples");
+  TORCH_CHECK_VALUE(grid.size() == patches.key.patch.size(), who, ": needs dense views, got patches of ", patches.key.patch.size(), " axes on a grid of ",
+                    grid.size(), " (of signals: segments of channels); give a convolutional encoder, or a preprocessing with patch=None");
   std::int64_t cells = 1;
   for (const auto extent : grid) cells *= extent;
   for (const auto length : patches.lengths)

@@ -215,8 +215,10 @@ Loss DinoV2::loss_of(const Views& views, const Step& step) {
     out.total = out.total.defined() ? out.total + weight * part : weight * part;
   };
   add("dino_loss", dino_of(views, step), options_.dino_weight);
-  out.answers = out.parts.front().second;
-  out.learned_nothing = std::log(static_cast<double>(options_.prototypes));
+  if (options_.dino_weight > 0) {  // a head that is not trained knows nothing
+    out.answers = out.parts.front().second;
+    out.learned_nothing = std::log(static_cast<double>(options_.prototypes));
+  }
   if (options_.ibot_weight > 0) add("ibot_loss", ibot_of(views, step), options_.ibot_weight);
   if (options_.spread != Spread::kNone) {
     const char* name = options_.spread == Spread::kKoleo ? "koleo_loss" : "uniformity_loss";

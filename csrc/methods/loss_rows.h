@@ -8,6 +8,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "nn/comm.h"
 
@@ -43,7 +44,7 @@ inline void check_pair(const char* where, const char* name_a, const at::Tensor& 
 }
 
 inline void check_positive(const char* where, const char* name, double value) {
-  TORCH_CHECK_VALUE(value > 0, where, ": ", name, "=", value, " must be positive");
+  TORCH_CHECK_VALUE(value > 0 && std::isfinite(value), where, ": ", name, "=", value, " must be positive", value > 0 ? " and finite" : "");
 }
 
 // Where this rank's rows are among those of all ranks.

@@ -30,12 +30,11 @@ MetadataContrast::MetadataContrast(std::shared_ptr<nn::Encoder> encoder, const M
 }
 
 at::Tensor MetadataContrast::metadata_of(const Views& views) const {
-  const auto& reference = views.global.front();
-  const auto options = reference.options().requires_grad(false);
+  const auto options = at::TensorOptions().dtype(at::kDouble).device(views.global.front().device());
   const auto rows = static_cast<std::int64_t>(views.slots.size()), columns = static_cast<std::int64_t>(options_.targets.size());
   if (views.batch == nullptr) return at::zeros({0, columns}, options);
   const auto slots = at::tensor(views.slots, at::kLong);
-  auto out = at::empty({rows, columns}, at::kDouble);
+  auto out = at::empty({rows, columns}, at::kDouble);  // half precision of features would round ages
   for (std::size_t i = 0; i < options_.targets.size(); ++i) {
     const auto& name = options_.targets[i];
     const auto found = views.batch->targets.find(name);

@@ -57,7 +57,8 @@ at::Tensor Reconstruction::reconstruct(const at::Tensor& dense) const {
 Attempt Reconstruction::attempt(const DenseView& view, const Exercise& exercise, const nn::Context& context) const {
   const auto features = encode(exercise, view, context);
   const auto restored = decode(features, exercise, nn::Rows::single(view.size(), context.samples));
-  const auto off = restored - target(view).to(restored.scalar_type());
+  const auto wanted = target(view);
+  const auto off = restored.to(wanted.scalar_type()) - wanted;  // in the type of the views under autocast too
   const auto error = options_.distance == Distance::kL1 ? off.abs() : off.square();
   Attempt out;
   out.features = features.pooled.detach();
@@ -76,7 +77,7 @@ Attempt Reconstruction::attempt(const DenseView& view, const Exercise& exercise,
   return out;
 }
 
-at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& cell, double ratio) {
+at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& cell, double ratio, const char* who) {
   const auto sizes = view.sizes();
   const auto rank = sizes.size();
   std::vector<std::int64_t> grid{view.size(), 1};
@@ -85,11 +86,13 @@ at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& 
     grid.push_back((sizes[a] + cell[a] - 1) / cell[a]);
     cells *= grid.back();
   }
-  const auto keep = masking::keep_count(cells, ratio);
+  const auto kept = static_cast<std::int64_t>(static_cast<double>(cells) * (1 - ratio));
+  TORCH_CHECK_VALUE(kept > 0 && kept < cells, who, ": ratio=", ratio, " leaves ", kept, " of ", cells, " cells visible in views of ", at::IntArrayRef(sizes),
+                    "; views must be larger than a cell of ", at::IntArrayRef(cell));
   auto hidden = at::zeros({view.size(), cells}, at::kBool);
   auto* marks = hidden.mutable_data_ptr<bool>();
   for (std::int64_t b = 0; b < view.size(); ++b)
-    for (const auto chosen : masking::random_mask(cells, keep, view.draws[static_cast<std::size_t>(b)]).masked) marks[b * cells + chosen] = true;
+    for (const auto chosen : masking::random_mask(cells, kept, view.draws[static_cast<std::size_t>(b)]).masked) marks[b * cells + chosen] = true;
   hidden = hidden.view(grid).to(view.values.device());
   for (std::size_t a = 0; a < rank; ++a) {
     const auto axis = static_cast<std::int64_t>(a) + 2;

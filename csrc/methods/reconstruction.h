@@ -42,8 +42,9 @@ class Reconstruction : public Pretext {
   std::shared_ptr<nn::Linear> cells_;
 };
 
-// Cells of `cell` cells that are hidden of each sample, as many as `ratio` says: [B, 1, spatial…] bool. Cells at the end may be cut.
-at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& cell, double ratio);
+// Cells of `cell` cells that are hidden of each sample, as many as `ratio` says: [B, 1, spatial…] bool. Cells at the end may be cut. ValueError of `who`
+// where none or all would be hidden.
+at::Tensor hidden_cells(const DenseView& view, const std::vector<std::int64_t>& cell, double ratio, const char* who);
 // Each channel of each cell by its own mean and unbiased variance. ValueError of `who` where cells do not divide the view.
 at::Tensor normalized_cells(const at::Tensor& values, const std::vector<std::int64_t>& cell, const char* who);
 

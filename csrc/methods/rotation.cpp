@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "nn/layers.h"
@@ -33,7 +34,10 @@ Rotation::Rotation(std::shared_ptr<nn::Encoder> encoder, std::int64_t rank, cons
 Exercise Rotation::pose(const DenseView& view) const {
   const auto sizes = view.sizes();
   TORCH_CHECK_VALUE(static_cast<std::int64_t>(sizes.size()) == rank_, "rotation: the views have ", sizes.size(), " axes, expected ", rank_);
-  const auto side = *std::min_element(sizes.begin(), sizes.end());
+  std::int64_t multiple = 1;  // of patches along all axes, which are turned into each other
+  for (const auto patch : input_multiple(*encoder_, rank_)) multiple = std::lcm(multiple, patch);
+  const auto side = *std::min_element(sizes.begin(), sizes.end()) / multiple * multiple;
+  TORCH_CHECK_VALUE(side > 0, "rotation: views of ", at::IntArrayRef(sizes), " cells hold no middle with equal sides, which must be multiples of ", multiple);
   auto middle = view.values;
   for (std::int64_t a = 0; a < rank_; ++a) middle = middle.narrow(a + 2, (middle.size(a + 2) - side) / 2, side);
   const auto turns = turns_of_rank(rank_);

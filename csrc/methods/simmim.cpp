@@ -18,7 +18,7 @@ SimMim::SimMim(std::shared_ptr<nn::Encoder> encoder, const SimMimOptions& option
 
 Exercise SimMim::pose(const DenseView& view) const {
   check(view);
-  const auto hidden = hidden_cells(view, mask_cell_, options_.ratio);
+  const auto hidden = hidden_cells(view, mask_cell_, options_.ratio, "simmim");
   if (!options_.learned_fill) return {view.values.masked_fill(hidden, 0), hidden};
   std::vector<std::int64_t> broadcast(static_cast<std::size_t>(view.values.dim()), 1);
   broadcast[1] = view.values.size(1);

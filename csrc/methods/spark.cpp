@@ -28,7 +28,7 @@ Exercise Spark::pose(const DenseView& view) const {
   for (std::size_t a = 0; a < sizes.size(); ++a)
     TORCH_CHECK_VALUE(sizes[a] % cell[a] == 0, "spark: axis ", a, " of the views has ", sizes[a], " cells, expected a multiple of the encoder's stride ",
                       cell[a]);
-  const auto hidden = hidden_cells(view, cell, options_.ratio);
+  const auto hidden = hidden_cells(view, cell, options_.ratio, "spark");
   return {view.values.masked_fill(hidden, 0), hidden};
 }
 

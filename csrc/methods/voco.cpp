@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "methods/loss_rows.h"
+
 namespace sslmed::methods {
 namespace {
 
@@ -95,11 +97,12 @@ Exercise VoCo::pose(const DenseView& view) const {
 
 Attempt VoCo::attempt(const DenseView& view, const Exercise& exercise, const nn::Context& context) const {
   const auto summary = encode(exercise, view, context).summary();
-  const auto seen = projector_->forward(summary);
+  const auto seen = at_least_float(projector_->forward(summary));
+  const FullPrecision guard;  // a rounded cosine may be above 1, which has no logarithm in overlap_loss()
   const auto unit = (seen / at::linalg_vector_norm(seen, 2, {1}, /*keepdim=*/true).clamp_min(1e-8)).view({view.size(), -1, seen.size(1)});
   const auto count = unit.size(1) - options_.crops;
   const auto bases = unit.narrow(1, 0, count), crops = unit.narrow(1, count, options_.crops);
-  const auto similarity = at::relu(at::bmm(crops, (options_.stop_bases ? bases.detach() : bases).transpose(1, 2)));
+  const auto similarity = at::relu(at::bmm(crops, (options_.stop_bases ? bases.detach() : bases).transpose(1, 2))).clamp_max(1);
   const auto overlap = overlap_loss(similarity, exercise.answer).mean();
   // Each pair once.
   const auto pairs = at::relu(at::bmm(bases, bases.transpose(1, 2))).square().triu(1).sum({1, 2}) * (2.0 / static_cast<double>(count * (count - 1)));

@@ -22,6 +22,7 @@ from sslmed.cohort import Cohort
 from sslmed.distributed import is_first
 from sslmed.encoders import CohortEncoder, resolve
 from sslmed.labels import numbers_of
+from sslmed.methods.base import check_run
 from sslmed.modalities import registry
 from sslmed.modalities.base import OnError, Preprocessing
 from sslmed.provenance import after_pretraining
@@ -202,6 +203,7 @@ def pretrain(
     found = _checkpoints(folder, resume)
     model = resolve(encoder, cohort, preprocessing=config.preprocessing, seed=config.seed, depth=config.depth, class_token=chosen.class_token)
     _check_probe(probe, model)
+    check_run(chosen, model, config.batch_size)
     objective = chosen.objective(model, config.seed)
     config = _with_decay(config, chosen)
     loader = _loader(cohort, model, config, chosen)

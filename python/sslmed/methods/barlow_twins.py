@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["BarlowTwins"]
@@ -26,6 +26,7 @@ class BarlowTwins:
     name: ClassVar[str] = "barlow_twins"
     class_token: ClassVar[bool] = True
     weight_decay: ClassVar[tuple[float, float]] = (1.5e-6, 1.5e-6)
+    least_batch: ClassVar[int] = 2
 
     off_diagonal: float = 5e-3
     """Weight of the squared correlations between different features."""
@@ -35,6 +36,9 @@ class BarlowTwins:
     """Width of what is compared."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim")
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder and projector."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from sslmed._checks import whole
 from sslmed.encoders import CohortEncoder, Encoder
 from sslmed.nn import VisionTransformer
 
-__all__ = ["Method", "get", "names", "needs_encoder", "options_of", "recipe_for", "register", "resolve"]
+__all__ = ["Method", "at_least_one", "check_run", "get", "names", "needs_encoder", "options_of", "recipe_for", "register", "resolve"]
 
 _Kind = TypeVar("_Kind", bound=type[Any])
 
@@ -22,6 +23,7 @@ class Method(Protocol):
     weight_decay: ClassVar[tuple[float, float]]
     """Default weight decay at the start and the end of a run."""
     # targets: tuple[str, ...], optional: columns of numbers of the cohort's table that come with the samples (batch.targets)
+    # least_batch: int, optional: the smallest batch that anything is learned from, where samples are compared
 
     def objective(self, encoder: CohortEncoder, seed: int) -> Any:
         """What is trained, around the encoder: a C++ objective or a :class:`sslmed.PythonObjective`."""
@@ -96,6 +98,32 @@ def _plain(method: Any) -> dict[str, Any]:
     own = getattr(method, "described", None)
     values: dict[str, Any] = own() if callable(own) else asdict(method)
     return values
+
+
+def at_least_one(method: Any, *options: str) -> None:
+    """Checks widths and counts among a method's options; None is the method's own choice.
+
+    Raises:
+        ValueError: One is no whole number of at least 1.
+    """
+    for option in options:
+        value = getattr(method, option)
+        if value is not None:
+            whole(method.name, option, value, 1)
+
+
+def check_run(method: Method, encoder: CohortEncoder, batch_size: int) -> None:
+    """Refuses runs in which the encoder would learn nothing.
+
+    Raises:
+        ValueError: All weights of the encoder are fixed, or the method compares the samples of a batch and there is one.
+    """
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):  # type: ignore[attr-defined]
+        raise ValueError(f"pretrain: encoder={type(encoder).__name__} has fixed weights, expected one that can be trained")
+    least = getattr(method, "least_batch", 1)
+    if batch_size < least:
+        told = f"method={method.name!r} compares the samples of a batch"
+        raise ValueError(f"pretrain: batch_size={batch_size} must be at least {least}: {told}")
 
 
 def needs_encoder(encoder: CohortEncoder, method: str) -> Encoder:

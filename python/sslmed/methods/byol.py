@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["Byol"]
@@ -35,6 +35,9 @@ class Byol:
     """Momentum of the twin at the start of a run; it rises to 1 by half a cosine."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim")
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder, heads and the averaged twin."""

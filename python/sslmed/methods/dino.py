@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sslmed._checks import whole
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["Dino"]
@@ -55,6 +56,10 @@ class Dino:
     """Share of the run in which the prototypes stay as they were drawn."""
     views: Any = None
     """Views of each sample; by default two global and ``local`` local crops with the modality's changes."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "bottleneck", "local_size")
+        whole(self.name, "local", self.local)
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Student and teacher, each with its head."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from sslmed._checks import whole
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import needs_encoder, register
+from sslmed.methods.base import at_least_one, needs_encoder, register
 from sslmed.methods.joint_embedding import JointEmbedding
 from sslmed.modalities.base import Mask
 from sslmed.modalities.views import mask_options
@@ -106,6 +107,15 @@ class DinoV2:
     views: Any = None
     """Views of each sample, whose global ones have masks; by default two global and ``local`` local crops with the
     modality's changes."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "bottleneck", "local_size")
+        whole(self.name, "local", self.local)
+
+    @property
+    def least_batch(self) -> int:
+        """Two where samples of a batch are spread."""
+        return 1 if self.regularizer == "none" else 2
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Student and teacher with their heads, and the anchor where there is one.

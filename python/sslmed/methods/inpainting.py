@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
 from sslmed.methods.base import register
-from sslmed.methods.pretext import Reconstruction, scores_all
+from sslmed.methods.pretext import Reconstruction, bounds_of, scores_all
 
 __all__ = ["Inpainting"]
 
@@ -56,9 +56,9 @@ class Inpainting:
         """Encoder and decoder."""
         options = C.InpaintingOptions(
             boxes=self.boxes,
-            size=list(self.size),
+            size=bounds_of(self.name, "size", self.size),
             p_outer=self.p_outer,
-            outer_size=list(self.outer_size),
+            outer_size=bounds_of(self.name, "outer_size", self.outer_size),
             fill=self.fill,
             distance=self.loss,
             scored_all=scores_all(self.name, self.score),

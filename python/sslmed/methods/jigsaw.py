@@ -54,7 +54,7 @@ class Jigsaw:
         rank = rank_of(encoder)
         default = 5 if rank == 1 else 3
         options = C.JigsawOptions(
-            grid=numbers_of(default if self.grid is None else self.grid),
+            grid=numbers_of(self.name, "grid", default if self.grid is None else self.grid),
             permutations=self.permutations,
             gap=self.gap,
             norm_tiles=self.norm_tiles,

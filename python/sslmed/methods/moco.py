@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["Moco"]
@@ -26,6 +26,7 @@ class Moco:
     name: ClassVar[str] = "moco"
     class_token: ClassVar[bool] = True
     weight_decay: ClassVar[tuple[float, float]] = (0.1, 0.1)
+    least_batch: ClassVar[int] = 2
 
     temperature: float = 0.2
     """Temperature of the softmax over similarities."""
@@ -39,6 +40,9 @@ class Moco:
     """Leave the patch embedding of a transformer as it was drawn, against unstable training."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim")
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder, heads and the averaged twin."""

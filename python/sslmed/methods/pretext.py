@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from sslmed.encoders import CohortEncoder
 from sslmed.methods.base import recipe_for
 from sslmed.nn import ConvNet, DenseNet, Mirror, VisionTransformer
 
-__all__ = ["Pretext", "Reconstruction", "numbers_of", "rank_of", "scores_all"]
+__all__ = ["Pretext", "Reconstruction", "bounds_of", "numbers_of", "rank_of", "scores_all"]
 
 
 def rank_of(encoder: CohortEncoder | VisionTransformer | DenseNet | ConvNet) -> int:
@@ -25,19 +26,37 @@ def rank_of(encoder: CohortEncoder | VisionTransformer | DenseNet | ConvNet) -> 
     Raises:
         TypeError: The encoder has neither a rank nor a preprocessing that says it.
     """
+    if isinstance(encoder, CohortEncoder):
+        embedding = encoder.preprocessing.embedding()
+        return len(embedding["img_size"] or embedding["patch_size"])
     if isinstance(encoder, DenseNet):
         return int(encoder.config["rank"])
     if isinstance(encoder, ConvNet):
         return encoder.rank
-    if not isinstance(encoder, CohortEncoder):
-        raise TypeError(f"encoder={encoder!r} must be an sslmed encoder or an sslmed.nn.DenseNet, got {type(encoder).__name__}")
-    embedding = encoder.preprocessing.embedding()
-    return len(embedding["img_size"] or embedding["patch_size"])
+    raise TypeError(f"encoder={encoder!r} must be an sslmed encoder or an sslmed.nn.DenseNet, got {type(encoder).__name__}")
 
 
-def numbers_of(given: int | Sequence[int]) -> list[int]:
-    """One number for all axes, or one for each, as the core takes them."""
-    return [given] if isinstance(given, int) else list(given)
+def numbers_of(name: str, option: str, given: Any) -> list[int]:
+    """One whole number for all axes, or one for each, as the core takes them.
+
+    Raises:
+        ValueError: ``given`` is neither.
+    """
+    numbers = list(given) if isinstance(given, (tuple, list)) else [given]
+    if not numbers or any(isinstance(value, bool) or not isinstance(value, Integral) for value in numbers):
+        raise ValueError(f"{name}: {option}={given!r} must be a whole number, or one for each axis")
+    return [int(value) for value in numbers]
+
+
+def bounds_of(name: str, option: str, given: Any) -> list[float]:
+    """A lower and an upper bound, as the core takes them.
+
+    Raises:
+        ValueError: ``given`` is no pair of numbers.
+    """
+    if not isinstance(given, (tuple, list)) or len(given) != 2 or not all(isinstance(value, Real) for value in given):
+        raise ValueError(f"{name}: {option}={given!r} must be a lower and an upper bound, such as (0.2, 0.4)")
+    return [float(value) for value in given]
 
 
 def scores_all(name: str, score: str) -> bool:

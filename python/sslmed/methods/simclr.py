@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["SimClr"]
@@ -26,6 +26,7 @@ class SimClr:
     name: ClassVar[str] = "simclr"
     class_token: ClassVar[bool] = True
     weight_decay: ClassVar[tuple[float, float]] = (1e-4, 1e-4)
+    least_batch: ClassVar[int] = 2
 
     temperature: float = 0.1
     """Temperature of the softmax over similarities."""
@@ -37,6 +38,9 @@ class SimClr:
     """Number of layers of the projector."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes of contrastive learning."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim", "layers")
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder and projector."""

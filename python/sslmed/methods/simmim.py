@@ -57,7 +57,7 @@ class SimMim:
         choice(self.name, "decoder", self.decoder, ("light", "conv"))
         options = C.SimMimOptions(
             ratio=self.ratio,
-            mask_cell=[] if self.mask_cell is None else numbers_of(self.mask_cell),
+            mask_cell=[] if self.mask_cell is None else numbers_of(self.name, "mask_cell", self.mask_cell),
             learned_fill=self.fill == "learned",
             norm_target=self.norm_target,
             distance=self.loss,

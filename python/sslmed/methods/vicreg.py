@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["VicReg"]
@@ -26,6 +26,7 @@ class VicReg:
     name: ClassVar[str] = "vicreg"
     class_token: ClassVar[bool] = True
     weight_decay: ClassVar[tuple[float, float]] = (1e-6, 1e-6)
+    least_batch: ClassVar[int] = 2
 
     invariance: float = 25.0
     """Weight of the squared distance of two views."""
@@ -39,6 +40,9 @@ class VicReg:
     """Width of what is compared."""
     views: Any = None
     """Views of each sample; by default two with the modality's changes."""
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim")
 
     def objective(self, encoder: CohortEncoder, seed: int) -> JointEmbedding:
         """Encoder and projector."""

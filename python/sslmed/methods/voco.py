@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.pretext import Pretext, numbers_of, rank_of
 
 __all__ = ["VoCo"]
@@ -48,10 +48,13 @@ class VoCo:
     augmentation: Any = None
     """Random changes of samples; by default those of the preprocessing's modality."""
 
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim")
+
     def objective(self, encoder: CohortEncoder, seed: int) -> Pretext:
         """Encoder and projector."""
         options = C.VoCoOptions(
-            grid=numbers_of(self.grid),
+            grid=numbers_of(self.name, "grid", self.grid),
             crops=self.crops,
             hidden=self.hidden or 0,
             out=self.out_dim,

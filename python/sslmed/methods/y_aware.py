@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from sslmed._core import C
 from sslmed.encoders import CohortEncoder
-from sslmed.methods.base import register
+from sslmed.methods.base import at_least_one, register
 from sslmed.methods.joint_embedding import JointEmbedding, views_of
 
 __all__ = ["YAware"]
@@ -37,6 +38,7 @@ class YAware:
     name: ClassVar[str] = "y_aware"
     class_token: ClassVar[bool] = True
     weight_decay: ClassVar[tuple[float, float]] = (5e-5, 5e-5)
+    least_batch: ClassVar[int] = 2
 
     target: str | tuple[str, ...] = "age"
     """Column of the cohort's table, of numbers, or several of them."""
@@ -55,6 +57,9 @@ class YAware:
     views: Any = None
     """Views of each sample; by default two with the modality's changes of contrastive learning."""
 
+    def __post_init__(self) -> None:
+        at_least_one(self, "hidden", "out_dim", "layers")
+
     @property
     def targets(self) -> tuple[str, ...]:
         """Columns that come with the samples."""
@@ -67,10 +72,13 @@ class YAware:
             ValueError: ``sigma`` has not one number for each column, or an option is out of range.
         """
         columns = self.targets
-        sigmas = list(self.sigma) if isinstance(self.sigma, (tuple, list)) else [float(self.sigma)] * len(columns)
+        sigmas = list(self.sigma) if isinstance(self.sigma, (tuple, list)) else [self.sigma] * len(columns)
+        for sigma in sigmas:
+            if isinstance(sigma, bool) or not isinstance(sigma, Real):
+                raise ValueError(f"y_aware: sigma={self.sigma!r} must be a number in the column's unit, or one for each column")
         options = C.MetadataContrastOptions(
             targets=list(columns),
-            sigmas=sigmas,
+            sigmas=[float(sigma) for sigma in sigmas],
             kernel=self.kernel,
             temperature=self.temperature,
             hidden=self.hidden or 0,

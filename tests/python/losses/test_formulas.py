@@ -167,3 +167,17 @@ def test_a_collapsed_batch_costs_more_than_a_spread_one(rng, name):
 def test_an_untrained_student_costs_ln_k():
     teacher, center = torch.randn(2, 3, 64), torch.zeros(64)
     assert losses.dino(torch.zeros(4, 3, 64), teacher, center, 0.1, 0.04).item() == pytest.approx(math.log(64), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.y_aware, losses.l_exp])
+def test_dates_are_told_apart_however_late_they_are(loss):
+    a, b = (torch.randn(4, 8) for _ in range(2))
+    seconds = torch.arange(4, dtype=torch.float64)
+    assert torch.equal(loss(a, b, seconds + 1e9, 1.0, 0.1), loss(a, b, seconds, 1.0, 0.1))
+
+
+@pytest.mark.parametrize("temperature", [math.inf, math.nan, 0.0])
+def test_a_temperature_that_is_no_positive_number_is_refused(temperature):
+    a = torch.randn(4, 8)
+    with pytest.raises(ValueError, match=r"nt_xent: temperature=.* must be positive"):
+        losses.nt_xent(a, a, temperature)

@@ -263,6 +263,8 @@ def test_a_run_whose_loss_stays_at_ln_k_is_stopped():
     found, _ = objective(**hot)
     with pytest.raises(sm.CollapseError, match="equal answers to all samples"):
         sm.Trainer(found, loader(), epochs=60, lr=1e-6, monitor_every=1).fit()
+    found, _ = objective(**hot, dino_weight=0.0)  # a head that is not trained is no sign of a collapse
+    assert sm.Trainer(found, loader(), epochs=8, lr=1e-6, monitor_every=1).fit()
 
 
 def test_windows_of_eeg_train_it(tmp_path):

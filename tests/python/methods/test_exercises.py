@@ -2,10 +2,13 @@
 
 import itertools
 import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from pretext_tasks import NAMES, SIZES, WHOLE, samples, task
+from cohorts import PRE as EEG
+from cohorts import cohort
+from pretext_tasks import DENSE, NAMES, SIZES, SMALL, WHOLE, samples, task
 from ramps import RampPreprocessing
 
 import sslmed as sm
@@ -202,6 +205,70 @@ def test_tiles_of_a_vision_transformer_are_whole_patches():
         found.exercise(torch.zeros(1, 1, 8, 8, 8), [0])
 
 
+@dataclass(frozen=True)
+class Thick(RampPreprocessing):
+    """Patches of unequal sides."""
+
+    def _patch(self):
+        return [2, 4, 4]
+
+
+def test_what_is_turned_is_whole_patches_along_every_axis():
+    found = methods.Rotation().objective(sm.Encoder("vit_tiny", Thick(), depth=1, dim=24, heads=2), seed=0)
+    dense = torch.randn(2, 1, 6, 12, 12)
+    assert found.exercise(dense, [0, 1])[0].shape == (2, 1, 4, 4, 4)
+    assert found(dense, [0, 1])[0].isfinite()
+
+
+@pytest.mark.parametrize("name", ["jigsaw", "rotation", "voco"])
+def test_encoders_by_name_know_their_axes(name):
+    found = methods.get(name)(**SMALL[name]).objective(sm.DenseEncoder("resnet10", DENSE), seed=0)
+    assert found(torch.randn(2, 1, 12, 12, 12), [0, 1])[0].isfinite()
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "spark"])
+def test_patches_of_signals_are_no_dense_view(name):
+    found = methods.get(name)(**(SMALL[name] | ({"grid": 4} if name == "jigsaw" else {}))).objective(sm.Encoder("vit_tiny", EEG, depth=1), seed=0)
+    batch = next(iter(sm.Loader(cohort(4), EEG, batch_size=4)))
+    with pytest.raises(ValueError, match=f"{name}: needs dense views, got patches of 1 axes on a grid of 2"):
+        found.loss(batch)
+
+
+def test_the_loss_is_in_full_precision_under_autocast():
+    found = task("simmim", 2).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, parts = found(samples(2).float(), range(4))
+    assert loss.dtype == parts["visible"].dtype == torch.float32
+
+
+def test_equal_crops_have_an_overlap_loss_in_half_precision():
+    for seed in range(20):
+        found = task("voco", 2, seed=seed, out_dim=100).float()
+        with torch.no_grad():
+            weights = dict(found.named_parameters())
+            weights["encoder.stages.1.norm.weight"].zero_()  # all crops have the same features
+            weights["encoder.stages.1.norm.bias"].fill_(1.0)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, _ = found(samples(2).float(), range(4))
+        assert loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("jigsaw", {"grid": 2.5}, "jigsaw: grid=2.5 must be a whole number, or one for each axis"),
+        ("voco", {"grid": None}, "voco: grid=None must be a whole number, or one for each axis"),
+        ("voco", {"hidden": -1}, "voco: hidden=-1 must be a whole number of at least 1"),
+        ("simmim", {"mask_cell": "4"}, "simmim: mask_cell='4' must be a whole number, or one for each axis"),
+        ("inpainting", {"size": 0.3}, "inpainting: size=0.3 must be a lower and an upper bound"),
+        ("inpainting", {"outer_size": (0.3,)}, r"inpainting: outer_size=\(0.3,\) must be a lower and an upper bound"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        task(name, 2, **options)
+
+
 def test_inputs_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="jigsaw: axis 0 of the views has 2 cells, too few for grid=3 tiles"):
         task("jigsaw", 2, grid=3).exercise(samples(2, sizes=(2, 9)), range(4))
@@ -213,5 +280,19 @@ def test_inputs_that_do_not_fit_are_refused():
         task("cross_sequence", 2, channels=1)
     with pytest.raises(ValueError, match="simmim: norm_target=True needs views that cells of 5 divide, axis 0 has 24 cells"):
         task("simmim", 2, mask_cell=5, norm_target=True)(samples(2), range(4))
+    with pytest.raises(ValueError, match=r"simmim: ratio=0.6 leaves 0 of 1 cells visible in views of \[24, 20\]; views must be larger"):
+        task("simmim", 2, mask_cell=24)(samples(2), range(4))
     with pytest.raises(ValueError, match="sample_ids has 2 numbers, expected 4"):
         task("voco", 2).exercise(samples(2), range(2))
+
+
+def test_samples_are_not_turned_before_their_turn_is_asked_for():
+    slides = sm.SlidePreprocessing(size=32, patch=None)
+    assert slides.augmentation.p_turn > 0
+    found = methods.Rotation().objective(sm.DenseEncoder("resnet10", slides), seed=0)
+    assert found.options.augmentation == replace(slides.augmentation, p_turn=0.0)
+    with pytest.raises(ValueError, match=r"rotation: augmentation has p_turn=0.75, after which no turn can be told"):
+        methods.Rotation(augmentation=slides.augmentation).objective(sm.DenseEncoder("resnet10", slides), seed=0)
+    volumes, flips = sm.VolumePreprocessing(spacing=4.0, patch=None, size=32), sm.VolumeAugmentation(p_flip=(0.5, 0.5, 0.0))
+    with pytest.raises(ValueError, match="flips of two axes are half a turn"):
+        methods.Rotation(augmentation=flips).objective(sm.DenseEncoder("resnet10", volumes), seed=0)

@@ -195,7 +195,12 @@ def test_a_run_whose_features_become_equal_is_stopped():
         ("vicreg", {"variance": -1.0}, "vicreg: weights must not be negative"),
         ("barlow_twins", {"off_diagonal": -1.0}, "barlow_twins: off_diagonal=-1 must not be negative"),
         ("moco", {"temperature": -1.0}, "moco: temperature=-1 must be positive"),
-        ("simclr", {"out_dim": 0}, "a head's widths must be positive"),
+        ("simclr", {"out_dim": 0}, "simclr: out_dim=0 must be a whole number of at least 1"),
+        ("simclr", {"hidden": -1}, "simclr: hidden=-1 must be a whole number of at least 1"),
+        ("simclr", {"layers": "2"}, "simclr: layers='2' must be a whole number of at least 1"),
+        ("byol", {"hidden": 2.5}, "byol: hidden=2.5 must be a whole number of at least 1"),
+        ("dino", {"local": None}, "dino: local=None must be a whole number of at least 0"),
+        ("dino", {"local_size": 0}, "dino: local_size=0 must be a whole number of at least 1"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, message):
@@ -207,3 +212,16 @@ def test_a_batch_with_one_view_is_refused():
     found, made = objective("simclr")
     with pytest.raises(ValueError, match="simclr: needs 2 views of the role 'global' of each sample, got 0"):
         found.loss(next(iter(loader(made))))
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco", "vicreg", "barlow_twins", "y_aware", "dinov2"])
+def test_a_batch_of_one_sample_is_refused_where_samples_are_compared(name, tmp_path):
+    message = f"pretrain: batch_size=1 must be at least 2: method='{name}' compares the samples of a batch"
+    with pytest.raises(ValueError, match=message):
+        sm.pretrain(ramps(4, 1), name, encoder("vit"), tmp_path, batch_size=1, progress=False)
+
+
+def test_an_encoder_with_fixed_weights_is_refused(tmp_path):
+    frozen = sm.FrozenEncoder(torch.nn.Conv3d(1, 4, 3), DENSE)
+    with pytest.raises(ValueError, match="pretrain: encoder=FrozenEncoder has fixed weights"):
+        sm.pretrain(ramps(4, 1), "simclr", frozen, tmp_path, batch_size=4, progress=False)

@@ -92,15 +92,16 @@ def test_pretraining_takes_the_columns_of_the_table(kernel, tmp_path):
         ({"target": "diagnosis"}, "target='diagnosis' must hold numbers, found 'last'"),
         ({"sigma": 0.0}, "y_aware: sigma=0 must be positive, in the column's unit"),
         ({"sigma": (1.0, 2.0)}, "y_aware: sigma has 2 numbers, expected one for each of 1 columns of target"),
+        ({"sigma": "5"}, "y_aware: sigma='5' must be a number in the column's unit"),
+        ({"hidden": 0}, "y_aware: hidden=0 must be a whole number of at least 1"),
         ({"target": ()}, "y_aware: target must name at least one column"),
         ({"temperature": -1.0}, "y_aware: temperature=-1 must be positive"),
         ({"kernel": "rbf"}, "kernel must be one of 'y_aware', 'l_exp', got 'rbf'"),
     ],
 )
 def test_wrong_options_are_refused(options, message, tmp_path):
-    method = methods.YAware(**(SMALL | options))
     with pytest.raises(ValueError, match=message):
-        sm.pretrain(ramps(4, 1), method, "vit_tiny", tmp_path, depth=1, batch_size=4, progress=False)
+        sm.pretrain(ramps(4, 1), "y_aware", "vit_tiny", tmp_path, depth=1, batch_size=4, progress=False, **(SMALL | options))
 
 
 def test_a_column_that_nobody_has_a_value_of_is_refused(tmp_path):
@@ -117,3 +118,29 @@ def test_a_loader_without_the_column_is_refused():
     found, _ = objective()
     with pytest.raises(ValueError, match="y_aware: the samples have no target 'age'"):
         found.loss(batch_with(None))
+
+
+class Halved(sm.PythonEncoder):
+    """Features in bfloat16, as a convolutional network has them on a GPU under autocast."""
+
+    def __init__(self):
+        super().__init__(8, RampPreprocessing(patch=None))
+        torch.manual_seed(0)
+        self.net = torch.nn.Conv3d(1, 8, 3, stride=2)
+
+    def encode_dense(self, values):
+        return self.net(values).bfloat16()
+
+
+def test_metadata_is_not_rounded_with_features_in_half_precision():
+    def loss(years):
+        made = Halved()
+        found = methods.YAware(**SMALL, target="year", sigma=0.05).objective(made, seed=1)
+        loader = sm.Loader(ramps(6, 1), made.preprocessing, batch_size=6, order="sequential", targets={"year": years})
+        rows = []
+        sm.Trainer(found, loader, epochs=1, lr=1e-6, bf16=True).fit(rows.extend)
+        return rows[0]["loss"]
+
+    apart = loss([2005.0, 2007.0, 2009.0, 2011.0, 2013.0, 2015.0])  # the same number in bfloat16, over sigma
+    assert apart == pytest.approx(loss([0.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0]), rel=1e-6)
+    assert abs(apart - loss([2005.0] * 6)) > 1e-3
