@@ -103,7 +103,7 @@ def test_any_changed_byte_loads_or_is_refused(zipped, rng, tmp_path):
         try:
             load_weights(ours(), path, "timm")
         except (ValueError, sm.FormatError) as error:
-            assert "w.pth" in str(error)  # noqa: PT017
+            assert "w.pth" in str(error)
 
 
 def test_a_file_is_complete_or_not_there(tmp_path, monkeypatch):
