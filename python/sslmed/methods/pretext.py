@@ -26,7 +26,7 @@ def rank_of(encoder: CohortEncoder | VisionTransformer | DenseNet | ConvNet) -> 
         TypeError: The encoder has neither a rank nor a preprocessing that says it.
     """
     if isinstance(encoder, DenseNet):
-        return int(encoder.config["rank"])
+        return encoder.rank
     if isinstance(encoder, ConvNet):
         return encoder.rank
     if not isinstance(encoder, CohortEncoder):
