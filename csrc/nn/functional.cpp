@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/TracerMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/Exception.h>
 
@@ -30,8 +31,18 @@ at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
 
 at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::vector<std::int64_t>& stride,
                 const std::vector<std::int64_t>& padding, const Rows&) {
-  const std::vector<std::int64_t> ones(stride.size(), 1), zeros(stride.size(), 0);
-  return at::convolution(x, weight, bias, stride, padding, ones, /*transposed=*/false, zeros, /*groups=*/1);
+  // Not at::convolution, which autocast leaves alone on the CPU.
+  const std::vector<std::int64_t> ones(stride.size(), 1);  // dilation, written out for ONNX
+  switch (weight.dim()) {
+    case 3:
+      return at::conv1d(x, weight, bias, stride, padding, ones);
+    case 4:
+      return at::conv2d(x, weight, bias, stride, padding, ones);
+    case 5:
+      return at::conv3d(x, weight, bias, stride, padding, ones);
+    default:
+      TORCH_CHECK_VALUE(false, "conv: expected a weight [D, C, 1 to 3 spatial axes], got ", weight.sizes());
+  }
 }
 
 at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows&) {
@@ -195,7 +206,11 @@ at::Tensor biased_attention(const at::Tensor& qkv, std::int64_t heads, const at:
   const auto split = qkv.view({windows, cells, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});  // [3, w, h, n, d]
   auto mask = bias.unsqueeze(0);                                                               // [1 or w, h, n, n]
   if (regions.defined()) {
-    const auto apart = regions.unsqueeze(1).ne(regions.unsqueeze(2)).to(bias.scalar_type()).mul_(-100);  // [windows of a sample, n, n]
+    at::Tensor apart;  // [windows of a sample, n, n]
+    {
+      const at::tracer::impl::NoTracerDispatchMode constant;
+      apart = regions.unsqueeze(1).ne(regions.unsqueeze(2)).to(bias.scalar_type()).mul_(-100);
+    }
     mask = (mask + apart.unsqueeze(1)).repeat({windows / regions.size(0), 1, 1, 1});
   }
   return at::scaled_dot_product_attention(split[0], split[1], split[2], mask).transpose(1, 2).reshape({windows, cells, dim});

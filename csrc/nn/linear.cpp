@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include <ATen/Context.h>
+#include <ATen/TracerMode.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -59,6 +60,7 @@ class Product : public torch::autograd::Function<Product> {
 
 bool prefers_onednn(const at::Tensor& x, const at::Tensor& weight) {
   static const bool slow = is_amd_with_avx512() && at::globalContext().hasMKL() && pointwise().has_value();
+  if (at::tracer::impl::is_dispatch_enabled()) return false;  // other runtimes have no such operator
   return slow && x.is_cpu() && weight.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.numel() * weight.size(0) >= kWorth &&
          !at::autocast::is_autocast_enabled(at::kCPU);
 }

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/TracerMode.h>
 #include <ATen/autocast_mode.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -128,6 +129,7 @@ class WindowAttention : public torch::autograd::Function<WindowAttention> {
 }  // namespace
 
 bool takes_windows(const at::Tensor& qkv, const at::Tensor& bias) {
+  if (at::tracer::impl::is_dispatch_enabled()) return false;  // a trace would miss what is written into memory
   const auto type = qkv.scalar_type();
   return qkv.is_cpu() && (type == at::kFloat || type == at::kDouble) && bias.scalar_type() == type && !at::autocast::is_autocast_enabled(at::kCPU);
 }

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/TracerMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstring>
@@ -12,11 +13,27 @@
 namespace sslmed::nn {
 namespace {
 
+// What depends on sizes alone is a constant of a traced network, which would miss what is written into it.
+using Constant = at::tracer::impl::NoTracerDispatchMode;
+
+template <class Make>
+at::Tensor constant(const Make& make) {
+  const Constant guard;
+  return make();
+}
+
+at::Tensor rows_by_operators(const at::Tensor& x, const at::Tensor& index) {
+  at::Tensor rows, absent;
+  {
+    const Constant guard;
+    rows = index.clamp_min(0), absent = index.lt(0).unsqueeze(1);
+  }
+  return x.index_select(1, rows).masked_fill(absent, 0);
+}
+
 at::Tensor copied_rows(const at::Tensor& x, const at::Tensor& index) {
   const auto batch = x.size(0), rows = x.size(1), slots = index.size(0);
-  if (!x.is_cpu()) {
-    return x.index_select(1, index.clamp_min(0)).masked_fill_(index.lt(0).unsqueeze(1), 0);
-  }
+  if (!x.is_cpu()) return rows_by_operators(x, index);
   const auto source = x.contiguous();
   auto out = at::empty({batch, slots, x.size(2)}, x.options());
   const auto bytes = static_cast<std::size_t>(x.size(2)) * x.element_size();
@@ -77,6 +94,7 @@ std::vector<std::int64_t> merging_order(Merging order, std::size_t rank) {  // b
 }
 
 at::Tensor inverse_of(const at::Tensor& index, std::int64_t rows) {
+  const Constant guard;
   auto out = at::full({rows}, -1, at::kLong);
   auto* to = out.mutable_data_ptr<std::int64_t>();
   const auto* from = index.const_data_ptr<std::int64_t>();
@@ -89,9 +107,12 @@ at::Tensor inverse_of(const at::Tensor& index, std::int64_t rows) {
 
 std::int64_t cells_of(const Grid& grid) { return std::accumulate(grid.begin(), grid.end(), std::int64_t{1}, std::multiplies<>()); }
 
-at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& inverse) { return GatherRows::apply(x, index, inverse); }
+at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& inverse) {
+  return at::tracer::impl::is_dispatch_enabled() ? rows_by_operators(x, index) : GatherRows::apply(x, index, inverse);
+}
 
 Windows::Windows(const Grid& grid, const Grid& size, const Grid& shift, WindowPadding padding) : window(size) {
+  const Constant guard;
   const auto rank = grid.size();
   Grid counts(rank), both(2 * rank);
   bool shifted = false;
@@ -125,6 +146,7 @@ Windows::Windows(const Grid& grid, const Grid& size, const Grid& shift, WindowPa
 }
 
 at::Tensor relative_index(const Grid& window, const Grid& full, bool first_rows) {
+  const Constant guard;
   const auto cells = cells_of(window);
   std::vector<Grid> places;
   for_each_cell(first_rows ? full : window, [&](const Grid& at) { places.push_back(at); });
@@ -148,7 +170,7 @@ at::Tensor merge_neighbors(const at::Tensor& x, Grid& grid, Merging order) {
   const auto each = static_cast<std::int64_t>(octants.size());
   Grid half(rank);
   for (std::size_t axis = 0; axis < rank; ++axis) half[axis] = (grid[axis] + 1) / 2;
-  const auto index = at::empty({cells_of(half) * each}, at::kLong);
+  auto index = constant([&] { return at::empty({cells_of(half) * each}, at::kLong); });
   auto* to = index.mutable_data_ptr<std::int64_t>();
   for_each_cell(half, [&](const Grid& at) {
     for (std::int64_t i = 0; i < each; ++i) {
@@ -163,9 +185,9 @@ at::Tensor merge_neighbors(const at::Tensor& x, Grid& grid, Merging order) {
       *to++ = padded ? -1 : cell;
     }
   });
-  const auto device = x.device();
-  auto out = gather_rows(x, index.to(device), inverse_of(index, x.size(1)).to(device));
-  if (repeats) out = out.view({x.size(0), -1, each, x.size(2)}).index_select(2, at::tensor(octants, at::kLong).to(device));
+  const auto moved = [&](const auto& make) { return constant([&] { return make().to(x.device()); }); };
+  auto out = gather_rows(x, moved([&] { return index; }), moved([&] { return inverse_of(index, x.size(1)); }));
+  if (repeats) out = out.view({x.size(0), -1, each, x.size(2)}).index_select(2, moved([&] { return at::tensor(octants, at::kLong); }));
   grid = std::move(half);
   return out.view({x.size(0), -1, each * x.size(2)});
 }

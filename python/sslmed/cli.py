@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Collection
 from dataclasses import Field, fields, replace
@@ -129,8 +130,8 @@ def pretrain(
     context: typer.Context,
     cohort: Annotated[Path, typer.Argument(help="A BIDS folder, another folder with files, a table with path and subject, or an index.")],
     out: _Out,
-    method: Annotated[str, typer.Option(help="mae, ijepa, or another registered method.")] = "mae",
-    encoder: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base, vit_large, or an encoder.safetensors to go on with.")] = "vit_small",
+    method: Annotated[str, typer.Option(help="mae, simclr, dino, or another registered method.")] = "mae",
+    encoder: Annotated[str, typer.Option(help="vit_small, resnet18 or another of sslmed.nn.list_models(), or an encoder.safetensors.")] = "vit_small",
     epochs: Annotated[int, typer.Option(help="Passes over the cohort.")] = 10,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 64,
     seed: _Seed = 0,
@@ -382,6 +383,12 @@ def info() -> None:
         typer.echo(f"{key:14}{value}")
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is a TypeError that sslmed raised itself, such as of a method that cannot train the encoder."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return isinstance(error, TypeError) and Path(__file__).parent in Path(last.filename).parents and (last.line or "").startswith("raise ")
+
+
 def main() -> None:
     """Entry point: runs the command, and turns what a user can mend into one line on stderr."""
 
@@ -403,7 +410,7 @@ def main() -> None:
             typer.echo(f"error: {error}", err=True)
             sys.exit(1)
         usage = hasattr(error, "format_message")  # click's own: bad options and arguments
-        if not usage and not isinstance(error, (ValueError, OSError, ArithmeticError)):
+        if not usage and not isinstance(error, (ValueError, OSError, ArithmeticError)) and not _is_refusal(error):
             raise
         text = error.format_message() if usage else str(error)  # type: ignore[attr-defined]
         if isinstance(error, OSError) and error.args and isinstance(error.args[0], int) and len(error.args) > 1:

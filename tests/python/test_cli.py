@@ -36,6 +36,13 @@ def test_info():
         assert word in result.stdout
 
 
+def test_a_method_that_cannot_train_an_encoder_is_one_line(tiny_site, tmp_path):
+    result = run("pretrain", site_root(tiny_site), "--out", tmp_path / "run", "--method", "mae", "--encoder", "resnet10", "--no-tensorboard")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: method='mae' needs an sslmed.Encoder")
+    assert "Traceback" not in result.stderr
+
+
 def test_the_whole_line(tiny_site, tiny_clinic, tmp_path):
     out = tmp_path / "run"
     result = run("pretrain", site_root(tiny_site), "--out", out, "--epochs", 2, "--threads", 2, "--seed", 1, *FAST)

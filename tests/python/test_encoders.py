@@ -217,6 +217,17 @@ def test_networks_of_monai_are_frozen_encoders(tmp_path):
         assert torch.isfinite(features).all()
 
 
+def test_networks_that_draw_are_refused():
+    """ViTMAEModel hides three quarters of the patches at random, in evaluation too."""
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32, "patch_size": 8}
+    with pytest.raises(ValueError, match="module=ViTMAEModel gives other features each time"):
+        sm.FrozenEncoder(transformers.ViTMAEModel(transformers.ViTMAEConfig(**small)), SMALL)
+    encoder = sm.FrozenEncoder(transformers.ViTMAEModel(transformers.ViTMAEConfig(**small, mask_ratio=0.0)), SMALL)
+    values = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    torch.testing.assert_close(encoder.encode_dense(values), encoder.encode_dense(values))
+
+
 def test_a_frozen_encoder_is_transferred(pictures):
     encoder = sm.FrozenEncoder(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()), SMALL)
     assert encoder.provenance is None

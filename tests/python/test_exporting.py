@@ -55,6 +55,50 @@ def test_onnx_gives_the_same_for_any_batch(name, rng, tmp_path):
     assert ("size" in json.loads(metadata["preprocessing"])) == (name == "vit")
 
 
+@pytest.mark.parametrize("ending", ["pt", "onnx"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_swin_of_any_rank(rank, ending, rng, tmp_path):
+    """Windows are copied by C++ code that a trace does not see."""
+    if ending == "onnx":
+        pytest.importorskip("onnxruntime")
+    options = {"embed_dim": 12, "depths": [2, 2, 1, 1], "window_size": 4, "patch_size": 2}
+    model = shaken(sm.nn.create("swin_tiny", rank=rank, in_chans=2, **options))
+    size = [(70,), (38, 46), (20, 24, 26)][rank - 1]
+    sm.export(model, tmp_path / f"e.{ending}", size=size)  # which compares
+    if ending == "pt":
+        x = torch.randn(4, 2, *size)
+        found = torch.jit.load(tmp_path / "e.pt")(x)
+        wanted = model.features(x).pooled
+        assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("ending", ["pt", "onnx"])
+def test_layers_of_real_width(ending, tmp_path):
+    """Which may run through oneDNN's own operator, that no other runtime has."""
+    if ending == "onnx":
+        pytest.importorskip("onnxruntime")
+    sm.export(sm.nn.create("vit_small", depth=1), tmp_path / f"e.{ending}")
+    if ending == "pt":
+        assert "mkldnn" not in str(torch.jit.load(tmp_path / "e.pt").inlined_graph)
+
+
+@pytest.mark.parametrize("kind", ["images", "volumes", "signals"])
+def test_dense_encoders_of_cohorts(kind, rng, tmp_path):
+    how = {
+        "images": lambda: sm.ImagePreprocessing(size=64, patch=None),
+        "volumes": lambda: sm.VolumePreprocessing(size=32, patch=None),
+        "signals": lambda: sm.EegPreprocessing(patch=None, montage=("C3", "C4"), window=2.0),
+    }[kind]()
+    model = sm.DenseEncoder("resnet10", how).eval()
+    sm.export(model, tmp_path / "e.pt")
+    files = {"preprocessing.json": ""}
+    loaded = torch.jit.load(tmp_path / "e.pt", _extra_files=files)
+    embedding = how.embedding()
+    x = torch.randn(2, embedding["in_chans"], *embedding["img_size"])
+    assert (loaded(x) - model.features(x).pooled).abs().max() <= 1e-5
+    assert json.loads(files["preprocessing.json"])["patch"] is None
+
+
 def test_a_training_encoder_is_left_as_it_is(tmp_path):
     model = sm.nn.create("resnet10").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -33,7 +33,7 @@ class FrozenEncoder(PythonEncoder):
     Args:
         module: The network. It is kept as it is, put into evaluation mode, and asked without gradients.
         preprocessing: How samples become dense views; one that gives patches is turned into one that gives dense views.
-        dim: Width D of the features; None: found by a pass over zeros.
+        dim: Width D of the features; None: found by a pass over noise.
         features: Function of module and views [B, C, spatial…] that gives features, for modules that are called in
             another way.
         mean: Mean of each channel of bytes in [0, 1]; None: that of timm's configuration, or of the preprocessing.
@@ -41,7 +41,7 @@ class FrozenEncoder(PythonEncoder):
 
     Raises:
         TypeError: It is no module, or what it returns is neither [B, D], nor a map, nor tokens.
-        ValueError: It does not take the views, or its features are of another width than ``dim``.
+        ValueError: It does not take the views, its features are random, or they are of another width than ``dim``.
 
     Examples:
         >>> import sslmed as sm, torch
@@ -118,13 +118,17 @@ class FrozenEncoder(PythonEncoder):
         return twin.requires_grad_(False)
 
     def _width(self, dim: int | None, *, bytes_of: bool) -> int:
-        """Width of the features of a batch of zeros."""
-        zeros = torch.zeros(2, *self._shape, dtype=torch.uint8 if bytes_of else torch.float32, device=self._mean.device)
+        """Width of the features of a batch of noise, which must be the same twice."""
+        noise = torch.rand(2, *self._shape, generator=torch.Generator().manual_seed(0)).to(self._mean.device)
+        views = (255 * noise).to(torch.uint8) if bytes_of else noise
+        kind = type(self.module).__name__
         try:
-            found = int(self.encode_dense(zeros).shape[1])
+            features, again = self.encode_dense(views).float(), self.encode_dense(views).float()
         except (RuntimeError, ValueError, AssertionError) as error:
-            kind = type(self.module).__name__
-            raise ValueError(f"FrozenEncoder: module={kind} does not take views {tuple(zeros.shape)} of the preprocessing: {error}") from error
+            raise ValueError(f"FrozenEncoder: module={kind} does not take views {tuple(views.shape)} of the preprocessing: {error}") from error
+        if not torch.allclose(features, again, rtol=1e-3, atol=1e-3 * float(features.abs().nan_to_num().max()), equal_nan=True):
+            raise ValueError(f"FrozenEncoder: module={kind} gives other features each time: turn off what is random in it, such as masks (mask_ratio=0)")
+        found = int(features.shape[1])
         if dim is not None and dim != found:
             raise ValueError(f"FrozenEncoder: dim={dim}, but {type(self.module).__name__} gives features of width {found}")
         return found

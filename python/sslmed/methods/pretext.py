@@ -30,7 +30,7 @@ def rank_of(encoder: CohortEncoder | VisionTransformer | DenseNet | ConvNet) -> 
         embedding = encoder.preprocessing.embedding()
         return len(embedding["img_size"] or embedding["patch_size"])
     if isinstance(encoder, DenseNet):
-        return int(encoder.config["rank"])
+        return encoder.rank
     if isinstance(encoder, ConvNet):
         return encoder.rank
     raise TypeError(f"encoder={encoder!r} must be an sslmed encoder or an sslmed.nn.DenseNet, got {type(encoder).__name__}")

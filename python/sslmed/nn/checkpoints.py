@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ __all__ = ["read_tensors"]
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# What torch.load raises of damaged files.
+_DAMAGED = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError, OverflowError, MemoryError, struct.error)
+_DEEPEST = 20  # dictionaries inside of each other
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -81,20 +86,27 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise ReadError(f"{path}: {error}") from error
     except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error: ")[-1].splitlines()[0]
-        raise FormatError(f"{path}: expected tensors and plain values only, found {reason} Save the state_dict alone, or as safetensors.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        # torch's own message recommends to run what is in the file.
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"the object {found[1]}" if found else "other objects, or damaged bytes"
+        raise FormatError(f"{path}: expected tensors and plain values only, found {what}. Save the state_dict alone, or as safetensors.") from error
+    except _DAMAGED as error:
         raise FormatError(f"{path}: expected a file of torch.save(), found {str(error).splitlines()[0] if str(error) else error!r}") from error
     out: dict[str, torch.Tensor] = {}
-    _flatten(content, "", out)
+    try:
+        _flatten(content, "", out, _DEEPEST)
+    except RecursionError as error:
+        raise FormatError(f"{path}: expected at most {_DEEPEST} dictionaries inside of each other, found more, or one that holds itself") from error
     if not out:
         raise FormatError(f"{path}: expected a dictionary of tensors, found {type(content).__name__} without any")
     return out
 
 
-def _flatten(content: Any, prefix: str, out: dict[str, torch.Tensor]) -> None:
+def _flatten(content: Any, prefix: str, out: dict[str, torch.Tensor], levels: int) -> None:
     if isinstance(content, torch.Tensor) and prefix:
         out[prefix] = content
     elif isinstance(content, Mapping):
+        if levels == 0:
+            raise RecursionError
         for key, value in content.items():
-            _flatten(value, f"{prefix}.{key}" if prefix else str(key), out)
+            _flatten(value, f"{prefix}.{key}" if prefix else str(key), out, levels - 1)

@@ -115,6 +115,7 @@ class DenseNet(Mirror):
 
         super().__init__(build(), build)
         self.config = self_config
+        self.rank, self.in_chans = rank, in_chans
 
     def layout_facts(self) -> tuple[str, tuple[int, ...]]:
         """As :meth:`Mirror.layout_facts`: the name up to the first digit or underscore."""
@@ -123,7 +124,7 @@ class DenseNet(Mirror):
         return family, () if table is None else tuple(table.shape[1:-1])
 
     def __repr__(self) -> str:
-        return f"<DenseNet {self.config['name']}, rank {self.config['rank']}>"
+        return f"<DenseNet {self.config['name']}, rank {self.rank}>"
 
     @property
     def dim(self) -> int:

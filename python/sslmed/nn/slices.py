@@ -9,6 +9,7 @@ import torch
 
 from sslmed._checks import choice, whole
 from sslmed._core import C
+from sslmed.nn.dense import DenseNet
 from sslmed.nn.features import Features
 from sslmed.nn.mirror import Mirror
 
@@ -131,5 +132,10 @@ class SliceNet(Mirror):
 
 
 def channels_of(network: torch.nn.Module) -> int:
-    """Number of input channels of a 2-D network: those of its first kernel [D, C, h, w]; 0 without one."""
+    """Number of input channels of a 2-D network: what it says, or those of its first kernel [D, C, h, w]; 0 without one."""
+    own: Any = network
+    if isinstance(own, DenseNet):
+        return own.in_chans
+    if hasattr(own, "preprocessing"):
+        return int(own.preprocessing.embedding()["in_chans"])
     return next((int(p.shape[1]) for p in network.parameters() if p.dim() == 4), 0)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from sslmed._core import C
+from sslmed._core import C, ReadError
 from sslmed.nn.checkpoints import read_tensors
 from sslmed.nn.layouts import Entry, Facts, Flavor, flavors, layouts
 from sslmed.nn.layouts.adapt import adapted
@@ -24,6 +24,7 @@ __all__ = ["load_weights", "save_weights"]
 
 _Path = str | os.PathLike[str]
 _SHOWN = 6  # names in a message
+_KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["mean", "center"] | None = None) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["
         out.
 
     Raises:
-        ValueError: The layout is unknown, or tensors are missing, not used, of another shape, or not finite; the message names them.
+        ValueError: The layout is unknown, or tensors are missing, not used, of another shape, quantized, or not finite; the message names them.
         FormatError, ReadError: The file is damaged, holds other things than tensors, or cannot be read.
 
     Examples:
@@ -78,9 +79,15 @@ def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["
         )
     told = _told(match, facts, tensors)
     _check_complete(where, match, told, tensors, facts, layout)
+    used = [key for key, (module_key, _) in told.items() if module_key]
+    _check_kinds(where, tensors, used)
     made, changes = adapted(where, match.entries, match.source(tensors), facts, inflate)
-    _check_values(where, tensors, [key for key, (module_key, _) in told.items() if module_key])
+    _check_values(where, tensors, used)
     state = module.state_dict()
+    too_large = [name for name, value in made.items() if not bool(torch.isfinite(value.to(state[name].dtype)).all())]
+    if too_large:
+        kinds = {str(state[name].dtype).removeprefix("torch.") for name in too_large}
+        raise ValueError(f"{where}: {len(too_large)} tensors have values that are too large for {' and '.join(sorted(kinds))}: {_names(too_large)}")
     with torch.no_grad():
         for name, value in made.items():
             state[name].copy_(value)
@@ -124,7 +131,19 @@ def save_weights(module: Mirror, path: _Path, layout: str) -> None:
     if ending == ".safetensors":
         C.save_safetensors(os.fspath(path), tensors, {"format": "pt"})
     else:
-        torch.save(tensors, path)
+        _save_pickle(tensors, Path(path))
+
+
+def _save_pickle(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """As ``torch.save``; complete under its name, or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(tensors, unfinished)
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise ReadError(f"{path}: cannot be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _as_file(module: Mirror, flavor: Flavor, facts: Facts, layout: str) -> dict[str, torch.Tensor]:
@@ -264,6 +283,20 @@ def _names(names: Sequence[str], near: Sequence[str] = ()) -> str:
         close = difflib.get_close_matches(name, near, 1, 0.8)
         out.append(f"{name} (like {close[0]})" if close else name)
     return ", ".join(out) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _check_kinds(where: str, tensors: Mapping[str, torch.Tensor], used: Sequence[str]) -> None:
+    """Whether tensors hold plain numbers: what is quantized says nothing without its scale."""
+    bad = {}
+    for key in used:
+        tensor = tensors[key]
+        if tensor.dtype not in _KINDS or tensor.layout != torch.strided or tensor.is_meta:
+            layout = "" if tensor.layout == torch.strided else f" {tensor.layout}"
+            bad[key] = f"{key} ({tensor.dtype}{layout}{' without values' if tensor.is_meta else ''})".replace("torch.", "")
+        elif tensor.numel() > tensor.untyped_storage().nbytes() // tensor.element_size():
+            bad[key] = f"{key} ({list(tensor.shape)} with {tensor.untyped_storage().nbytes()} bytes)"
+    if bad:
+        raise ValueError(f"{where}: {len(bad)} tensors are no dense tensors of float16, bfloat16, float32 or float64: {_names(list(bad.values()))}")
 
 
 def _check_values(where: str, tensors: Mapping[str, torch.Tensor], used: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from pretext_tasks import DENSE, NAMES, SIZES, SMALL, WHOLE, on_ramps, samples, task
@@ -290,3 +291,23 @@ def test_samples_are_reconstructed_by_networks_of_every_rank(name):
 def test_options_out_of_range_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         task(name, 2, **options)
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"spark"}))
+def test_networks_by_name_solve_every_task(name, tmp_path):
+    """Of cohorts: encoders by name carry a preprocessing, and other facts than networks alone."""
+    cohort = sm.Cohort.from_table(_pictures(tmp_path))
+    how = sm.ImagePreprocessing(size=64, patch=None)
+    run = sm.pretrain(cohort, name, "resnet10", tmp_path / "run", preprocessing=how, batch_size=2, epochs=1, progress=False, threads=1, **SMALL[name])
+    assert run.history["loss"].notna().all()
+
+
+def _pictures(folder):
+    from PIL import Image
+
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(0, 255, (70, 70, 3), dtype="uint8")
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    rows = "".join(f"{i}.png\ts{i}\n" for i in range(4))
+    (folder / "table.tsv").write_text("path\tsubject\n" + rows)
+    return folder / "table.tsv"

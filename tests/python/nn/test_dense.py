@@ -122,6 +122,22 @@ def test_what_is_refused(call, text):
         call()
 
 
+@pytest.mark.parametrize(("name", "options"), [
+    ("resnet10", {}), ("sam_vit_base", {"dim": 24, "depth": 1, "heads": 2, "img_size": 32, "patch_size": 8, "window": 2, "out_chans": 8}),
+])  # fmt: skip
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_bfloat16_by_autocast(name, options, rank, rng):
+    net = nn.create(name, rank=rank, in_chans=1, **options)
+    x = torch.randn(2, 1, *[32] * rank)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = net.features(x)
+        features.pooled.float().square().sum().backward()
+    assert features.pyramid[0].dtype == torch.bfloat16  # convolutions too
+    full = net.features(x).pyramid[0]
+    assert (features.pyramid[0] - full).abs().max() <= 0.1 * full.abs().max()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+
+
 def test_names():
     names = sm.nn.list_models()
     assert len(set(names)) == len(names)

@@ -150,3 +150,12 @@ def test_inputs_of_another_rank_are_refused():
         nn.SliceNet(net())(torch.zeros(1, 1, 8, 8))
     with pytest.raises(TypeError, match=r"must be a network of sslmed\.nn or an encoder"):
         nn.SliceNet(torch.nn.Linear(2, 2))
+
+
+def test_channels_of_a_network_whose_positions_are_a_map():
+    """SAM's first tensor of four axes is its position table."""
+    net = nn.DenseNet("sam_vit_base", in_chans=3, dim=24, depth=1, heads=2, img_size=32, patch_size=8, window=2, out_chans=8).eval()
+    x = torch.randn(2, 1, 32, 32, 3)
+    found = nn.SliceNet(net, (2,))(x)
+    by_hand = torch.stack([net.features(x[..., i].expand(-1, 3, -1, -1)).pooled for i in range(3)], 1)
+    torch.testing.assert_close(found.pooled, by_hand.mean(1))

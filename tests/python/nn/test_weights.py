@@ -135,6 +135,34 @@ def test_kernels_of_pictures_are_inflated(rng, tmp_path):
     assert deep.state_dict()["conv1.weight"].abs().sum((0, 1, 3, 4)).count_nonzero() == 1
 
 
+@pytest.mark.parametrize("strategy", ["mean", "center"])
+def test_positions_of_pictures_with_as_many_cells_as_a_volume(strategy, rng, tmp_path):
+    """8 × 8 cells are no 4 × 4 × 4."""
+    flat = shaken(ours(img_size=64))
+    save_weights(flat, tmp_path / "w.pth", "timm")
+    deep, other = (ours(patch_size=[8] * 3, img_size=[32] * 3, seed=seed) for seed in (1, 2))
+    told = load_weights(deep, tmp_path / "w.pth", "timm", inflate=strategy).set_index("module_key")
+    assert told.change["pos_embed"] == "positions repeated 4 times along the first axis, positions 4×8×8 → 4×4×4"
+    sm.nn.inflate(flat, other, strategy)
+    assert all(torch.allclose(value, other.state_dict()[name], atol=1e-6) for name, value in deep.state_dict().items())
+    # And a file of volumes is one of volumes, whatever may be inflated.
+    save_weights(deep, tmp_path / "deep.pth", "timm")
+    told = load_weights(other, tmp_path / "deep.pth", "timm", inflate=strategy)
+    assert equal(other, state_of(deep))
+    larger = ours(patch_size=[8] * 3, img_size=[32, 32, 64])
+    told = load_weights(larger, tmp_path / "deep.pth", "timm", inflate=strategy).set_index("module_key")
+    assert told.change["pos_embed"] == "positions 4×4×4 → 4×4×8"
+
+
+def test_a_table_that_may_be_of_two_grids_is_told(tmp_path):
+    wide = shaken(ours(img_size=[32, 128]))
+    save_weights(wide, tmp_path / "w.pth", "timm")
+    other = ours(img_size=[32, 128])
+    told = load_weights(other, tmp_path / "w.pth", "timm").set_index("module_key")
+    assert told.change["pos_embed"] == "positions taken as 4×16, not as 8×8"
+    assert equal(other, state_of(wide))
+
+
 def test_facebooks_names(rng, tmp_path):
     source = shaken(ours(registers=2, layer_scale=1.0, mlp="swiglu"))
     save_weights(source, tmp_path / "dinov2.pth", "dinov2")

@@ -35,7 +35,9 @@ def adapted(where: str, entries: Sequence[Entry], source: Mapping[str, torch.Ten
         changes[entry.module] = ", ".join(notes)
     positions = next((entry for entry in entries if entry.role == "positions" and entry.module in made), None)
     if positions is not None and made[positions.module].dim() == 3:
-        _place(positions.module, made, changes, facts, inflate, wrong)
+        # A file of pictures has a table of two axes, also where that has as many cells as the module's of three.
+        axes = len(facts.grid) - any("inflated" in change for change in changes.values())
+        _place(positions.module, made, changes, facts, axes)
     for entry in entries:
         found = made.get(entry.module)
         if found is not None and tuple(found.shape) != facts.shapes[entry.module]:
@@ -117,18 +119,20 @@ def _root(cells: int, rank: int) -> int:
     return n if n > 0 and n**rank == cells else 0
 
 
-def _place(name: str, made: _Made, changes: _Changes, facts: Facts, inflate: str | None, wrong: list[str]) -> None:
-    """Brings a position table onto the module's grid, its first rows to the class token and the registers."""
+def _place(name: str, made: _Made, changes: _Changes, facts: Facts, axes: int) -> None:
+    """Brings a position table of a grid of ``axes`` onto the module's, its first rows to the class token and the registers."""
     table, grid = made[name], list(facts.grid)
     classes, registers = int("cls_token" in made), made["reg_token"].shape[1] if "reg_token" in made else 0
-    rows, cells, rank = table.shape[1], math.prod(grid), len(grid)
-    flat = rank - 1 if inflate is not None and rank == 3 else rank
+    rows, rank = table.shape[1], len(grid)
+    cells = math.prod(grid) if axes == rank else 0  # of a table that is on this grid already
     prefixes = sorted({classes, 0, classes + registers}, key=lambda k: (rows - k != cells, k != classes, k != 0))
-    first, side = next(((k, _root(rows - k, flat)) for k in prefixes if rows - k == cells or _root(rows - k, flat)), (-1, 0))
+    first, side = next(((k, _root(rows - k, axes)) for k in prefixes if rows - k == cells or _root(rows - k, axes)), (-1, 0))
     if first < 0 or table.shape[2] != facts.shapes[name][2]:
         return  # the shape is refused with the others
     notes = []
-    old = grid if rows - first == cells else [side] * flat
+    old = grid if rows - first == cells else [side] * axes
+    if old == grid and side and old != [side] * axes:
+        notes.append(f"positions taken as {'×'.join(map(str, grid))}, not as {'×'.join([str(side)] * axes)}")
     if len(old) < rank:
         part = table[:, first:]
         table = torch.cat([table[:, :first], part.repeat(1, grid[0], 1)], 1)

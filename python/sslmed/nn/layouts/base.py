@@ -76,12 +76,15 @@ class Flavor:
     """Tensors that files must have beside those of the module, by shape; zeros are written."""
 
 
+# Parts of a name in front of a head: none that is inside of the encoder, whose tensors are never left out.
+_OUTSIDE = r"((?!((blocks|layers?\d*|stages?\d*)\.\d+|patch_embed\w*|embeddings?)\.)[^.]+\.)*"
+
 # Of every layout. Training states hold more than weights.
 COMMON_EXTRAS = (
     Extra(r"(.*\.)?num_batches_tracked$", "counter of batch normalization, not used"),
-    Extra(r"(.*\.)?(optimizer|optim|lr_scheduler|scheduler|scaler|loss|criterion|fp16_scaler|dino_loss|ibot_patch_loss)\.", "state of the training"),
+    Extra(_OUTSIDE + r"(optimizer|optim|lr_scheduler|scheduler|scaler|loss|criterion|fp16_scaler|dino_loss|ibot_patch_loss)\.", "state of the training"),
     Extra(r"(.*\.)?(mask_token|mask_embedding)$", "mask token of the pretraining"),
-    Extra(r"(.*\.)?(head|fc|classifier|linear|head_dist|projector|projection_head|dino_head|ibot_head|prototypes|predictor)\.", "head"),
+    Extra(_OUTSIDE + r"(head|fc|classifier|linear|head_dist|projector|projection_head|dino_head|ibot_head|prototypes|predictor)\.", "head"),
     Extra(r"(decoder|decoder_\w+)(\.|$)", "decoder of the pretraining"),
 )
 
