@@ -118,8 +118,14 @@ class DenseNet(Mirror):
 
     def layout_facts(self) -> tuple[str, tuple[int, ...]]:
         """As :meth:`Mirror.layout_facts`: the name up to the first digit or underscore."""
+        state = self.state_dict()
         family = str(re.split(r"[_\d]", str(self.config["name"]).removeprefix("wide_"))[0])
-        table = self.state_dict().get("pos_embed")
+        if family == "swin":
+            window, rank = self.config.get("window_size", 7), state["patch_embed.proj.weight"].dim() - 2
+            extents = [window] if isinstance(window, int) else list(window)
+            extents = extents * rank if len(extents) == 1 else extents
+            return family, tuple(2 * int(extent) - 1 for extent in extents)
+        table = state.get("pos_embed")
         return family, () if table is None else tuple(table.shape[1:-1])
 
     def __repr__(self) -> str:
