@@ -128,6 +128,29 @@ class DenseNet(Mirror):
         table = state.get("pos_embed")
         return family, () if table is None else tuple(table.shape[1:-1])
 
+    def volume_options(self) -> dict[str, Any]:
+        """Options that a network of volumes of the same architecture needs beside those of a 2-D one: Swin's sizes.
+
+        They differ by rank where they are not given. Along the new axis, the last one, patches and windows have the
+        smaller of their two sides.
+        """
+        if self.layout_facts()[0] != "swin":
+            return {}
+        shapes = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        blocks = [name for name in shapes if name.endswith("relative_position_bias_table")]
+        stages = [name.split(".")[1] for name in blocks]
+        patch, window = shapes["patch_embed.proj.weight"][2:], [(side + 1) // 2 for side in self.layout_facts()[1]]
+        hidden, dim = shapes["layers.0.blocks.0.mlp.fc1.weight"]
+        return {
+            "style": "timm" if "norm.weight" in shapes else "monai",
+            "embed_dim": dim,
+            "depths": [stages.count(str(stage)) for stage in range(4)],
+            "num_heads": [shapes[blocks[stages.index(str(stage))]][1] for stage in range(4)],
+            "mlp_ratio": hidden / dim,
+            "patch_size": [*patch, min(patch)],
+            "window_size": [*window, min(window)],
+        }
+
     def __repr__(self) -> str:
         return f"<DenseNet {self.config['name']}, rank {self.config['rank']}>"
 
