@@ -27,7 +27,8 @@ def to_volumes(
     """A 2-D encoder as an encoder of volumes.
 
     - "mean", "center": its weights in a 3-D network of the same architecture (:func:`sslmed.nn.inflate`), the axis from
-      bottom to top being depth; three color channels are summed for one sequence.
+      bottom to top being depth; three color channels are summed for one sequence. Sizes of a Swin are those of its
+      pictures, its windows and patches being as deep as they are wide.
     - "axial", "coronal", "sagittal", "all", "triplanar": the 2-D encoder itself, slice by slice
       (:class:`sslmed.SliceEncoder`).
     - "adapters": all axial slices, with adapters (LoRA) in the 2-D encoder. They change nothing until they are trained:

@@ -133,6 +133,14 @@ class DenseNet(Mirror):
 
         They differ by rank where they are not given. Along the new axis, the last one, patches and windows have the
         smaller of their two sides.
+
+        Examples:
+            >>> from sslmed import nn
+            >>> flat = nn.DenseNet("swin_tiny", window_size=4, depths=[1, 1, 1, 1])
+            >>> deep = nn.DenseNet("swin_tiny", 3, 1, **flat.volume_options())
+            >>> table = nn.inflate(flat, deep, axis=2)
+            >>> deep.dim == flat.dim
+            True
         """
         if self.layout_facts()[0] != "swin":
             return {}

@@ -176,13 +176,16 @@ def _facts(module: Any, where: str) -> Facts:
         raise TypeError(f"{where}: module={type(module).__name__}, expected an encoder of sslmed.nn.create(), an sslmed.Encoder or a DenseNet")
     shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     kind, grid = module.layout_facts()
-    return Facts(kind, shapes, grid)
+    return Facts(kind, shapes, getattr(module, "config", {}), grid)
 
 
 def _flavors(facts: Facts, layout: str, where: str) -> list[Flavor]:
     ways = flavors(facts.kind, layout)
     if not ways:
         raise ValueError(f"{where}: layout={layout!r} is unknown for this encoder, expected one of {', '.join(layouts(facts.kind))}")
+    for why in (flavor.refuses(facts) for flavor in ways):
+        if why:
+            raise ValueError(f"{where}: layout={layout!r}: {why}")
     return ways
 
 

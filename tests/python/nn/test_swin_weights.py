@@ -354,6 +354,10 @@ def test_what_a_layout_has_no_place_for(tmp_path):
     save_weights(ours(), tmp_path / "w.pth", "timm")
     with pytest.raises(ValueError, match=r"inflate='mean', expected None for Swin.*sslmed\.nn\.inflate"):
         load_weights(volumes(style="timm"), tmp_path / "w.pth", "timm", inflate="mean")
+    save_weights(volumes(), tmp_path / "monai.pth", "monai")
+    for call in (load_weights, save_weights):
+        with pytest.raises(ValueError, match=f"{call.__name__}: layout='monai': merging='timm' is no order of MONAI's"):
+            call(volumes(merging="timm"), tmp_path / "monai.pth", "monai")
     with pytest.raises(ValueError, match=r"layout='dinov2' is unknown .*expected one of sslmed, timm"):
         load_weights(ours(), tmp_path / "w.pth", "dinov2")
 

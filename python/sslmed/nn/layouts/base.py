@@ -52,6 +52,8 @@ class Facts:
     """"vit", or the family of a dense encoder."""
     shapes: Mapping[str, tuple[int, ...]]
     """Shape of each tensor of the module."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Options that the module was built with."""
     grid: tuple[int, ...] = ()
     """Cells of the position table along each axis, or offsets (2 * window - 1) of the tables of windows; empty: no table."""
 
@@ -77,6 +79,8 @@ class Flavor:
     """Tensors that files must have beside those of the module, by shape; zeros are written."""
     adds: Callable[[Facts], Mapping[str, torch.Tensor]] = field(default=lambda facts: {})
     """Tensors that files must have beside those of the module, by value."""
+    refuses: Callable[[Facts], str] = field(default=lambda facts: "")
+    """Why no file of this layout fits a module although names and shapes do; empty: it may fit."""
 
 
 # Of every layout. Training states hold more than weights.

@@ -144,6 +144,13 @@ def _is_monai(facts: Facts) -> bool:
     return not facts.has("norm.weight") and not facts.has("head.fc.weight") and len(facts.grid) in (2, 3)
 
 
+def _order_of_monai(facts: Facts) -> str:
+    """Eight neighbors may be merged in orders that MONAI has not: columns of the matrix would be mixed up."""
+    if len(facts.grid) != 3 or facts.options.get("merging") != "timm":
+        return ""
+    return "merging='timm' is no order of MONAI's, expected 'monai', 'mergingv2' or 'monai_legacy'"
+
+
 def _is_never(facts: Facts) -> bool:
     return False
 
@@ -160,7 +167,7 @@ FLAVORS: dict[str, list[Flavor]] = {
         _hub("SwinForImageClassification, names of transformers 5", new=True, head=True, fits=_is_never),
     ],
     "monai": [
-        Flavor("MONAI's SwinTransformer", _MONAI, _REST, fits=_is_monai, adds=_monai_indices),
+        Flavor("MONAI's SwinTransformer", _MONAI, _REST, fits=_is_monai, adds=_monai_indices, refuses=_order_of_monai),
         Flavor("MONAI's self-supervised Swin", _named(_monai_block("fc"), _monai_merge, {}), _REST, fits=_is_never),
     ],
 }
