@@ -22,8 +22,8 @@ class Entry:
     file: tuple[str, ...]
     """Names in the file; several are joined along the first axis, in this order."""
     role: Role = "plain"
-    """What may differ from the file: channels of an "input" layer, the grid of "positions", the length of a "relative" table, the
-    window of a table of "offsets"."""
+    """What may differ from the file: channels of an "input" layer, the grid of "positions", the length of a "relative"
+    table, the window of a table of "offsets"."""
     zeros: tuple[str, ...] = ()
     """Those of ``file`` that may be missing: zeros then. Where they are written out, they must be zero."""
     as_module: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -55,7 +55,8 @@ class Facts:
     options: Mapping[str, object] = field(default_factory=dict)
     """Options that the module was built with."""
     grid: tuple[int, ...] = ()
-    """Cells of the position table along each axis, or offsets (2 * window - 1) of the tables of windows; empty: no table."""
+    """Cells of the position table along each axis, or offsets (2 * window - 1) of the tables of windows; empty: no
+    table."""
 
     def has(self, name: str) -> bool:
         """Whether the module has a tensor of this name."""
