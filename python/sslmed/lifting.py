@@ -6,7 +6,7 @@ import os
 from typing import Any, Literal, get_args
 
 from sslmed._checks import choice
-from sslmed.encoders import CohortEncoder, SavedEncoder, SliceEncoder
+from sslmed.encoders import CohortEncoder, DenseEncoder, SavedEncoder, SliceEncoder
 from sslmed.encoders.base import load
 from sslmed.modalities.base import Preprocessing
 from sslmed.modalities.volumes import VolumePreprocessing
@@ -27,7 +27,8 @@ def to_volumes(
     """A 2-D encoder as an encoder of volumes.
 
     - "mean", "center": its weights in a 3-D network of the same architecture (:func:`sslmed.nn.inflate`), the axis from
-      bottom to top being depth; three color channels are summed for one sequence.
+      bottom to top being depth; three color channels are summed for one sequence. Sizes of a Swin are those of its
+      pictures, its windows and patches being as deep as they are wide.
     - "axial", "coronal", "sagittal", "all", "triplanar": the 2-D encoder itself, slice by slice
       (:class:`sslmed.SliceEncoder`).
     - "adapters": all axial slices, with adapters (LoRA) in the 2-D encoder. They change nothing until they are trained:
@@ -81,7 +82,8 @@ def _inflated(inner: CohortEncoder, strategy: Literal["mean", "center"], how: Pr
         raise ValueError(f"to_volumes: strategy={strategy!r}: preprocessing={text}: choose positions='grid', or a slice-wise strategy")
     if not isinstance(inner, SavedEncoder):
         raise TypeError(f"to_volumes: strategy={strategy!r} cannot rebuild a {type(inner).__name__}: use a slice-wise strategy")
-    twin = type(inner)(preprocessing=how, **inner.described())  # type: ignore[call-arg]
+    options = inner.described() | (inner.volume_options() if isinstance(inner, DenseEncoder) else {})
+    twin = type(inner)(preprocessing=how, **options)  # type: ignore[call-arg]
     inflate(inner, twin, strategy, axis=2)  # type: ignore[arg-type]
     twin.provenance = inner.provenance
     return twin

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from distributed_job import CASES, VIEWS
+from heads import head_cohort
+from pretext_tasks import NAMES
 
 import sslmed as sm
 
@@ -93,6 +95,23 @@ def test_ranks_take_the_step_of_one_process_in_every_method_of_several_views(tin
         print(f"{name}: {seen:.2e}")
         assert seen <= 1e-9, name
         losses = [json.loads((tmp_path / n / f"{name}.json").read_text()) for n in "13"]
+        assert len(losses[0]) == 9
+        for a, b in zip(*losses, strict=True):
+            assert a == pytest.approx(b, rel=1e-9)
+
+
+def test_two_ranks_take_the_step_of_one_process_in_every_pretext_task(tiny_site, tmp_path):
+    sm.prepare(head_cohort(tmp_path / "raw", 11, flair_of=range(11)), tmp_path / "heads", spacing=4.0)
+    for processes in (1, 2):
+        ok(launch("pretext", tmp_path / str(processes), tiny_site, processes=processes))
+    runs = sorted(path.stem for path in (tmp_path / "1").glob("*.safetensors"))
+    assert {name.split()[0] for name in runs} == set(NAMES)
+    for name in runs:
+        one, two = (sm.io.load_safetensors(tmp_path / n / f"{name}.safetensors") for n in "12")
+        seen = difference(one, two)
+        print(f"{name}: {seen:.2e}")
+        assert seen <= 1e-9, name
+        losses = [json.loads((tmp_path / n / f"{name}.json").read_text()) for n in "12"]
         assert len(losses[0]) == 9
         for a, b in zip(*losses, strict=True):
             assert a == pytest.approx(b, rel=1e-9)

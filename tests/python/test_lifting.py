@@ -74,6 +74,42 @@ def test_inflated_convolutions_keep_class_options_and_features(name, strategy, h
     torch.testing.assert_close(maps[0][..., 16 // stride], maps[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("strategy", ["mean", "center", "axial"])
+def test_a_swin_of_pictures_encodes_heads(strategy, heads, tmp_path, rng):
+    options = {"embed_dim": 12, "depths": [2, 2, 1, 1], "num_heads": [1, 2, 3, 4], "patch_size": 2, "window_size": 4}
+    inner = sm.DenseEncoder("swin_tiny", sm.ImagePreprocessing(size=32, patch=None), **options)
+    slices = {"slice_size": (16, 16)} if strategy == "axial" else {}
+    encoder = sm.to_volumes(inner, strategy, volumes(), **slices)
+    features = sm.encode(encoder, heads)[0]
+    assert features.shape == (12, 96)
+    assert float(features.std(0).mean()) > 1e-4
+    encoder.save(tmp_path / "encoder.safetensors")
+    again = sm.encoders.resolve(tmp_path / "encoder.safetensors", heads)
+    assert torch.equal(sm.encode(again, heads)[0], features)
+    if strategy == "axial":
+        return
+    assert type(encoder) is sm.DenseEncoder
+    assert encoder.described() == inner.described() | {
+        "style": "timm", "mlp_ratio": 4.0, "patch_size": [2, 2, 2], "window_size": [4, 4, 4],
+    }  # fmt: skip
+    # Depth is the last axis. Where a volume is constant along it, features are those of a slice.
+    x = torch.randn(2, 1, 16, 16, 1)
+    deep = encoder.eval().features(x.expand(-1, -1, -1, -1, 16)).pyramid
+    for found, expected in zip(deep, inner.eval().features(x[..., 0].expand(-1, 3, -1, -1)).pyramid, strict=True):
+        torch.testing.assert_close(found, expected.unsqueeze(-1).expand_as(found), rtol=1e-4, atol=1e-5)
+
+
+def test_sizes_of_a_swin_are_those_of_its_pictures():
+    """Under one name, networks of volumes are smaller than those of pictures."""
+    inner = sm.nn.DenseNet("swin_small", window_size=[7, 5], num_heads=[3, 6, 12, 12])
+    assert inner.volume_options() == {
+        "style": "timm", "embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 12], "mlp_ratio": 4.0,
+        "patch_size": [4, 4, 4], "window_size": [7, 5, 5],
+    }  # fmt: skip
+    assert sm.nn.DenseNet("swin_tiny", style="monai").volume_options()["style"] == "monai"
+    assert sm.nn.DenseNet("resnet10").volume_options() == {}
+
+
 def deep_and_flat(encoder, inner, x):
     """Each network in evaluation, and what it is given: the volume, and its slice in the middle of depth."""
     return (encoder.eval(), x), (inner.eval(), x[..., 16].expand(-1, 3, -1, -1))

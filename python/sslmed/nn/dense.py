@@ -119,9 +119,46 @@ class DenseNet(Mirror):
 
     def layout_facts(self) -> tuple[str, tuple[int, ...]]:
         """As :meth:`Mirror.layout_facts`: the name up to the first digit or underscore."""
+        state = self.state_dict()
         family = str(re.split(r"[_\d]", str(self.config["name"]).removeprefix("wide_"))[0])
-        table = self.state_dict().get("pos_embed")
+        if family == "swin":
+            window, rank = self.config.get("window_size", 7), state["patch_embed.proj.weight"].dim() - 2
+            extents = [window] if isinstance(window, int) else list(window)
+            extents = extents * rank if len(extents) == 1 else extents
+            return family, tuple(2 * int(extent) - 1 for extent in extents)
+        table = state.get("pos_embed")
         return family, () if table is None else tuple(table.shape[1:-1])
+
+    def volume_options(self) -> dict[str, Any]:
+        """Options that a network of volumes of the same architecture needs beside those of a 2-D one: Swin's sizes.
+
+        They differ by rank where they are not given. Along the new axis, the last one, patches and windows have the
+        smaller of their two sides.
+
+        Examples:
+            >>> from sslmed import nn
+            >>> flat = nn.DenseNet("swin_tiny", window_size=4, depths=[1, 1, 1, 1])
+            >>> deep = nn.DenseNet("swin_tiny", 3, 1, **flat.volume_options())
+            >>> table = nn.inflate(flat, deep, axis=2)
+            >>> deep.dim == flat.dim
+            True
+        """
+        if self.layout_facts()[0] != "swin":
+            return {}
+        shapes = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        blocks = [name for name in shapes if name.endswith("relative_position_bias_table")]
+        stages = [name.split(".")[1] for name in blocks]
+        patch, window = shapes["patch_embed.proj.weight"][2:], [(side + 1) // 2 for side in self.layout_facts()[1]]
+        hidden, dim = shapes["layers.0.blocks.0.mlp.fc1.weight"]
+        return {
+            "style": "timm" if "norm.weight" in shapes else "monai",
+            "embed_dim": dim,
+            "depths": [stages.count(str(stage)) for stage in range(4)],
+            "num_heads": [shapes[blocks[stages.index(str(stage))]][1] for stage in range(4)],
+            "mlp_ratio": hidden / dim,
+            "patch_size": [*patch, min(patch)],
+            "window_size": [*window, min(window)],
+        }
 
     def __repr__(self) -> str:
         return f"<DenseNet {self.config['name']}, rank {self.rank}>"

@@ -12,6 +12,8 @@ import torch
 
 from sslmed._checks import choice
 from sslmed._core import C
+from sslmed.nn.layouts.offsets import resampled_offsets, side_of
+from sslmed.nn.mirror import Mirror
 
 __all__ = ["inflate"]
 
@@ -35,16 +37,20 @@ def inflate(
 
     - Kernels [D, C, h, w] become [D, C, d, h, w]: d copies, each divided by d ("mean": Carreira and Zisserman, arXiv
       1705.07750), or one copy in the middle and zeros elsewhere ("center").
-    - Tables of positions are resampled over height and width where grids differ, and repeated along depth.
+    - Tables of positions are resampled over height and width where grids differ, and repeated along depth; those of
+      Swin's windows too. Its mergings take eight cells instead of four: both neighbors in depth with half of the weights
+      each ("mean") or the second one ("center").
     - Everything else keeps its shape.
 
     A "mean" network gives on a volume that is constant along depth what the 2-D network gives on its slice, away from
     the ends of depth, where padding is seen. A "center" network gives what the 2-D network gives on single slices, if
-    nothing else mixes slices: no pooling over depth, and no attention between slices.
+    nothing else mixes slices: no pooling over depth, and no attention between slices. Swin's mergings are such a mix,
+    because the norm before them takes both slices (``docs/natural_weights.md`` says what is kept).
 
     Args:
         source: The 2-D network, or its ``state_dict``. Grids of tables are then square.
-        module: The network that the weights are written to. One of rank 2 changes its number of channels alone.
+        module: The network that the weights are written to. One of rank 2 changes its number of channels alone. A Swin
+            of volumes needs ``style="timm"`` for the weights of a picture's default.
         strategy: "mean" or "center".
         channels: "sum" the input channels where ``module`` has one, so that a gray image is seen as before; "keep"
             their number.
@@ -88,6 +94,9 @@ def inflate(
             rows.append({"file_key": name, "module_key": "", "shape": list(weight.shape), "change": "left out: the module has no head"})
         else:
             problems.append(f"{name} {list(weight.shape)} is not used: the 3-D network has no such weight")
+    if problems and _offsets_of(module) and ("norm.weight" in given) != ("norm.weight" in wanted):
+        style = "timm" if "norm.weight" in given else "monai"
+        problems.insert(0, f"the 2-D network is a Swin of another style: build the 3-D network with style={style!r}")
     if problems:
         raise ValueError(f"inflate: {'; '.join(problems)}")
     with torch.no_grad():
@@ -191,32 +200,68 @@ def grid_of(module: Any) -> list[int] | None:
 
 def _relative(weight: torch.Tensor, target: torch.Tensor, how: _How) -> _Change:
     """Rows for every pair of offsets [(2w - 1)², heads], repeated for every offset along depth."""
-    side, wide = math.isqrt(int(weight.shape[0])), round(int(target.shape[0]) ** (1 / 3))
-    if side * side != int(weight.shape[0]) or wide**3 != int(target.shape[0]) or weight.shape[1] != target.shape[1]:
-        raise ValueError(f"has the shape {list(weight.shape)}, which does not fit {list(target.shape)}: windows must be squares and cubes")
-    plane = C.resample_positions(weight.unsqueeze(0), [side, side], [wide, wide], 0)[0]
-    steps = [] if side == wide else [f"offsets {side}×{side} → {wide}×{wide}"]
-    cube = plane.view(1, wide, wide, -1).repeat(wide, 1, 1, 1).movedim(0, how.axis)
-    return cube.reshape(wide**3, -1), "; ".join([*steps, f"repeated {wide} times along depth"])
+    new, old = _offsets_of(how.module), _offsets_of(how.source)
+    if new is None:
+        raise ValueError("is a table of relative positions, but the windows of the 3-D network are not known")
+    side = side_of(int(weight.shape[0]), 2)
+    if old is None and side == 0:
+        raise ValueError(f"has {weight.shape[0]} offsets, which are no square: give the network instead of its state_dict")
+    old = old or [side, side]
+    if len(old) != 2 or math.prod(old) != weight.shape[0] or weight.shape[1] != target.shape[1]:
+        raise ValueError(f"has the shape {list(weight.shape)}, expected {[math.prod(old), int(target.shape[1])]}")
+    plane = [extent for number, extent in enumerate(new) if len(new) == 2 or number != how.axis]
+    table = weight if old == plane else resampled_offsets(weight, old, plane)
+    steps = [] if old == plane else [f"offsets {old[0]}×{old[1]} → {plane[0]}×{plane[1]}"]
+    if len(new) == 3:
+        deep = new[how.axis]
+        table = table.reshape(1, *plane, -1).repeat(deep, 1, 1, 1).movedim(0, how.axis).reshape(target.shape)
+        steps.append(f"repeated {deep} times along depth")
+    return table, "; ".join(steps) or "as it is"
+
+
+def _offsets_of(module: Any) -> list[int] | None:
+    """Number of offsets (2 * window - 1) along each axis of a Swin; None where it is not known."""
+    family, offsets = module.layout_facts() if isinstance(module, Mirror) else ("", ())
+    return list(offsets) if family == "swin" else None
 
 
 def _merged(weight: torch.Tensor, target: torch.Tensor, how: _How) -> _Change:
-    """The matrix behind merged cells, [2C, 4C] of 2 × 2 cells to [2C, 8C] of 2 × 2 × 2, the first axis fastest."""
-    _check_timm(weight, target, how)
-    # Cells are width, then height, the fastest; among three axes the first one is the fastest.
-    blocks = weight.view(weight.shape[0], 2, 2, 1, weight.shape[1] // 4)
-    spread = _along_depth(blocks, 3, 2, 1, how.strategy).movedim(3, 3 - how.axis)
-    return spread.reshape(weight.shape[0], -1), "merged cells along depth: " + ("half of the weights each" if how.strategy == "mean" else "the second one")
+    """The matrix behind merged cells, [2C, 4C] of 2 × 2 cells to [2C, 8C] of 2 × 2 × 2."""
+    if weight.shape == target.shape:
+        return weight, "as it is"
+    cells, second = _neighbors(weight, target, how)
+    blocks = weight.view(weight.shape[0], 4, -1)[:, cells]
+    if how.strategy == "mean":
+        return (blocks / 2).flatten(1), "merged cells along depth: half of the weights each"
+    return (blocks * second.view(1, 8, 1).to(blocks)).flatten(1), "merged cells along depth: the second one"
 
 
 def _merged_norm(weight: torch.Tensor, target: torch.Tensor, how: _How) -> _Change:
-    _check_timm(weight, target, how)
-    return weight.view(2, 2, 1, -1).repeat(1, 1, 2, 1).movedim(2, 2 - how.axis).reshape(-1), "repeated along depth"
+    if weight.shape == target.shape:
+        return weight, "as it is"
+    cells, _ = _neighbors(weight, target, how)
+    return weight.view(4, -1)[cells].flatten(), "repeated along depth"
 
 
-def _check_timm(weight: torch.Tensor, target: torch.Tensor, how: _How) -> None:
+def _neighbors(weight: torch.Tensor, target: torch.Tensor, how: _How) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each of the eight merged cells its number among the four of a picture, and whether it is the second in depth."""
     if 2 * weight.shape[-1] != target.shape[-1]:
         raise ValueError(f"has the shape {list(weight.shape)}, expected half of the columns of {list(target.shape)}")
     options = getattr(how.module, "config", {})
-    if options.get("style") != "timm" or options.get("merging", "timm") != "timm":
-        raise ValueError("merges cells in timm's order: build the 3-D network with style='timm'")
+    order = options.get("merging", options.get("style", "monai"))
+    if order not in _ORDERS:
+        raise ValueError(f"cannot be merged in the order merging={order!r}: expected one of {', '.join(_ORDERS)}")
+    cells, second = [], []
+    for cell in _ORDERS[order]:
+        places = [int(bit) for bit in cell]
+        second.append(bool(places.pop(how.axis)))
+        cells.append(places[0] + 2 * places[1])  # pictures join the first axis fastest
+    return torch.tensor(cells), torch.tensor(second)
+
+
+# Order of the eight neighbors that are merged, each as its place along the three axes.
+_ORDERS = {
+    "timm": ("000", "100", "010", "110", "001", "101", "011", "111"),
+    "monai": ("000", "100", "010", "001", "110", "101", "011", "111"),
+    "mergingv2": ("000", "001", "010", "011", "100", "101", "110", "111"),
+}

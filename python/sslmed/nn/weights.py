@@ -34,7 +34,8 @@ def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["
     be used, or be known not to belong to an encoder (heads, decoders, mask tokens). A common prefix such as ``module.`` or ``teacher.backbone.`` is found. No
     network is used, and no pickled code is run.
 
-    Positions of another grid are resampled (bicubic, antialiased). Colors are summed for an encoder of one channel. Other differences of shape are refused.
+    Positions of another grid are resampled (bicubic, antialiased), and tables of Swin's windows of another size as timm does it. Colors are summed for an
+    encoder of one channel. Other differences of shape are refused.
 
     Args:
         module: An encoder of :func:`create`, an :class:`sslmed.Encoder` or a :class:`DenseNet`.
@@ -42,7 +43,7 @@ def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["
         layout: "sslmed", "timm", "transformers" or "monai"; of vision transformers also "dinov2" and "mae" (Facebook's own files) or a published encoder:
             "uni", "virchow", "phikon", "midnight"; of SAM also "sam" (Facebook's).
         inflate: How weights of pictures fill an encoder of volumes: "mean" spreads a kernel evenly over the new first axis, "center" puts it in the middle.
-            Position tables are repeated along that axis. None: refused.
+            Position tables are repeated along that axis. None: refused. Swin takes None alone: load a network of rank 2, then use :func:`inflate`.
 
     Returns:
         One row a tensor of the file: ``file_key``, ``module_key`` ("" where it is left out), ``shape``, and ``change``: what was done to it, or why it is left
@@ -70,6 +71,9 @@ def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["
     ways = _flavors(facts, layout, "load_weights")
     if inflate not in (None, "mean", "center"):
         raise ValueError(f"load_weights: inflate={inflate!r}, expected None, 'mean' or 'center'")
+    if inflate is not None and facts.kind == "swin":
+        text = "expected None for Swin: load the file into a network of rank 2, and use sslmed.nn.inflate"
+        raise ValueError(f"load_weights: inflate={inflate!r}, {text}")
     tensors = read_tensors(path)
     where = f"load_weights: {os.fspath(path)}: layout={layout!r}"
     match = _matched(facts, ways, tensors)
@@ -153,6 +157,7 @@ def _as_file(module: Mirror, flavor: Flavor, facts: Facts, layout: str) -> dict[
         state["cls_token"] = state["cls_token"] + state["pos_embed"][:, :1]
         state["pos_embed"] = state["pos_embed"][:, 1:]
     out: dict[str, torch.Tensor] = {name: torch.zeros(shape) for name, shape in flavor.fills(facts).items()}
+    out |= {name: value.clone() for name, value in flavor.adds(facts).items()}
     entries = flavor.entries(facts)
     for entry in entries:
         value = state[entry.module] if entry.as_file is None else entry.as_file(state[entry.module])
@@ -190,17 +195,24 @@ def _facts(module: Any, where: str) -> Facts:
         raise TypeError(f"{where}: module={type(module).__name__}, expected an encoder of sslmed.nn.create(), an sslmed.Encoder or a DenseNet")
     shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     kind, grid = module.layout_facts()
-    return Facts(kind, shapes, grid)
+    return Facts(kind, shapes, getattr(module, "config", {}), grid)
 
 
 def _flavors(facts: Facts, layout: str, where: str) -> list[Flavor]:
     ways = flavors(facts.kind, layout)
     if not ways:
         raise ValueError(f"{where}: layout={layout!r} is unknown for this encoder, expected one of {', '.join(layouts(facts.kind))}")
+    for why in (flavor.refuses(facts) for flavor in ways):
+        if why:
+            raise ValueError(f"{where}: layout={layout!r}: {why}")
     return ways
 
 
 def _parts(facts: Facts) -> str:
+    if facts.kind == "swin":
+        style = "timm" if facts.has("norm.weight") else "monai"
+        head = "a head" if facts.has("head.fc.weight") else "no head"
+        return f"{len(facts.grid)} axes, style={style!r}, {head}"
     names = {"registers": "reg_token", "layer scale": "blocks.0.ls1.gamma", "a position table": "pos_embed", "a class token": "cls_token"}
     return ", ".join(f"{'' if facts.has(key) else 'no '}{what}" for what, key in names.items())
 
@@ -232,13 +244,16 @@ def _told(match: _Match, facts: Facts, tensors: Mapping[str, torch.Tensor]) -> d
     places = {match.prefix + name: entry.module for entry in match.entries for name in entry.file}
     extras = [(re.compile(extra.pattern), extra.why) for extra in (*match.flavor.extras, *COMMON_EXTRAS)]
     fills = match.flavor.fills(facts)
+    words = match.prefix.split(".")[:-1]
+    starts = ["".join(f"{word}." for word in words[:count]) for count in range(len(words) + 1)]  # "", "model.", "model.encoder."
     out: dict[str, tuple[str, str]] = {}
     for key in tensors:
         if key in places:
             out[key] = places[key], ""
             continue
         bare = key.removeprefix(match.prefix)
-        why = next((why for pattern, why in extras if pattern.match(bare) or pattern.match(key)), "")
+        shorter = [key.removeprefix(start) for start in starts]
+        why = next((why for pattern, why in extras if any(pattern.match(name) for name in shorter)), "")
         if not why and bare in fills:
             why = "not used by the features"
         if not why and any(other and key.startswith(other) for other in match.others):

@@ -15,6 +15,8 @@ from sslmed.distributed import is_first, ranks, under_torchrun
 from sslmed.encoders import Encoder
 from sslmed.methods import Distill, MaskedAutoencoder, PythonObjective, Supervised
 
+sys.path.append(str(Path(__file__).parents[1] / "toy"))
+
 PRE = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 
 
@@ -181,7 +183,6 @@ def part_way(folder, cohort):
 
 def volumes(folder, _cohort):
     """A convolutional encoder, whose norms gather over the ranks; batches of two of five samples leave the second rank without any."""
-    sys.path.append(str(Path(__file__).parents[1] / "toy"))
     from ramps import RampPreprocessing, ramps
 
     dense = RampPreprocessing(patch=None)
@@ -213,7 +214,6 @@ VIEWS = {
 
 def joint_embedding(folder, _cohort):
     """Every method of several views. Three ranks get two, two and one sample of each batch of five, and one, one and none of the last."""
-    sys.path.append(str(Path(__file__).parents[1] / "toy"))
     from ramps import RampPreprocessing, ramps
 
     patches, dense = RampPreprocessing(), RampPreprocessing(patch=None)
@@ -225,6 +225,32 @@ def joint_embedding(folder, _cohort):
             made = Encoder("vit_tiny", patches, depth=2, dim=24, heads=2) if kind == "vit" else sm.ConvEncoder(dense, (4, 8))
             objective = sm.methods.get(name.split()[0])(**options).objective(made, seed=1)
             loader = sm.Loader(ramps(12, 1), made.preprocessing, batch_size=5, seed=1, random=True, targets={"age": ages})
+            trainer = sm.Trainer(objective, loader, epochs=3, lr=1e-3, fp64=True, clip_norm=1.0)
+            losses = []
+            assert trainer.fit(lambda rows, losses=losses: losses.extend((row["loss"], row["grad_norm"]) for row in rows))
+            if is_first():
+                weights = {key: value.detach().clone() for key, value in objective.state_dict().items()}
+                sm.io.save_safetensors(weights, folder / f"{name} {kind}.safetensors")
+                (folder / f"{name} {kind}.json").write_text(json.dumps(losses))
+
+
+def pretext(folder, _cohort):
+    """Every pretext task. Two ranks get three and two samples of each batch of five, and one and none of the last."""
+    from pretext_tasks import NAMES, on_ramps
+    from ramps import ramps
+
+    for name in NAMES:
+        for kind in ("cnn", "vit"):
+            if kind == "vit" and name in ("spark", "cross_sequence"):
+                continue
+            if name == "cross_sequence":  # which needs two sequences
+                cohort = sm.Cohort.open(folder.parent / "heads" / "cohort.parquet")
+                how = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16, sequences=("T1w", "FLAIR"))
+                options, made = sm.methods.CrossSequence(), sm.ConvEncoder(how, (8, 12))
+            else:
+                cohort, (options, made) = ramps(11, 1), on_ramps(name, kind)
+            objective = options.objective(made, seed=1)
+            loader = sm.Loader(cohort, made.preprocessing, batch_size=5, seed=1, random=True)
             trainer = sm.Trainer(objective, loader, epochs=3, lr=1e-3, fp64=True, clip_norm=1.0)
             losses = []
             assert trainer.fit(lambda rows, losses=losses: losses.extend((row["loss"], row["grad_norm"]) for row in rows))

@@ -9,6 +9,7 @@ import torch
 
 from sslmed._core import C
 from sslmed.nn.layouts.base import Entry, Facts
+from sslmed.nn.layouts.offsets import resampled_offsets, side_of
 
 __all__ = ["adapted"]
 
@@ -77,6 +78,13 @@ def _fitted(value: torch.Tensor, entry: Entry, facts: Facts, inflate: str | None
     if entry.role == "relative" and value.dim() == 2 and value.shape[1] == shape[1]:
         notes.append(f"relative positions {value.shape[0]} → {shape[0]}")
         return torch.nn.functional.interpolate(value.double().t()[None], shape[0], mode="linear")[0].t()
+    if entry.role == "offsets" and value.dim() == 2 and value.shape[1] == shape[1]:
+        side = side_of(int(value.shape[0]), len(facts.grid))
+        if side == 0:
+            return value  # the shape is refused with the others
+        old = [side] * len(facts.grid)
+        notes.append(f"offsets {'×'.join(map(str, old))} → {'×'.join(map(str, facts.grid))}")
+        return resampled_offsets(value, old, facts.grid)
     if entry.role == "positions" and value.dim() >= 4 and value.shape[-1] == shape[-1]:
         return _map(value, facts, inflate, notes)
     if entry.role == "input" and value.dim() >= 3 and value.shape[1] == 3 and shape[1] == 1:

@@ -10,7 +10,7 @@ import torch
 
 __all__ = ["COMMON_EXTRAS", "Entry", "Extra", "Facts", "Flavor", "identity"]
 
-Role = Literal["plain", "input", "positions", "relative", "class", "registers"]
+Role = Literal["plain", "input", "positions", "relative", "offsets", "class", "registers"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Entry:
     file: tuple[str, ...]
     """Names in the file; several are joined along the first axis, in this order."""
     role: Role = "plain"
-    """What may differ from the file: channels of an "input" layer, the grid of "positions", the length of a "relative" table."""
+    """What may differ from the file: channels of an "input" layer, the grid of "positions", the length of a "relative"
+    table, the window of a table of "offsets"."""
     zeros: tuple[str, ...] = ()
     """Those of ``file`` that may be missing: zeros then. Where they are written out, they must be zero."""
     as_module: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -51,8 +52,11 @@ class Facts:
     """"vit", or the family of a dense encoder."""
     shapes: Mapping[str, tuple[int, ...]]
     """Shape of each tensor of the module."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Options that the module was built with."""
     grid: tuple[int, ...] = ()
-    """Cells of the position table along each axis; empty: no table."""
+    """Cells of the position table along each axis, or offsets (2 * window - 1) of the tables of windows; empty: no
+    table."""
 
     def has(self, name: str) -> bool:
         """Whether the module has a tensor of this name."""
@@ -74,6 +78,10 @@ class Flavor:
     """Whether a module can be written so; the first flavor that fits is written."""
     fills: Callable[[Facts], Mapping[str, tuple[int, ...]]] = field(default=lambda facts: {})
     """Tensors that files must have beside those of the module, by shape; zeros are written."""
+    adds: Callable[[Facts], Mapping[str, torch.Tensor]] = field(default=lambda facts: {})
+    """Tensors that files must have beside those of the module, by value."""
+    refuses: Callable[[Facts], str] = field(default=lambda facts: "")
+    """Why no file of this layout fits a module although names and shapes do; empty: it may fit."""
 
 
 # Parts of a name in front of a head: none that is inside of the encoder, whose tensors are never left out.
