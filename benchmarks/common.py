@@ -17,6 +17,21 @@ RESULTS = Path(__file__).parent / "results"
 
 def paired(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2) -> dict[str, dict[str, float]]:
     """Seconds a call: median, min and max over rounds; every round times each contestant once, in turning order."""
+    return {name: summary(t) for name, t in interleaved(contestants, rounds=rounds, seconds=seconds).items()}
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def ratio_of(times: dict[str, list[float]], peer: str, ours: str = "sslmed") -> dict[str, float]:
+    """How many times as fast ours is: the ratio of medians, and the least and the largest ratio within one round."""
+    rounds = [theirs / own for theirs, own in zip(times[peer], times[ours], strict=True)]
+    return {"median": statistics.median(times[peer]) / statistics.median(times[ours]), "min": min(rounds), "max": max(rounds)}
+
+
+def interleaved(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2) -> dict[str, list[float]]:
+    """Seconds a call in every round, which times each contestant once, in turning order."""
     repeats = {}
     for name, call in contestants.items():
         call()
@@ -33,7 +48,7 @@ def paired(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, secon
             for _ in range(repeats[name]):
                 contestants[name]()
             times[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: {"median": statistics.median(t), "min": min(t), "max": max(t)} for name, t in times.items()}
+    return times
 
 
 def machine() -> dict[str, Any]:
@@ -51,7 +66,10 @@ def write(name: str, body: dict[str, Any]) -> None:
             print(f"{name}: {key} = {value}")
         elif key == "ratios":
             for row, ratio in value.items():
-                print(f"{name}: {row}: {ratio:.2f}x")
+                if isinstance(ratio, dict):
+                    print(f"{name}: {row}: {ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})")
+                else:
+                    print(f"{name}: {row}: {ratio:.2f}x")
 
 
 def data_root() -> Path | None:
