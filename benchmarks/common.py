@@ -39,7 +39,7 @@ def interleaved(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, 
         while time.perf_counter() - start < seconds / 2:
             call()
             n += 1
-        repeats[name] = max(1, round(n * 2))
+        repeats[name] = max(1, round(seconds * n / (time.perf_counter() - start)))
     times: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for r in range(rounds):
@@ -55,7 +55,9 @@ def machine() -> dict[str, Any]:
     import torch
 
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    threads = {"threads": torch.get_num_threads(), "waiting threads": os.environ.get("OMP_WAIT_POLICY", "spin")}
+    return {"cpu": model, "cores": os.cpu_count()} | versions | threads
 
 
 def write(name: str, body: dict[str, Any]) -> None:
