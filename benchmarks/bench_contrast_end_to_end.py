@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from common import ratio_of, summary, write
+from common import ratio_of, summary, write, written
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 import sslmed as sm
@@ -244,13 +244,13 @@ def volume_cases(raw: sm.Cohort, prepared: sm.Cohort) -> Iterator[tuple[str, int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="part of a row's name")
+    parser.add_argument("--only", default="", help="part of a row's name; the other rows are kept")
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(WORKERS)
-    body: dict[str, Any] = {"ratios": {}}
+    body = written("contrast_end_to_end") if arguments.only else {"ratios": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         raw = volumes(folder, 8)
@@ -273,8 +273,7 @@ def main() -> None:
             body[f"{row}, samples a second"] = found
             body["ratios"][row] = ratio_of(spent, "peer")
             print(row, body["ratios"][row], found, flush=True)
-    if not arguments.only:
-        write("contrast_end_to_end", body)
+    write("contrast_end_to_end", body)
 
 
 if __name__ == "__main__":

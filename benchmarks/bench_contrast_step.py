@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from common import interleaved, ratio_of, summary, write
+from common import interleaved, ratio_of, summary, write, written
 from PIL import Image
 
 import sslmed as sm
@@ -78,7 +78,8 @@ def simclr_of_lightly(size: int, bf16: bool) -> Step:
     return step_of(lambda: criterion(model(views[0]), model(views[1])), model, lambda: None, bf16)
 
 
-def dino_of_lightly(size: int, bf16: bool) -> Step:
+def dino_of_lightly(size: int, bf16: bool, *, stacked: bool) -> Step:
+    """View after view, as in lightly's documentation, or all views of one size in one pass, as in DINO's own code."""
     student, teacher = (
         torch.nn.Sequential(
             timm.create_model("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True),
@@ -91,15 +92,21 @@ def dino_of_lightly(size: int, bf16: bool) -> Step:
     views = [torch.randn(size, 3, 224, 224) for _ in range(2)] + [torch.randn(size, 3, 96, 96) for _ in range(LOCAL)]
 
     def loss() -> torch.Tensor:
-        with torch.no_grad():
-            targets = [teacher(view) for view in views[:2]]
-        return criterion(targets, [student(view) for view in views], teacher_temp=0.04)
+        if stacked:
+            with torch.no_grad():
+                targets = teacher(torch.cat(views[:2])).chunk(2)
+            answers = [*student(torch.cat(views[:2])).chunk(2), *student(torch.cat(views[2:])).chunk(LOCAL)]
+        else:
+            with torch.no_grad():
+                targets = [teacher(view) for view in views[:2]]
+            answers = [student(view) for view in views]
+        return criterion(list(targets), answers, teacher_temp=0.04)
 
     return step_of(loss, student, lambda: update_momentum(student, teacher, 0.996), bf16)
 
 
 def cases(sizes: dict[str, int]):
-    """Row, ours, the peer, and multiply-adds of one forward and backward pass where linear layers are most of it."""
+    """Row, ours, the peers, and the multiply-adds of one step in convolutions and linear layers."""
     preprocessing = sm.ImagePreprocessing(size=224, patch=16)
     for precision in ("fp32", "bf16"):
         bf16 = precision == "bf16"
@@ -107,7 +114,7 @@ def cases(sizes: dict[str, int]):
         encoder = sm.DenseEncoder("resnet18", preprocessing.dense())
         method = sm.methods.SimClr(hidden=512, out_dim=128)
         row = f"SimCLR, ResNet-18, 2 x 224, batch {size}, {precision}"
-        yield row, ours(method, encoder, size, bf16), simclr_of_lightly(size, bf16), 3 * 2 * size * 1.82e9
+        yield row, ours(method, encoder, size, bf16), {"lightly": simclr_of_lightly(size, bf16)}, 3 * 2 * size * 1.82e9
         size = sizes["dino"]
         vit = sm.Encoder("vit_tiny", preprocessing)
         method = sm.methods.Dino(prototypes=PROTOTYPES, local=LOCAL)
@@ -115,35 +122,37 @@ def cases(sizes: dict[str, int]):
         # The teacher sees the global crops, without a backward pass.
         products = size * (12 * 12 * 192**2 * (3 * tokens + 394) + head * (3 * (2 + LOCAL) + 2))
         row = f"DINO, ViT-Ti, 2 x 224 + {LOCAL} x 96, batch {size}, {precision}"
-        yield row, ours(method, vit, size, bf16), dino_of_lightly(size, bf16), products
+        peers = {
+            "lightly": dino_of_lightly(size, bf16, stacked=False),
+            "lightly, views stacked": dino_of_lightly(size, bf16, stacked=True),
+        }
+        yield row, ours(method, vit, size, bf16), peers, products
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
-    options.add_argument("--only", default="", help="part of a row's name")
+    options.add_argument("--only", default="", help="part of a row's name; the other rows are kept")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--simclr", type=int, default=4, help="batch of SimCLR")
     options.add_argument("--dino", type=int, default=2, help="batch of DINO")
     given = options.parse_args()
     torch.set_num_threads(2)
-    body: dict[str, dict] = {"ratios": {}}
+    body = written("contrast_step") if given.only else {"ratios": {}}
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     products = {"BLAS": lambda: a @ b, "oneDNN": lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")}
-    for row, own, peer, multiplied in cases({"simclr": given.simclr, "dino": given.dino}):
+    for row, own, peers, multiplied in cases({"simclr": given.simclr, "dino": given.dino}):
         if given.only not in row:
             continue
-        times = interleaved({"sslmed": own, "lightly": peer}, rounds=given.rounds, seconds=0.1)
-        print(row, ratio_of(times, "lightly"), {name: summary(t) for name, t in times.items()}, flush=True)
+        times = interleaved({"sslmed": own} | peers, rounds=given.rounds, seconds=0.1)
         body[f"{row}, s a step"] = {name: summary(t) for name, t in times.items()}
-        body["ratios"][f"{row}, against lightly"] = ratio_of(times, "lightly")
+        for name in peers:
+            body["ratios"][f"{row}, against {name}"] = ratio_of(times, name)
+            print(row, name, body["ratios"][f"{row}, against {name}"], flush=True)
         if row.endswith("fp32"):
             fastest = min(min(t) for t in interleaved(products, rounds=5).values())
             bound = 2 * multiplied * fastest / (2 * 1024**3)
             body["ratios"][f"{row}, share of the rate of products"] = bound / summary(times["sslmed"])["median"]
-    if given.only:
-        print(body)
-    else:
-        write("contrast_step", body)
+    write("contrast_step", body)
 
 
 if __name__ == "__main__":

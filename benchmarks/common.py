@@ -74,6 +74,14 @@ def write(name: str, body: dict[str, Any]) -> None:
                     print(f"{name}: {row}: {ratio:.2f}x")
 
 
+def written(name: str) -> dict[str, Any]:
+    """The rows that an earlier run wrote, for a run that measures some of them anew; of a first run, no ratios."""
+    path = RESULTS / f"{name}.json"
+    body: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"ratios": {}}
+    body.pop("machine", None)
+    return body
+
+
 def data_root() -> Path | None:
     root = os.environ.get("SSLMED_DATA")
     return Path(root) if root and Path(root).is_dir() else None
