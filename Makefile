@@ -74,6 +74,8 @@ format:
 	$(BIN)/clang-format -i $(CPP)
 
 # Every benchmark writes benchmarks/results/<name>.json: the peer and ours in one run.
+# Threads that wait sleep: those that spin take the cores from loaders and from others, and steps became three times as slow.
+bench: export OMP_WAIT_POLICY = passive
 bench: build-test
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
 

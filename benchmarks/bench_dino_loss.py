@@ -2,7 +2,7 @@
 The time that reading and writing its tensors once would take is reported beside."""
 
 import torch
-from common import lightly_losses, paired, write
+from common import interleaved, lightly_losses, ratio_of, summary, write
 
 from sslmed import losses
 
@@ -34,18 +34,20 @@ def main() -> None:
 
     assert torch.allclose(ours(), lightly(), rtol=1e-4)
     assert torch.allclose(student.grad, torch.stack([leaf.grad for leaf in leaves]), rtol=1e-3, atol=1e-6)
-    times = paired({"sslmed": ours, "lightly": lightly}, rounds=7, seconds=0.5)
     values = torch.empty(64 << 20)
-    copied = paired({"copy": lambda: values[: values.numel() // 2].copy_(values[values.numel() // 2 :])}, rounds=7)["copy"]["median"]
-    bandwidth = 4 * values.numel() / copied
+    half = values.numel() // 2
+    runs = {"sslmed": ours, "lightly": lightly, "copy": lambda: values[:half].copy_(values[half:])}
+    times = interleaved(runs, rounds=7, seconds=0.5)
+    copied = times.pop("copy")
     # Logits are read twice and their gradients written once; the teacher's logits are read, its probabilities written once and read twice.
     moved = 4 * BATCH * PROTOTYPES * (3 * VIEWS + 4 * 2)
+    bound = {"memory": [t * moved / (4 * values.numel()) for t in copied]} | times
     body = {
-        f"s, B={BATCH}, K={PROTOTYPES}, {VIEWS} views, fp32, forward and backward": times,
-        "GB/s of a copy": {"median": bandwidth / 1e9},
+        f"s, B={BATCH}, K={PROTOTYPES}, {VIEWS} views, fp32, forward and backward": {name: summary(t) for name, t in times.items()},
+        "GB/s of a copy": summary([4 * values.numel() / t / 1e9 for t in copied]),
         "ratios": {
-            "time, against lightly": times["lightly"]["median"] / times["sslmed"]["median"],
-            "share of the memory's rate": moved / bandwidth / times["sslmed"]["median"],
+            "time, against lightly": ratio_of(times, "lightly"),
+            "share of the memory's rate": ratio_of(bound, "memory"),
         },
     }
     write("dino_loss", body)

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 import sslmed as sm
 from sslmed._core import C
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "python" / "support"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "python"))
 import conftest  # noqa: F401  makes torchvision importable beside a torch that it was not built for
 from torchvision import transforms
 

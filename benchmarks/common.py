@@ -17,6 +17,21 @@ RESULTS = Path(__file__).parent / "results"
 
 def paired(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2) -> dict[str, dict[str, float]]:
     """Seconds a call: median, min and max over rounds; every round times each contestant once, in turning order."""
+    return {name: summary(t) for name, t in interleaved(contestants, rounds=rounds, seconds=seconds).items()}
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def ratio_of(times: dict[str, list[float]], peer: str, ours: str = "sslmed") -> dict[str, float]:
+    """How many times as fast ours is: the ratio of medians, and the least and the largest ratio within one round."""
+    rounds = [theirs / own for theirs, own in zip(times[peer], times[ours], strict=True)]
+    return {"median": statistics.median(times[peer]) / statistics.median(times[ours]), "min": min(rounds), "max": max(rounds)}
+
+
+def interleaved(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2) -> dict[str, list[float]]:
+    """Seconds a call in every round, which times each contestant once, in turning order."""
     repeats = {}
     for name, call in contestants.items():
         call()
@@ -24,7 +39,7 @@ def paired(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, secon
         while time.perf_counter() - start < seconds / 2:
             call()
             n += 1
-        repeats[name] = max(1, round(n * 2))
+        repeats[name] = max(1, round(seconds * n / (time.perf_counter() - start)))
     times: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for r in range(rounds):
@@ -33,14 +48,16 @@ def paired(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, secon
             for _ in range(repeats[name]):
                 contestants[name]()
             times[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: {"median": statistics.median(t), "min": min(t), "max": max(t)} for name, t in times.items()}
+    return times
 
 
 def machine() -> dict[str, Any]:
     import torch
 
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    threads = {"threads": torch.get_num_threads(), "waiting threads": os.environ.get("OMP_WAIT_POLICY", "spin")}
+    return {"cpu": model, "cores": os.cpu_count()} | versions | threads
 
 
 def write(name: str, body: dict[str, Any]) -> None:
@@ -51,7 +68,18 @@ def write(name: str, body: dict[str, Any]) -> None:
             print(f"{name}: {key} = {value}")
         elif key == "ratios":
             for row, ratio in value.items():
-                print(f"{name}: {row}: {ratio:.2f}x")
+                if isinstance(ratio, dict):
+                    print(f"{name}: {row}: {ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})")
+                else:
+                    print(f"{name}: {row}: {ratio:.2f}x")
+
+
+def written(name: str) -> dict[str, Any]:
+    """The rows that an earlier run wrote, for a run that measures some of them anew; of a first run, no ratios."""
+    path = RESULTS / f"{name}.json"
+    body: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"ratios": {}}
+    body.pop("machine", None)
+    return body
 
 
 def data_root() -> Path | None:

@@ -66,9 +66,11 @@ at::Tensor joined_heads(const WindowPlan& plan, const at::Tensor& x, std::int64_
 
 void for_each_group(std::int64_t chunks, const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& work) {
   const auto groups = std::min(kGroups, chunks);
-  at::parallel_for(0, groups, 1, [&](std::int64_t begin, std::int64_t end) {
+  // At least two, because a single one would not be in a parallel region, and its products would take all threads, which
+  // may round in another order.
+  at::parallel_for(0, std::max<std::int64_t>(groups, 2), 1, [&](std::int64_t begin, std::int64_t end) {
     const at::AutoDispatchBelowADInplaceOrView guard;  // of this thread
-    for (auto group = begin; group < end; ++group) work(group, group * chunks / groups, (group + 1) * chunks / groups);
+    for (auto group = begin; group < std::min(end, groups); ++group) work(group, group * chunks / groups, (group + 1) * chunks / groups);
   });
 }
 

@@ -18,7 +18,10 @@
 namespace sslmed::ops {
 namespace {
 
-constexpr std::int64_t kBlockRows = 128, kTileColumns = 1024;
+constexpr std::int64_t kTileColumns = 1024;
+
+// Rows of a block: few where there are few, so that threads share them. It follows from their number alone.
+std::int64_t rows_of_block(std::int64_t rows) { return std::clamp<std::int64_t>((rows + 3) / 4, 16, 128); }
 
 // Threads of the pool know neither that gradients are off here nor that autocast is.
 struct PlainTensors {
@@ -31,12 +34,14 @@ const std::int64_t* indices_of(const std::optional<at::Tensor>& indices) { retur
 // visit(first row, rows, first column, columns, tile) with tile = rows . columns', for all tiles of blocks of rows; done(first row, rows) after a block.
 template <class Visit, class Done>
 void for_tiles(const at::Tensor& rows, const at::Tensor& columns, Visit&& visit, Done&& done) {
-  const std::int64_t n = rows.size(0), m = columns.size(0), blocks = (n + kBlockRows - 1) / kBlockRows;
-  at::parallel_for(0, blocks, 1, [&](std::int64_t first, std::int64_t last) {
+  const std::int64_t n = rows.size(0), m = columns.size(0), most = rows_of_block(n), blocks = (n + most - 1) / most;
+  // A single block would be worked on outside of a parallel region, where a product takes all threads and rounds in
+  // another order. So there are at least two, of which the second may be empty.
+  at::parallel_for(0, std::max<std::int64_t>(blocks, 2), 1, [&](std::int64_t first, std::int64_t last) {
     const PlainTensors guard;
-    auto buffer = at::empty({kBlockRows * std::min(kTileColumns, m)}, rows.options());
-    for (std::int64_t block = first; block < last; ++block) {
-      const std::int64_t row = block * kBlockRows, count = std::min(kBlockRows, n - row);
+    auto buffer = at::empty({most * std::min(kTileColumns, m)}, rows.options());
+    for (std::int64_t block = first; block < std::min(last, blocks); ++block) {
+      const std::int64_t row = block * most, count = std::min(most, n - row);
       const auto own = rows.narrow(0, row, count);
       for (std::int64_t column = 0; column < m; column += kTileColumns) {
         const std::int64_t width = std::min(kTileColumns, m - column);

@@ -1,6 +1,9 @@
+#include <ATen/Parallel.h>
+
 #include "catch.h"
 #include "nn/functional.h"
 #include "nn/swin.h"
+#include "nn/window_attention.h"
 
 using namespace sslmed::nn;
 
@@ -76,6 +79,30 @@ TEST_CASE("attention with a bias is its definition, values and gradients") {
     CHECK(at::allclose(qkv.grad(), qkv2.grad(), 1e-9, 1e-11));
     CHECK(at::allclose(bias.grad(), bias2.grad(), 1e-9, 1e-11));
   }
+}
+
+TEST_CASE("attention with a bias does not depend on the number of threads") {
+  const auto before = at::get_num_threads();
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    // Many chunks of windows, a few, and a single one.
+    for (const auto& [windows, cells, heads] : {std::tuple<int, int, int>{64, 49, 3}, {6, 216, 2}, {2, 27, 4}, {1, 7, 1}}) {
+      const std::int64_t dim = 8 * heads;
+      const auto regions = at::randint(0, 2, {windows, cells}, at::kLong);
+      const auto qkv = at::randn({windows, cells, 3 * dim}, type), bias = at::randn({heads, cells, cells}, type);
+      const auto weights = at::randn({windows, cells, dim}, type);
+      std::vector<at::Tensor> first;
+      for (const int threads : {1, 2, 3}) {
+        at::set_num_threads(threads);
+        auto x = qkv.clone().set_requires_grad(true), table = bias.clone().set_requires_grad(true);
+        const auto out = window_attention(x, heads, table, regions);
+        (out * weights).sum().backward();
+        const std::vector<at::Tensor> found{out, x.grad(), table.grad()};
+        if (first.empty()) first = found;
+        for (std::size_t i = 0; i < found.size(); ++i) CHECK(at::equal(found[i], first[i]));
+      }
+    }
+  }
+  at::set_num_threads(before);
 }
 
 TEST_CASE("layer decay counts the blocks of all stages") {
