@@ -185,6 +185,9 @@ void bind_sources(py::module_& m) {
       .def("__len__", &Source::size)
       .def("describe", &Source::describe, py::arg("index"))
       .def_property_readonly(
+          "counts", [](const Source& source) { return at::tensor(source.first_samples(), at::kLong).diff(); },
+          "[rows] int64: the number of samples of each of the cohort's rows.")
+      .def_property_readonly(
           "recording_of",
           [](const Source& source) {
             const auto first = source.first_samples();
@@ -274,7 +277,13 @@ void bind_data(py::module_& m) {
           py::arg("source"), py::arg("sampler"), py::arg("recipe") = py::none(), py::kw_only(), py::arg("threads") = 1, py::arg("prefetch") = 2,
           py::arg("on_error") = "raise", py::arg("first") = 0, py::arg("end") = 0, py::arg("rank") = 0, py::arg("ranks") = 1)
       .def(
-          "open", [](const LoaderPlan& plan) { return std::make_shared<Loader>(plan.source, plan.recipe, plan.sampler, plan.options); }, "Starts the threads.");
+          "open",
+          [](const LoaderPlan& plan) {
+            return std::shared_ptr<Loader>(new Loader(plan.source, plan.recipe, plan.sampler, plan.options), [](Loader* loader) {
+              if (loader->is_own()) delete loader;
+            });
+          },
+          "Starts the threads.");
 }
 
 }  // namespace sslmed::bindings

@@ -105,7 +105,12 @@ void Loader::finish(Job& job) {
   }
 }
 
-std::optional<Batch> Loader::next() { return queue_.pop(); }
+std::optional<Batch> Loader::next() {
+  if (!is_own())
+    throw ForkError("Loader: was opened by process " + std::to_string(process_) + " and has no threads in the forked process " + std::to_string(::getpid()) +
+                    "; open a loader after the fork, or start processes with 'spawn'");
+  return queue_.pop();
+}
 
 std::vector<Failure> Loader::failures() const {
   const std::lock_guard lock(failures_mutex_);

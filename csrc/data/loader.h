@@ -2,11 +2,14 @@
 // Reads, transforms, masks and packs batches in threads; gives them in order. The stream is the same for any number of
 // threads, and its whole state is one integer: the number of the next batch.
 
+#include <unistd.h>
+
 #include <atomic>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -43,12 +46,19 @@ struct Failure {
   std::string message;
 };
 
+// A loader is used by a process that was forked from the one that opened it.
+class ForkError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 class Loader {
  public:
   Loader(std::shared_ptr<const Source> source, std::shared_ptr<const Recipe> recipe, std::shared_ptr<const Sampler> sampler, const LoaderOptions& options);
   ~Loader();
 
-  // The next batch, or nothing after the last. Rethrows what a thread threw (kRaise), at its place in the order.
+  // The next batch, or nothing after the last. Rethrows what a thread threw (kRaise), at its place in the order. ForkError in a process that was forked
+  // after the loader was opened: it has none of the threads.
   std::optional<Batch> next();
   // The number of the batch that next() gives.
   std::uint64_t position() const { return queue_.position(); }
@@ -56,6 +66,8 @@ class Loader {
   std::vector<Failure> failures() const;
   const Sampler& sampler() const noexcept { return *sampler_; }
   const Source& source() const noexcept { return *source_; }
+  // Whether this process opened it. Another one must not destroy it either: there are locks inside that nobody opens again.
+  bool is_own() const noexcept { return ::getpid() == process_; }
 
  private:
   // A batch under way. The threads share its samples out, so that few batches are in memory at a time and the first one comes
@@ -81,6 +93,7 @@ class Loader {
   std::shared_ptr<const Recipe> recipe_;
   std::shared_ptr<const Sampler> sampler_;
   LoaderOptions options_;
+  pid_t process_ = ::getpid();
   OrderedQueue<Batch> queue_;
   std::shared_ptr<BufferPool> pool_;
   std::mutex job_mutex_;

@@ -30,7 +30,8 @@ class Autocast {
   }
   ~Autocast() {
     if (!on_) return;
-    at::autocast::set_autocast_enabled(device_, false);
+    at::autocast::set_autocast_enabled(device_, was_on_);
+    at::autocast::set_autocast_dtype(device_, usual_);
     at::autocast::clear_cache();
   }
   Autocast(const Autocast&) = delete;
@@ -39,6 +40,8 @@ class Autocast {
  private:
   bool on_;
   at::DeviceType device_;
+  bool was_on_ = at::autocast::is_autocast_enabled(device_);
+  at::ScalarType usual_ = at::autocast::get_autocast_dtype(device_);
 };
 
 at::Device moved(methods::Objective& objective, const std::string& name, bool fp64) {

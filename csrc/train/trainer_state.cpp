@@ -1,10 +1,14 @@
 // A run's state as files: checkpoints written, kept and resumed from.
 
 #include <c10/core/GradMode.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "core/error.h"
@@ -22,6 +26,28 @@ double number(const Metadata& metadata, const std::string& key, const std::strin
   const auto* end = found->second.data() + found->second.size();
   if (std::from_chars(found->second.data(), end, value).ptr != end) throw FormatError(path, "a number as '" + key + "'", quote(found->second));
   return value;
+}
+
+bool is_digits(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Of the names that step_name gives; other files beside them are somebody's own.
+bool is_checkpoint(std::string_view name) {
+  const std::string_view before = "step-", after = ".safetensors";
+  return name.starts_with(before) && name.ends_with(after) && name.size() >= before.size() + after.size() + 9 &&
+         is_digits(name.substr(before.size(), name.size() - before.size() - after.size()));
+}
+
+// What a killed process left half-written (AtomicFile): its number is in the name.
+bool is_left_over(const std::string& name) {
+  const std::string_view mark = ".safetensors.tmp-";
+  const auto found = name.find(mark);
+  if (found == std::string::npos) return false;
+  const auto digits = name.substr(found + mark.size(), name.find('-', found + mark.size()) - found - mark.size());
+  if (!is_digits(digits) || digits.size() > 9) return false;
+  const auto process = static_cast<pid_t>(std::stol(digits));
+  return process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH);
 }
 
 std::string step_name(std::int64_t step) {
@@ -68,12 +94,11 @@ std::string Trainer::save() {
 
 void Trainer::rotate() const {
   std::vector<std::filesystem::path> kept, stale;
-  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
-    if (const auto name = entry.path().filename().string(); name.rfind("step-", 0) == 0 && entry.path().extension() == ".safetensors")
-      kept.push_back(entry.path());
-  // What a killed process left half-written; a run has one writer, and it is not writing now.
-  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder))
-    if (entry.path().filename().string().find(".safetensors.tmp-") != std::string::npos) stale.push_back(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(options_.checkpoint_folder)) {
+    const auto name = entry.path().filename().string();
+    if (is_checkpoint(name)) kept.push_back(entry.path());
+    if (is_left_over(name)) stale.push_back(entry.path());
+  }
   for (const auto& path : stale) std::filesystem::remove(path);
   std::sort(kept.begin(), kept.end());
   for (std::size_t i = 0; i + static_cast<std::size_t>(options_.keep_last) < kept.size(); ++i) std::filesystem::remove(kept[i]);

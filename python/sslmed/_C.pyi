@@ -316,6 +316,11 @@ class Source:
     def describe(self, index: int) -> SampleInfo:
         ...
     @property
+    def counts(self) -> torch.Tensor:
+        """
+        [rows] int64: the number of samples of each of the cohort's rows.
+        """
+    @property
     def recording_of(self) -> torch.Tensor:
         """
         [n] int64: the recording (the cohort's row) of each sample.

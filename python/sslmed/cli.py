@@ -106,8 +106,8 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def _stop(*_: object) -> None:
-    """A scheduler's SIGTERM is a Ctrl-C: save, and leave."""
-    signal.raise_signal(signal.SIGINT)
+    """A scheduler's SIGTERM, a closed terminal, and a Ctrl-C although the shell has it ignored: leave; while a run trains, after it has saved."""
+    raise KeyboardInterrupt
 
 
 @app.command()
@@ -157,11 +157,14 @@ def pretrain(
     from sslmed.pretraining import PretrainConfig
     from sslmed.pretraining import pretrain as run_pretrain
 
+    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
     people = _cohort(cohort)
     kind = registry.get(people.modality).preprocessing
     listed = {"preprocessing", "probe_every", *(parameter.name or "" for parameter in context.command.params)}
     options, changes, settings = _chosen(_extra(context.args), methods.get(method), kind, PretrainConfig, listed=listed)
-    signal.signal(signal.SIGTERM, _stop)
     with under_torchrun(device, timeout) as own_device:
         config = PretrainConfig(
             epochs=epochs,
@@ -398,7 +401,11 @@ def main() -> None:
     warnings.showwarning = show
     try:
         # Without click's own handling, an Exit comes back as its code.
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, signal.SIG_IGN)  # everything is done
+        sys.exit(code)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         sys.exit(130)

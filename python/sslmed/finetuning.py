@@ -18,6 +18,7 @@ import pandas as pd
 from sslmed import io
 from sslmed._checks import OnError, choice, number, whole
 from sslmed._core import FormatError
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, Encoder, EncoderLike, resolve
 from sslmed.encoders.base import description_of, from_description
@@ -303,6 +304,7 @@ class FineTuned:
         return out
 
 
+@own_settings()
 def finetune(
     encoder: EncoderLike,
     cohort: Cohort,

@@ -9,6 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
@@ -18,6 +19,7 @@ import pandas as pd
 from sslmed import io, methods
 from sslmed._checks import choice, number, whole
 from sslmed._core import FormatError, FormatWarning
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.distributed import is_first
 from sslmed.encoders import CohortEncoder, resolve
@@ -30,6 +32,8 @@ from sslmed.runs import Run, Runs, by_seed
 from sslmed.sources import warn_of_samples
 from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
 from sslmed.training.loader import warn_of_failures
+from sslmed.training.run_folder import RunFolder, checkpoints_of
+from sslmed.training.samples_of import differing_rows, digest, rows_of
 from sslmed.training.trainer import OPTIMIZERS
 
 __all__ = ["PretrainConfig", "Probe", "Run", "Runs", "pretrain"]
@@ -146,6 +150,7 @@ def pretrain(
 ) -> Runs: ...  # fmt: skip
 
 
+@own_settings()
 def pretrain(
     cohort: Cohort,
     method: Literal["mae", "ijepa"] | str | methods.Method = "mae",
@@ -162,9 +167,11 @@ def pretrain(
 ) -> Run | Runs:
     """Pretrains an encoder on a cohort, without labels.
 
-    Writes to ``out``: ``history.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``. Ctrl-C saves and returns a run that
-    says ``interrupted``. The encoder records whom it has seen (:mod:`sslmed.provenance`). Where torch.distributed is initialized
-    (:mod:`sslmed.distributed`), all ranks train together, and the first one writes.
+    Writes to ``out``: ``history.csv``, ``samples.csv``, ``checkpoints/``, ``tensorboard/`` and, at the end, ``encoder.safetensors``. The folder is one
+    run's: a second one there is refused. Ctrl-C, SIGTERM and SIGHUP save; after Ctrl-C a run comes back that says ``interrupted``. The result does not
+    depend on torch's defaults and contexts (dtype, device, autocast, gradients, threads), and leaves them as they were. The encoder records whom it
+    has seen (:mod:`sslmed.provenance`). Where torch.distributed is initialized (:mod:`sslmed.distributed`), all ranks train together, and the first one
+    writes.
 
     Args:
         cohort: What to train on.
@@ -174,7 +181,7 @@ def pretrain(
         config: Settings of the run.
         resume: Go on from the newest sound checkpoint in ``out``.
         progress: Show a progress bar.
-        callback: Called with each report's rows; False stops the run.
+        callback: Called with each report's rows; any false answer but None stops the run.
         probe: Scores the encoder while it trains; its columns are added to the history.
         seeds: Seeds of several runs, one after the other, each in ``out/seed-<seed>``; a list of runs comes back (:class:`sslmed.pretraining.Runs`). An
             encoder that is given as an object is copied: its runs differ in order, samples and masks alone.
@@ -182,7 +189,8 @@ def pretrain(
 
     Raises:
         TypeError: An option is neither a setting of the run nor one of the method.
-        ValueError: An argument is out of range, or ``out`` already holds a run and ``resume`` is False.
+        ValueError: An argument is out of range, ``out`` already holds a run and ``resume`` is False, another process
+            trains there, or the run to resume had other samples.
         FormatError, ReadError: A file cannot be read.
         NonFiniteError: The loss or a gradient was not finite.
         CollapseError: The encoder gives every sample nearly the same features.
@@ -199,18 +207,39 @@ def pretrain(
         given: dict[str, Any] = {"config": config, "resume": resume, "progress": progress, "callback": callback, "probe": probe} | options
         return by_seed(seeds, options, lambda seed: pretrain(cohort, method, copy.deepcopy(encoder), Path(out) / f"seed-{seed}", **given, seed=seed))
     config, chosen, method_options = _split(method, config or PretrainConfig(), options)
-    folder = Path(out)
-    found = _checkpoints(folder, resume)
+    # Of several ranks only the first has a folder: the others get its state, and need not share its disk.
+    with RunFolder(out) if is_first() else nullcontext():
+        return _pretrain(cohort, chosen, method_options, encoder, Path(out), config, resume=resume, progress=progress, callback=callback, probe=probe)
+
+
+def _pretrain(
+    cohort: Cohort,
+    chosen: methods.Method,
+    method_options: dict[str, Any],
+    encoder: str | os.PathLike[str] | CohortEncoder,
+    folder: Path,
+    config: PretrainConfig,
+    *,
+    resume: bool,
+    progress: bool,
+    callback: _Callback | None,
+    probe: Probe | None,
+) -> Run:
+    """One run in a folder that is its own."""
+    found = checkpoints_of(folder, resume) if is_first() else []
     model = resolve(encoder, cohort, preprocessing=config.preprocessing, seed=config.seed, depth=config.depth, class_token=chosen.class_token)
     _check_probe(probe, model)
     check_run(chosen, model, config.batch_size)
     objective = chosen.objective(model, config.seed)
     config = _with_decay(config, chosen)
     loader = _loader(cohort, model, config, chosen)
-    description = _description(chosen, method_options, model, config, loader, probe)
+    rows = rows_of(loader, config.order)
+    description = _description(chosen, method_options, model, config, loader, probe) | {"rows": digest(rows)}
     trainer = _trainer(objective, loader, config, folder, description)
     if resume and found:
-        _resume_newest(trainer, found, description)
+        _resume_newest(trainer, found, description, rows)
+    elif is_first():
+        rows.to_csv(folder / _SAMPLES, index=False)
     model.provenance = after_pretraining(model.provenance, cohort, probe)  # before any step changes the weights
     watch = None if probe is None or not is_first() else _Watch(trainer, model, probe, config.probe_every * _steps_per_epoch(loader, config))
     history, finished = _fit(trainer, folder, config, progress=progress, callback=callback, watch=watch)
@@ -235,19 +264,6 @@ def _split(method: str | methods.Method, config: PretrainConfig, options: Mappin
     config = replace(config, **{name: value for name, value in options.items() if name in settings})
     chosen, described = methods.resolve(method, {name: value for name, value in options.items() if name not in settings})
     return config, chosen, described
-
-
-def _checkpoints(folder: Path, resume: bool) -> list[Path]:
-    """The run's checkpoints. Of several ranks only the first looks: the others get its state, and need not share its disk."""
-    if not is_first():
-        return []
-    checkpoints = folder / "checkpoints"
-    found = sorted(checkpoints.glob("step-*.safetensors"))
-    if found and not resume:
-        raise ValueError(f"{folder}: already holds a run; pass resume=True (--resume) to go on, or choose another folder")
-    if resume and not found and checkpoints.exists() and any(checkpoints.iterdir()):
-        raise FormatError(f"{checkpoints}: expected step-*.safetensors to resume from, found none")
-    return found
 
 
 def _check_probe(probe: Probe | None, model: CohortEncoder) -> None:
@@ -285,6 +301,9 @@ def _loader(cohort: Cohort, model: CohortEncoder, config: PretrainConfig, method
 def _steps_per_epoch(loader: Loader, config: PretrainConfig) -> int:
     return loader.sampler.batches_per_epoch // config.accumulate
 
+
+_SAMPLES = "samples.csv"
+"""What a run is trained on, in its folder."""
 
 # Settings that do not change what a run computes, or that are described otherwise.
 _NOT_DESCRIBED = ("preprocessing", "depth", "threads", "on_error", "device", "checkpoint_every", "keep_last", "tensorboard", "probe_every")
@@ -353,14 +372,15 @@ def _fit(
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
         columns = [*COLUMNS, *(watch.probe.columns if watch else ())]
-        with Reporter(folder, trainer, progress, config.tensorboard, callback, columns) as reporter, Interrupt() as interrupt:
+        with Interrupt() as interrupt, Reporter(folder, trainer, progress, config.tensorboard, callback, columns) as reporter:
             finished = trainer.fit(lambda new: reporter(watch(new) if watch else new) and not interrupt.wanted)
         return pd.read_csv(folder / "history.csv"), finished
     rows: list[dict[str, float]] = []
 
     def collect(new: list[dict[str, float]]) -> bool:
         rows.extend(new)
-        return (callback is None or callback(new) is not False) and not interrupt.wanted
+        answer = None if callback is None else callback(new)
+        return (answer is None or bool(answer)) and not interrupt.wanted
 
     with Interrupt() as interrupt:
         finished = trainer.fit(collect)
@@ -385,7 +405,7 @@ class _Watch:
         return rows
 
 
-def _resume_newest(trainer: Trainer, found: list[Path], description: Mapping[str, Any]) -> None:
+def _resume_newest(trainer: Trainer, found: list[Path], description: Mapping[str, Any], rows: pd.DataFrame) -> None:
     """Resumes from the newest checkpoint that is sound; a damaged one is passed over with a warning."""
     for path in reversed(found):
         try:
@@ -396,6 +416,11 @@ def _resume_newest(trainer: Trainer, found: list[Path], description: Mapping[str
         except ValueError:
             theirs = json.loads(io.load_metadata(path, "sslmed-checkpoint-1")["config"])
             if changed := _differences(theirs, json.loads(json.dumps(description))):
+                if theirs.get("rows") != description["rows"]:
+                    changed = [
+                        f"other samples: {differing_rows(path.parents[1] / _SAMPLES, rows)}",
+                        *(text for text in changed if not text.startswith("rows ")),
+                    ]
                 raise ValueError(f"{path}: was written by a run of another configuration: {'; '.join(changed)}") from None
             raise
     raise FormatError(f"{found[0].parent}: expected a sound checkpoint, found {len(found)} damaged ones")

@@ -45,7 +45,7 @@ def test_learns_and_leaves_what_it_promises(tiny_site, tmp_path):
     assert run.history["loss"].tail(10).mean() < run.history["loss"].head(10).mean()
     assert list(run.history["step"]) == list(range(len(run.history)))
     names = {p.name for p in (tmp_path / "r").iterdir()}
-    assert names == {"history.csv", "checkpoints", "encoder.safetensors", "tensorboard"}
+    assert names == {".lock", "history.csv", "samples.csv", "checkpoints", "encoder.safetensors", "tensorboard"}
     kept = sorted(p.name for p in (tmp_path / "r" / "checkpoints").iterdir())
     assert len(kept) == 4
     assert kept[0] == "best.safetensors"

@@ -88,7 +88,7 @@ class Encoder(VisionTransformer, SavedEncoder):
                 norm_eps=norm_eps,
             )
 
-        super().__init__(build(), build)
+        super().__init__(build)
         self.preprocessing = whole
         self.extra_channels = extra
         self.config: dict[str, Any] = {"name": name, "seed": seed, "dim": dim, "depth": depth, "heads": heads, "class_token": class_token}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed._checks import choice, number, whole
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.evaluation import confounding
 from sslmed.evaluation.assess import Options, assess
@@ -29,6 +30,7 @@ Level = Literal["person", "recording"]
 _TAKEN = ("dummy", "covariates", "permuted labels", "chance")
 
 
+@own_settings()
 def evaluate(
     features: Array | pd.DataFrame | Mapping[str, Array | pd.DataFrame],
     table: pd.DataFrame,

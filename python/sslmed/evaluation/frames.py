@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from sslmed._checks import OnError, choice, whole
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.encoders import EncoderLike, resolve
 from sslmed.evaluation.features import encoder_features
@@ -18,6 +19,7 @@ FeatureLevel = Literal["recording", "sample"]
 """What a row of a table of features is."""
 
 
+@own_settings()
 def features(
     encoder: EncoderLike,
     cohort: Cohort,

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sslmed._checks import OnError, choice, number, whole
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, EncoderLike, resolve
 from sslmed.evaluation import exposure
@@ -38,6 +39,7 @@ Protocol = Literal["linear", "knn", "finetune", "lora", "attentive"]
 """The name of a protocol."""
 
 
+@own_settings()
 def transfer(
     encoder: EncoderLike | Sequence[EncoderLike] | Any | None,
     cohort: Cohort,

@@ -110,7 +110,7 @@ class Distillation(Mirror):
             plain = C.DistillOptions(loss=chosen.loss, layers=chosen.layers, hidden=chosen.hidden, token_weight=float(chosen.token_weight), seed=seed)
             return C.Distill(handle, teacher._handle, plain, recipe)
 
-        super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        super().__init__(lambda: build_on(encoder._build()), lambda: build_on(encoder._handle))
         self.preprocessing = encoder.preprocessing
         self.options = chosen
         self._recipe = recipe

@@ -85,7 +85,7 @@ class JointEmbeddingPredictor(Mirror):
             )
             return C.IJepa(handle, options, recipe)
 
-        super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        super().__init__(lambda: build_on(encoder._build()), lambda: build_on(encoder._handle))
         self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = chosen
 

@@ -53,7 +53,7 @@ class JointEmbedding(Mirror):
         def build_on(handle: Any) -> Any:
             return build(handle, encoder._build(), recipe) if twin else build(handle, recipe)
 
-        super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        super().__init__(lambda: build_on(encoder._build()), lambda: build_on(encoder._handle))
         self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = options
 

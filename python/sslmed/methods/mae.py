@@ -100,7 +100,7 @@ class MaskedAutoencoder(Mirror):
             )
             return C.Mae(handle, options, recipe)
 
-        super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        super().__init__(lambda: build_on(encoder._build()), lambda: build_on(encoder._handle))
         self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = chosen
 

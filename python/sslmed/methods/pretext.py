@@ -93,7 +93,7 @@ class Pretext(Mirror):
         build: Callable[[Any, C.Recipe | None], Any],
     ) -> None:
         recipe = recipe_for(encoder, augmentation=options.augmentation)  # type: ignore[arg-type]
-        super().__init__(build(encoder._handle, recipe), lambda: build(encoder._build(), recipe))
+        super().__init__(lambda: build(encoder._build(), recipe), lambda: build(encoder._handle, recipe))
         self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = options
 

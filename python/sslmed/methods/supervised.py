@@ -90,7 +90,7 @@ class Supervised(Mirror):
             )
             return C.Supervised(handle, options, recipe)
 
-        super().__init__(build_on(encoder._handle), lambda: build_on(encoder._build()))
+        super().__init__(lambda: build_on(encoder._build()), lambda: build_on(encoder._handle))
         self.preprocessing = getattr(encoder, "preprocessing", None)
 
     def forward_tokens(

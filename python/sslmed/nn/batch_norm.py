@@ -25,7 +25,7 @@ class BatchNorm(Mirror):
         def build() -> C.BatchNorm:
             return C.BatchNorm(channels, eps, momentum)
 
-        super().__init__(build(), build)
+        super().__init__(build)
 
     def forward(self, x: torch.Tensor, comm: C.Comm | None = None) -> torch.Tensor:
         """[B, C, …] to [B, C, …].

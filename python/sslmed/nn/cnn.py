@@ -35,7 +35,7 @@ class ConvNet(Mirror):
         def build() -> C.DenseEncoder:
             return C.create_dense("convnet", rank=rank, in_chans=in_chans, seed=seed, options={"widths": list(widths)})
 
-        super().__init__(build(), build)
+        super().__init__(build)
         self.rank, self.in_chans, self.widths, self.seed = rank, in_chans, tuple(widths), seed
 
     @property

@@ -113,7 +113,7 @@ class DenseNet(Mirror):
                 options=dict(options),
             )
 
-        super().__init__(build(), build)
+        super().__init__(build)
         self.config = self_config
         self.rank, self.in_chans = rank, in_chans
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from sslmed._world import own_settings
+
 __all__ = ["Mirror"]
 
 
@@ -16,13 +18,15 @@ class Mirror(torch.nn.Module):
     ``state_dict``, ``load_state_dict``, ``to``, ``deepcopy`` and optimisers work, and what they change the C++ side sees.
     """
 
-    def __init__(self, handle: Any, build: Callable[[], Any]) -> None:
+    def __init__(self, build: Callable[[], Any], first: Callable[[], Any] | None = None) -> None:
+        """``build`` makes a module for each copy, ``first`` the one of this object, by default as well by ``build``."""
         super().__init__()
-        self._handle, self._build = handle, build
-        for name, tensor in handle.named_parameters():
+        self._build = own_settings()(build)  # weights are float32 whatever the caller's default is
+        self._handle = self._build() if first is None else own_settings()(first)()
+        for name, tensor in self._handle.named_parameters():
             tensor._is_param = True  # what makes a tensor a Parameter to torch, without a second tensor
             self._leaf(name).register_parameter(name.rpartition(".")[2], tensor)
-        for name, tensor in handle.named_buffers():
+        for name, tensor in self._handle.named_buffers():
             self._leaf(name).register_buffer(name.rpartition(".")[2], tensor)
 
     def layout_facts(self) -> tuple[str, tuple[int, ...]]:
@@ -58,7 +62,7 @@ class Mirror(torch.nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Mirror:
         twin = type(self).__new__(type(self))
         extras = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k != "training"}
-        Mirror.__init__(twin, self._build(), self._build)
+        Mirror.__init__(twin, self._build)
         for key, value in extras.items():
             setattr(twin, key, value)
         reference = next(iter(self.parameters()))

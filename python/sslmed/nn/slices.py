@@ -95,7 +95,7 @@ class SliceNet(Mirror):
             return C.SliceEncoder(handle, C.SliceConfig(**options))
 
         inner: Any = network
-        super().__init__(build_on(inner._handle), lambda: build_on(inner._build()))
+        super().__init__(lambda: build_on(inner._build()), lambda: build_on(inner._handle))
         self.axes = tuple(axes)
 
     def __repr__(self) -> str:

@@ -146,4 +146,4 @@ def create_vit(
             norm_eps=norm_eps,
         )
 
-    return VisionTransformer(build(), build)
+    return VisionTransformer(build)

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sslmed._checks import OnError, choice, whole
 from sslmed._core import OverlapWarning
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.encoders import EncoderLike, resolve
 from sslmed.evaluation import features, metrics, probes, statistics
@@ -88,6 +89,7 @@ class ShiftReport:
             self.table.to_csv(path, index=False)
 
 
+@own_settings()
 def report(
     public: Cohort,
     clinic: Cohort,

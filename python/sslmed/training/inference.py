@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from sslmed._core import C
+from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, resolve
 from sslmed.modalities import registry
@@ -21,6 +22,7 @@ __all__ = ["Pooling", "encode", "encode_samples", "predict", "recording_means"]
 Pooling = Literal["mean", "cls", "regions"] | str
 
 
+@own_settings()
 def encode(
     encoder: str | CohortEncoder,
     cohort: Cohort,
@@ -58,6 +60,7 @@ def encode(
     return values, source.recording_of[ids]
 
 
+@own_settings()
 def encode_samples(encoder: str | CohortEncoder, cohort: Cohort, *, pooling: Pooling = "mean", **how: Any) -> tuple[torch.Tensor, pd.DataFrame]:
     """Features of every sample of a cohort, and where each lies.
 
@@ -99,6 +102,7 @@ def _encoded(encoder: str | CohortEncoder, cohort: Cohort, *, pooling: Pooling, 
     return _run(model, cohort, lambda loader: C.encode(model._handle, loader, chosen), model, **how)
 
 
+@own_settings()
 def predict(
     task: Any, encoder: CohortEncoder, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: OnError = "raise"
 ) -> tuple[torch.Tensor, torch.Tensor]:

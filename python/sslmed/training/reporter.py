@@ -6,10 +6,12 @@ import csv
 import math
 import signal
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sslmed._core import FormatError
 from sslmed.training.trainer import Trainer
 
 __all__ = ["COLUMNS", "Interrupt", "Reporter"]
@@ -19,24 +21,34 @@ COLUMNS = ["step", "epoch", "loss", "lr", "grad_norm", "feature_std", "effective
 
 
 class Interrupt:
-    """Notes the first Ctrl-C, so that it does not cut a line of the history in two; the second one is an exception as usual."""
+    """Notes SIGINT (Ctrl-C), SIGTERM and SIGHUP, so that a run ends after a checkpoint; a second Ctrl-C is an exception as usual.
+
+    A SIGHUP that was ignored (``nohup``) stays ignored. A SIGTERM or SIGHUP that nobody handles ends the process at the
+    exit, when everything has been saved.
+    """
 
     def __enter__(self) -> Interrupt:
         self.wanted = False
-        self._usual: Any = None
+        self._last: int | None = None
+        self._usual: dict[int, Any] = {}
         # Python handles signals in the main thread only.
         if threading.current_thread() is threading.main_thread():
-            self._usual = signal.signal(signal.SIGINT, self._want)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._usual[number] = signal.signal(number, self._want)
         return self
 
     def _want(self, number: int, frame: Any) -> None:
-        if self.wanted:
+        if self.wanted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.wanted = True
+        self.wanted, self._last = True, number
 
     def __exit__(self, *_: object) -> None:
-        if self._usual is not None:
-            signal.signal(signal.SIGINT, self._usual)
+        for number, usual in self._usual.items():
+            # None: set by somebody who is not Python, which signal() cannot put back.
+            signal.signal(number, signal.SIG_DFL if usual is None else usual)
+        if self._last not in (None, signal.SIGINT) and self._usual[self._last] == signal.SIG_DFL:
+            signal.raise_signal(self._last)
 
 
 class Reporter:
@@ -49,8 +61,7 @@ class Reporter:
         kept: list[list[str]] = []
         if trainer.step > 0 and self._history.exists():
             # Steps that were done after the checkpoint are done again.
-            with self._history.open(newline="") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if len(row) == len(self._columns) and int(row[0]) < trainer.step]
+            kept = self._rows_before(trainer.step)
         with self._history.open("w", newline="") as file:
             csv.writer(file).writerows([self._columns, *kept])
         self._file = self._history.open("a", newline="")
@@ -75,20 +86,37 @@ class Reporter:
             )
             self._task = self._bar.add_task("", total=trainer.total_steps, completed=trainer.step, loss=math.nan, rate=0.0)
 
+    def _rows_before(self, step: int) -> list[list[str]]:
+        """The history's rows up to a step. A last line that was cut in the middle is left out."""
+        with self._history.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.reader(file))[1:]
+        for number, row in enumerate(rows, start=2):
+            if row and not row[0].isdigit() and number <= len(rows):
+                raise FormatError(f"{self._history}: line {number}: expected the number of a step first, found {row[0]!r}")
+        return [row for row in rows if len(row) == len(self._columns) and row[0].isdigit() and int(row[0]) < step]
+
+    def _show(self, change: str, *arguments: Any, **values: Any) -> None:
+        """Changes the bar. Where standard output is gone or full, there is no bar from then on."""
+        if self._bar is None:
+            return
+        try:
+            getattr(self._bar, change)(*arguments, **values)
+        except (OSError, SystemExit) as error:  # rich leaves by SystemExit where a pipe is closed
+            self._bar = None
+            warnings.warn(f"standard output cannot be written ({error}): no progress bar from here on", UserWarning, stacklevel=2)
+
     def __enter__(self) -> Reporter:
-        if self._bar is not None:
-            self._bar.start()
+        self._show("start")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._show("stop")
         if self._board is not None:
             self._board.close()
         self._file.close()
 
     def __call__(self, rows: list[dict[str, float]]) -> bool:
-        """Takes the steps since the last call; False where the callback asks to stop."""
+        """Takes the steps since the last call; False where the callback asks to stop, by any false answer but None."""
         # repr, so that a loss reads back as the same bits.
         self._writer.writerows([[repr(row[c]) for c in self._columns] for row in rows])
         self._file.flush()
@@ -102,5 +130,6 @@ class Reporter:
             span = last["seconds"] - self._reported
             rate = sum(row["samples"] for row in rows) / span if span > 0 else 0.0
             self._reported = last["seconds"]
-            self._bar.update(self._task, completed=last["step"] + 1, loss=last["loss"], rate=rate)
-        return self._callback is None or self._callback(rows) is not False
+            self._show("update", self._task, completed=last["step"] + 1, loss=last["loss"], rate=rate)
+        answer = None if self._callback is None else self._callback(rows)
+        return answer is None or bool(answer)

@@ -10,6 +10,7 @@ import torch
 
 from sslmed._checks import choice, number
 from sslmed._core import C
+from sslmed._world import own_settings
 from sslmed.distributed import ranks
 from sslmed.modalities.joined import parts_of
 from sslmed.training.loader import Loader
@@ -127,6 +128,7 @@ class Trainer:
         self.objective, self.loader = objective, loader
         self._core = C.Trainer(objective._handle, loader.plan(), options, ranks(group))
 
+    @own_settings()
     def fit(self, callback: Callable[[list[dict[str, float]]], bool | None] | None = None, *, until: int | None = None) -> bool:
         """Trains from the present step on, without the interpreter lock.
 
@@ -134,7 +136,7 @@ class Trainer:
 
         Args:
             callback: Called at most twice a second with the steps since the last call (step, epoch, loss, lr, grad_norm,
-                feature_std, effective_rank, seconds, samples). False asks to save and stop.
+                feature_std, effective_rank, seconds, samples). Any false answer but None asks to save and stop.
             until: Step of the schedule to stop before; None: its last.
 
         Returns:

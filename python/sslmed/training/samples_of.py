@@ -1,0 +1,93 @@
+"""What a run is trained on, row by row, so that a run goes on with nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from sslmed import digests
+from sslmed._core import FormatError, ReadError
+from sslmed.training.loader import Loader, groups_of
+
+__all__ = ["differing_rows", "digest", "rows_of"]
+
+
+def rows_of(loader: Loader, order: str) -> pd.DataFrame:
+    """The rows of a loader's cohort in their order, as texts.
+
+    Args:
+        loader: The loader.
+        order: Its order; a column of the table gives each row a group.
+
+    Returns:
+        A table with the columns
+
+        - ``path``: from the folder that all files have in common, so that a folder that is moved stays the same; the name
+          of an array;
+        - ``bytes``: size of the file, "" of an array;
+        - ``end``: digest of the last bytes, which tell most contents of equal size apart;
+        - ``subject``;
+        - ``samples``: number of samples;
+        - ``group``: its number, "" without groups.
+
+    Raises:
+        ReadError: A file cannot be read.
+    """
+    cohort = loader.cohort
+    arrays = cohort.arrays or [None] * len(cohort)
+    paths = [str(path) for path in cohort.table["path"]]
+    files = [path for path, array in zip(paths, arrays, strict=True) if array is None]
+    common = os.path.commonpath([os.path.dirname(path) for path in files]) if files else ""
+    groups = groups_of(cohort, order)
+    ends = [_of_file(path) if array is None else ("", _hex(digests.tail_of_array(array))) for path, array in zip(paths, arrays, strict=True)]
+    return pd.DataFrame(
+        {
+            "path": [os.path.relpath(path, common) if array is None else path for path, array in zip(paths, arrays, strict=True)],
+            "bytes": [size for size, _ in ends],
+            "end": [end for _, end in ends],
+            "subject": cohort.table["subject"].astype(str).to_numpy(),
+            "samples": [str(count) for count in loader.source.counts.tolist()],
+            "group": [""] * len(paths) if groups is None else [str(code) for code in groups.tolist()],
+        }
+    )
+
+
+def _of_file(path: str) -> tuple[str, str]:
+    try:
+        return str(os.stat(path).st_size), _hex(digests.tail_of_file(path))
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _hex(value: bytes | None) -> str:
+    return "" if value is None else value.hex()
+
+
+def digest(rows: pd.DataFrame) -> str:
+    """One text for all rows and their order."""
+    out = hashlib.blake2b(digest_size=16)
+    for row in rows.itertuples(index=False):
+        out.update("\x1f".join([str(value) for value in row]).encode("utf-8", "surrogateescape") + b"\x1e")
+    return out.hexdigest()
+
+
+def differing_rows(path: Path, ours: pd.DataFrame) -> str:
+    """In words, the first row in which the data of a run, kept in a file, is not ours.
+
+    Raises:
+        FormatError: The file is not one that a run keeps.
+    """
+    try:
+        theirs = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: expected the table of the run's samples, found {error}") from None
+    if list(theirs) != list(ours):
+        raise FormatError(f"{path}: expected the columns {', '.join(map(str, ours.columns))}, found {', '.join(map(str, theirs.columns))}")
+    for row, (one, other) in enumerate(zip(theirs.itertuples(index=False), ours.itertuples(index=False), strict=False)):
+        for name, before, now in zip(ours, one, other, strict=True):
+            if before != now:
+                return f"row {row} has {name} {before!r} there, {now!r} here"
+    return f"{len(theirs)} rows there, {len(ours)} here"
