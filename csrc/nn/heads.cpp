@@ -53,12 +53,8 @@ at::Tensor PrototypeHead::forward(const at::Tensor& x) const {
     out = layers_[i]->forward(out, Rows::single(out.size(0)));
     if (i + 1 < layers_.size()) out = at::gelu(out);
   }
-  const auto length = [](const at::Tensor& rows) { return at::linalg_vector_norm(rows, 2, {-1}, /*keepdim=*/true).clamp_min(1e-12); };
-  const auto rows = Rows::single(out.size(0));
-  out = out / length(out);
-  // Of few rows, products are cheaper to divide than prototypes, whose division was a fifth of a small batch's step.
-  if (out.size(0) < prototypes_.size(1)) return linear(out, prototypes_, at::Tensor(), rows) / length(prototypes_).squeeze(1);
-  return linear(out, prototypes_ / length(prototypes_), at::Tensor(), rows);
+  const auto unit = [](const at::Tensor& rows) { return rows / at::linalg_vector_norm(rows, 2, {-1}, /*keepdim=*/true).clamp_min(1e-12); };
+  return linear(unit(out), unit(prototypes_), at::Tensor(), Rows::single(out.size(0)));
 }
 
 }  // namespace sslmed::nn
