@@ -28,7 +28,8 @@ HOW: dict[str, Any] = {
 }
 RUN = {"slides": {"epochs": 8, "batch_size": 64}, "mri": {"epochs": 20, "batch_size": 8}}
 LR = {"slides": {"simclr": 1e-3, "dino": 5e-4}, "mri": {"simclr": 3e-4, "dino": 2e-4}}
-TEMPERATURE = {"slides": 0.1, "mri": 0.2}
+TEMPERATURE = {"slides": 0.1, "images": 0.1, "volumes": 0.2}
+"""Of SimCLR, by modality."""
 POOLING = {"slides": "cls", "mri": "mean"}
 DRAWS = 3
 """Random encoders, whose scores are averaged."""
@@ -43,21 +44,21 @@ def cohorts(kind: str, folder: Path, seed: int) -> tuple[sm.Cohort, sm.Cohort]:
     return public, slides.write_archive(folder / "clinic", slides.CLINIC, 45, millimeters=0.3, seed=seed, threads=1)
 
 
-def views(kind: str, style: Any, local: int) -> Any:
+def views(how: Any, style: Any, local: int = 0) -> list[Any]:
     """The modality's views. Of slides without gray pictures, and with crops that change the size of nuclei little: both are what a diagnosis is."""
-    found = HOW[kind].contrast(style, local)
-    if kind == "mri":
+    found: list[Any] = how.contrast(style, local)
+    if how.modality != "slides":
         return found
     scales = {"global": (0.4, 0.6), "local": (0.1, 0.15)}
     return [replace(v, augmentation=replace(v.augmentation, hed=0.05, p_grayscale=0.0, p_blur=0.0, scale=scales[v.role])) for v in found]
 
 
-def method(name: str, kind: str) -> Any:
-    """The preset of small data, with fewer prototypes, and two local crops."""
+def method(name: str, how: Any) -> Any:
+    """The preset of small data, with fewer prototypes and two local crops."""
     preset = sm.presets.small(name)["method"]
     if name == "dino":
-        return replace(preset, prototypes=256, local=2, views=views(kind, "dino", 2))
-    return replace(preset, temperature=TEMPERATURE[kind], views=views(kind, "simclr", 0))
+        return replace(preset, prototypes=256, local=2, views=views(how, "dino", 2))
+    return replace(preset, temperature=TEMPERATURE[how.modality], views=views(how, "simclr"))
 
 
 def scores(encoders: list[Any], cohort: sm.Cohort, row: str, pooling: str) -> dict[str, float]:
@@ -86,7 +87,7 @@ def embedded(kind: str, seed: int, runs: Path, methods: list[str]) -> dict[str, 
     for name in methods:
         start = time.perf_counter()
         run = sm.pretrain(
-            public, method(name, kind), encoder="vit_tiny", out=folder / name, depth=4, preprocessing=HOW[kind], seed=seed, threads=1,
+            public, method(name, HOW[kind]), encoder="vit_tiny", out=folder / name, depth=4, preprocessing=HOW[kind], seed=seed, threads=1,
             progress=False, tensorboard=False, clip_norm=1.0, lr=LR[kind][name], resume=(folder / name).exists(), **RUN[kind],
         )  # fmt: skip
         loss = run.history["loss"]

@@ -12,12 +12,12 @@ import argparse
 import sys
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import real_mri
 import real_pictures
+import study_contrast
 import torch
 from common import data_root, known, write
 from study_real_eeg import rounded
@@ -25,22 +25,21 @@ from study_real_eeg import rounded
 import sslmed as sm
 
 SEED = 0
-PICTURES: dict[str, Any] = {"batch_size": 64, "lr": 1e-3}
-VOLUMES: dict[str, Any] = {"batch_size": 8, "lr": 5e-4}
+PICTURES = {"batch_size": 64}
+VOLUMES = {"batch_size": 8}
 TILES = sm.SlidePreprocessing(mpp=0.5, size=64, patch=16, region=96)
 IMAGES = sm.ImagePreprocessing(size=64, patch=16)
-BRAINS = sm.VolumePreprocessing(spacing=3.0, patch=8)
+BRAINS = sm.VolumePreprocessing(spacing=3.0, patch=8, size=40)
 SHOWN = ("balanced_accuracy", "auroc", "mae", "r2")
 DEPTH = {"vit_tiny": 4, "vit_small": 4}
-LOCAL = 2
 
 
-def settings(method: str) -> dict[str, Any]:
-    """The preset of small data, with two local crops; jigsaw has none."""
+def settings(method: str, how: Any) -> dict[str, Any]:
+    """Methods and learning rates of study_contrast.py; jigsaw with 24 orders of 8 boxes."""
     if method == "jigsaw":
-        return {"method": sm.methods.Jigsaw(grid=2, permutations=24)}
-    found = sm.presets.small(method)
-    return {"method": replace(found["method"], local=LOCAL) if method == "dino" else found["method"], "clip_norm": found["clip_norm"]}
+        return {"method": sm.methods.Jigsaw(grid=2, permutations=24), "lr": 3e-4}
+    kind = "mri" if how.modality == "volumes" else "slides"
+    return {"method": study_contrast.method(method, how), "lr": study_contrast.LR[kind][method]}
 
 
 def pretrained(
@@ -109,12 +108,12 @@ def seconds_a_sample(encoder: Any, cohort: sm.Cohort) -> float:
 def distilled(arguments: argparse.Namespace, public: sm.Cohort, cohorts: dict[str, sm.Cohort]) -> dict[str, Any]:
     """A ViT-S that SimCLR trained, and small encoders: taught by it, trained alone, untrained. On X-rays."""
     runs, epochs = arguments.runs / "distill", arguments.epochs
-    teacher, told = pretrained(runs, "teacher", public, IMAGES, "vit_small", epochs, settings("simclr") | PICTURES)
+    teacher, told = pretrained(runs, "teacher", public, IMAGES, "vit_small", epochs, settings("simclr", IMAGES) | PICTURES)
     body: dict[str, Any] = {"teacher, vit_small": described(teacher, told, cohorts)}
     for name in ("vit_tiny", "resnet18"):
         how = IMAGES if name == "vit_tiny" else IMAGES.dense()
-        taught, told = pretrained(runs, name, public, how, name, epochs, {"method": sm.methods.Distill(teacher=teacher)} | PICTURES)
-        alone, alone_told = pretrained(arguments.runs, f"xrays-simclr-{name}", public, how, name, epochs, settings("simclr") | PICTURES)
+        taught, told = pretrained(runs, name, public, how, name, epochs, {"method": sm.methods.Distill(teacher=teacher), "lr": 1e-3} | PICTURES)
+        alone, alone_told = pretrained(arguments.runs, f"xrays-simclr-{name}", public, how, name, epochs, settings("simclr", how) | PICTURES)
         body[f"student, {name}"] = described(taught, told, cohorts)
         body[f"alone, {name}"] = described(alone, alone_told, cohorts)
     return body
@@ -165,10 +164,11 @@ def main() -> None:
     for kind in [name for name in data if name in arguments.only]:
         public, cohorts, how, common = data[kind]
         epochs = arguments.epochs * (5 if kind == "volumes" else 1)
-        for encoder in ["vit_tiny"] if kind == "volumes" else arguments.encoders:
-            for method in ("simclr", "dino", "jigsaw") if kind == "volumes" else ("simclr", "dino"):
+        # Jigsaw needs boxes that are full, which tokens of the brain alone are not: dense views.
+        for encoder in ["vit_tiny", "resnet10"] if kind == "volumes" else arguments.encoders:
+            for method in ["jigsaw"] if encoder == "resnet10" else ["simclr", "dino"]:
                 seen = how if encoder == "vit_tiny" else how.dense()
-                model, told = pretrained(arguments.runs, f"{kind}-{method}-{encoder}", public, seen, encoder, epochs, settings(method) | common)
+                model, told = pretrained(arguments.runs, f"{kind}-{method}-{encoder}", public, seen, encoder, epochs, settings(method, seen) | common)
                 done(kind, f"{method}, {encoder}", told | rows(kind, model, cohorts))
         if arguments.weights and kind != "volumes":
             done(kind, "natural images, resnet18", rows(kind, natural(arguments.weights, how if kind == "xrays" else IMAGES), cohorts))

@@ -126,10 +126,10 @@ def _input_shape(encoder: _Network, size: Sequence[int] | None) -> tuple[int, tu
         grid = encoder._handle.grid
         own: tuple[int, ...] = tuple(int(cells * side) for cells, side in zip(grid, patch, strict=True))
     else:
-        channels, own, patch = encoder.config["in_chans"], (), (1,) * encoder.config["rank"]
+        channels, own, patch = encoder.in_chans, (), (1,) * encoder.rank
         if "img_size" in encoder.config:
             sizes = encoder.config["img_size"]
-            own = tuple(sizes) if isinstance(sizes, (list, tuple)) else (sizes,) * encoder.config["rank"]
+            own = tuple(sizes) if isinstance(sizes, (list, tuple)) else (sizes,) * encoder.rank
     extents = own if size is None else tuple(size)
     if not extents:
         raise ValueError(f"export: size=None, expected {len(patch)} numbers: this encoder takes inputs of any size")

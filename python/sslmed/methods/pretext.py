@@ -25,9 +25,7 @@ def rank_of(encoder: CohortEncoder | VisionTransformer | DenseNet | ConvNet) -> 
     Raises:
         TypeError: The encoder has neither a rank nor a preprocessing that says it.
     """
-    if isinstance(encoder, DenseNet):
-        return int(encoder.config["rank"])
-    if isinstance(encoder, ConvNet):
+    if isinstance(encoder, (DenseNet, ConvNet)):
         return encoder.rank
     if not isinstance(encoder, CohortEncoder):
         raise TypeError(f"encoder={encoder!r} must be an sslmed encoder or an sslmed.nn.DenseNet, got {type(encoder).__name__}")

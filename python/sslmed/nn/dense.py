@@ -114,6 +114,7 @@ class DenseNet(Mirror):
             )
 
         super().__init__(build(), build)
+        self.rank, self.in_chans = rank, in_chans
         self.config = self_config
 
     def layout_facts(self) -> tuple[str, tuple[int, ...]]:
