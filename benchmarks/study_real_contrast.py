@@ -110,7 +110,7 @@ def distilled(arguments: argparse.Namespace, public: sm.Cohort, cohorts: dict[st
     runs, epochs = arguments.runs / "distill", arguments.epochs
     teacher, told = pretrained(runs, "teacher", public, IMAGES, "vit_small", epochs, settings("simclr", IMAGES) | PICTURES)
     body: dict[str, Any] = {"teacher, vit_small": described(teacher, told, cohorts)}
-    for name in ("vit_tiny", "resnet18"):
+    for name in arguments.encoders:
         how = IMAGES if name == "vit_tiny" else IMAGES.dense()
         taught, told = pretrained(runs, name, public, how, name, epochs, {"method": sm.methods.Distill(teacher=teacher), "lr": 1e-3} | PICTURES)
         alone, alone_told = pretrained(arguments.runs, f"xrays-simclr-{name}", public, how, name, epochs, settings("simclr", how) | PICTURES)
