@@ -24,7 +24,7 @@ def slide(root: Path, out: Path) -> sm.Cohort:
 
 
 def tissue(root: Path, out: Path) -> sm.Cohort:
-    """Tiles of H&E patches, of glioma (3 people) and breast cancer (10 people), with the number of nuclei whose middle is in each."""
+    """Tiles of H&E patches, of glioma (3 people) and breast cancer (10), with the number of nuclei in each."""
     folder = out / "tiles"
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -1,10 +1,11 @@
-"""Whether SimCLR and DINO beat random weights on the embedded archives of slides and volumes: k-NN and linear probe, three seeds.
+"""Whether SimCLR and DINO beat random weights on embedded slides and volumes: k-NN and linear probe, three seeds.
 
     python benchmarks/study_contrast.py --runs study-contrast
 
-Not a benchmark of speed. The generators are those of `sslmed demo`, as they were before these methods were written. For each seed an
-archive and a clinic are written, an encoder is pretrained on the archive without labels, and frozen; targets are scored on the clinic's
-people, in folds. Settings were chosen on seed 30. Writes results/study_contrast.json.
+Not a benchmark of speed. The generators are those of `sslmed demo`, as they were before these methods were written. For
+each seed an archive and a clinic are written, an encoder is pretrained on the archive without labels, and frozen;
+targets are scored on the clinic's people, in folds. Settings were chosen on seed 30. Writes
+results/study_contrast.json.
 """
 
 import argparse
@@ -36,7 +37,10 @@ DRAWS = 3
 
 
 def cohorts(kind: str, folder: Path, seed: int) -> tuple[sm.Cohort, sm.Cohort]:
-    """An archive to pretrain on and a clinic of 45 or 48 people; small slides, on which the untrained encoder does not know all already."""
+    """An archive to pretrain on and a clinic of 45 or 48 people.
+
+    The clinic's slides are small: of large ones an untrained encoder knows all already.
+    """
     if kind == "mri":
         job = mri.make(folder, (48, 48), seed, 1)
         return job.public, job.clinic
@@ -45,12 +49,17 @@ def cohorts(kind: str, folder: Path, seed: int) -> tuple[sm.Cohort, sm.Cohort]:
 
 
 def views(how: Any, style: Any, local: int = 0) -> list[Any]:
-    """The modality's views. Of slides without gray pictures, and with crops that change the size of nuclei little: both are what a diagnosis is."""
+    """The modality's views.
+
+    Of slides without gray pictures, and with crops that change the size of nuclei little: color and size are what a
+    diagnosis is made of.
+    """
     found: list[Any] = how.contrast(style, local)
     if how.modality != "slides":
         return found
     scales = {"global": (0.4, 0.6), "local": (0.1, 0.15)}
-    return [replace(v, augmentation=replace(v.augmentation, hed=0.05, p_grayscale=0.0, p_blur=0.0, scale=scales[v.role])) for v in found]
+    weak = {"hed": 0.05, "p_grayscale": 0.0, "p_blur": 0.0}
+    return [replace(v, augmentation=replace(v.augmentation, **weak, scale=scales[v.role])) for v in found]
 
 
 def method(name: str, how: Any) -> Any:
@@ -106,7 +115,12 @@ def embedded(kind: str, seed: int, runs: Path, methods: list[str]) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("study-contrast"), help="folder of cohorts and runs, which a second call takes up")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("study-contrast"),
+        help="folder of cohorts and runs, which a second call takes up",
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[31, 32, 33])
     parser.add_argument("--kinds", nargs="*", default=["slides", "mri"])
     parser.add_argument("--methods", nargs="*", default=list(METHODS))

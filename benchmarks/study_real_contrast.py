@@ -2,9 +2,9 @@
 
     python benchmarks/study_real_contrast.py --runs study-real-contrast
 
-Not a benchmark of speed. Tissue: pretrained on one slide, scored on tiles of 13 other people. X-rays: pretrained on one half of the
-patients, scored on the other half. Volumes: pretrained on the 11 scans of OASIS, scored on the 136 people of IXI. Nobody who is scored
-was in a pretraining. ``--weights`` adds a ResNet-18 of natural images from a local file of timm's layout. Writes
+Not a benchmark of speed. Tissue: pretrained on one slide, scored on tiles of 13 other people. X-rays: pretrained on one
+half of the patients, scored on the other half. Volumes: pretrained on the 11 scans of OASIS, scored on the 136 people
+of IXI. Nobody who is scored was in a pretraining. ``--weights`` adds a ResNet-18 of natural images from a local file of timm's layout. Writes
 results/study_real_contrast.json.
 """
 
@@ -52,7 +52,11 @@ def pretrained(
     )  # fmt: skip
     history = run.history
     tenth = max(1, len(history) // 10)
-    told = {"epochs": epochs, "steps": len(history), "loss": [round(float(part.mean()), 3) for part in (history["loss"][:tenth], history["loss"][-tenth:])]}
+    told = {
+        "epochs": epochs,
+        "steps": len(history),
+        "loss": [round(float(part.mean()), 3) for part in (history["loss"][:tenth], history["loss"][-tenth:])],
+    }
     return run.encoder, told
 
 
@@ -112,7 +116,15 @@ def distilled(arguments: argparse.Namespace, public: sm.Cohort, cohorts: dict[st
     body: dict[str, Any] = {"teacher, vit_small": described(teacher, told, cohorts)}
     for name in arguments.encoders:
         how = IMAGES if name == "vit_tiny" else IMAGES.dense()
-        taught, told = pretrained(runs, name, public, how, name, epochs, {"method": sm.methods.Distill(teacher=teacher), "lr": 1e-3} | PICTURES)
+        taught, told = pretrained(
+            runs,
+            name,
+            public,
+            how,
+            name,
+            epochs,
+            {"method": sm.methods.Distill(teacher=teacher), "lr": 1e-3} | PICTURES,
+        )
         alone, alone_told = pretrained(arguments.runs, f"xrays-simclr-{name}", public, how, name, epochs, settings("simclr", how) | PICTURES)
         body[f"student, {name}"] = described(taught, told, cohorts)
         body[f"alone, {name}"] = described(alone, alone_told, cohorts)
@@ -134,7 +146,12 @@ def kinds(arguments: argparse.Namespace, root: Path) -> dict[str, tuple[sm.Cohor
     assert oasis is not None
     assert ixi is not None
     return {
-        "tissue": (real_pictures.slide(root, out / "slide"), {"tissue": real_pictures.tissue(root, out)}, TILES, PICTURES),
+        "tissue": (
+            real_pictures.slide(root, out / "slide"),
+            {"tissue": real_pictures.tissue(root, out)},
+            TILES,
+            PICTURES,
+        ),
         "xrays": (first, {"xrays": second}, IMAGES, PICTURES),
         "volumes": (oasis, {"ixi": ixi}, BRAINS, VOLUMES),
     }
@@ -142,7 +159,12 @@ def kinds(arguments: argparse.Namespace, root: Path) -> dict[str, tuple[sm.Cohor
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("study-real-contrast"), help="folder of data and runs, which a second call takes up")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("study-real-contrast"),
+        help="folder of data and runs, which a second call takes up",
+    )
     parser.add_argument("--epochs", type=int, default=40, help="epochs of pictures; volumes have five times as many")
     parser.add_argument("--encoders", nargs="*", default=["vit_tiny", "resnet18"])
     parser.add_argument("--only", nargs="*", default=["tissue", "xrays", "volumes", "distill"])
@@ -168,10 +190,22 @@ def main() -> None:
         for encoder in ["vit_tiny", "resnet10"] if kind == "volumes" else arguments.encoders:
             for method in ["jigsaw"] if encoder == "resnet10" else ["simclr", "dino"]:
                 seen = how if encoder == "vit_tiny" else how.dense()
-                model, told = pretrained(arguments.runs, f"{kind}-{method}-{encoder}", public, seen, encoder, epochs, settings(method, seen) | common)
+                model, told = pretrained(
+                    arguments.runs,
+                    f"{kind}-{method}-{encoder}",
+                    public,
+                    seen,
+                    encoder,
+                    epochs,
+                    settings(method, seen) | common,
+                )
                 done(kind, f"{method}, {encoder}", told | rows(kind, model, cohorts))
         if arguments.weights and kind != "volumes":
-            done(kind, "natural images, resnet18", rows(kind, natural(arguments.weights, how if kind == "xrays" else IMAGES), cohorts))
+            done(
+                kind,
+                "natural images, resnet18",
+                rows(kind, natural(arguments.weights, how if kind == "xrays" else IMAGES), cohorts),
+            )
     if "distill" in arguments.only:
         body["distill"] = distilled(arguments, *data["xrays"][:2])
         print(body["distill"])
