@@ -82,6 +82,14 @@ def written(name: str) -> dict[str, Any]:
     return body
 
 
+def known(name: str) -> dict[str, Any]:
+    """What an earlier call wrote, to add to; empty if there is nothing."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found.pop("machine", None)
+    return found
+
+
 def data_root() -> Path | None:
     root = os.environ.get("SSLMED_DATA")
     return Path(root) if root and Path(root).is_dir() else None

@@ -32,6 +32,17 @@ def test_torchscript_is_exact_for_any_batch(pooling, rng, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["e.pt"]
 
 
+def test_a_network_with_a_preprocessing_is_exported_as_the_network_is(rng, tmp_path):
+    model = sm.DenseEncoder("resnet10", sm.ImagePreprocessing(size=32, patch=None)).eval()
+    sm.export(model, tmp_path / "e.pt", size=(32, 32))
+    files = {"preprocessing.json": ""}
+    loaded = torch.jit.load(tmp_path / "e.pt", _extra_files=files)
+    x = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), model.features(x).pooled)
+    assert json.loads(files["preprocessing.json"])["size"] == 32
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", ["vit", "rope", "clip", "resnet", "sam", "other size"])
 def test_onnx_gives_the_same_for_any_batch(name, rng, tmp_path):

@@ -160,6 +160,15 @@ def test_every_task_trains_every_kind_of_encoder_and_keeps_it(name, kind, tmp_pa
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in run.encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("method", [methods.Jigsaw(grid=2, permutations=4), methods.Rotation()], ids=lambda method: method.name)
+@pytest.mark.parametrize("how", [sm.ImagePreprocessing(size=16, patch=None), sm.VolumePreprocessing(size=16, patch=None)], ids=lambda how: how.modality)
+def test_networks_with_a_preprocessing_are_asked_at_their_own_rank(method, how):
+    encoder = sm.DenseEncoder("resnet10", how)
+    found = method.objective(encoder, seed=0)
+    dense = torch.rand(2, encoder.in_chans, *[16] * encoder.rank)
+    assert found.exercise(dense, sample_ids=[0, 1])[0].dim() == 2 + encoder.rank
+
+
 @pytest.mark.parametrize("name", list(SMALL))
 def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(name, tmp_path):
     def run(out, stop=None):
