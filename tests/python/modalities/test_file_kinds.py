@@ -48,8 +48,10 @@ def test_a_folder_of_images_is_one(tmp_path: Path) -> None:
     cohort = sm.Cohort.from_folder(tmp_path, subject="a")
     assert cohort.modality == "images"
     assert len(cohort) == 4
-    found = subprocess.run([sys.executable, "-m", "sslmed", "info", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "eeg" not in found.stderr.lower()
+    command = [sys.executable, "-m", "sslmed", "index", str(tmp_path), "--out", str(tmp_path / "i.parquet")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "images need no index" in found.stderr
 
 
 def test_a_table_of_slides_and_images_is_told_apart(tmp_path: Path) -> None:

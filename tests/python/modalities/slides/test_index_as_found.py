@@ -180,6 +180,15 @@ def test_a_slide_too_coarse_is_refused_before_the_first_picture(tmp_path: Path) 
     assert len(sm.Loader(cohort, sm.SlidePreprocessing(mpp=1.25, size=64, patch=16), batch_size=1).source) > 0
 
 
+@pytest.mark.parametrize("scales", [{"mpp_x": 0.5, "mpp_y": 2.5}, {"mpp_x": 2.5, "mpp_y": 0.5}])
+@pytest.mark.parametrize("random", [True, False])
+def test_the_coarser_side_counts(scales: dict[str, float], random: bool, tmp_path: Path) -> None:
+    with pytest.warns(sm.ValueWarning, match="about the same in x and y"):
+        cohort = sm.Cohort(indexed(row(one(tmp_path), **scales), tmp_path / "i.parquet"), "wide")
+    with pytest.raises(ValueError, match=r"wide: .*a\.tif: mpp=1 µm per pixel, expected at least half of the slide's own 2\.5"):
+        sm.slides.source(cohort, PREPROCESSING, random=random)
+
+
 def test_an_archive_with_its_index_may_move(tmp_path: Path) -> None:
     (tmp_path / "A" / "deep").mkdir(parents=True)
     one(tmp_path / "A" / "deep", "s.tif")
@@ -266,6 +275,20 @@ def test_a_limit_of_open_files_is_no_slides_fault(on_error: str, fast: bool, tmp
     with pytest.raises(sm.ReadError, match="Too many open files"):
         list(iter(loader.next, None))
     assert not loader.failures
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_limit_of_open_files_stops_an_index(on_error: str, tmp_path: Path) -> None:
+    table = row(one(tmp_path))
+    indexed(table, tmp_path / "warm.parquet")  # libraries are loaded
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            indexed(table, tmp_path / "i.parquet", on_error=on_error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not (tmp_path / "i.parquet").exists()
 
 
 def test_a_tile_that_openslide_reads_is_read_fast_too(tmp_path: Path) -> None:
