@@ -1,6 +1,6 @@
 """Files: EDF and BDF recordings, slides and what was drawn on them, images, volumes, safetensors."""
 
-from sslmed.io.annotations import Annotation, read_annotations, write_annotations
+from sslmed.annotations import Annotation, read_annotations, write_annotations
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from sslmed._core import Array, C, FormatError, FormatWarning, tensor
-from sslmed.io.annotations import Annotation, geometry_of, read_annotations
+from sslmed.annotations import Annotation, geometry_of, read_annotations
 
 if TYPE_CHECKING:
     from sslmed.io import Slide

@@ -285,3 +285,30 @@ def test_tiff_that_is_damaged_is_refused(tmp_path, rng):
                 sm.io.read_image(tmp_path / "changed.tif")
             except sm.FormatError as error:
                 assert "changed.tif" in str(error)
+
+
+ODDITIES = {
+    "bytes before the end": lambda base, other: base[:-2] + b"\0\0\0" + base[-2:],
+    "bytes after the end": lambda base, other: base + b"junk" * 10,
+    "a second picture (MPO)": lambda base, other: base + other,
+    "filling before a marker": lambda base, other: base[:2] + b"\xff\xff\xff" + base[2:],
+    "a version that is none": lambda base, other: base[:11] + b"\x09\x09" + base[13:],
+    "no JFIF": lambda base, other: base[:2] + base[20:],
+    "Adobe's marker": lambda base, other: base[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x01" + base[2:],
+    "EXIF of garbage": lambda base, other: base[:2] + b"\xff\xe1\0\x10Exif\0\0garbagee" + base[2:],
+}
+
+
+@pytest.mark.filterwarnings("ignore::sslmed.FormatWarning")
+@pytest.mark.parametrize("what", ODDITIES)
+@pytest.mark.parametrize("progressive", [False, True])
+def test_odd_jpeg_that_leaves_the_pixels_alone(what, progressive, tmp_path):
+    encoded = []
+    for seed in (0, 1):
+        out = io.BytesIO()
+        Image.fromarray(scene(64, 48, seed)).save(out, "JPEG", quality=90, progressive=progressive)
+        encoded.append(out.getvalue())
+    (tmp_path / "x.jpg").write_bytes(ODDITIES[what](*encoded))
+    with Image.open(tmp_path / "x.jpg") as image:
+        want = np.asarray(image)
+    assert np.array_equal(sm.io.read_image(tmp_path / "x.jpg").numpy(), want)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sslmed.modalities.base import Rows
+from sslmed.modalities.slides.columns import COLUMNS, KEPT, is_indexed
 
 __all__ = ["OWN", "slides"]
 
@@ -30,8 +31,6 @@ def slides(rows: Rows, annotations: str | os.PathLike[str] | None, settings: dic
     Raises:
         ValueError: A column has the name of one of the index, a scale is no number, or a slide has no annotations.
     """
-    from sslmed.modalities.slides.index import COLUMNS, KEPT, is_indexed
-
     table = rows.table
     earlier = is_indexed(table) and isinstance(table["tissue"].iloc[0], bytes)
     taken = [column for column in (*COLUMNS, *KEPT, *OWN) if column in table and column not in ("mpp_x", "mpp_y")]
