@@ -68,6 +68,7 @@ def main() -> None:
     rgb, other = tissue(512, 1), tissue(512, 2)
     picture, target = torch.from_numpy(rgb), torch.from_numpy(other)
     lab, fitted = sm.transforms.stain.reinhard_fit(target), sm.transforms.stain.macenko_fit(target)
+    assert lab is not None
     assert fitted is not None
     mean, spread = np.array(lab.mean, np.float32), np.array(lab.spread, np.float32)
     vectors, amounts = stains(other)

@@ -31,7 +31,7 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 # Rooms of python/sslmed, a folder or a module each, from the ground up. A room may import from the rows above its own, and from nothing in its own row.
 FLOORS = (
     ("_core",),
-    ("_checks", "_world", "sources", "digests"),
+    ("_checks", "_world", "sources", "digests", "folders", "naming", "annotations"),
     ("io", "transforms", "masking", "losses", "nn", "tables", "distributed", "reporting"),
     ("bids",),
     ("modalities",),
@@ -51,7 +51,7 @@ FLOORS = (
     ("__main__",),
 )
 # Inside modalities/: the ground floor, several views of a sample, pictures, the modalities themselves (which may not see each other), and the package.
-MODALITY_FLOORS = (("base",), ("views",), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images", "volumes"), ("__init__",))
+MODALITY_FLOORS = (("base",), ("views", "file_kinds"), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images", "volumes"), ("__init__",))
 # The package itself loads names on demand, and is no room.
 PACKAGE = "__init__"
 

@@ -168,7 +168,8 @@ void bind_pictures(py::module_& m) {
             const py::gil_scoped_release release;
             return picture_of(source.sample(index, {}));
           },
-          py::arg("index"), "uint8 [height, width, 3].");
+          py::arg("index"), "uint8 [height, width, 3].")
+      .def("take_warnings", &ImageSource::take_warnings, "What was found in files since the last call.");
 }
 
 }  // namespace sslmed::bindings

@@ -1,12 +1,19 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "core/error.h"
 
 namespace sslmed::data {
 namespace {
+
+// That no more files may be open says nothing of the file whose turn it was: it is never skipped.
+bool is_limit_of_files(const std::exception& error) {
+  const auto* read = dynamic_cast<const ReadError*>(&error);
+  return read != nullptr && (read->error_number() == EMFILE || read->error_number() == ENFILE);
+}
 
 // As many batches as the threads need to have a sample each, and those made ahead.
 std::uint64_t in_flight(const LoaderOptions& options, const Sampler& sampler) {
@@ -86,7 +93,7 @@ void Loader::make(Job& job, std::size_t slot) {
     job.views[slot] = recipe_->make(std::move(sample), draw);
   } catch (const std::exception& error) {
     job.errors[slot] = std::current_exception();
-    if (options_.on_error == OnError::kRaise) return;
+    if (options_.on_error == OnError::kRaise || is_limit_of_files(error)) return;
     job.ids[slot] = -1;
     const std::lock_guard lock(failures_mutex_);
     if (failed_.insert(pick.sample).second) failures_.push_back({pick.sample, error.what()});

@@ -47,6 +47,11 @@ std::size_t after_gzip_header(const std::uint8_t* bytes, std::size_t size, std::
   return std::min(next, size);
 }
 
+// Behind the two bytes of zlib's header; the checksum at the end is not looked at.
+bool inflate_first(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) {
+  return size > 2 && (bytes[0] & 15) == 8 && inflate_start(bytes + 2, size - 2, into, room).written == room;
+}
+
 }  // namespace
 
 bool is_gzip(const std::uint8_t* bytes, std::size_t size) noexcept { return size >= 3 && bytes[0] == 0x1f && bytes[1] == 0x8b && bytes[2] == 8; }
@@ -94,6 +99,15 @@ Gunzipped gunzip(const std::string& path, const std::uint8_t* bytes, std::size_t
   return out;
 }
 
+bool inflate_zlib(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) {
+  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> engine(libdeflate_alloc_decompressor(),
+                                                                                                 &libdeflate_free_decompressor);
+  if (!engine) throw std::bad_alloc();
+  std::size_t written = 0;
+  const auto result = libdeflate_zlib_decompress(engine.get(), bytes, size, into, room, &written);
+  return result == LIBDEFLATE_INSUFFICIENT_SPACE ? inflate_first(bytes, size, into, room) : result == LIBDEFLATE_SUCCESS && written == room;
+}
+
 std::vector<std::uint8_t> gzip(const std::uint8_t* bytes, std::size_t size, int level) {
   require(level >= 0 && level <= 12, "compression", level, "must be a level from 0 to 12");
   const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> engine(libdeflate_alloc_compressor(level), &libdeflate_free_compressor);
@@ -108,6 +122,8 @@ std::vector<std::uint8_t> gzip(const std::uint8_t* bytes, std::size_t size, int 
 bool deflate_available() noexcept { return false; }
 
 Gunzipped gunzip(const std::string& path, const std::uint8_t*, std::size_t, std::uint8_t*, std::size_t) { no_deflate(path); }
+
+bool inflate_zlib(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) { return inflate_first(bytes, size, into, room); }
 
 std::vector<std::uint8_t> gzip(const std::uint8_t*, std::size_t, int) { no_deflate(""); }
 

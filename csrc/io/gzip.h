@@ -40,6 +40,9 @@ struct Gunzipped {
 // FormatError for damaged, cut or trailing data; std::runtime_error in a build without libdeflate.
 Gunzipped gunzip(const std::string& path, const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room);
 
+// A zlib stream (RFC 1950) of exactly `room` bytes, or of which those are the first. False where it is damaged or ends before. Slow without libdeflate.
+bool inflate_zlib(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room);
+
 // One member without a name and with time 0, so that equal inputs give equal bytes. Levels 0 (stored) to 12.
 std::vector<std::uint8_t> gzip(const std::uint8_t* bytes, std::size_t size, int level);
 

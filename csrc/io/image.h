@@ -1,5 +1,5 @@
 #pragma once
-// Images of one piece: PNG and JPEG, told apart by their first bytes and not by their names.
+// Images of one piece: PNG, JPEG, TIFF and BMP, told apart by their first bytes and not by their names. Pixels are as they are to be shown (EXIF).
 
 #include <string>
 #include <vector>

@@ -39,10 +39,10 @@ ErrorManager& manager_of(j_common_ptr info) { return *reinterpret_cast<ErrorMana
 
 void on_message(j_common_ptr info, int level) {
   if (level >= 0) return;
-  // Bytes between markers and odd version numbers leave the pixels alone. Everything else means that some were guessed.
+  // Bytes between markers, odd version numbers and odd orders of progressive scans leave the pixels alone. Everything else means that some were guessed.
   const int code = info->err->msg_code;
   auto& manager = manager_of(info);
-  if (!manager.lenient || (code != JWRN_EXTRANEOUS_DATA && code != JWRN_ADOBE_XFORM && code != JWRN_JFIF_MAJOR)) leave(info);
+  if (!manager.lenient || (code != JWRN_EXTRANEOUS_DATA && code != JWRN_ADOBE_XFORM && code != JWRN_JFIF_MAJOR && code != JWRN_BOGUS_PROGRESSION)) leave(info);
   if (manager.warning[0] == 0) info->err->format_message(info, manager.warning);
 }
 
@@ -72,11 +72,11 @@ class Session {
     jpeg_mem_src(&info_, jpeg.data, jpeg.size);
     jpeg_read_header(&info_, TRUE);
     if (info_.num_components == 3 && jpeg.colour != JpegColour::kStored) info_.jpeg_color_space = jpeg.colour == JpegColour::kRgb ? JCS_RGB : JCS_YCbCr;
-    if (info_.num_components != 1 && info_.num_components != 3) {
+    if (info_.num_components != 1 && info_.num_components != 3 && info_.num_components != 4) {
       std::snprintf(errors_.message, sizeof errors_.message, "%d components", info_.num_components);
       return false;
     }
-    info_.out_color_space = info_.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    info_.out_color_space = info_.num_components == 1 ? JCS_GRAYSCALE : info_.num_components == 3 ? JCS_RGB : JCS_CMYK;
     return true;
   }
 

@@ -29,10 +29,10 @@ struct Rectangle {
 // What images of JPEG's and PNG's kind may have at most: a few bytes can claim more memory than any machine has.
 inline constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;
 
-// Width, height and channels (1: grey, 3: RGB). `name` is the file's in errors. FormatError where the bytes are no JPEG of grey or colour.
+// Width, height and channels (1: grey, 3: RGB, 4: CMYK, as stored). `name` is the file's in errors. FormatError where the bytes are no JPEG of grey or colour.
 ImageSize jpeg_size(const std::string& name, const JpegBytes& jpeg);
 
-// RGB or grey rows of `part`, `stride` bytes apart. The bytes are those that a whole decode gives. Where `expected` is given, an image
+// RGB, grey or CMYK rows of `part`, `stride` bytes apart. The bytes are those that a whole decode gives. Where `expected` is given, an image
 // of another size is refused. FormatError where the stream is damaged or ends early in what was decoded; `salvaged` takes what does
 // not touch the pixels, and without it that is an error too. `shrink` (1, 2, 4 or 8): all of it, at so many times fewer pixels each way, rounded up.
 void jpeg_decode(const std::string& name, const JpegBytes& jpeg, const Rectangle& part, std::uint8_t* into, std::size_t stride,

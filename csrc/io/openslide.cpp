@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -75,6 +77,14 @@ Library& library() {
   return *loaded;
 }
 
+// OpenSlide's complaint as an error of ours. That this process, or the machine, may open no more files says nothing of the slide.
+[[noreturn]] void complain(const std::string& path, const std::string& text) {
+  for (const int limit : {EMFILE, ENFILE})
+    if (text.find(std::strerror(limit)) != std::string::npos)
+      throw ReadError(path, "cannot be opened (raise the limit of open files, ulimit -n, or keep fewer slides open, open_slides=)", limit);
+  throw FormatError(path, "a sound slide", quote(text, 256));
+}
+
 }  // namespace
 
 void use_openslide(const std::string& name) { library_name() = name; }
@@ -119,7 +129,7 @@ std::shared_ptr<void> OpenSlideFile::handle() const {
   if (const char* error = lib.error(opened)) {
     const std::string text = error;
     handle_.reset();
-    throw FormatError(path_, "a sound slide", quote(text, 256));
+    complain(path_, text);
   }
   const std::lock_guard cache_lock(lib.cache_mutex);
   lib.set_cache(opened, lib.cache);
@@ -142,7 +152,7 @@ void OpenSlideFile::read(std::int64_t x, std::int64_t y, std::int64_t level, std
     const std::string text = error;
     const std::lock_guard lock(mutex_);
     if (handle_ == open) handle_.reset();
-    throw FormatError(path_, "a sound slide", quote(text, 256));
+    complain(path_, text);
   }
   // Colours come multiplied by alpha, so white shows through by what alpha lacks.
   for (std::size_t i = 0; i < n; ++i) {

@@ -15,6 +15,34 @@
 
 namespace sslmed::io {
 
+void to_bytes(Image& image, std::vector<std::string>& salvaged) {
+  if (image.depth != 16) return;
+  const auto channels = static_cast<std::size_t>(image.channels), colours = channels - (channels % 2 == 0 ? 1 : 0);
+  const auto n = image.bytes.size() / 2;
+  const auto value = [&](std::size_t i) {
+    std::uint16_t v = 0;
+    std::memcpy(&v, image.bytes.data() + 2 * i, 2);
+    return static_cast<unsigned>(v);
+  };
+  unsigned most = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    if (i % channels < colours) most = std::max(most, value(i));
+  // Detectors and microscopes have 8 to 15 bits, and put them into the low ones of 16.
+  unsigned bits = 16;
+  for (const unsigned usual : {15U, 14U, 12U, 10U, 8U})
+    if (most > 0 && most < (1U << usual)) bits = usual;
+  const auto scaled = [](unsigned v, unsigned of) { return static_cast<std::uint8_t>((2 * v * 255 + of) / (2 * of)); };
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto v = value(i);
+    image.bytes[i] = scaled(v, i % channels < colours ? (1U << bits) - 1 : 65535U);
+  }
+  image.bytes.resize(n);
+  image.depth = 8;
+  if (bits < 16)
+    salvaged.push_back("16-bit values that end at " + std::to_string(most) + " are taken for " + std::to_string(bits) + " bits, so that 0 to " +
+                       std::to_string((1U << bits) - 1) + " became 0 to 255");
+}
+
 #ifdef SSLMED_IMAGES
 namespace {
 
@@ -33,12 +61,11 @@ struct Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  bool header(bool deep) {
+  bool header() {
     if (setjmp(png_jmpbuf(png)) != 0) return false;
     png_read_info(png, info);
-    if (png_get_bit_depth(png, info) == 16 && !deep) png_set_scale_16(png);
     png_set_expand(png);  // palettes, few bits, a transparent colour
-    if (deep) png_set_swap(png);
+    if (png_get_bit_depth(png, info) == 16) png_set_swap(png);
     png_set_interlace_handling(png);
     png_read_update_info(png, info);
     return true;
@@ -83,7 +110,7 @@ struct Decoder {
 Image decode_png(const std::string& name, const std::vector<std::uint8_t>& png, bool deep, std::vector<std::string>& salvaged) {
   Decoder decoder(png);
   const auto fail = [&] { throw FormatError(name, "a whole PNG image", decoder.message); };
-  if (!decoder.header(deep)) fail();
+  if (!decoder.header()) fail();
   Image image;
   image.width = png_get_image_width(decoder.png, decoder.info);
   image.height = png_get_image_height(decoder.png, decoder.info);
@@ -100,6 +127,7 @@ Image decode_png(const std::string& name, const std::vector<std::uint8_t>& png, 
   for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = image.bytes.data() + y * stride;
   if (!decoder.pixels(rows.data())) fail();
   if (decoder.warning[0] != 0) salvaged.emplace_back(decoder.warning);
+  if (!deep) to_bytes(image, salvaged);
   return image;
 }
 

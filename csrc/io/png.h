@@ -13,8 +13,11 @@ struct Image {
   std::vector<std::uint8_t> bytes;                   // [height, width, channels]; 16-bit values in the machine's byte order
 };
 
-// Palettes become RGB (RGBA where entries are transparent), fewer than 8 bits become 8. `deep`: 16 bits stay, otherwise they are rounded
-// to 8. FormatError where the bytes are no whole PNG; `salvaged` takes what does not touch the pixels.
+// Palettes become RGB (RGBA where entries are transparent), fewer than 8 bits become 8. `deep`: 16 bits stay, otherwise they become
+// 8 (to_bytes). FormatError where the bytes are no whole PNG; `salvaged` takes what does not touch the pixels.
 Image decode_png(const std::string& name, const std::vector<std::uint8_t>& png, bool deep, std::vector<std::string>& salvaged);
+
+// 16-bit values as 8: 0 to 65535 become 0 to 255; where the largest colour is below 2^15, so do those of 8, 10, 12, 14 or 15 bits, which `salvaged` tells.
+void to_bytes(Image& image, std::vector<std::string>& salvaged);
 
 }  // namespace sslmed::io

@@ -107,21 +107,31 @@ void Slide::find_mpp(const SlideOptions& options) {
   mpp_ = {*x, *y};
 }
 
+// What the direct way finds damaged is OpenSlide's to judge: it takes some of it, and there is one answer whichever way a tile is read.
+bool Slide::read_directly(const Level& level, std::int64_t x, std::int64_t y, std::int64_t width, std::int64_t height, std::uint8_t* into) const {
+  if (!level.direct) return false;
+  try {
+    return level.direct->read(x, y, width, height, into);
+  } catch (const FormatError&) {
+    return false;
+  }
+}
+
 void Slide::read(std::int64_t x, std::int64_t y, std::int64_t level, std::int64_t width, std::int64_t height, std::uint8_t* into) const {
   if (std::max(std::abs(static_cast<double>(x)), std::abs(static_cast<double>(y))) > kFarthest)
     throw ValueError(path_ + ": a corner within 2^40 pixels was expected, " + std::to_string(x) + ", " + std::to_string(y) + " was asked for");
   const auto& l = levels_.at(static_cast<std::size_t>(level));
   const double lx = static_cast<double>(x) / l.downsample, ly = static_cast<double>(y) / l.downsample;
   const bool small = width <= kOpenSlidePart && height <= kOpenSlidePart;
-  if (l.direct && lx == std::floor(lx) && ly == std::floor(ly) && (small || l.downsample == std::floor(l.downsample)) &&
-      l.direct->read(static_cast<std::int64_t>(lx), static_cast<std::int64_t>(ly), width, height, into))
+  if (lx == std::floor(lx) && ly == std::floor(ly) && (small || l.downsample == std::floor(l.downsample)) &&
+      read_directly(l, static_cast<std::int64_t>(lx), static_cast<std::int64_t>(ly), width, height, into))
     return;
   file_.read(x, y, level, width, height, into);
 }
 
 void Slide::read_level(std::int64_t x, std::int64_t y, std::int64_t level, std::int64_t width, std::int64_t height, std::uint8_t* into) const {
   const auto& l = levels_.at(static_cast<std::size_t>(level));
-  if (l.direct && l.direct->read(x, y, width, height, into)) return;
+  if (read_directly(l, x, y, width, height, into)) return;
   file_.read(std::llround(static_cast<double>(x) * l.downsample), std::llround(static_cast<double>(y) * l.downsample), level, width, height, into);
 }
 

@@ -62,6 +62,7 @@ class Slide {
   void read_level(std::int64_t x, std::int64_t y, std::int64_t level, std::int64_t width, std::int64_t height, std::uint8_t* into) const;
 
  private:
+  bool read_directly(const Level& level, std::int64_t x, std::int64_t y, std::int64_t width, std::int64_t height, std::uint8_t* into) const;
   void find_mpp(const SlideOptions& options);
   bool is_known(const SlideOptions& options, const SlideLayout& known) const;
 

@@ -136,23 +136,31 @@ void macenko_transform(std::uint8_t* rgb, std::int64_t pixels, const Stains& sou
   affine_density(rgb, pixels, densities_of_bytes(), matrix, offset, 0, change.tissue_only);
 }
 
-LabMoments reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels) {
+std::optional<LabMoments> reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels) {
   // About the first pixel's colour, so that squares of what is large and alike are not taken off each other.
   LabMoments moments{};
   PlanesOf<double> lab;
   Vector3 about{}, squares{};
+  std::array<std::uint8_t, 3 * kBlock> tissue;
+  std::int64_t count = 0;
   for (std::int64_t first = 0; first < pixels; first += kBlock) {
-    const auto n = std::min(kBlock, pixels - first);
-    to_lab(rgb + 3 * first, n, lab);
+    const auto here = std::min(kBlock, pixels - first);
+    std::int64_t n = 0;
+    for (std::int64_t i = first; i < first + here; ++i)
+      if (is_tissue(rgb + 3 * i)) std::copy_n(rgb + 3 * i, 3, tissue.data() + 3 * n++);
+    if (n == 0) continue;
+    to_lab(tissue.data(), n, lab);
     const std::array<const double*, 3> planes{lab.r, lab.g, lab.b};
     for (std::size_t c = 0; c < 3; ++c) {
-      if (first == 0) about[c] = planes[c][0];
+      if (count == 0) about[c] = planes[c][0];
       const auto [sum, square] = moments_of(planes[c], n, about[c]);
       moments.mean[c] += sum;
       squares[c] += square;
     }
+    count += n;
   }
-  const auto n = static_cast<double>(std::max<std::int64_t>(pixels, 1));
+  const auto n = static_cast<double>(count);
+  if (count < kFewestTissue || n < kLeastTissue * static_cast<double>(pixels)) return std::nullopt;
   for (std::size_t c = 0; c < 3; ++c) {
     const double offset = moments.mean[c] / n;
     moments.mean[c] = about[c] + offset;
@@ -163,6 +171,7 @@ LabMoments reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels) {
 
 void reinhard_transform(std::uint8_t* rgb, std::int64_t pixels, const LabMoments& source, const LabMoments& target) {
   PlanesOf<double> lab;
+  std::array<std::uint8_t, 3 * kBlock> changed;
   for (std::int64_t first = 0; first < pixels; first += kBlock) {
     const auto n = std::min(kBlock, pixels - first);
     to_lab(rgb + 3 * first, n, lab);
@@ -171,7 +180,9 @@ void reinhard_transform(std::uint8_t* rgb, std::int64_t pixels, const LabMoments
       const double gain = source.spread[c] > 1e-6 ? target.spread[c] / source.spread[c] : 1;
       scale_about(planes[c], n, source.mean[c], gain, target.mean[c]);
     }
-    from_lab(lab, n, rgb + 3 * first);
+    from_lab(lab, n, changed.data());
+    for (std::int64_t i = 0; i < n; ++i)
+      if (is_tissue(rgb + 3 * (first + i))) std::copy_n(changed.data() + 3 * i, 3, rgb + 3 * (first + i));
   }
 }
 

@@ -27,7 +27,8 @@ struct Stains {
   std::array<double, 2> most;                    // 99th percentile of their densities
 };
 
-// Nothing where the picture has no tissue to speak of: fewer than 100 pixels or 1 % darker than L* = 80, or tissue of one colour.
+// Nothing where the picture has no tissue to speak of: fewer than 100 pixels or 1 % darker than L* = 80, tissue of one colour, or stains less than 8 degrees
+// apart, which are one.
 std::optional<Stains> macenko_fit(const std::uint8_t* rgb, std::int64_t pixels);
 
 // Densities by `source`, times scale, plus shift, drawn with the vectors and to the 99th percentiles of `target`. With target = source
@@ -38,12 +39,13 @@ struct StainChange {
 };
 void macenko_transform(std::uint8_t* rgb, std::int64_t pixels, const Stains& source, const Stains& target, const StainChange& change = {});
 
-// Mean and spread (population) of L*, a* and b* (CIELAB, D65).
+// Mean and spread (population) of L*, a* and b* (CIELAB, D65) of pixels darker than L* = 80: of tissue, whatever share of the picture is glass.
 struct LabMoments {
   std::array<double, 3> mean, spread;
 };
-LabMoments reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels);
-// A channel without spread only moves.
+// Nothing where the picture has fewer than 100 such pixels, or 1 %.
+std::optional<LabMoments> reinhard_fit(const std::uint8_t* rgb, std::int64_t pixels);
+// Pixels lighter than L* = 80 stay. A channel without spread only moves.
 void reinhard_transform(std::uint8_t* rgb, std::int64_t pixels, const LabMoments& source, const LabMoments& target);
 
 }  // namespace sslmed::transforms

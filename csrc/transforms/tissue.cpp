@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -26,7 +27,47 @@ std::uint8_t saturation(const std::uint8_t* p) {
   return static_cast<std::uint8_t>(most == 0 ? 0 : (255 * (most - least) + most / 2) / most);
 }
 
+constexpr int kLeastGlass = 180;          // luminance,
+constexpr double kLeastGlassShare = 0.1;  // and share of all pixels within kGlassBand of its most frequent one
+constexpr int kGlassBand = 6;
+constexpr int kWhiteGlass = 8;  // saturation up to which glass counts as white
+
+using Colour = std::array<double, 3>;
+
 std::uint8_t luminance(const std::uint8_t* p) { return static_cast<std::uint8_t>((299 * p[0] + 587 * p[1] + 114 * p[2] + 500) / 1000); }
+
+// The colour of the glass where it has one: of what is bright and frequent, where green is not the least of it. Pink and violet are pale stains, so that a
+// field of tissue alone keeps its colours; old slides and lamps are yellow, blue or green.
+std::optional<Colour> tint_of(const std::uint8_t* rgb, const Mask& light) {
+  std::array<std::int64_t, 256> histogram{};
+  for (const auto value : light) ++histogram[value];
+  int peak = 0;
+  std::int64_t most = 0;
+  for (int at = kLeastGlass; at < 256; ++at) {
+    std::int64_t near = 0;
+    for (int i = std::max(at - kGlassBand, kLeastGlass); i <= std::min(at + kGlassBand, 255); ++i) near += histogram[static_cast<std::size_t>(i)];
+    if (near > most) {
+      most = near;
+      peak = at;
+    }
+  }
+  if (static_cast<double>(most) < kLeastGlassShare * static_cast<double>(light.size())) return std::nullopt;
+  Colour glass{};
+  for (std::size_t i = 0; i < light.size(); ++i)
+    if (std::abs(light[i] - peak) <= kGlassBand && light[i] >= kLeastGlass)
+      for (std::size_t c = 0; c < 3; ++c) glass[c] += static_cast<double>(rgb[3 * i + c]) / static_cast<double>(most);
+  const double brightest = std::max({glass[0], glass[1], glass[2]}), least = std::min({glass[0], glass[1], glass[2]});
+  if (255 * (brightest - least) <= kWhiteGlass * brightest || glass[1] <= least + 1) return std::nullopt;
+  for (auto& value : glass) value = brightest / value;
+  return glass;
+}
+
+// What the picture would be on white glass.
+Mask untinted(const std::uint8_t* rgb, std::size_t pixels, const Colour& gain) {
+  Mask out(3 * pixels);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint8_t>(std::min(255L, std::lround(rgb[i] * gain[i % 3])));
+  return out;
+}
 
 std::int64_t reflected(std::int64_t i, std::int64_t n) {
   while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
@@ -191,9 +232,13 @@ std::vector<std::uint8_t> tissue_mask(const std::uint8_t* rgb, std::int64_t widt
   require(options.margin >= 0, "margin", options.margin, "must not be negative");
   require(options.sharpness >= 0, "sharpness", options.sharpness, "must not be negative");
   const Size size{width, height};
-  Mask light(size.count()), values(size.count());
+  Mask light(size.count()), values(size.count()), white;
+  for (std::size_t i = 0; i < values.size(); ++i) light[i] = luminance(rgb + 3 * i);
+  if (const auto tint = tint_of(rgb, light)) {
+    white = untinted(rgb, size.count(), *tint);
+    rgb = white.data();
+  }
   for (std::size_t i = 0; i < values.size(); ++i) {
-    light[i] = luminance(rgb + 3 * i);
     values[i] = options.method == TissueMethod::kLuminance ? static_cast<std::uint8_t>(255 - light[i]) : saturation(rgb + 3 * i);
   }
   values = median_of(values, size, options.median);

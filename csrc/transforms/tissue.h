@@ -1,5 +1,6 @@
 #pragma once
-// Where a slide has tissue, from a picture of it at some µm per pixel. Any stain counts, brown included; pen and what is out of focus do not.
+// Where a slide has tissue, from a picture of it at some µm per pixel. Any stain counts, brown included; pen and what is out of focus do not. Tinted glass
+// counts as white: colours are those that the picture would have on it.
 
 #include <cstdint>
 #include <vector>

@@ -2181,6 +2181,10 @@ class ImageSource(Source):
         """
         uint8 [height, width, 3].
         """
+    def take_warnings(self) -> list[str]:
+        """
+        What was found in files since the last call.
+        """
 class VolumeMap:
     """
     Where a changed volume's cells lie in the one it was made of. Every method gives a new map.
@@ -2856,7 +2860,7 @@ def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], 
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
     """
-def reinhard_fit(rgb: torch.Tensor) -> LabMoments:
+def reinhard_fit(rgb: torch.Tensor) -> LabMoments | None:
     ...
 def reinhard_transform(rgb: torch.Tensor, source: LabMoments, target: LabMoments) -> torch.Tensor:
     ...

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import bids, tables
+from sslmed import bids, naming, tables
 from sslmed._core import C, FormatError, ValueWarning
+from sslmed.folders import files_in
 from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array, Preprocessing
@@ -24,7 +25,7 @@ __all__ = ["Cohort"]
 
 _Path = str | os.PathLike[str]
 
-_SUBJECT = r"TCGA-\w\w-\w{4}|.+"
+_SUBJECT = naming.SUBJECT
 
 
 class Cohort:
@@ -103,8 +104,8 @@ class Cohort:
 
         Args:
             root: The folder.
-            subject: Regular expression whose match, from the start of a file's name without its ending, says whose the file is. By default a TCGA
-                patient, or else the whole name.
+            subject: Regular expression whose match, from the start of a file's name without its ending, says whose the file is. By default a patient
+                as TCGA, TARGET, CPTAC, GTEx, HTAN and CAMELYON17 name them, or else the whole name.
             name: Name of the cohort; by default the folder's.
 
         Raises:
@@ -120,35 +121,39 @@ class Cohort:
             match = re.match(subject, stem)
             if match is None:
                 raise FormatError(f"{path}: expected a name that starts with {subject!r}, found {stem!r}")
-            rows.append({"path": os.path.abspath(path), "subject": match[0], "modality": modality})
+            whose = naming.patient(match[0]) if subject == _SUBJECT else match[0]
+            rows.append({"path": os.path.abspath(path), "subject": whose, "modality": modality})
             whole.append(subject == _SUBJECT and match[0] == stem)
         table = pd.DataFrame(rows, columns=["path", "subject", "modality"])
         if rows:
+            table["modality"] = registry.settled(table)
             parts = [registry.get(str(kind)).listed(part) for kind, part in table.groupby("modality", sort=False)]
             table = pd.concat(parts).sort_index()
         if table.empty:
             known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
             raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
         name = name or Path(root).resolve().name
-        _warn_of_equal_names(table[[whole[int(row)] for row in table.index]], name)
+        alone = table[[whole[int(row)] for row in table.index]]
+        _warn_of_equal_names(alone, name)
+        naming.warn_of_families(alone["subject"].drop_duplicates().tolist(), name)
         return cls(table, name)
 
     @classmethod
-    def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None) -> Cohort:
+    def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None, root: _Path | None = None) -> Cohort:
         """Files listed in a table (.tsv, .csv, .parquet or DataFrame) with at least ``path`` and ``subject``.
 
-        Relative paths, in ``path`` and in columns ``path_…``, count from the table's folder (a DataFrame's: from the working
+        Relative paths, in ``path`` and in columns ``path_…``, count from ``root``, by default the table's folder (a DataFrame's: from the working
         directory). An index (:meth:`index`) opens without touching the files.
         """
         if isinstance(table, pd.DataFrame):
-            return cls(table, name or "cohort")
+            return cls(table if root is None else table.assign(path=[os.path.join(os.path.abspath(root), p) for p in table["path"]]), name or "cohort")
         path = Path(table)
         frame = tables.read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
         for column in [c for c in frame if c == "path" or str(c).startswith("path_")]:
             missing, paths = frame[column].isna(), frame[column].astype(str)
             absolute = paths.str.startswith("/")
             if not (absolute | missing).all():
-                paths = paths.where(absolute, f"{os.path.abspath(path.parent)}/" + paths)
+                paths = paths.where(absolute, f"{os.path.abspath(path.parent if root is None else root)}/" + paths)
                 frame[column] = paths.mask(missing) if missing.any() else paths
         return cls(frame, name or path.stem)
 
@@ -450,7 +455,7 @@ def _files(root: Path) -> list[tuple[Path, str, str]]:
     """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path."""
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
     found = []
-    for path in sorted(root.rglob("*")):
+    for path in sorted(files_in(root)):
         ending = next((ending for ending in known if path.name.lower().endswith(ending)), None)
         if ending is not None and path.is_file():
             found.append((path, known[ending], ending))
@@ -470,14 +475,16 @@ def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:
 def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The table with a column ``modality``: checked where there is one, recognized where it is missing."""
     if "modality" not in table:
-        found = registry.recognize(table)
-        if found is None:
-            return table.assign(modality=pd.Series([None] * len(table), dtype=object))
+        found = registry.recognize_rows(table)
+        if not isinstance(found, str):
+            return table.assign(modality=pd.Series(found or [None] * len(table), dtype=object))
         return table.assign(modality=pd.Categorical.from_codes(np.zeros(len(table), np.int8), pd.Index([found])))  # a byte a row
     for value in table["modality"].dropna().unique():
         if value not in registry.names():
             raise ValueError(f"{name}: column 'modality' has the value {str(value)!r}, expected one of {', '.join(registry.names())}; rename the column")
     missing = table["modality"].isna()
-    if not missing.any() or (found := registry.recognize(table[missing])) is None:
+    if not missing.any() or (found := registry.recognize_rows(table[missing])) is None:
         return table
-    return table.assign(modality=table["modality"].astype(object).where(~missing, found))
+    known = table["modality"].astype(object)
+    known[missing] = found
+    return table.assign(modality=known)

@@ -15,6 +15,7 @@ namespace {
 bool small(const std::uint8_t* data, std::size_t size) {
   using namespace sslmed;
   if (size > 24 && data[0] == 0x89) return data[16] == 0 && data[17] == 0 && data[18] < 2 && data[20] == 0 && data[21] == 0 && data[22] < 2;
+  if (data[0] != 0xFF) return true;  // TIFF and BMP claim no more than their bytes can hold
   const auto shape = io::jpeg_size("fuzz", {data, size});
   return shape.width * shape.height < 1 << 18;
 }

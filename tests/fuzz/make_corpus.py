@@ -66,6 +66,11 @@ for name, kept in jpegs.items():
     picture.save(root / "image" / f"{name}.jpg", **kept)
 picture.convert("L").save(root / "image" / "grey.jpg")
 picture.convert("CMYK").save(root / "image" / "cmyk.jpg")
+for mode in ("L", "RGB", "P"):
+    picture.convert(mode).save(root / "image" / f"{mode}.bmp")
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        picture.convert(mode).save(root / "image" / f"{mode}_{compression}.tif", compression=compression)
+picture.save(root / "image" / "jpeg.tif", compression="jpeg")
 
 # The first byte is the way that the fuzzer takes a file: plain, compressed by it, a pair, a deflate stream.
 (root / "nifti").mkdir(parents=True, exist_ok=True)

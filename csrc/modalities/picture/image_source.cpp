@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -61,11 +62,29 @@ std::vector<std::int64_t> ImageSource::first_samples() const {
   return first;
 }
 
+void ImageSource::tell(const std::string& path, const std::vector<std::string>& found) const {
+  for (const auto& text : found) {
+    std::string words;
+    std::copy_if(text.begin(), text.end(), std::back_inserter(words), [](char c) { return c < '0' || c > '9'; });
+    const std::lock_guard lock(told_.mutex);
+    told_.found.try_emplace(words, path + ": " + text + " (told once; other files may be alike)");
+  }
+}
+
+std::vector<std::string> ImageSource::take_warnings() const {
+  const std::lock_guard lock(told_.mutex);
+  std::vector<std::string> texts;
+  for (auto& [words, text] : told_.found)
+    if (!text.empty()) texts.push_back(std::exchange(text, {}));
+  return texts;
+}
+
 data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
   if (index < 0 || index >= size()) throw ValueError("image " + std::to_string(index) + " of " + std::to_string(size()));
   const auto path = images_.paths.at(index);
   std::vector<std::string> harmless;
   auto image = io::read_image(path, {.side = options_.size, .longer = options_.fit == Fit::kPad}, harmless);
+  if (!harmless.empty()) tell(path, harmless);
   const auto width = image.width, height = image.height, size = options_.size;
   const auto shorter = std::min(width, height), longer = std::max(width, height);
   drop_alpha(image);

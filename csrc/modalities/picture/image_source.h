@@ -2,6 +2,7 @@
 // Pictures out of image files (PNG, JPEG), one a file, brought to one size.
 
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -32,11 +33,21 @@ class ImageSource : public data::Source {
   std::vector<std::int64_t> first_samples() const override;
   // Grey becomes three equal channels, transparency is left out, 16 bits become 8.
   data::Sample sample(std::int64_t index, const Draw& draw) const override;
+  // What was found in files since the last call and did not stop their reading: the first file of each finding.
+  std::vector<std::string> take_warnings() const;
 
  private:
+  void tell(const std::string& path, const std::vector<std::string>& found) const;
+
   data::Origins images_;
   ImageSourceOptions options_;
   std::map<std::string, std::vector<double>> targets_;
+  // Findings whose words are the same but for their numbers are one, so that a hundred thousand files of a kind are told once.
+  struct Told {
+    std::mutex mutex;
+    std::map<std::string, std::string> found;  // the words, and the text of the first file; empty once it was taken
+  };
+  mutable Told told_;
 };
 
 }  // namespace sslmed::picture

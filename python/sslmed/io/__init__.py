@@ -1,5 +1,6 @@
-"""Files: EDF and BDF recordings, slides, images, volumes, safetensors."""
+"""Files: EDF and BDF recordings, slides and what was drawn on them, images, volumes, safetensors."""
 
+from sslmed.annotations import Annotation, read_annotations, write_annotations
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
@@ -9,6 +10,7 @@ from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
 from sslmed.io.volumes import read_volume
 
 __all__ = [
+    "Annotation",
     "EdfFile",
     "NiftiHeader",
     "Slide",
@@ -19,6 +21,7 @@ __all__ = [
     "open_edf",
     "open_slide",
     "openslide_version",
+    "read_annotations",
     "read_image",
     "read_nifti",
     "read_nifti_header",
@@ -26,6 +29,7 @@ __all__ = [
     "save_safetensors",
     "set_slide_cache",
     "validate",
+    "write_annotations",
     "write_edf",
     "write_nifti",
     "write_slide",

@@ -91,24 +91,26 @@ def set_slide_cache(size: int) -> None:
 
 
 def read_image(path: _Path, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-    """A PNG or JPEG image, told apart by their bytes.
+    """A PNG, JPEG, TIFF or BMP image, told apart by their bytes.
 
-    Checksums are checked, and a cut file is refused. Palettes become RGB, or RGBA where entries are transparent. Colour profiles, gamma and EXIF
-    orientation are not applied.
+    Pictures are upright: they are turned as EXIF (or TIFF's orientation) says. A cut file is refused, as is a PNG with a wrong checksum. Palettes become
+    RGB, or RGBA where entries are transparent, and four inks (CMYK) RGB. Of TIFF the first page is read: 8 or 16 bits, without compression or with LZW,
+    Deflate, PackBits or JPEG. Color profiles and gamma are not applied.
 
     Args:
         path: The file.
-        dtype: ``torch.uint8`` (16-bit values are rounded to 8), or ``torch.uint16`` (8-bit values times 257).
+        dtype: ``torch.uint8``, or ``torch.uint16`` (16-bit values as they are stored, 8-bit values times 257). 16-bit values become 8 by their range:
+            where the largest is below 2^15, the file holds 8, 10, 12, 14 or 15 bits, and that range becomes 0 to 255, with a warning.
 
     Returns:
         [H, W, C]; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
 
     Raises:
-        FormatError: The file is damaged, cut, or neither PNG nor JPEG.
+        FormatError: The file is damaged, cut, or of another format; the message says what to do about those that are common (WebP, DICOM, Git LFS).
         ReadError: The file cannot be read.
         RuntimeError: This build has no libpng and libjpeg-turbo.
 
     Warns:
-        FormatWarning: Something was wrong that does not touch the pixels.
+        FormatWarning: Values of fewer bits were stretched, only the first of several pages was read, or something was wrong that does not touch the pixels.
     """
     return C.read_image(os.fspath(path), dtype)

@@ -9,10 +9,23 @@ from typing import Any
 
 import pandas as pd
 
+from sslmed.modalities import file_kinds
 from sslmed.modalities.base import Modality, Preprocessing
 from sslmed.modalities.joined import JoinedPreprocessing
 
-__all__ = ["default_preprocessing", "described", "get", "names", "preprocessing_from", "reader", "recognize", "register", "table_of"]
+__all__ = [
+    "default_preprocessing",
+    "described",
+    "get",
+    "names",
+    "preprocessing_from",
+    "reader",
+    "recognize",
+    "recognize_rows",
+    "register",
+    "settled",
+    "table_of",
+]
 
 _MODALITIES: dict[str, Modality] = {}
 
@@ -56,6 +69,34 @@ def names() -> list[str]:
 def recognize(table: pd.DataFrame) -> str | None:
     """The modality that a table without a column ``modality`` lists; None where no modality recognizes it."""
     return next((name for name in reversed(_MODALITIES) if _MODALITIES[name].recognizes(table)), None)
+
+
+def recognize_rows(table: pd.DataFrame) -> str | list[str | None] | None:
+    """The modality of each row of a table without a column ``modality``: by the columns of an index, or by the endings of its files, and by their bytes
+    where endings do not say. One name, or None, stands for all rows.
+
+    Files of one ending are of one modality, but for those that slides and images have in common (:data:`sslmed.modalities.file_kinds.UNSURE`).
+    """
+    if (all_rows := recognize(table.head(1).assign(path=""))) is not None:  # an index, of whatever files
+        return all_rows
+    paths = table["path"].astype(str)
+    endings = paths.str.extract(r"(\.[^./]*(?:\.gz)?)$", expand=False).fillna("").str.lower()
+    rows: list[str | None] = [None] * len(table)
+    for ending, own in paths.groupby(endings, sort=False).indices.items():
+        one = recognize(table.iloc[own[:1]])
+        kinds = file_kinds.pictures_of([paths.iloc[int(row)] for row in own]) if one is None or ending in file_kinds.UNSURE else [None] * len(own)
+        for row, kind in zip(own, kinds, strict=True):
+            rows[row] = kind or one
+    return rows[0] if len(set(rows)) == 1 else rows
+
+
+def settled(table: pd.DataFrame) -> list[str]:
+    """The modality of the rows of a table with a column ``modality`` that was guessed by endings, where files of an ending may be of several."""
+    rows: list[str] = table["modality"].astype(str).tolist()
+    unsure = [row for row, path in enumerate(table["path"]) if str(path).lower().endswith(tuple(ending for ending in file_kinds.UNSURE if ending))]
+    for row, kind in zip(unsure, file_kinds.pictures_of([str(table["path"].iloc[row]) for row in unsure]), strict=True):
+        rows[row] = kind or rows[row]
+    return rows
 
 
 def table_of(folder: Path) -> Path | None:

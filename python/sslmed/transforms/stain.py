@@ -32,7 +32,7 @@ def macenko_fit(rgb: Array) -> Stains | None:
 
     Returns:
         Their colors and 99th percentiles of density, haematoxylin first; None where the picture has too little tissue (fewer than 100 such pixels,
-        or 1 %) or tissue of one color.
+        or 1 %), tissue of one color, or two stains less than 8 degrees apart, which are one and its noise.
     """
     return C.macenko_fit(tensor(rgb))
 
@@ -60,11 +60,27 @@ def macenko_augment(rgb: Array, scale: Sequence[float], shift: Sequence[float], 
     return tensor(rgb).clone() if own is None else C.macenko_transform(tensor(rgb), own, own, (h, e), (x, y), True)
 
 
-def reinhard_fit(rgb: Array) -> LabMoments:
-    """Mean and spread of L*, a* and b* over all pixels (CIELAB, D65)."""
+def reinhard_fit(rgb: Array) -> LabMoments | None:
+    """Mean and spread of L*, a* and b* (CIELAB, D65) of the tissue: of pixels darker than L* = 80, whatever share of the picture is glass.
+
+    Returns:
+        The moments; None where the picture has too little tissue (fewer than 100 such pixels, or 1 %).
+    """
     return C.reinhard_fit(tensor(rgb))
 
 
 def reinhard_normalize(rgb: Array, target: LabMoments, source: LabMoments | None = None) -> torch.Tensor:
-    """A picture with the means and spreads of another's colors (Reinhard et al., 2001). A picture of one color takes the target's mean."""
-    return C.reinhard_transform(tensor(rgb), source or C.reinhard_fit(tensor(rgb)), target)
+    """A picture whose tissue has the means and spreads of another's colors (Reinhard et al., 2001). Glass stays, and a picture without tissue passes as it is.
+
+    Args:
+        rgb: [H, W, 3] uint8.
+        target: Moments to bring the tissue to (:func:`reinhard_fit` of a picture).
+        source: Of this picture; found in it if not given.
+
+    Raises:
+        TypeError: ``target`` is None: the picture that it was fitted on has no tissue.
+    """
+    if not isinstance(target, LabMoments):
+        raise TypeError(f"reinhard_normalize: target={target!r}, expected the moments of a picture with tissue (reinhard_fit)")
+    own = source or C.reinhard_fit(tensor(rgb))
+    return tensor(rgb).clone() if own is None else C.reinhard_transform(tensor(rgb), own, target)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sslmed._core import Array, C, FormatError, tensor
+from sslmed._core import Array, C, FormatError, FormatWarning, tensor
+from sslmed.annotations import Annotation, geometry_of, read_annotations
 
 if TYPE_CHECKING:
     from sslmed.io import Slide
 
-__all__ = ["Tissue", "find", "mask"]
+__all__ = ["Tissue", "find", "mask", "picture"]
 
 _Ring = npt.NDArray[np.float64]  # [points, 2], x and y, closed: the last point is the first
 _MAX_SIDE = 8192  # pixels of a mask
@@ -78,38 +80,67 @@ class Tissue:
 
     def to_geojson(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """A FeatureCollection of polygons in pixels of level 0, as QuPath reads it: the exact outlines of the mask. Written to ``path`` if given."""
-        features = []
-        for outer, holes in _polygons(self.mask.numpy()):
-            rings = [(ring * self.pixel).tolist() for ring in (outer, *holes)]
-            geometry = {"type": "Polygon", "coordinates": rings}
-            features.append({"type": "Feature", "properties": {"objectType": "annotation", "name": "tissue"}, "geometry": geometry})
-        collection: dict[str, Any] = {"type": "FeatureCollection", "features": features}
+        collection: dict[str, Any] = {"type": "FeatureCollection", "features": geometry_of(self.annotations())}
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(collection, file)
         return collection
 
+    def annotations(self, label: str = "tissue") -> list[Annotation]:
+        """The exact outlines of the mask in pixels of level 0, for :func:`sslmed.io.write_annotations`."""
+        return [Annotation(label, tuple(ring * self.pixel for ring in (outer, *holes))) for outer, holes in _polygons(self.mask.numpy())]
+
     @classmethod
-    def from_geojson(cls, source: str | os.PathLike[str] | dict[str, Any], slide: Slide, mpp: float = 8.0) -> Tissue:
-        """Polygons and multi-polygons, in pixels of level 0, of a file or of what ``json.load`` gives; a mask pixel is in where its middle is.
+    def from_annotations(
+        cls,
+        source: str | os.PathLike[str] | dict[str, Any] | list[Any],
+        slide: Slide,
+        mpp: float = 8.0,
+        *,
+        classes: Sequence[str] | None = None,
+        ignore: Sequence[str] = (),
+    ) -> Tissue:
+        """What people have drawn (:func:`sslmed.io.read_annotations`); a mask pixel is in where its middle is.
+
+        Args:
+            source: A file of GeoJSON, ASAP XML or Aperio XML, or what ``json.load`` gives.
+            slide: The slide that it was drawn on.
+            mpp: µm per pixel of the mask.
+            classes: Labels of the areas to take; None: all, but those that end in an asterisk, which QuPath ignores.
+            ignore: Labels of areas that are cut out of the others. Areas that end in an asterisk and negative ones always are.
+
+        Raises:
+            FormatError: The file is none of these, or nothing in it lies on the slide.
+            ReadError: The file cannot be read.
+            ValueError: A label of ``classes`` or ``ignore`` is not there.
+
+        Warns:
+            FormatWarning: Objects without an area were left out, or areas reach beyond the slide.
+        """
+        found = read_annotations(source)
+        name = "GeoJSON" if isinstance(source, dict | list) else os.fspath(source)
+        labels = {one.label for one in found}
+        if missing := [label for label in classes or () if label not in labels]:
+            raise ValueError(f"{name}: classes={missing[0]!r}, expected labels of the file: {', '.join(map(repr, sorted(labels)))}")
+        cut = {label for label in labels if label.endswith("*") and label not in (classes or ())} | set(ignore)
+        width, height, pixel = _grid(slide, mpp)
+        _warn_of_edges([one.rings[0] for one in found], slide, name)
+        inside, outside = np.zeros((2, height, width), bool)
+        for one in found:
+            if one.negative or one.label in cut:
+                outside |= _fill([ring / pixel for ring in one.rings], width, height)
+            elif classes is None or one.label in classes:
+                inside |= _fill([ring / pixel for ring in one.rings], width, height)
+        return cls(torch.from_numpy(inside & ~outside), pixel, slide.mpp)
+
+    @classmethod
+    def from_geojson(cls, source: str | os.PathLike[str] | dict[str, Any] | list[Any], slide: Slide, mpp: float = 8.0) -> Tissue:
+        """Areas in GeoJSON of any form, see :meth:`from_annotations`.
 
         Raises:
             FormatError: It is no GeoJSON of polygons.
         """
-        name = "GeoJSON"
-        content: Any = source
-        if not isinstance(source, dict):
-            name = os.fspath(source)
-            try:
-                with open(source, encoding="utf-8") as file:
-                    content = json.load(file)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise FormatError(f"{name}: expected JSON, found {error}") from error
-        width, height, pixel = _grid(slide, mpp)
-        inside = np.zeros((height, width), bool)
-        for polygon in _rings_of(content, name):
-            inside |= _fill([ring / pixel for ring in polygon], width, height)
-        return cls(torch.from_numpy(inside), pixel, slide.mpp)
+        return cls.from_annotations(source, slide, mpp)
 
 
 def find(slide: Slide, mpp: float = 8.0, **options: Any) -> Tissue:
@@ -120,13 +151,39 @@ def find(slide: Slide, mpp: float = 8.0, **options: Any) -> Tissue:
     Raises:
         ValueError: The slide's scale is not known.
     """
+    rgb, pixel = picture(slide, mpp)
+    return Tissue(mask(rgb, **options), pixel, slide.mpp)
+
+
+def picture(slide: Slide, mpp: float = 8.0) -> tuple[torch.Tensor, tuple[float, float]]:
+    """The slide as :func:`find` looks at it, uint8 [H, W, 3], and how many pixels of level 0 one of its pixels is wide and high.
+
+    Raises:
+        ValueError: The slide's scale is not known.
+    """
     width, height, pixel = _grid(slide, mpp)
-    return Tissue(mask(slide.thumbnail((width, height)), **options), pixel, slide.mpp)
+    return slide.thumbnail((width, height)), pixel
+
+
+def _warn_of_edges(rings: Sequence[_Ring], slide: Slide, name: str) -> None:
+    """FormatError where no area lies on the slide, FormatWarning where some reach beyond it."""
+    width, height = slide.dimensions
+    low, high = np.array([ring.min(0) for ring in rings]), np.array([ring.max(0) for ring in rings])
+    size = np.array([width, height])
+    on = ((high > 0) & (low < size)).all(1)
+    where = f"the {width} x {height} pixels of level 0 of {slide.path}"
+    hint = "were they drawn on another slide, on another level, or in µm?"
+    if not on.any():
+        raise FormatError(f"{name}: expected areas within {where}, found all {len(rings)} outside; {hint}")
+    beyond = ((low < -1) | (high > size + 1)).any(1)
+    if beyond.any():
+        text = f"{name}: {int(beyond.sum())} of {len(rings)} areas reach beyond {where}, and are cut there; {hint}"
+        warnings.warn(text, FormatWarning, stacklevel=4)
 
 
 def _grid(slide: Slide, mpp: float) -> tuple[int, int, tuple[float, float]]:
     if slide.mpp is None:
-        raise ValueError(f"{slide.path}: its scale is not known; give the µm per pixel of level 0 to open_slide (mpp=)")
+        raise ValueError(f"{slide.path}: its scale is not known; give its µm per pixel in a column mpp of the table to be indexed, or to open_slide (mpp=)")
     if not mpp > 0:
         raise ValueError(f"mpp must be a positive number of µm per pixel, got {mpp}")
     full_width, full_height = slide.dimensions
@@ -201,26 +258,3 @@ def _fill(rings: list[_Ring], width: int, height: int) -> npt.NDArray[np.bool_]:
             at = x0 + (rows + 0.5 - y0) / (y1 - y0) * (x1 - x0)
             np.add.at(change, (rows, np.clip(np.ceil(at - 0.5), 0, width).astype(int)), 1)
     return (change.cumsum(1)[:, :width] % 2).astype(bool)
-
-
-def _rings_of(content: Any, name: str) -> Iterable[list[_Ring]]:
-    if not isinstance(content, dict):
-        raise FormatError(f"{name}: expected a GeoJSON object, found {type(content).__name__}")
-    kind = content.get("type")
-    if kind == "FeatureCollection":
-        for feature in content.get("features", []):
-            yield from _rings_of(feature, name)
-    elif kind == "Feature":
-        yield from _rings_of(content.get("geometry"), name)
-    elif kind in ("Polygon", "MultiPolygon"):
-        coordinates: Any = content.get("coordinates")
-        try:
-            for polygon in [coordinates] if kind == "Polygon" else coordinates:
-                rings = [np.array(ring, dtype=np.float64)[:, :2] for ring in polygon]
-                if any(len(ring) < 4 or not np.isfinite(ring).all() or not (ring[0] == ring[-1]).all() for ring in rings):
-                    raise ValueError("a ring that is not closed, too short, or not finite")
-                yield rings
-        except (ValueError, TypeError, IndexError) as error:
-            raise FormatError(f"{name}: expected rings of points, found {error}") from error
-    else:
-        raise FormatError(f"{name}: expected polygons, found {kind!r}")

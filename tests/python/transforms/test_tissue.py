@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from slide_files import Level, write_slide
 
 import sslmed as sm
@@ -33,6 +34,22 @@ def test_every_stain_is_tissue(stain, method, rng):
     image, disc = picture(rng, STAINS[stain])
     found = sm.transforms.tissue.mask(image, method).numpy()
     assert (found & disc).sum() / (found | disc).sum() > 0.9
+
+
+@pytest.mark.parametrize("glass", [(240, 232, 205), (222, 230, 243), (225, 243, 232), (243, 243, 243), (244, 238, 228)])
+@pytest.mark.parametrize("stain", STAINS)
+def test_tinted_glass_is_not(stain, glass, rng):
+    image, disc = picture(rng, STAINS[stain], glass)
+    dust = np.asarray(Image.fromarray((rng.random((64, 64)) * 30).astype(np.uint8)).resize((256, 256), Image.Resampling.BICUBIC))
+    dusty = torch.from_numpy(np.clip(image.numpy() - np.where(disc, 0, dust)[..., None], 0, 255).astype(np.uint8))
+    for one in (image, dusty):
+        found = sm.transforms.tissue.mask(one).numpy()
+        assert (found & disc).sum() / (found | disc).sum() > 0.85
+
+
+def test_pale_tissue_without_glass_keeps_its_color(rng):
+    pale = torch.from_numpy(grained((238, 205, 228), (256, 256), rng).round().astype(np.uint8))
+    assert sm.transforms.tissue.mask(pale).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("ink", [(30, 170, 130), (40, 90, 220), (210, 20, 40), (20, 20, 25)])
@@ -156,8 +173,13 @@ def test_polygons_of_others(slide, tmp_path):
     multi = {"type": "MultiPolygon", "coordinates": [[triangle], square]}
     found = sm.transforms.tissue.Tissue.from_geojson({"type": "Feature", "geometry": multi, "properties": {}}, slide, 1.0)
     assert float(found.mask.float().mean()) == pytest.approx(0.5, abs=0.01)
-    for content, message in (("{", "expected JSON"), ("[]", "GeoJSON object"), ('{"type": "Point", "coordinates": [1, 2]}', "expected polygons"),
-                             (json.dumps({"type": "Polygon", "coordinates": [triangle[:3]]}), "expected rings")):  # fmt: skip
+    for content, message in (
+        ("{", "expected JSON"),
+        ("3", "GeoJSON object"),
+        ("[]", "found none"),
+        ('{"type": "Point", "coordinates": [1, 2]}', "expected polygons"),
+        (json.dumps({"type": "Polygon", "coordinates": [triangle[:3]]}), "expected rings"),
+    ):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(sm.FormatError, match=rf"bad\.json: .*{message}"):
             sm.transforms.tissue.Tissue.from_geojson(tmp_path / "bad.json", slide)

@@ -1,4 +1,4 @@
-"""Single images: a table with a PNG or JPEG file a row. Nothing is indexed beforehand."""
+"""Single images: a table with a PNG, JPEG, TIFF or BMP file a row. Nothing is indexed beforehand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Images(Modality):
     rows = "images"
     samples = "images"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
-    files = (".png", ".jpg", ".jpeg")
+    files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp")
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths alone."""

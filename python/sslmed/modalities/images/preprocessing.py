@@ -12,7 +12,7 @@ __all__ = ["ImagePreprocessing"]
 
 @dataclass(frozen=True)
 class ImagePreprocessing(PicturePreprocessing):
-    """Pictures out of image files (PNG, JPEG), brought to one size; gray ones get three equal channels."""
+    """Pictures out of image files (PNG, JPEG, TIFF, BMP), brought to one size; gray ones get three equal channels."""
 
     modality: ClassVar[str] = "images"
     # Which side is which, and where up is, means something in most of medicine: nothing is flipped unless asked for.

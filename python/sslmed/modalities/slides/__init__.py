@@ -30,7 +30,10 @@ class Slides(Modality):
     samples = "pictures"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (*SUFFIXES, ".dcm")
-    index_options = ("threads", "shard", "on_error", "progress", "mpp", "cell", *list(inspect.signature(tissue.mask).parameters)[1:])
+    index_options = (
+        *("threads", "shard", "on_error", "progress", "mpp", "cell", "annotations", "classes", "ignore", "root"),
+        *list(inspect.signature(tissue.mask).parameters)[1:],
+    )
 
     def recognizes(self, table: pd.DataFrame) -> bool:
         """By an index's columns, or the ending of the first path."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 
 from sslmed._core import FormatError, ReadError
@@ -28,8 +30,8 @@ def color(rows: Rows, *, on_error: OnError = "raise") -> Array:
             raise ValueError(f"{row['path']}: no tissue in the index; leave the slide out of the cohort")
         try:
             picture = open_slide(row["path"], mpp=(row["mpp_x"], row["mpp_y"])).thumbnail((4 * mask.shape[1], 4 * mask.shape[0]))
-        except (FormatError, ReadError):
-            if on_error == "raise":
+        except (FormatError, ReadError) as error:
+            if on_error == "raise" or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):  # which says nothing of the slide
                 raise
             continue
         height, width = picture.shape[:2]

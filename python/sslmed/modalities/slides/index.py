@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,52 +21,49 @@ from sslmed import tables
 from sslmed._core import C, FormatError, LeftOutWarning
 from sslmed.io import open_slide
 from sslmed.modalities.base import OnError, Rows
+from sslmed.modalities.slides import findings, given
+from sslmed.modalities.slides.columns import COLUMNS, KEPT, SUFFIXES, is_indexed
 from sslmed.transforms import tissue
 
-__all__ = ["COLUMNS", "SUFFIXES", "describe", "is_indexed", "tissue_of", "write"]
-
-COLUMNS = {
-    "width": "pixels of level 0",
-    "height": "pixels of level 0",
-    "mpp_x": "µm per pixel of level 0",
-    "mpp_y": "µm per pixel of level 0",
-    "cell_x": "pixels of level 0 that a cell of the tissue's grid is wide",
-    "cell_y": "pixels of level 0 that a cell of the tissue's grid is high",
-    "columns": "cells in a row of the grid",
-    "rows": "rows of cells in the grid",
-    "cells": "cells that have tissue",
-    "tissue": "which cells: lengths of stretches without and with tissue by turns, row by row, 7 bits a byte, least first",
-    "tissue_mm2": "area of the cells that have tissue",
-}
-"""Columns of an index beside ``path``, ``subject`` and what else was known."""
-
-SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi")
-"""Endings of files that count as slides in a folder. DICOM slides are many files each: list one of each in a table."""
+__all__ = ["COLUMNS", "KEPT", "SUFFIXES", "describe", "is_indexed", "tissue_of", "write"]
 
 _PART = 64  # slides that are written at a time
 
 
-def is_indexed(table: pd.DataFrame) -> bool:
-    """Whether a cohort's table is an index of slides."""
-    return set(COLUMNS) - {"tissue_mm2"} <= set(table.columns)
-
-
-def describe(path: str | os.PathLike[str], scale: float | None = None, *, mpp: float = 8.0, cell: float = 32.0, **options: Any) -> dict[str, Any]:
+def describe(
+    path: str | os.PathLike[str],
+    scale: float | tuple[float, float] | None = None,
+    *,
+    drawn: str | os.PathLike[str] | None = None,
+    mpp: float = 8.0,
+    cell: float = 32.0,
+    classes: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    **options: Any,
+) -> dict[str, Any]:
     """An index's columns of one slide.
 
     Args:
         path: The slide's file.
-        scale: µm per pixel of level 0, where the file does not say, or is wrong.
+        scale: µm per pixel of level 0, one or (x, y), where the file does not say, or is wrong.
+        drawn: File of annotations to take for the tissue, see :func:`sslmed.io.read_annotations`.
         mpp: µm per pixel at which tissue is looked for.
         cell: Width of a cell of the grid in µm, about; a cell has tissue where at least half of it has.
+        classes: Labels of annotations to take, see :meth:`sslmed.transforms.tissue.Tissue.from_annotations`.
+        ignore: Labels of annotations to cut out.
         **options: Options of :func:`sslmed.transforms.tissue.mask`.
 
     Raises:
-        FormatError, ReadError: The file cannot be read.
-        ValueError: The slide's scale is not known.
+        FormatError, ReadError: A file cannot be read.
+        ValueError: The slide's scale is not known, or a label is not in the annotations.
     """
     slide = open_slide(path, mpp=scale, cached=False)
-    found = tissue.find(slide, mpp, **options)
+    rgb = None
+    if drawn is None:
+        rgb, pixel = tissue.picture(slide, mpp)
+        found = tissue.Tissue(tissue.mask(rgb, **options), pixel, slide.mpp)
+    else:
+        found = tissue.Tissue.from_annotations(drawn, slide, mpp, classes=classes, ignore=ignore)
     assert found.mpp is not None
     height, width = found.mask.shape
     side = max(1, round(cell / (found.pixel[0] * found.mpp[0])))
@@ -74,10 +72,13 @@ def describe(path: str | os.PathLike[str], scale: float | None = None, *, mpp: f
     cells = padded.view(rows, side, columns, side).mean((1, 3)) >= 0.5
     cell_x, cell_y = found.pixel[0] * side, found.pixel[1] * side
     n = int(cells.sum())
+    note = findings.of_scale(*slide.dimensions, found.mpp)
+    if not note:
+        note = findings.of_tissue(rgb, cells, options) if rgb is not None else "" if n else "no tissue: the annotations cover no cell of the grid"
     return {
         "width": slide.dimensions[0], "height": slide.dimensions[1], "mpp_x": found.mpp[0], "mpp_y": found.mpp[1], "cell_x": cell_x, "cell_y": cell_y,
         "columns": columns, "rows": rows, "cells": n, "tissue": C.tissue_runs(cells),
-        "tissue_mm2": n * cell_x * cell_y * found.mpp[0] * found.mpp[1] / 1e6,
+        "tissue_mm2": n * cell_x * cell_y * found.mpp[0] * found.mpp[1] / 1e6, "index_note": note,
     }  # fmt: skip
 
 
@@ -92,11 +93,14 @@ class _Job:
     """One call of :func:`write`: what is wanted, and where results are kept."""
 
     wanted: pd.DataFrame
+    """Slides by absolute path, with the columns ``_scale``, ``_drawn`` and ``_state``."""
     target: Path
     shard: tuple[int, int]
     settings: dict[str, Any]
     """Options that tissue is looked for with."""
     on_error: OnError
+    root: Path
+    """Folder that paths beneath it are written relative to."""
     failed: list[str] = field(default_factory=list)
 
     @property
@@ -105,11 +109,11 @@ class _Job:
 
     def one(self, row: Any) -> dict[str, Any] | None:
         """The columns of one slide; None where it cannot be read."""
-        scale = getattr(row, "mpp", None)
         try:
-            return {"path": row.path} | describe(row.path, None if pd.isna(scale) else float(scale), **self.settings)
+            return {"path": row["path"], "index_state": row["_state"]} | describe(row["path"], row["_scale"], drawn=row["_drawn"], **self.settings)
         except (ValueError, OSError) as error:
-            if self.on_error == "raise":
+            # That no more files may be open says nothing of the slide.
+            if self.on_error == "raise" or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
                 raise
             warnings.warn(f"slide left out: {error}", LeftOutWarning, stacklevel=2)
             return None
@@ -121,7 +125,7 @@ class _Job:
             for row, future in zip(piece, futures, strict=True):
                 columns = future.result()
                 if columns is None:
-                    self.failed.append(str(row.path))
+                    self.failed.append(str(row["path"]))
                 else:
                     found.append(columns)
                 advance()
@@ -130,7 +134,24 @@ class _Job:
                 future.cancel()
             if found:
                 self.parts.mkdir(exist_ok=True)  # another shard may have found everything there, and finished
-                _write(pd.DataFrame(found), self.parts / f"part-{uuid.uuid4().hex}.parquet", self.settings)
+                _write(pd.DataFrame(found), self.parts / f"part-{uuid.uuid4().hex}.parquet")
+
+    def known(self) -> pd.DataFrame:
+        """Columns of slides that were looked at already, and have not changed since, nor has what is asked of them."""
+        found = []
+        # The target last: a shard that finishes meanwhile writes it before it takes the parts away.
+        for path in [*sorted(self.parts.glob("part-*.parquet")), self.target]:
+            try:
+                table = tables.read(path)
+            except FileNotFoundError:
+                continue
+            if set(COLUMNS) | set(KEPT) <= set(table.columns):
+                found.append(table.assign(path=_absolute(table["path"], self.root))[["path", *COLUMNS, *KEPT]])
+        if not found:
+            return pd.DataFrame({"path": []})
+        known = pd.concat(found, ignore_index=True)
+        states = self.wanted.drop_duplicates("path").set_index("path")["_state"]
+        return known[known["index_state"] == known["path"].map(states)].drop_duplicates("path")
 
 
 def write(
@@ -143,15 +164,20 @@ def write(
     threads: int = 2,
     on_error: OnError = "raise",
     progress: bool = False,
+    annotations: str | os.PathLike[str] | None = None,
+    classes: str | Sequence[str] | None = None,
+    ignore: str | Sequence[str] = (),
+    root: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> pd.DataFrame | None:
     """Looks for the tissue of many slides and writes an index of them, as Parquet.
 
     What is done is kept beside ``out`` in ``OUT.parts``: the same call goes on where an earlier one ended, and calls with other shards, on any machine,
-    add theirs. Whoever adds the last one writes ``out``. Slides that ``out`` has already are not looked at again.
+    add theirs. Whoever adds the last one writes ``out``. Slides that ``out`` has already are not looked at again, unless their file, the scale or
+    annotations given for them, or the options have changed.
 
     Args:
-        rows: Slides; a column ``mpp`` gives the scale in µm per pixel where the file does not.
+        rows: Slides; a column ``mpp``, or ``mpp_x`` and ``mpp_y``, gives the scale in µm per pixel of level 0 where the file does not, or is wrong.
         out: The index to write, .parquet.
         mpp: µm per pixel at which tissue is looked for.
         cell: µm of a cell of the tissue's grid.
@@ -159,14 +185,24 @@ def write(
         threads: Number of slides at a time.
         on_error: "raise", or "skip" slides that cannot be read, with a warning each; they are tried again by the next call.
         progress: Show a progress bar.
+        annotations: Where pictures are taken instead of where tissue is found: a folder with a file of the name of each slide (.geojson, .json or .xml),
+            or the name of a column with such files.
+        classes: Labels of annotations to take, a list or a text with commas; None: all.
+        ignore: Labels of annotations to cut out, likewise.
+        root: Folder beneath which slides are: their paths are written relative to it, for ``Cohort.from_table(out, root=…)``. By default the index's
+            own folder, so that an archive that holds its index may move. Slides elsewhere have absolute paths.
         **options: Options of :func:`sslmed.transforms.tissue.mask`.
 
     Returns:
         The index; None where other shards are not done yet.
 
     Raises:
-        FormatError, ReadError: A slide cannot be read.
-        ValueError: A slide's scale is not known, or an index is there that was made with other options.
+        FormatError, ReadError: A slide, or its annotations, cannot be read.
+        ValueError: A slide's scale is not known or no number, it has no annotations, or a column of the table has the name of one of the index.
+
+    Warns:
+        LeftOutWarning: Slides cannot be read.
+        ValueWarning: Something looks wrong with slides, such as their scale, or that no tissue was found.
     """
     from rich.progress import Progress
 
@@ -174,51 +210,54 @@ def write(
         raise ValueError(f"index: on_error={on_error!r} must be 'raise' or 'skip'")
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"index: shard={shard} must be (k, n) with 0 <= k < n")
-    wanted = rows.table.assign(path=[os.path.abspath(path) for path in rows.table["path"]])
+    settings = {"mpp": mpp, "cell": cell, "classes": None if classes is None else _listed(classes), "ignore": _listed(ignore)} | options
+    wanted = given.slides(rows, annotations, settings)
     if wanted["path"].duplicated().any():
         raise ValueError(f"index: {wanted['path'][wanted['path'].duplicated()].iloc[0]} is listed twice")
-    job = _Job(wanted, Path(out), shard, {"mpp": mpp, "cell": cell} | options, on_error)
-    known = _known(job.target, job.parts, job.settings)
+    job = _Job(wanted, Path(out), shard, settings, on_error, Path(root) if root is not None else Path(out).absolute().parent)
+    known = job.known()
     mine = wanted.iloc[shard[0] :: shard[1]]
     todo = mine[~mine["path"].isin(known["path"])] if len(known) else mine
     job.parts.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(threads) as pool, Progress(disable=not progress) as bar:
         task = bar.add_task("slides", total=len(todo))
         for first in range(0, len(todo), _PART):
-            piece = list(todo.iloc[first : first + _PART].itertuples(index=False))
+            piece = todo[["path", "_scale", "_drawn", "_state"]].iloc[first : first + _PART].to_dict("records")
             job.keep(piece, [pool.submit(job.one, row) for row in piece], lambda: bar.advance(task))
-    return _finish(job)
+    return _finish(job, rows.name)
 
 
-def _finish(job: _Job) -> pd.DataFrame | None:
+def _finish(job: _Job, name: str) -> pd.DataFrame | None:
     """Writes the index where nothing is left to do by any shard."""
     job.parts.mkdir(exist_ok=True)
     (job.parts / f"failed-{job.shard[0]}-of-{job.shard[1]}.json").write_text(json.dumps(job.failed))
-    known = _known(job.target, job.parts, job.settings)
-    table = job.wanted.drop(columns=[c for c in (*COLUMNS, "mpp") if c in job.wanted]).merge(known, on="path", how="inner")
+    known = job.known()
+    table = job.wanted.drop(columns=[c for c in (*COLUMNS, *KEPT, *given.OWN, "mpp") if c in job.wanted]).merge(known, on="path", how="inner")
     given_up = {path for file in job.parts.glob("failed-*.json") for path in json.loads(_read(file) or "[]")}
     if not set(job.wanted["path"]) <= set(known["path"]) | given_up:
         return None
     if not len(table):
         raise FormatError(f"{job.target}: expected slides that can be read, found none of {len(job.wanted)}")
-    _write(table, job.target, job.settings)
+    findings.told(table, name)
+    _write(table.assign(path=_relative(table["path"], job.root)), job.target)
     shutil.rmtree(job.parts, ignore_errors=True)  # another shard may be doing the same
-    return tables.read(job.target)
+    written = tables.read(job.target)
+    return written.assign(path=_absolute(written["path"], job.root))
 
 
-def _known(target: Path, parts: Path, settings: dict[str, Any]) -> pd.DataFrame:
-    """Columns of an index that exist already; ValueError where they were made with other options."""
-    found = []
-    # The target last: a shard that finishes meanwhile writes it before it takes the parts away.
-    for path in [*sorted(parts.glob("part-*.parquet")), target]:
-        try:
-            table = tables.read(path)
-        except FileNotFoundError:
-            continue
-        if table.attrs.get("tissue") != settings:
-            raise ValueError(f"{path}: was made with the options {table.attrs.get('tissue')}, not with {settings}; choose another file, or those options")
-        found.append(table[["path", *COLUMNS]])
-    return pd.concat(found, ignore_index=True).drop_duplicates("path") if found else pd.DataFrame({"path": []})
+def _listed(labels: str | Sequence[str]) -> list[str]:
+    return [label.strip() for label in labels.split(",")] if isinstance(labels, str) else list(labels)
+
+
+def _relative(paths: pd.Series[Any], root: Path) -> pd.Series[Any]:
+    """Paths beneath a folder as they are seen from it; others as they are."""
+    start = os.path.join(os.path.abspath(root), "")
+    return paths.map(lambda path: path[len(start) :] if path.startswith(start) else path)
+
+
+def _absolute(paths: pd.Series[Any], root: Path) -> pd.Series[Any]:
+    start = os.path.abspath(root)
+    return paths.where(paths.str.startswith("/"), start + "/" + paths)
 
 
 def _read(path: Path) -> str | None:
@@ -228,8 +267,7 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _write(table: pd.DataFrame, path: Path, settings: dict[str, Any]) -> None:
-    table.attrs["tissue"] = settings
+def _write(table: pd.DataFrame, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     table.to_parquet(temporary, index=False, row_group_size=max(1, len(table)))
     temporary.replace(path)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from sslmed import tables
-from sslmed._core import C
+from sslmed._core import C, LeftOutWarning
 from sslmed.io.slide import use_openslide
 from sslmed.modalities.base import Rows
 from sslmed.modalities.slides.index import COLUMNS
 from sslmed.modalities.slides.preprocessing import SlidePreprocessing
 
-__all__ = ["source"]
+__all__ = ["check_scale", "source"]
 
 _TYPES = {
     "width": np.int64,
@@ -52,13 +53,21 @@ def source(
         fast: As in :func:`sslmed.io.open_slide`.
 
     Raises:
-        ValueError: A column does not fit, or no slide has tissue.
+        ValueError: A column does not fit, no slide has tissue, or a slide is too coarse for the scale.
         FormatError: Runs of tissue do not fit their grid.
+
+    Warns:
+        LeftOutWarning: Slides of the index have no tissue, and so give no pictures.
     """
     table = rows.table
     for column in (*COLUMNS, "subject"):
         if column != "tissue_mm2" and table[column].isna().any():
             raise ValueError(f"{rows.name}: every slide of an index needs {column}; row {int(table[column].isna().argmax())} has none")
+    check_scale(rows, preprocessing.mpp)
+    if (empty := (table["cells"] == 0).to_numpy()).any() and not empty.all():
+        first = table["path"].iloc[int(empty.argmax())]
+        text = f"{rows.name}: {int(empty.sum())} of {len(table)} slides have no tissue in the index and give no pictures, such as {first}"
+        warnings.warn(text, LeftOutWarning, stacklevel=3)
     use_openslide()
     return C.SlideSource(
         modality=preprocessing.modality,
@@ -73,4 +82,23 @@ def source(
         open=open_slides,
         fast=fast,
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
+    )
+
+
+def check_scale(rows: Rows, mpp: float) -> None:
+    """Whether pictures of a scale can be read of all slides of an index that have tissue.
+
+    Raises:
+        ValueError: A slide was scanned more than twice as coarsely.
+    """
+    table = rows.table
+    own = table[["mpp_x", "mpp_y"]].max(axis=1).to_numpy(np.float64)
+    coarse = (table["cells"].to_numpy() > 0) & (mpp < 0.5 * own)
+    if not coarse.any():
+        return
+    first, most = int(coarse.argmax()), float(own[coarse].max())
+    raise ValueError(
+        f"{rows.name}: {table['path'].iloc[first]}: mpp={mpp:g} µm per pixel, expected at least half of the slide's own {own[first]:g}, below which it has no "
+        f"detail; so it is with {int(coarse.sum())} of {len(table)} slides. Take mpp={most / 2:g} or more, or leave them out: "
+        f"cohort.query('mpp_x <= {2 * mpp:g} and mpp_y <= {2 * mpp:g}')"
     )

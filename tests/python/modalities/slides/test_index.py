@@ -79,8 +79,10 @@ def test_an_index_goes_on_where_it_ended_and_shards_add_up(slide_table: pd.DataF
     assert not out.with_name("index.parquet.parts").exists()
     assert indexed(slide_table, out) is not None
     assert len(looked_at) == 8
-    with pytest.raises(ValueError, match="those options"):
-        indexed(slide_table, out, mpp=4.0)
+    finer = indexed(slide_table, out, mpp=4.0)  # other options: all are looked at again
+    assert finer is not None
+    assert len(looked_at) == 8 + 6
+    assert (finer.table["cells"] > 0).all()
 
     sharded = tmp_path / "sharded.parquet"
     assert indexed(slide_table, sharded, shard=(1, 2)) is None

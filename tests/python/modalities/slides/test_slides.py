@@ -151,7 +151,7 @@ def test_what_is_not_as_the_index_says_is_refused(slide_cohort: sm.Cohort, tmp_p
         sm.Cohort.from_table(slide_cohort.table.assign(mpp_x=[1, 1, None, 1, 1, 1])).source(SMALL)
     with pytest.raises(ValueError, match="preprocessing is for eeg, but the cohort has rows of slides"):
         slide_cohort.source(sm.EegPreprocessing())
-    with pytest.raises(ValueError, match=r"no such detail"):
+    with pytest.raises(ValueError, match=r"below which it has no detail"):
         slide_cohort.source(sm.SlidePreprocessing(mpp=0.1)).sample(0)
 
 
