@@ -30,7 +30,7 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
   std::vector<std::string> notes;
   {
     const py::gil_scoped_release release;
-    const auto cache = std::make_shared<EdfCache>();
+    const auto cache = std::make_shared<FileCache>();
     std::vector<RecordingEntry> entries;
     for (const auto& spec : specs) {
       std::shared_ptr<const Recording> recording;
@@ -137,7 +137,7 @@ void bind_eeg(py::module_& m) {
         std::unique_ptr<Recording> recording;
         {
           const py::gil_scoped_release release;
-          recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
+          recording = open_recording(path, std::make_shared<FileCache>(1), notes);
         }
         std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
         for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);

@@ -6,7 +6,70 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+class BrainVisionFile:
+    """
+    An open BrainVision recording (sslmed.io.open_brainvision).
+    """
+    def __init__(self, path: str) -> None:
+        ...
+    def read(self, start_s: float, stop_s: float, channels: collections.abc.Sequence[int] | None = None) -> torch.Tensor:
+        """
+        Seconds [start_s, stop_s) as float32 [C, T], each channel in its unit.
+        """
+    @property
+    def annotations(self) -> list[tuple[float, float, str]]:
+        """
+        (onset, duration, "Type/Description") of the markers: seconds from the first sample.
+        """
+    @property
+    def ch_names(self) -> list[str]:
+        ...
+    @property
+    def data_path(self) -> str:
+        """
+        Of the samples.
+        """
+    @property
+    def duration(self) -> float:
+        """
+        Seconds.
+        """
+    @property
+    def n_samples(self) -> int:
+        """
+        Of each channel.
+        """
+    @property
+    def path(self) -> str:
+        """
+        Of the header.
+        """
+    @property
+    def resolutions(self) -> list[float]:
+        """
+        Of one stored unit in each channel's unit.
+        """
+    @property
+    def sfreq(self) -> float:
+        """
+        Sampling rate in Hz, of all channels.
+        """
+    @property
+    def start_time(self) -> typing.Any:
+        """
+        When the first segment began: a naive datetime, or None.
+        """
+    @property
+    def units(self) -> list[str]:
+        """
+        As the header has them; µV where it has none.
+        """
+    @property
+    def warnings(self) -> list[str]:
+        """
+        What was salvaged on opening.
+        """
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -2851,6 +2914,10 @@ def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], 
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
     """
+def recording_store() -> str:
+    """
+    The folder of converted recordings.
+    """
 def reinhard_fit(rgb: torch.Tensor) -> LabMoments:
     ...
 def reinhard_transform(rgb: torch.Tensor, source: LabMoments, target: LabMoments) -> torch.Tensor:
@@ -2875,6 +2942,8 @@ def rotate_quarters(rgb: torch.Tensor, turns: int) -> torch.Tensor:
     ...
 def save_safetensors(path: str, tensors: collections.abc.Mapping[str, torch.Tensor], metadata: collections.abc.Mapping[str, str]) -> None:
     ...
+def set_recording_store(folder: str) -> None:
+    ...
 def set_slide_cache(bytes: int) -> None:
     ...
 def sinkhorn(logits: torch.Tensor, temperature: float, iterations: int, comm: Comm | None = None) -> torch.Tensor:
@@ -2885,6 +2954,10 @@ def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
     ...
+def stored_recording(path: str) -> str:
+    """
+    Where the converted copy of a file is, or would be.
+    """
 def tile_cache() -> tuple[int, int]:
     ...
 def tissue_mask(rgb: torch.Tensor, method: str, median: int, close: int, least: int, hole: int, pen: bool, margin: int, sharpness: float) -> torch.Tensor:

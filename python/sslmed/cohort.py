@@ -183,6 +183,10 @@ class Cohort:
     def from_mne(cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne") -> Cohort:
         """MNE's Raw objects: their channels that are not marked bad, in µV, as they are (filtered or not).
 
+        Spans annotated as bad ("BAD_…", as :class:`mne.Epochs` leaves them out) are gaps, and so is half a second and more of zeros
+        in all channels; no window goes across a boundary. A Raw that is not loaded (``preload=False``) is written once, piece by piece,
+        to a file in the folder of :func:`sslmed.io.set_recording_store` that is mapped into memory, and is gone with the cohort.
+
         Args:
             raws: R objects, which are only read.
             table: R rows with at least ``subject``.

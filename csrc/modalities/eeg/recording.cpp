@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -11,35 +12,33 @@
 namespace sslmed::eeg {
 namespace {
 
-class EdfRecording : public Recording {
+class FileRecording : public Recording {
  public:
-  EdfRecording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes) : path_(path), cache_(std::move(cache)) {
+  FileRecording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes, Spans spans)
+      : path_(path), cache_(std::move(cache)) {
     const auto file = cache_->open(path);
     notes.insert(notes.end(), file->warnings().begin(), file->warnings().end());
-    std::map<std::int64_t, int> rates;
+    std::map<double, int> rates;
     std::vector<std::size_t> usable;
     for (std::size_t i = 0; i < file->n_channels(); ++i) {
-      const auto& signal = file->channel(i);
-      if (is_auxiliary(signal.label) || !signal.has_scale || !microvolts(signal.unit)) continue;
+      if (is_auxiliary(file->label(i)) || !file->has_scale(i) || !microvolts(file->unit(i))) continue;
       usable.push_back(i);
-      ++rates[signal.samples_per_record];
+      ++rates[file->sfreq(i)];
     }
     if (usable.empty()) throw FormatError(path, "at least one EEG channel in a unit of voltage", std::to_string(file->n_channels()) + " other channels");
     const auto common = std::max_element(rates.begin(), rates.end(), [](const auto& a, const auto& b) { return a.second < b.second; })->first;
     for (const auto i : usable) {
-      if (file->channel(i).samples_per_record != common) {
-        notes.push_back(path + ": channel " + quote(file->channel(i).label) + " has another sampling rate than most and is left out");
+      if (file->sfreq(i) != common) {
+        notes.push_back(path + ": channel " + quote(file->label(i)) + " has another sampling rate than most and is left out");
         continue;
       }
       index_.push_back(i);
-      channels_.push_back(file->channel(i).label);
-      scale_.push_back(static_cast<float>(*microvolts(file->channel(i).unit)));
+      channels_.push_back(file->label(i));
+      scale_.push_back(static_cast<float>(*microvolts(file->unit(i))));
     }
     sfreq_ = file->sfreq(index_.front());
-    for (const auto& segment : file->segments()) {
-      const auto first = std::llround(segment.onset * sfreq_);
-      stretches_.push_back({first, first + segment.n_records * common});
-    }
+    stretches_ = file->stretches(index_.front());
+    if (spans == Spans::kUsable) leave_out_spans(file->annotations(notes), notes);
   }
 
   const std::string& name() const override { return path_; }
@@ -60,14 +59,60 @@ class EdfRecording : public Recording {
   }
 
  private:
+  void leave_out_spans(const std::vector<io::Annotation>& annotations, std::vector<std::string>& notes) {
+    const auto total = [](const std::vector<Stretch>& all) {
+      return std::accumulate(all.begin(), all.end(), std::int64_t{0}, [](std::int64_t n, const Stretch& one) { return n + one.last - one.first; });
+    };
+    const auto stored = total(stretches_);
+    stretches_ = usable_stretches(stretches_, annotations, sfreq_);
+    if (const auto left = total(stretches_); left < stored)
+      notes.push_back(path_ + ": " + std::to_string(static_cast<double>(stored - left) / sfreq_) + " s of " +
+                      std::to_string(static_cast<double>(stored) / sfreq_) + " s are in spans annotated as bad, and left out");
+  }
+
   std::string path_;
-  std::shared_ptr<EdfCache> cache_;
+  std::shared_ptr<FileCache> cache_;
   std::vector<std::size_t> index_;
   std::vector<std::string> channels_;
   std::vector<float> scale_;
   std::vector<Stretch> stretches_;
   double sfreq_ = 0;
 };
+
+constexpr double kZeroGap = 0.5;  // s that all channels are exactly 0 where a writer had filled a gap
+
+// Runs of samples outside gaps, which are NaN in all channels, or 0 in all of several for half a second and longer. All samples
+// where there is nothing else: then windows tell that they are flat.
+std::vector<Stretch> stretches_outside_gaps(const float* values, std::int64_t channels, std::int64_t samples, double sfreq) {
+  const auto all = [&](std::int64_t t, auto is) {
+    for (std::int64_t c = 0; c < channels; ++c)
+      if (!is(values[c * samples + t])) return false;
+    return true;
+  };
+  const auto nan = [](float x) { return std::isnan(x); };
+  const auto zero = [](float x) { return x == 0.0f; };
+  const auto least = channels > 1 ? std::llround(kZeroGap * sfreq) : samples + 1;
+  std::vector<Stretch> found;
+  std::int64_t first = 0;
+  const auto gap = [&](std::int64_t from, std::int64_t to) {
+    if (from > first) found.push_back({first, from});
+    first = to;
+  };
+  for (std::int64_t t = 0; t < samples;) {
+    std::int64_t end = t;
+    while (end < samples && all(end, nan)) ++end;
+    if (end > t) {
+      gap(t, end);
+    } else {
+      while (end < samples && all(end, zero)) ++end;
+      if (end - t >= least) gap(t, end);
+    }
+    t = std::max(end, t + 1);
+  }
+  gap(samples, samples);
+  if (found.empty()) found.push_back({0, samples});
+  return found;
+}
 
 class ArrayRecording : public Recording {
  public:
@@ -78,7 +123,7 @@ class ArrayRecording : public Recording {
         samples_(samples),
         sfreq_(sfreq),
         channels_(std::move(channels)),
-        stretches_{{0, samples}},
+        stretches_(stretches_outside_gaps(values, static_cast<std::int64_t>(channels_.size()), samples, sfreq)),
         owner_(std::move(owner)) {}
 
   const std::string& name() const override { return name_; }
@@ -104,12 +149,12 @@ class ArrayRecording : public Recording {
 
 }  // namespace
 
-std::shared_ptr<const io::EdfFile> EdfCache::open(const std::string& path) {
-  return files_.get(path, [&] { return std::make_shared<const io::EdfFile>(path); });
+std::shared_ptr<const io::SignalFile> FileCache::open(const std::string& path) {
+  return files_.get(path, [&] { return io::open_signals(path); });
 }
 
-std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes) {
-  return std::make_unique<EdfRecording>(path, std::move(cache), notes);
+std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes, Spans spans) {
+  return std::make_unique<FileRecording>(path, std::move(cache), notes, spans);
 }
 
 std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,

@@ -1,28 +1,25 @@
 #pragma once
-// A multichannel recording, wherever its samples are: an EDF/BDF file or an array in memory.
+// A multichannel recording, wherever its samples are: a file of any format in io/signal_formats.cpp or an array in memory.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/lru.h"
-#include "io/edf.h"
+#include "io/signal_file.h"
+#include "modalities/eeg/spans.h"
 
 namespace sslmed::eeg {
 
 // Open files, the least recently used closed first. Shared by the recordings of a source; thread-safe.
-class EdfCache {
+class FileCache {
  public:
-  explicit EdfCache(std::size_t capacity = 256) : files_(capacity) {}
-  std::shared_ptr<const io::EdfFile> open(const std::string& path);
+  explicit FileCache(std::size_t capacity = 256) : files_(capacity) {}
+  std::shared_ptr<const io::SignalFile> open(const std::string& path);
 
  private:
-  Lru<std::string, io::EdfFile> files_;
-};
-
-struct Stretch {
-  std::int64_t first = 0, last = 0;  // samples without a gap, [first, last)
-  bool operator==(const Stretch&) const = default;
+  Lru<std::string, io::SignalFile> files_;
 };
 
 class Recording {
@@ -36,9 +33,15 @@ class Recording {
   virtual void read(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const = 0;
 };
 
-// Channels that share the file's most common rate and carry a voltage; others are left out and named in `notes`.
-std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes);
-// values [channels, samples] in µV, not copied; `owner` keeps them alive.
+// What the stretches of a recording are: all that is stored, or what its annotations leave of it (spans.h).
+enum class Spans { kStored, kUsable };
+
+// Channels that share the file's most common rate and carry a voltage; others are left out and named in `notes`, and so are
+// annotated spans.
+std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes,
+                                          Spans spans = Spans::kUsable);
+// values [channels, samples] in µV, not copied; `owner` keeps them alive. Samples that are NaN in all channels, or 0 for half a
+// second and longer, are gaps.
 std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
                                            std::shared_ptr<const void> owner);
 

@@ -1,21 +1,26 @@
-"""Files: EDF and BDF recordings, slides, images, volumes, safetensors."""
+"""Files: EDF, BDF and BrainVision recordings, slides, images, volumes, safetensors."""
 
+from sslmed.io.brainvision import BrainVisionFile, open_brainvision
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
+from sslmed.io.recording_store import convert_recordings, set_recording_store
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
 from sslmed.io.slide_writer import write_slide
 from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
 from sslmed.io.volumes import read_volume
 
 __all__ = [
+    "BrainVisionFile",
     "EdfFile",
     "NiftiHeader",
     "Slide",
     "Volume",
     "capabilities",
+    "convert_recordings",
     "load_metadata",
     "load_safetensors",
+    "open_brainvision",
     "open_edf",
     "open_slide",
     "openslide_version",
@@ -24,6 +29,7 @@ __all__ = [
     "read_nifti_header",
     "read_volume",
     "save_safetensors",
+    "set_recording_store",
     "set_slide_cache",
     "validate",
     "write_edf",

@@ -214,6 +214,14 @@ class Modality(ABC):
         """
         return [path]
 
+    def data_file(self, path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+        """The file that holds the signal of a listed file; by default that file. A header that is a file of its own is not its data.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return path
+
     def body(self, path: str | os.PathLike[str]) -> int:
         """Byte of a file where its signal starts, after a header that may name a person; by default 0: the whole file counts.
 
@@ -223,7 +231,9 @@ class Modality(ABC):
         return 0
 
     def content(self, path: str | os.PathLike[str]) -> bytes:
-        """Digest of what a file holds from :meth:`body` on: the same for a copy under another name, or with another person's name in its header.
+        """Digest of what a :meth:`data_file` holds from :meth:`body` on.
+
+        It is the same for a copy under another name, or with another person's name in its header.
 
         Large files are known by their size and three pieces (:func:`sslmed.digests.of_file`). Of a recording that is spread over several files, only
         the listed one counts. A modality with headers defines :meth:`body`, not this.
@@ -231,7 +241,7 @@ class Modality(ABC):
         Raises:
             OSError: The file cannot be read.
         """
-        return digests.of_file(path, self.body(path))
+        return digests.of_file(self.data_file(path), self.body(path))
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
         """The table with columns that make it open without touching a file, also written to ``out``.

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed._core import C, FormatWarning
+from sslmed.io import recording_store
 
 __all__ = ["COLUMNS", "channels", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
 
@@ -38,6 +39,7 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
     Warns:
         FormatWarning: A file was salvaged.
     """
+    recording_store.prepare(table["path"])
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(C.recording_info, table["path"].astype(str)))
     for _, _, _, notes in found:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from sslmed._core import C, FormatError, ReadError, ValueWarning
+from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
 
@@ -39,6 +40,7 @@ def channels(rows: Rows) -> list[tuple[list[str], float]]:
             rows.cache["channels"] = index.channels(rows.table)
         else:
             kept = rows.arrays or [None] * len(rows.table)
+            recording_store.prepare(rows.table["path"] if rows.arrays is None else [])
             rows.cache["channels"] = [
                 C.recording_info(str(path))[:2] if recording is None else (recording.ch_names, recording.sfreq)
                 for path, recording in zip(rows.table["path"], kept, strict=True)
@@ -81,7 +83,7 @@ def from_mne(raws: Sequence[Any], table: pd.DataFrame, *, name: str) -> tuple[pd
         good = [c for c, kind in zip(raw.ch_names, kinds, strict=True) if kind == "eeg" and c not in raw.info["bads"]]
         if not good:
             raise ValueError(f"{name}: recording {i} has no good EEG channel; it has {', '.join(sorted(set(kinds)))}")
-        values.append(raw.get_data(picks=good) * 1e6)
+        values.append(recording_store.microvolts(raw, good))
         rates.append(float(raw.info["sfreq"]))
         names.append(good)
     return from_arrays(values, rates, names, table, name=name)
