@@ -24,7 +24,8 @@ _LAST = frozenset(ending[-4:] for ending in ENDINGS)
 _PIECE = 1 << 22  # values of a piece that is converted at once
 _BOUNDARIES = ("edge", "boundary", "bad boundary", "new segment")
 
-C.set_recording_store(os.environ.get("SSLMED_RECORDINGS") or str(Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "sslmed" / "recordings"))
+_CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+C.set_recording_store(os.environ.get("SSLMED_RECORDINGS") or os.path.join(_CACHE, "sslmed", "recordings"))
 
 
 def set_recording_store(folder: str | os.PathLike[str]) -> None:

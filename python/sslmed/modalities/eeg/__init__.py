@@ -93,12 +93,15 @@ class Eeg(Modality):
         return {"windows": len(source), "first": source.describe(0).place["start"], "last": source.describe(len(source) - 1).place["start"]}
 
     def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
-        """The header and the samples of a BrainVision recording; else the file itself."""
+        """The header and the samples of a BrainVision or EEGLAB recording; else the file itself."""
         data = self.data_file(path)
         return [path] if data == path else [path, data]
 
     def data_file(self, path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-        """The ``.eeg`` of a BrainVision header; else the file itself."""
+        """The ``.eeg`` of a BrainVision header, the ``.fdt`` beside a ``.set``; else the file itself."""
+        if os.fspath(path).lower().endswith(".set"):
+            beside = os.fspath(path)[:-4] + ".fdt"
+            return beside if os.path.exists(beside) else path
         if not os.fspath(path).lower().endswith(".vhdr"):
             return path
         try:

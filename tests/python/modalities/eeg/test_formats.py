@@ -297,3 +297,31 @@ def test_zeros_of_all_channels_are_a_gap(rng, seconds, expected):
     x[2, 6 * RATE : 8 * RATE] = 0.0  # of one channel alone: no gap
     source = sm.Cohort.from_arrays([x], RATE, NAMES, pd.DataFrame({"subject": ["a"]})).source(PREPROCESSING)
     assert starts(source) == expected
+
+
+def test_a_bids_folder_of_mixed_formats(tmp_path, rng, store):
+    pytest.importorskip("mne")
+    for i, (ending, write) in enumerate({"edf": edf, "vhdr": brainvision, "set": eeglab, "fif": fif}.items()):
+        folder = tmp_path / "set" / f"sub-0{i}" / "eeg"
+        folder.mkdir(parents=True)
+        write(folder / f"sub-0{i}_task-rest_eeg.{ending}", signal(rng))
+    found = sm.Cohort.from_bids(tmp_path / "set")
+    assert list(found.table["subject"]) == ["sub-00", "sub-01", "sub-02", "sub-03"]
+    source = found.source(PREPROCESSING)
+    assert [source.describe(i).subject for i in range(0, len(source), 6)] == list(found.table["subject"])
+
+
+def test_a_broken_file_among_others_is_named(tmp_path, rng, store):
+    pytest.importorskip("mne")
+    good = brainvision(tmp_path / "a.vhdr", signal(rng))
+    for name in ("b.vhdr", "c.set"):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(sm.FormatError, match=rf"{name[0]}\.{name[2:]}: expected"):
+            cohort(good, tmp_path / name).source(PREPROCESSING)
+
+
+def test_copies_of_converted_formats_are_found(tmp_path, rng, store):
+    x = signal(rng)
+    files = [eeglab(tmp_path / f"{name}.set", x, subject=name) for name in ("a", "copy_under_another_name")]
+    other = eeglab(tmp_path / "c.set", signal(rng))
+    assert contents.equal_contents([cohort(*files, other)]) == [[contents.Place(0, 0), contents.Place(0, 1)]]
