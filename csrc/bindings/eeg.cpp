@@ -39,6 +39,12 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
         if (owner->dim() != 2 || owner->size(0) != static_cast<std::int64_t>(spec.channels.size()))
           throw ValueError(spec.name + ": values must be [channels, samples] with one name a channel");
         recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner);
+        std::int64_t left_out = owner->size(1);
+        for (const auto& stretch : recording->stretches()) left_out -= stretch.last - stretch.first;
+        if (left_out > 0)
+          notes.push_back(spec.name + ": " + std::to_string(static_cast<double>(left_out) / spec.sfreq) + " s of " +
+                          std::to_string(static_cast<double>(owner->size(1)) / spec.sfreq) +
+                          " s are gaps (annotated as bad, NaN or 0 in all channels), and left out");
       } else {
         recording = open_recording(spec.name, cache, notes);
       }

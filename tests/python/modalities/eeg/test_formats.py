@@ -132,8 +132,9 @@ def test_gaps_of_arrays_are_nan(rng):
     x = signal(rng, 10) * 0.1
     x[:, 3 * RATE : 4 * RATE] = np.nan
     x[0, 4 * RATE : 5 * RATE] = np.nan  # of one channel alone: the others are there
-    table = pd.DataFrame({"subject": ["a"]})
-    source = sm.Cohort.from_arrays([x], RATE, NAMES, table).source(PREPROCESSING)
+    made = sm.Cohort.from_arrays([x], RATE, NAMES, pd.DataFrame({"subject": ["a"]}))
+    with pytest.warns(sm.FormatWarning, match=r"arrays\[0\]: 1\.0+ s of 10\.0+ s are gaps"):
+        source = made.source(PREPROCESSING)
     assert starts(source) == [0.0, 4.0, 6.0, 8.0]
 
 
@@ -325,3 +326,30 @@ def test_copies_of_converted_formats_are_found(tmp_path, rng, store):
     files = [eeglab(tmp_path / f"{name}.set", x, subject=name) for name in ("a", "copy_under_another_name")]
     other = eeglab(tmp_path / "c.set", signal(rng))
     assert contents.equal_contents([cohort(*files, other)]) == [[contents.Place(0, 0), contents.Place(0, 1)]]
+
+
+def test_real_recordings_in_every_format(tmp_path, data_root, store):
+    mne = pytest.importorskip("mne")
+    written = {"edf": [], "vhdr": [], "set": [], "raw.fif": []}
+    for source in sorted((data_root / "eeg" / "eegmat").rglob("*_task-rest_eeg.edf"))[:3]:
+        file = sm.io.open_edf(source)
+        rows = [i for i, name in enumerate(file.ch_names) if name.startswith("EEG")]
+        names, rate = [file.ch_names[i].removeprefix("EEG ").replace("A2-A1", "M1") for i in rows], file.sfreq[rows[0]]
+        x = file.read(0, 60, rows).numpy()  # µV in float32
+        header = tmp_path / f"{source.stem}.vhdr"
+        written["edf"].append(header.with_suffix(".edf"))
+        grid = np.round(x * 8).clip(-32768, 32767)  # 1/8 µV
+        limits = {"pmin": "-4096", "pmax": "4095.875", "per_record": int(rate)}
+        signals = [Signal(name, samples=row, **limits) for name, row in zip(names, grid, strict=True)]
+        Edf(signals, n_records=60).write(written["edf"][-1])
+        x = sm.io.open_edf(written["edf"][-1]).read(0, 60).numpy()
+        floats = BrainVision(x, "IEEE_FLOAT_32", names=names, interval=str(1e6 / rate), resolutions=["1"])
+        written["vhdr"].append(floats.write(header))
+        places = np.array([(name, "EEG") for name in names], dtype=[("labels", object), ("type", object)])
+        written["set"].append(eeglab(header.with_suffix(".set"), x * 8, srate=rate, chanlocs=places))
+        raw = mne.io.RawArray(x.astype(float) * 1e-6, mne.create_info(names, rate, "eeg"), verbose="error")
+        raw.save(tmp_path / f"{source.stem}_raw.fif", fmt="double", verbose="error")
+        written["raw.fif"].append(tmp_path / f"{source.stem}_raw.fif")
+    expected = windows(cohort(*written["edf"]).source(PREPROCESSING))
+    for ending, paths in written.items():
+        np.testing.assert_allclose(windows(cohort(*paths).source(PREPROCESSING)), expected, atol=1e-6, err_msg=ending)
