@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +17,7 @@ from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
 
-__all__ = ["Recording", "channels", "common_channels", "from_arrays", "from_mne", "from_npz", "montages", "unknown_channels"]
+__all__ = ["Recording", "channels", "common_channels", "files", "from_arrays", "from_mne", "from_npz", "montages", "unknown_channels"]
 
 _Path = str | os.PathLike[str]
 
@@ -40,12 +40,19 @@ def channels(rows: Rows) -> list[tuple[list[str], float]]:
             rows.cache["channels"] = index.channels(rows.table)
         else:
             kept = rows.arrays or [None] * len(rows.table)
-            recording_store.prepare(rows.table["path"] if rows.arrays is None else [])
+            recording_store.prepare(files(rows))
             rows.cache["channels"] = [
                 C.recording_info(str(path))[:2] if recording is None else (recording.ch_names, recording.sfreq)
                 for path, recording in zip(rows.table["path"], kept, strict=True)
             ]
     return cast("list[tuple[list[str], float]]", rows.cache["channels"])
+
+
+def files(rows: Rows) -> Iterable[Any]:
+    """Paths of the recordings that are not in memory."""
+    if rows.arrays is None:
+        return cast("Iterable[Any]", rows.table["path"])
+    return [path for path, array in zip(rows.table["path"], rows.arrays, strict=True) if array is None]
 
 
 def montages(rows: Rows) -> list[tuple[list[str], float]]:

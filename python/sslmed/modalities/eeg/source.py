@@ -14,6 +14,7 @@ from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
+from sslmed.modalities.eeg.recordings import files
 
 __all__ = ["source"]
 
@@ -45,7 +46,7 @@ def source(
         FormatWarning: Files were salvaged, or channels are left out.
     """
     options = preprocessing.options(stride=stride, random=random)
-    recording_store.prepare(rows.table["path"] if rows.arrays is None else [])
+    recording_store.prepare(files(rows))
     numbers = {name: [float(v) for v in values] for name, values in (targets or {}).items()}
     if rows.arrays is None and index.is_indexed(rows.table):
         indexed = _indexed(rows, options, extra_channels, numbers)
