@@ -7,6 +7,7 @@
 
 #include "core/lru.h"
 #include "io/edf.h"
+#include "modalities/eeg/channels.h"
 
 namespace sslmed::eeg {
 
@@ -36,15 +37,15 @@ class Recording {
   virtual void read(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const = 0;
 };
 
-// Channels that share the file's most common rate and carry a voltage; others are left out and named in `notes`.
-std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes);
-// values [channels, samples] in µV, not copied; `owner` keeps them alive.
-std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
-                                           std::shared_ptr<const void> owner);
-
-// Microvolts in one `unit` ("mV": 1000). Empty for what is no voltage; 1 for an empty unit, which many files mean as µV.
-std::optional<double> microvolts(const std::string& unit);
-// Whether a label names something else than an EEG electrode (ECG, EOG, EMG, triggers, respiration …).
-bool is_auxiliary(const std::string& label);
+// The file's EEG channels (choose_channels()); what is left out for another reason than its name is in `notes`.
+std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes,
+                                          const ChannelChoice& choice = {});
+// values [channels, samples] in µV, not copied; `owner` keeps them alive. Channels are chosen as those of a file.
+std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, const std::vector<std::string>& channels,
+                                           std::shared_ptr<const void> owner, const ChannelChoice& choice = {});
+// The signals of a file, EEG or not.
+std::vector<SignalHead> signals_of(const std::string& path);
+// Typical deviation in µV of a recording's channels from their means, over 2 s in its middle; 0 of flat ones.
+double typical_amplitude(const Recording& recording);
 
 }  // namespace sslmed::eeg

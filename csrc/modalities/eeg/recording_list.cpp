@@ -89,11 +89,14 @@ class IndexedList : public RecordingList {
   std::shared_ptr<const Recording> open(std::int64_t i) const override {
     return open_.get(i, [&]() -> std::shared_ptr<const Recording> {
       std::vector<std::string> notes;  // told when the index was made
-      std::shared_ptr<const Recording> recording = open_recording(name(i), std::make_shared<EdfCache>(1), notes);
+      const auto cache = std::make_shared<EdfCache>(1);
+      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
+      std::shared_ptr<const Recording> recording = open_recording(name(i), cache, notes);
+      // Some of its channels may have been chosen when the index was made.
+      if (recording->channels() != montage.channels) recording = open_recording(name(i), cache, notes, {montage.channels, {}});
       const Montage found{recording->sfreq(), recording->channels()};
       std::vector<Stretch> expected;
       stretches(i, expected);
-      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
       if (found != montage || !(recording->stretches() == expected))
         throw FormatError(name(i), describe(montage, total(expected)) + ", as the index says", describe(found, total(recording->stretches())));
       return recording;

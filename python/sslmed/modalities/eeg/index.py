@@ -14,7 +14,7 @@ import pandas as pd
 
 from sslmed._core import C, FormatWarning
 
-__all__ = ["COLUMNS", "channels", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
+__all__ = ["COLUMNS", "channels", "choices", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
 
 COLUMNS = {
     "sfreq": "sampling rate in Hz of the recording's EEG channels",
@@ -39,7 +39,7 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
         FormatWarning: A file was salvaged.
     """
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(C.recording_info, table["path"].astype(str)))
+        found = list(pool.map(C.recording_info, table["path"].astype(str), *choices(table)))
     for _, _, _, notes in found:
         for note in notes:
             warnings.warn(note, FormatWarning, stacklevel=3)
@@ -52,6 +52,30 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
     if any(gaps):
         columns["stretches"] = gaps
     return table.assign(**columns)
+
+
+def choices(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]]]:
+    """Of each row the channels that are wanted (none: all) and those that are not: the columns ``use_channels`` and ``exclude_channels``.
+
+    Raises:
+        ValueError: An entry is no JSON list of names.
+    """
+    return _lists(table, "use_channels"), _lists(table, "exclude_channels")
+
+
+def _lists(table: pd.DataFrame, column: str) -> list[list[str]]:
+    if column not in table:
+        return [[]] * len(table)
+    known: dict[Any, list[str]] = {}
+    for value in table[column].dropna().unique():
+        try:
+            names = json.loads(str(value))
+        except ValueError:
+            names = None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f'column {column!r} must hold JSON lists of channel names, such as ["Fp1", "Cz"], found {str(value)!r}')
+        known[value] = names
+    return [known.get(value, []) for value in table[column]]
 
 
 def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
