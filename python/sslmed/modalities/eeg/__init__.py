@@ -16,6 +16,7 @@ from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.eeg import index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
+from sslmed.modalities.eeg.sidecars import with_sidecars
 from sslmed.modalities.eeg.source import source
 from sslmed.modalities.eeg.views import EegAugmentation, EegView
 
@@ -49,6 +50,9 @@ class Eeg(Modality):
     }
     files = (".edf", ".bdf", ".rec")
     bids = ("_eeg.edf", "_eeg.bdf")
+    bids_folders = ("eeg",)
+    bids_parts = (".fdt", ".vmrk", ".eeg")
+    other_formats = "Cohort.from_mne takes what MNE reads"
     readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
 
     def recognizes(self, table: pd.DataFrame) -> bool:
@@ -108,6 +112,14 @@ class Eeg(Modality):
         if out is not None:
             index.write(table, out)
         return table
+
+    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
+        """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
+        return with_sidecars(table)
+
+    def channel_report(self, rows: Rows) -> pd.DataFrame:
+        """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""
+        return recordings.channel_report(rows)
 
     def summary(self, table: pd.DataFrame) -> str:
         """Number of montages."""

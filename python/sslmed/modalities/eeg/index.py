@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sslmed._core import C, FormatWarning
+from sslmed._core import C, FormatError, FormatWarning
 
 __all__ = ["COLUMNS", "channels", "choices", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
 
@@ -26,7 +26,11 @@ COLUMNS = {
 
 def is_indexed(table: pd.DataFrame) -> bool:
     """Whether a cohort's table is an index of recordings."""
-    return set(COLUMNS) <= set(table.columns)
+    if not set(COLUMNS) <= set(table.columns):
+        return False
+    # A manifest may have columns of these names.
+    some = table["channels"].dropna()
+    return len(some) == 0 or str(some.iloc[0]).lstrip().startswith("[")
 
 
 def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
@@ -104,4 +108,14 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
     name_codes, names = pd.factorize(table["channels"])
     rate_codes, rates = pd.factorize(table["sfreq"])
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
-    return codes, [(json.loads(str(names[pair // len(rates)])), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
+    return codes, [(_names(names[pair // len(rates)]), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
+
+
+def _names(text: Any) -> list[str]:
+    try:
+        names = json.loads(str(text))
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError(f"index: expected a JSON list of names in column 'channels', found {str(text)[:80]!r}; index the recordings again")
+    return names

@@ -18,6 +18,7 @@ from sslmed.modalities.eeg import index
 
 __all__ = [
     "Recording",
+    "channel_report",
     "channels",
     "common_channels",
     "electrodes",
@@ -94,6 +95,46 @@ def common_channels(*cohorts: Rows) -> list[str]:
     """10-05 names that every recording of every cohort has, sorted. T3, T4, T5 and T6 are T7, T8, P7 and P8."""
     sets = [set(electrodes(names)) - {None} for rows in cohorts for names in _distinct(rows)]
     return sorted(str(c) for c in set.intersection(*sets))
+
+
+def channel_report(rows: Rows) -> pd.DataFrame:
+    """One line a channel name and meaning; as :meth:`sslmed.Cohort.channel_report` gives it. Of an index the channels that are read are known."""
+    kept = rows.arrays or [None] * len(rows.table)
+    indexed = rows.arrays is None and index.is_indexed(rows.table)
+    known = index.channels(rows.table) if indexed else [None] * len(rows.table)
+    counts: dict[tuple[Any, ...], int] = {}
+    lines: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for path, recording, montage, use, exclude in zip(rows.table["path"], kept, known, *index.choices(rows.table), strict=True):
+        if montage is not None:
+            signals = [(label, "uV", montage[1], True) for label in montage[0]]
+            use, exclude = list(montage[0]), []
+        elif recording is not None:
+            signals = [(label, "uV", recording.sfreq, True) for label in recording.ch_names]
+        else:
+            signals = C.recording_signals(str(path))
+        key = (tuple(signals), tuple(use), tuple(exclude))
+        if key not in lines:
+            lines[key] = _meanings(signals, use, exclude)
+        counts[key] = counts.get(key, 0) + 1
+    totals: dict[tuple[Any, ...], int] = {}
+    for key, several in lines.items():
+        for line in several:
+            totals[line] = totals.get(line, 0) + counts[key]
+    columns = ["channel", "name", "kind", "reference", "used", "why", "recordings"]
+    return pd.DataFrame([(*line, count) for line, count in totals.items()], columns=columns)
+
+
+def _meanings(signals: list[tuple[str, str, float, bool]], use: list[str], exclude: list[str]) -> list[tuple[Any, ...]]:
+    uses = C.choose_channels(signals, use, exclude)
+    read = iter(C.recognize_channels([label for label, used, _ in uses if used]))
+    every = C.recognize_channels([signal[0] for signal in signals])
+    out: list[tuple[Any, ...]] = []
+    for (label, used, why), whole in zip(uses, every, strict=True):
+        kind, name, reference, repeated = next(read) if used else whole
+        if used and repeated:
+            used, why = False, f"repeats {name}"
+        out.append((label, name, kind, reference, used, why))
+    return out
 
 
 def _distinct(rows: Rows) -> list[tuple[str, ...]]:
@@ -183,11 +224,13 @@ def _floats(values: Any, what: str) -> torch.Tensor:
 
 
 def _typical(signal: torch.Tensor) -> float:
-    """The median over channels of their standard deviation, by at most some thousand samples of each; 0 of flat ones."""
+    """The median over channels of their standard deviation, by at most some thousand samples of each; of flat ones their value."""
     some = signal[:, :: max(1, signal.shape[1] // 4000)].double().nan_to_num()
     deviations = some.std(dim=1, correction=0) if some.numel() else some.new_zeros(0)
     deviations = deviations[deviations > 0]
-    return float(deviations.median()) if len(deviations) else 0.0
+    if len(deviations):
+        return float(deviations.median())
+    return float(some.abs().median()) if some.numel() else 0.0
 
 
 def _implausible(scale: float) -> bool:

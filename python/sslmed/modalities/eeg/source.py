@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def source(
     specs = []
     whose = rows.table[["path", "subject", "site"]].itertuples(index=False)
     for recording, (path, subject, site), use, exclude in zip(kept, whose, *index.choices(rows.table), strict=True):
-        chosen = {"subject": str(subject), "site": str(site), "use": use, "exclude": exclude}
+        chosen: dict[str, Any] = {"subject": str(subject), "site": str(site), "use": use, "exclude": exclude}
         if recording is None:
             specs.append(C.RecordingSpec(str(path), **chosen))
         else:
