@@ -30,7 +30,7 @@ class Kind:
     endings: Sequence[str]
     """Endings of names, in lower case."""
     folders: Sequence[str] = ()
-    """Names of the folders that they are in; empty: any."""
+    """Names of the data type's folders, where only raw files are of it; empty: files anywhere are, as masks in derivatives/."""
     parts: Sequence[str] = ()
     """Endings of files that belong to others."""
     hint: str = ""
@@ -83,7 +83,7 @@ class _Walk:
                     self.leave("files", f"{os.path.splitext(lower)[1]} is no format that is read{'; ' if kind.hint else ''}{kind.hint}", path)
             elif name.startswith("."):
                 self.leave("files", "hidden", path)
-            elif parts and parts[0] in _OTHER:
+            elif parts and parts[0] in _OTHER and self.kinds[modality].folders:
                 self.leave("files", f"in {parts[0]}/, not raw data", path)
             elif not os.path.isfile(path):
                 self.leave("files", "a link to a file that is not there; get it first (datalad get)", path)
@@ -128,7 +128,8 @@ def is_bids(root: str | os.PathLike[str], endings: Sequence[str]) -> bool:
 
 def _subjects_in(folder: Path) -> bool:
     try:
-        return any(entry.name.startswith("sub-") and entry.is_dir() for entry in os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries)
     except OSError:
         return False
 
@@ -141,7 +142,8 @@ def read(root: str | os.PathLike[str], endings: Mapping[str, Sequence[str]], tas
 def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | None = None) -> Listing:
     """The raw files of a BIDS folder, one row each: ``path``, ``subject``, ``modality``, session, task, run, and what tables say of them.
 
-    Raw files are in ``sub-*/[ses-*/]<data type>/``. What is in derivatives/ or sourcedata/, hidden, or elsewhere is left out. Links are followed. Columns of
+    Raw files are in ``sub-*/[ses-*/]<data type>/``. Where a modality has raw files only, what is in derivatives/ or sourcedata/, or elsewhere, is left out;
+    hidden files always are. Links are followed. Columns of
     sessions.tsv come before those of participants.tsv; columns of scans.tsv are added.
 
     Args:
@@ -198,7 +200,8 @@ def _row(path: str, parts: tuple[str, ...], modality: str, strict: bool, walk: _
     entities = dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", name))
     folders = [part for part in parts if not part.startswith("ses-")][1:]
     usual = walk.kinds[modality].folders
-    if strict and (not parts or not parts[0].startswith("sub-") or len(folders) > 1 or (usual and not set(folders) <= set(usual))):
+    strict = strict and bool(usual)
+    if strict and (not parts or not parts[0].startswith("sub-") or len(folders) > 1 or not set(folders) <= set(usual)):
         walk.leave("files", "not in sub-*/[ses-*/]<data type>/", path)
         return None
     if "sub" not in entities:

@@ -117,7 +117,7 @@ class Modality(ABC):
     bids: ClassVar[tuple[str, ...]] = ()
     """Endings of file names in a BIDS folder, in lower case."""
     bids_folders: ClassVar[tuple[str, ...]] = ()
-    """Names of the folders that they are in; empty: any."""
+    """Names of the data type's folders, where only raw files are of it; empty: files anywhere are, as masks in derivatives/."""
     bids_parts: ClassVar[tuple[str, ...]] = ()
     """Endings of files that belong to others."""
     other_formats: ClassVar[str] = ""
