@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from sslmed import tables
-from sslmed._core import FormatError, ReadError, ValueWarning
+from sslmed._core import FormatError, LeftOutWarning, ReadError, ValueWarning
 
 __all__ = ["Kind", "LeftOut", "Listing", "files_below", "is_bids", "read", "scan"]
 
@@ -157,7 +157,8 @@ def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | No
         ReadError: The folder does not exist.
 
     Warns:
-        ValueWarning: There is no participants.tsv, or it has rows for sessions of a person, but none for one of the folder.
+        LeftOutWarning: Files are of a format that is not read, or links to nothing.
+        ValueWarning: participants.tsv has rows for sessions of a person, but none for one of the folder; or the folder is one subject's.
     """
     root = Path(root)
     if not root.is_dir():
@@ -174,6 +175,9 @@ def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | No
     table = _with_participants(table, root / "participants.tsv", walk)
     table = _with_tables(table, walk)
     left_out = [LeftOut(what, why, len(paths), paths[0]) for (what, why), paths in walk.left_out.items()]
+    for one in left_out:
+        if one.why.startswith(".") or "link to a file" in one.why:  # people may be missing
+            warnings.warn(f"{root}: {one.count} {one.what} left out: {one.why}; such as {one.example}", LeftOutWarning, stacklevel=4)
     return Listing(table, left_out)
 
 

@@ -89,7 +89,8 @@ def test_links_are_followed(what, tmp_path):
 def test_a_link_to_nothing_is_told(tmp_path):
     root = folder(tmp_path / "set")
     (root / "sub-02" / "eeg" / "sub-02_task-eyes_eeg.edf").symlink_to(tmp_path / "annex" / "nothing")
-    cohort = sm.Cohort.from_bids(root)
+    with pytest.warns(sm.LeftOutWarning, match="1 files left out: a link"):
+        cohort = sm.Cohort.from_bids(root)
     assert len(cohort) == 3
     assert "datalad get" in cohort.report()["why"].iloc[1]
 
@@ -121,6 +122,9 @@ def test_other_formats_are_named(tmp_path):
     (root / "sub-01" / "eeg" / "sub-01_task-rest_eeg.cnt").write_bytes(b"")
     with pytest.raises(sm.FormatError, match=r"\.cnt.*from_mne"):
         sm.Cohort.from_bids(root)
+    folder(root)
+    with pytest.warns(sm.LeftOutWarning, match=r"1 files left out: \.cnt"):
+        assert len(sm.Cohort.from_bids(root)) == 3
 
 
 def test_channels_of_other_types_and_bad_ones_are_not_read(tmp_path):
