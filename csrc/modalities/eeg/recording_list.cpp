@@ -90,13 +90,19 @@ class IndexedList : public RecordingList {
     return open_.get(i, [&]() -> std::shared_ptr<const Recording> {
       std::vector<std::string> notes;  // told when the index was made
       const auto cache = std::make_shared<FileCache>(1);
-      std::shared_ptr<const Recording> recording = open_recording(name(i), cache, notes, Spans::kStored);
+      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
+      std::shared_ptr<const Recording> recording = open_recording(name(i), cache, notes, {}, Spans::kStored);
+      // Some of its channels may have been chosen when the index was made.
+      ChannelChoice choice;
+      if (recording->channels() != montage.channels) {
+        choice.use = montage.channels;
+        recording = open_recording(name(i), cache, notes, choice, Spans::kStored);
+      }
       std::vector<Stretch> expected;
       stretches(i, expected);
       // Most files have no annotated spans, and all annotations of an EDF+ file are many reads.
-      if (recording->stretches() != expected) recording = open_recording(name(i), cache, notes);
+      if (recording->stretches() != expected) recording = open_recording(name(i), cache, notes, choice);
       const Montage found{recording->sfreq(), recording->channels()};
-      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
       if (found != montage || recording->stretches() != expected)
         throw FormatError(name(i), describe(montage, total(expected)) + ", as the index says", describe(found, total(recording->stretches())));
       return recording;
