@@ -31,7 +31,7 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 # Rooms of python/sslmed, a folder or a module each, from the ground up. A room may import from the rows above its own, and from nothing in its own row.
 FLOORS = (
     ("_core",),
-    ("_checks", "_world", "sources", "digests", "folders", "naming", "annotations"),
+    ("_checks", "_world", "sources", "digests", "naming", "annotations"),
     ("io", "transforms", "masking", "losses", "nn", "tables", "distributed", "reporting"),
     ("bids",),
     ("modalities",),

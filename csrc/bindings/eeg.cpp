@@ -22,7 +22,10 @@ struct Spec {
   double sfreq = 0;
   std::vector<std::string> channels;
   std::string subject, site;
+  ChannelChoice choice;
 };
+
+constexpr const char* kKinds[] = {"electrode", "derivation", "unplaced", "auxiliary"};
 
 std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const EegOptions& options, const std::vector<std::string>& extra_channels,
                                        TargetColumns targets) {
@@ -30,7 +33,7 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
   std::vector<std::string> notes;
   {
     const py::gil_scoped_release release;
-    const auto cache = std::make_shared<EdfCache>();
+    const auto cache = std::make_shared<FileCache>();
     std::vector<RecordingEntry> entries;
     for (const auto& spec : specs) {
       std::shared_ptr<const Recording> recording;
@@ -38,9 +41,15 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
         const auto owner = std::make_shared<at::Tensor>(spec.values->to(at::kCPU, at::kFloat).contiguous());
         if (owner->dim() != 2 || owner->size(0) != static_cast<std::int64_t>(spec.channels.size()))
           throw ValueError(spec.name + ": values must be [channels, samples] with one name a channel");
-        recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner);
+        recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner, spec.choice);
+        std::int64_t left_out = owner->size(1);
+        for (const auto& stretch : recording->stretches()) left_out -= stretch.last - stretch.first;
+        if (left_out > 0)
+          notes.push_back(spec.name + ": " + std::to_string(static_cast<double>(left_out) / spec.sfreq) + " s of " +
+                          std::to_string(static_cast<double>(owner->size(1)) / spec.sfreq) +
+                          " s are gaps (annotated as bad, NaN or 0 in all channels), and left out");
       } else {
-        recording = open_recording(spec.name, cache, notes);
+        recording = open_recording(spec.name, cache, notes, spec.choice);
       }
       entries.push_back({std::move(recording), spec.subject, spec.site});
     }
@@ -127,23 +136,64 @@ void bind_eeg(py::module_& m) {
   bind_signal_views(m);
   py::class_<Spec>(m, "RecordingSpec")
       .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
-                       std::string site) { return Spec{std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site)}; }),
+                       std::string site, std::vector<std::string> use, std::vector<std::string> exclude) {
+             return Spec{
+                 std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site), {std::move(use), std::move(exclude)}};
+           }),
            py::arg("name"), py::arg("values") = py::none(), py::arg("sfreq") = 0.0, py::arg("channels") = std::vector<std::string>{}, py::arg("subject") = "",
-           py::arg("site") = "");
+           py::arg("site") = "", py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{});
+  m.def(
+      "recognize_channels",
+      [](const std::vector<std::string>& labels) {
+        std::vector<std::tuple<std::string, std::string, std::string, bool>> found;
+        for (const auto& c : recognize(labels)) found.emplace_back(kKinds[static_cast<std::size_t>(c.kind)], c.name, c.reference, c.repeated);
+        return found;
+      },
+      py::arg("labels"), "Of each label among the others: kind, 10-05 name (or label), reference, and whether an earlier one is at the same place.");
+  m.def(
+      "choose_channels",
+      [](const std::vector<std::tuple<std::string, std::string, double, bool>>& signals, std::vector<std::string> use, std::vector<std::string> exclude) {
+        std::vector<SignalHead> heads;
+        for (const auto& [label, unit, sfreq, readable] : signals) heads.push_back({label, unit, sfreq, readable});
+        std::vector<std::tuple<std::string, bool, std::string>> found;
+        for (const auto& one : choose_channels(heads, {std::move(use), std::move(exclude)})) found.emplace_back(one.label, one.used, one.why);
+        return found;
+      },
+      py::arg("signals"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+      "Of each signal (label, unit, Hz, readable): its label, whether a source would read it, and why not.");
+  m.def(
+      "recording_signals",
+      [](const std::string& path) {
+        std::vector<std::tuple<std::string, std::string, double, bool>> found;
+        const py::gil_scoped_release release;
+        for (const auto& s : signals_of(path)) found.emplace_back(s.label, s.unit, s.sfreq, s.readable);
+        return found;
+      },
+      py::arg("path"), "All signals of a file: label, unit, Hz, and whether it has a physical scale.");
+  m.def(
+      "typical_amplitude",
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude) {
+        const py::gil_scoped_release release;
+        std::vector<std::string> notes;
+        return typical_amplitude(*open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude)}));
+      },
+      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+      "Median over a file's channels of their standard deviation in µV, over 2 s in the middle.");
   m.def(
       "recording_info",
-      [](const std::string& path) {
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude) {
         std::vector<std::string> notes;
         std::unique_ptr<Recording> recording;
         {
           const py::gil_scoped_release release;
-          recording = open_recording(path, std::make_shared<EdfCache>(1), notes);
+          recording = open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude)});
         }
         std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
         for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);
         return std::make_tuple(recording->channels(), recording->sfreq(), stretches, notes);
       },
-      py::arg("path"), "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
+      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+      "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
 
   auto bound = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
   bound.def_readwrite("modality", &EegOptions::modality)
@@ -159,7 +209,13 @@ void bind_eeg(py::module_& m) {
       .def_readwrite("average_reference", &EegOptions::average_reference)
       .def_readwrite("clip", &EegOptions::clip)
       .def_readwrite("unit", &EegOptions::unit)
-      .def_readwrite("montage", &EegOptions::montage);
+      .def_readwrite("montage", &EegOptions::montage)
+      .def_property(
+          "channels", [](const EegOptions& self) { return self.choice.use; },
+          [](EegOptions& self, std::vector<std::string> names) { self.choice.use = std::move(names); })
+      .def_property(
+          "exclude", [](const EegOptions& self) { return self.choice.exclude; },
+          [](EegOptions& self, std::vector<std::string> names) { self.choice.exclude = std::move(names); });
   using transforms::Scaling;
   def_choice(bound, "scale", &EegOptions::scaling, Choices<Scaling>{{"none", Scaling::kNone}, {"zscore", Scaling::kZScore}, {"robust", Scaling::kRobust}});
   def_choice(bound, "align", &EegOptions::align, Choices<bool>{{"none", false}, {"subject", true}});

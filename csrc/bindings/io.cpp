@@ -4,8 +4,10 @@
 
 #include "bindings/bindings.h"
 #include "core/error.h"
+#include "io/brainvision.h"
 #include "io/edf.h"
 #include "io/edflib.h"
+#include "io/recording_store.h"
 #include "train/checkpoint.h"
 
 namespace sslmed::bindings {
@@ -24,8 +26,19 @@ py::typing::List<py::typing::Tuple<double, double, py::str>> to_list(const std::
   return out;
 }
 
+auto annotations_of(const io::SignalFile& file) {
+  std::vector<io::Annotation> found;
+  std::vector<std::string> notes;
+  {
+    const py::gil_scoped_release release;
+    found = file.annotations(notes);
+  }
+  warn(notes);
+  return to_list(found);
+}
+
 template <class F>
-auto per_channel(const EdfFile& file, F&& get) {
+auto per_channel(const io::SignalFile& file, F&& get) {
   std::vector<std::decay_t<decltype(get(std::size_t{0}))>> out;
   for (std::size_t i = 0; i < file.n_channels(); ++i) out.push_back(get(i));
   return out;
@@ -94,9 +107,68 @@ void write_edf(const std::string& path, const std::vector<at::Tensor>& data, con
   io::edflib_write(path, signals, notes, when, patient, bdf);
 }
 
+at::Tensor read_brainvision(const io::BrainVisionFile& file, double start_s, double stop_s, const std::optional<std::vector<std::int64_t>>& channels) {
+  std::vector<std::size_t> rows;
+  const auto n = static_cast<std::int64_t>(file.n_channels());
+  for (std::int64_t c = 0; !channels && c < n; ++c) rows.push_back(static_cast<std::size_t>(c));
+  for (const auto c : channels.value_or(std::vector<std::int64_t>{})) {
+    if (c < -n || c >= n) throw ValueError(file.path() + ": channel " + std::to_string(c) + " of " + std::to_string(n));
+    rows.push_back(static_cast<std::size_t>(c < 0 ? c + n : c));
+  }
+  if (!std::isfinite(start_s) || !std::isfinite(stop_s) || start_s < 0 || stop_s < start_s || stop_s * file.sfreq() > file.n_samples() + 0.5)
+    throw ValueError(file.path() + ": seconds " + std::to_string(start_s) + " to " + std::to_string(stop_s) + " asked of a file that spans 0 to " +
+                     std::to_string(static_cast<double>(file.n_samples()) / file.sfreq()));
+  const py::gil_scoped_release release;
+  const std::int64_t first = std::llround(start_s * file.sfreq()), last = std::llround(stop_s * file.sfreq());
+  auto out = at::empty({static_cast<std::int64_t>(rows.size()), last - first}, at::kFloat);
+  file.read_grid(rows, first, last, out.data_ptr<float>());
+  return out;
+}
+
+void bind_brainvision(py::module_& m) {
+  using io::BrainVisionFile;
+  py::class_<BrainVisionFile, std::shared_ptr<BrainVisionFile>>(m, "BrainVisionFile", "An open BrainVision recording (sslmed.io.open_brainvision).")
+      .def(py::init([](const std::string& path) {
+             std::shared_ptr<BrainVisionFile> file;
+             {
+               const py::gil_scoped_release release;
+               file = std::make_shared<BrainVisionFile>(path);
+             }
+             warn(file->warnings());
+             return file;
+           }),
+           py::arg("path"))
+      .def_property_readonly("path", &BrainVisionFile::path, "Of the header.")
+      .def_property_readonly("data_path", &BrainVisionFile::data_path, "Of the samples.")
+      .def_property_readonly("ch_names", [](const BrainVisionFile& f) { return per_channel(f, [&](std::size_t i) { return f.label(i); }); })
+      .def_property_readonly(
+          "units", [](const BrainVisionFile& f) { return per_channel(f, [&](std::size_t i) { return f.unit(i); }); },
+          "As the header has them; µV where it has none.")
+      .def_property_readonly(
+          "resolutions", [](const BrainVisionFile& f) { return per_channel(f, [&](std::size_t i) { return f.header().channels[i].resolution; }); },
+          "Of one stored unit in each channel's unit.")
+      .def_property_readonly(
+          "sfreq", [](const BrainVisionFile& f) { return f.sfreq(); }, "Sampling rate in Hz, of all channels.")
+      .def_property_readonly("n_samples", &BrainVisionFile::n_samples, "Of each channel.")
+      .def_property_readonly(
+          "duration", [](const BrainVisionFile& f) { return static_cast<double>(f.n_samples()) / f.sfreq(); }, "Seconds.")
+      .def_property_readonly(
+          "start_time", [](const BrainVisionFile& f) { return to_datetime(f.start()); }, "When the first segment began: a naive datetime, or None.")
+      .def_property_readonly("warnings", &BrainVisionFile::warnings, "What was salvaged on opening.")
+      .def_property_readonly(
+          "annotations", [](const BrainVisionFile& f) { return annotations_of(f); },
+          "(onset, duration, \"Type/Description\") of the markers: seconds from the first sample.")
+      .def("read", &read_brainvision, py::arg("start_s"), py::arg("stop_s"), py::arg("channels") = py::none(),
+           "Seconds [start_s, stop_s) as float32 [C, T], each channel in its unit.");
+}
+
 }  // namespace
 
 void bind_io(py::module_& m) {
+  bind_brainvision(m);
+  m.def("set_recording_store", &io::set_recording_store, py::arg("folder"));
+  m.def("recording_store", &io::recording_store, "The folder of converted recordings.");
+  m.def("stored_recording", &io::stored_recording, py::arg("path"), "Where the converted copy of a file is, or would be.");
   py::class_<EdfFile, std::shared_ptr<EdfFile>>(m, "EdfFile", "An open EDF, EDF+ or BDF file (sslmed.io.open_edf).")
       .def(py::init([](const std::string& path) {
              std::shared_ptr<EdfFile> file;
@@ -135,15 +207,7 @@ void bind_io(py::module_& m) {
       .def_property_readonly("patient", [](const EdfFile& f) { return f.header().patient; })
       .def_property_readonly("recording", [](const EdfFile& f) { return f.header().recording; })
       .def_property_readonly(
-          "annotations",
-          [](const EdfFile& f) {
-            std::vector<io::Annotation> found;
-            {
-              const py::gil_scoped_release release;
-              found = f.annotations();
-            }
-            return to_list(found);
-          },
+          "annotations", [](const EdfFile& f) { return annotations_of(f); },
           "(onset, duration, text): seconds from the first sample; a duration that is not given is 0.")
       .def("read_channel", &read_channel, py::arg("i"), py::arg("start") = 0, py::arg("stop") = py::none(), py::arg("dtype") = at::kDouble,
            "Stored samples [start, stop) of channel i in physical units, [n]; gaps are not filled.")

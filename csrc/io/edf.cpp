@@ -56,11 +56,49 @@ SSLMED_INLINE void scale_i24(const unsigned char* from, std::int64_t n, Real gai
 SSLMED_CLONES void convert_i24(const unsigned char* from, std::int64_t n, float gain, float offset, float* into) { scale_i24(from, n, gain, offset, into); }
 SSLMED_CLONES void convert_i24(const unsigned char* from, std::int64_t n, double gain, double offset, double* into) { scale_i24(from, n, gain, offset, into); }
 
-bool parse_seconds(const char*& at, const char* end, double& value) {
-  const char* begin = at < end && *at == '+' ? at + 1 : at;
-  const auto result = std::from_chars(begin, end, value);
+// Seconds as the standard has them, or with a decimal comma, which is told in `unusual`.
+bool parse_seconds(const char*& at, const char* end, double& value, bool& unusual) {
+  std::string text(at, std::find_if(at, end, [](char c) { return c == '\x14' || c == '\x15' || c == '\0'; }));
+  if (const auto comma = text.find(','); comma != std::string::npos && text.find('.') == std::string::npos) {
+    text[comma] = '.';
+    unusual = true;
+  }
+  const char* begin = text.data() + (!text.empty() && text[0] == '+' ? 1 : 0);
+  const auto result = std::from_chars(begin, text.data() + text.size(), value);
   if (result.ec != std::errc() || !std::isfinite(value) || std::abs(value) > kMaxOnset) return false;
-  at = result.ptr;
+  at += result.ptr - text.data();
+  return true;
+}
+
+// One list from `at` on, which is moved behind what could be read. False where it is malformed.
+bool parse_list(const char*& at, const char* end, bool first, std::optional<double>& record_onset, bool& unusual, std::vector<Annotation>& out) {
+  if (*at >= '0' && *at <= '9') {
+    unusual = true;
+  } else if (*at != '+' && *at != '-') {
+    return false;
+  }
+  double onset = 0;
+  if (!parse_seconds(at, end, onset, unusual)) return false;
+  std::optional<double> duration;
+  if (at < end && *at == '\x15') {
+    ++at;
+    double value = 0;
+    if (at < end && *at != '\x14') {
+      if (!parse_seconds(at, end, value, unusual) || value < 0) return false;
+      duration = value;
+    }
+  }
+  if (at >= end || *at != '\x14') return false;
+  ++at;
+  while (at < end && *at != '\0') {
+    const char* stop = std::find_if(at, end, [](char c) { return c == '\x14' || c == '\0'; });
+    if (stop == end || *stop == '\0') return false;  // every text ends with \x14
+    // The time-keeping annotation is the first, and its text is empty.
+    if (first) record_onset = onset;
+    first = false;
+    if (stop != at) out.push_back({onset, duration, to_utf8(std::string(at, stop))});
+    at = stop + 1;
+  }
   return true;
 }
 
@@ -73,45 +111,23 @@ constexpr std::int64_t kChunk = 1 << 20;
 
 }  // namespace
 
-bool parse_annotation_lists(const std::string& bytes, bool keeps_time, std::optional<double>& record_onset, std::vector<Annotation>& out) {
+ListFaults parse_annotation_lists(const std::string& bytes, bool keeps_time, std::optional<double>& record_onset, std::vector<Annotation>& out) {
   const char* at = bytes.data();
   const char* end = at + bytes.size();
   bool first = keeps_time;
+  ListFaults faults;
   while (at < end) {
-    if (*at == '\0') {
+    if (*at == '\0' || *at == ' ') {  // some writers pad with blanks
       ++at;
       continue;
     }
-    if (*at != '+' && *at != '-') return false;
-    double onset = 0;
-    if (!parse_seconds(at, end, onset)) return false;
-    std::optional<double> duration;
-    if (at < end && *at == '\x15') {
-      ++at;
-      double value = 0;
-      if (at < end && *at != '\x14') {
-        if (!parse_seconds(at, end, value) || value < 0) return false;
-        duration = value;
-      }
-    }
-    if (at >= end || *at != '\x14') return false;
-    ++at;
-    while (at < end && *at != '\0') {
-      const char* stop = std::find_if(at, end, [](char c) { return c == '\x14' || c == '\0'; });
-      if (stop == end || *stop == '\0') return false;  // every text ends with \x14
-      // The time-keeping annotation is the first, and its text is empty.
-      if (first) {
-        record_onset = onset;
-        if (stop != at) out.push_back({onset, duration, to_utf8(std::string(at, stop))});
-        first = false;
-      } else if (stop != at) {
-        out.push_back({onset, duration, to_utf8(std::string(at, stop))});
-      }
-      at = stop + 1;
+    if (!parse_list(at, end, first, record_onset, faults.unusual, out)) {
+      ++faults.malformed;
+      at = std::find(at, end, '\0');
     }
     first = false;
   }
-  return true;
+  return faults;
 }
 
 EdfFile::EdfFile(const std::string& path) : file_(path), header_(read_edf_header(file_, warnings_)) {
@@ -119,16 +135,45 @@ EdfFile::EdfFile(const std::string& path) : file_(path), header_(read_edf_header
   find_segments();
 }
 
-EdfFile::RecordTime EdfFile::time_of_record(std::int64_t record) const {
-  const EdfSignal& signal = header_.signals[annotations_.front()];
+std::string EdfFile::annotation_bytes(std::int64_t record, const EdfSignal& signal) const {
   std::string bytes(static_cast<std::size_t>(signal.samples_per_record * header_.sample_bytes()), '\0');
   file_.read(bytes.data(), bytes.size(), static_cast<std::uint64_t>(header_.header_bytes + record * header_.record_bytes + signal.byte_offset));
+  return bytes;
+}
+
+EdfFile::RecordTime EdfFile::time_of_record(std::int64_t record) const {
+  const EdfSignal& signal = header_.signals[annotations_.front()];
+  const std::string bytes = annotation_bytes(record, signal);
+  RecordTime time;
   std::optional<double> onset;
   std::vector<Annotation> ignored;
-  const bool valid = parse_annotation_lists(bytes, true, onset, ignored);
-  if (valid && onset) return {*onset, true};
-  if (bytes.find_first_not_of('\0') == std::string::npos) return {0, false};  // left empty, which does no harm in a continuous file
-  throw FormatError(path(), "a time-keeping annotation at the start of record " + std::to_string(record), quote(bytes.substr(0, 24)));
+  const ListFaults faults = parse_annotation_lists(bytes, true, onset, ignored);
+  time.is_empty = bytes.find_first_not_of(std::string("\0 ", 2)) == std::string::npos;
+  time.onset = onset.value_or(0);
+  time.valid = onset.has_value();
+  time.unusual = faults.unusual;
+  if (time.valid && bytes[0] >= '0' && bytes[0] <= '9') {
+    // An onset without its sign, or a file that has lost a byte and whose samples are all shifted: then the sign is right before.
+    char before = 0;
+    file_.read(&before, 1, static_cast<std::uint64_t>(header_.header_bytes + record * header_.record_bytes + signal.byte_offset - 1));
+    if (faults.malformed > 0 || before == '+' || before == '-') time.valid = false;
+  }
+  if (!time.valid) time.found = quote(bytes.substr(0, 24));
+  return time;
+}
+
+// Continuous files need no onsets. But what is no onset in both the first and the last record may be samples, which are then
+// elsewhere than the header says.
+void EdfFile::check_time_keeping(const RecordTime& first, const RecordTime& last) {
+  const auto told = [&](const RecordTime& time) { return time.is_empty ? std::string("nothing") : time.found; };
+  if (!first.valid && !first.is_empty && !last.valid)
+    throw FormatError(path(), "a time-keeping annotation at the start of record 0", first.found + "; the samples may be shifted");
+  if (header_.says_discontinuous && !first.valid) throw FormatError(path(), "an onset for every record of a discontinuous file", told(first) + " in record 0");
+  if (!first.valid || !last.valid)
+    warnings_.push_back(path() + ": expected a time-keeping annotation in every record, found " + told(first.valid ? last : first) + " in the " +
+                        (first.valid ? "last" : "first") + "; read as continuous, as the header says");
+  if (first.unusual || last.unusual)
+    warnings_.push_back(path() + ": its annotations have onsets without a sign or with a decimal comma; read as numbers of seconds");
 }
 
 void EdfFile::find_segments() {
@@ -147,12 +192,12 @@ void EdfFile::find_segments() {
   std::int64_t densest = 1;
   for (const auto i : channels_) densest = std::max(densest, header_.signals[i].samples_per_record);
   const double tolerance = 0.5 * step / static_cast<double>(densest) + 1e-6;
-  const RecordTime first = time_of_record(0);
-  first_onset_ = first.onset;
   bool scan = header_.says_discontinuous;
+  const RecordTime first = time_of_record(0), last = n > 1 && !scan ? time_of_record(n - 1) : first;
+  check_time_keeping(first, last);
+  first_onset_ = first.valid || !last.valid ? first.onset : last.onset - step * static_cast<double>(n - 1);
   if (!scan && n > 1) {
     // A continuous file is believed when its last record is where it should be; otherwise every record is looked at.
-    const RecordTime last = time_of_record(n - 1);
     scan = first.valid && last.valid && std::abs(last.onset - first.onset - step * static_cast<double>(n - 1)) > tolerance;
     if (scan) warnings_.push_back(path() + ": says that it is continuous, but its records are not; gaps are kept");
   }
@@ -161,8 +206,10 @@ void EdfFile::find_segments() {
   segments_.back().n_records = 1;
   double previous = first.onset;
   for (std::int64_t record = 1; record < n; ++record) {
-    const RecordTime time = time_of_record(record);
-    if (!time.valid) throw FormatError(path(), "an onset for every record of a discontinuous file", "none in record " + std::to_string(record));
+    RecordTime time = time_of_record(record);
+    if (!time.valid && header_.says_discontinuous)
+      throw FormatError(path(), "an onset for every record of a discontinuous file", time.found + " in record " + std::to_string(record));
+    if (!time.valid) time.onset = previous + step;  // the header says that there is no gap
     if (time.onset < previous + step - tolerance)
       throw FormatError(path(), "records that follow each other in time",
                         "record " + std::to_string(record) + " at " + std::to_string(time.onset) + " s after one at " + std::to_string(previous) + " s");
@@ -200,18 +247,29 @@ double EdfFile::duration() const {
   return segments_.back().onset + header_.record_duration * static_cast<double>(segments_.back().n_records);
 }
 
-std::vector<Annotation> EdfFile::annotations() const {
+std::vector<Stretch> EdfFile::stretches(std::size_t i) const {
+  std::vector<Stretch> found;
+  for (const auto& segment : segments_) {
+    const auto first = std::llround(segment.onset * sfreq(i));
+    found.push_back({first, first + segment.n_records * channel(i).samples_per_record});
+  }
+  return found;
+}
+
+std::vector<Annotation> EdfFile::annotations(std::vector<std::string>& notes) const {
   std::vector<Annotation> found;
+  std::int64_t malformed = 0, first_record = 0;
   for (std::int64_t record = 0; record < header_.n_records; ++record) {
     for (const auto i : annotations_) {
-      const EdfSignal& signal = header_.signals[i];
-      std::string bytes(static_cast<std::size_t>(signal.samples_per_record * header_.sample_bytes()), '\0');
-      file_.read(bytes.data(), bytes.size(), static_cast<std::uint64_t>(header_.header_bytes + record * header_.record_bytes + signal.byte_offset));
       std::optional<double> onset;
-      if (!parse_annotation_lists(bytes, i == annotations_.front(), onset, found))
-        throw FormatError(path(), "annotations in record " + std::to_string(record), quote(bytes.substr(0, 24)));
+      const auto faults = parse_annotation_lists(annotation_bytes(record, header_.signals[i]), i == annotations_.front(), onset, found);
+      if (malformed == 0) first_record = record;
+      malformed += faults.malformed;
     }
   }
+  if (malformed > 0)
+    notes.push_back(path() + ": " + std::to_string(malformed) + " lists of annotations are malformed, the first in record " + std::to_string(first_record) +
+                    ", and left out; " + std::to_string(found.size()) + " annotations are read");
   for (auto& annotation : found) annotation.onset -= first_onset_;
   std::stable_sort(found.begin(), found.end(), [](const Annotation& a, const Annotation& b) { return a.onset < b.onset; });
   return found;

@@ -11,14 +11,9 @@
 
 #include "core/file.h"
 #include "io/edf_header.h"
+#include "io/signal_file.h"
 
 namespace sslmed::io {
-
-struct Annotation {
-  double onset = 0;                // s from the first sample
-  std::optional<double> duration;  // s
-  std::string text;                // UTF-8
-};
 
 // Records that follow each other without a gap.
 struct Segment {
@@ -26,39 +21,44 @@ struct Segment {
   double onset = 0;  // s from the first sample of the file
 };
 
-class EdfFile {
+class EdfFile : public SignalFile {
  public:
   explicit EdfFile(const std::string& path);
 
-  const std::string& path() const noexcept { return file_.path(); }
+  const std::string& path() const noexcept override { return file_.path(); }
   const EdfHeader& header() const noexcept { return header_; }
-  // What was salvaged while opening (and while reading annotations, once they were asked for).
-  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+  const std::vector<std::string>& warnings() const noexcept override { return warnings_; }
 
-  std::size_t n_channels() const noexcept { return channels_.size(); }
+  std::size_t n_channels() const noexcept override { return channels_.size(); }
   const EdfSignal& channel(std::size_t i) const { return header_.signals[channels_.at(i)]; }
-  double sfreq(std::size_t i) const;            // Hz
+  const std::string& label(std::size_t i) const override { return channel(i).label; }
+  const std::string& unit(std::size_t i) const override { return channel(i).unit; }
+  bool has_scale(std::size_t i) const override { return channel(i).has_scale; }
+  double sfreq(std::size_t i) const override;   // Hz
   std::int64_t n_samples(std::size_t i) const;  // stored samples, gaps not counted
   std::optional<DateTime> start() const;        // with the fraction that EDF+ keeps in the first time-keeping annotation
   bool is_continuous() const noexcept { return segments_.size() <= 1; }
   const std::vector<Segment>& segments() const noexcept { return segments_; }
   std::vector<double> record_onsets() const;  // s from the header's start, one a record
   double duration() const;                    // s from the first sample to the end of the last record, gaps included
-  std::vector<Annotation> annotations() const;
+  std::vector<Stretch> stretches(std::size_t i) const override;
+  std::vector<Annotation> annotations(std::vector<std::string>& notes) const override;
 
   // Stored samples [start, stop) of one channel in physical units.
   template <class Real>
   void read_channel(std::size_t i, std::int64_t start, std::int64_t stop, Real* into) const;
-  // The sample grid of the time axis: [first, last) of channels of one rate, row after row, NaN in gaps.
-  void read_grid(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const;
+  void read_grid(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const override;
   // Length of the time axis of channel i in samples, gaps included.
   std::int64_t grid_size(std::size_t i) const;
 
  private:
   struct RecordTime {
     double onset = 0;
-    bool valid = false;
+    bool valid = false, is_empty = false, unusual = false;
+    std::string found;  // for messages, where it is not valid
   };
+  std::string annotation_bytes(std::int64_t record, const EdfSignal& signal) const;
+  void check_time_keeping(const RecordTime& first, const RecordTime& last);
   RecordTime time_of_record(std::int64_t record) const;
   void find_segments();
   void check_scale(std::size_t i) const;
@@ -74,8 +74,14 @@ class EdfFile {
   double first_onset_ = 0;  // s from the header's start
 };
 
+// What was wrong with annotation lists: how many were left out, and whether any was read that is not as the standard has it.
+struct ListFaults {
+  int malformed = 0;
+  bool unusual = false;
+};
+
 // Time-stamped annotation lists of one record's annotation signal. `keeps_time` is true for the first signal, whose first
-// list gives the record's onset. Returns false where the bytes are not such lists.
-bool parse_annotation_lists(const std::string& bytes, bool keeps_time, std::optional<double>& record_onset, std::vector<Annotation>& out);
+// list gives the record's onset. A malformed list is left out, and the next one read.
+ListFaults parse_annotation_lists(const std::string& bytes, bool keeps_time, std::optional<double>& record_onset, std::vector<Annotation>& out);
 
 }  // namespace sslmed::io

@@ -83,12 +83,6 @@ std::optional<int> digits(std::string_view text) {
   return value;
 }
 
-int days_in_month(int month, int year) {
-  constexpr std::array<int, 12> kDays{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-  return kDays[static_cast<std::size_t>(month - 1)] + (month == 2 && leap ? 1 : 0);
-}
-
 // dd.mm.yy and hh.mm.ss with any separator; EDF+ repeats the date with four digits in the recording field.
 std::optional<DateTime> parse_start(const std::string& date, const std::string& time, const std::string& recording) {
   if (date.size() < 8 || time.size() < 8) return std::nullopt;
@@ -156,6 +150,12 @@ void refuse_text_mode_copy(const EdfHeader& header, const File& file) {
 }
 
 }  // namespace
+
+int days_in_month(int month, int year) {
+  constexpr std::array<int, 12> kDays{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  return kDays[static_cast<std::size_t>(month - 1)] + (month == 2 && leap ? 1 : 0);
+}
 
 std::string to_utf8(const std::string& bytes) {
   if (is_utf8(bytes)) return bytes;

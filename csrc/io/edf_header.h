@@ -40,6 +40,8 @@ struct EdfHeader {
   int sample_bytes() const { return is_bdf ? 3 : 2; }
 };
 
+int days_in_month(int month, int year);
+
 // Text of unknown encoding (UTF-8 where it is valid, Latin-1 otherwise) as UTF-8.
 std::string to_utf8(const std::string& bytes);
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <numbers>
+#include <utility>
 
 namespace sslmed::transforms {
 namespace {
@@ -107,17 +108,25 @@ const std::map<std::string, std::string>& by_lower_case() {
 
 std::optional<std::string> standard_name(const std::string& name) {
   std::string key = lower(name);
+  bool against_ear = false;
   if (key.rfind("eeg ", 0) == 0 || key.rfind("eeg-", 0) == 0) key.erase(0, 4);
-  for (const char* reference : {"-ref", "-le", "-ar", "-avg", "-a1", "-a2", "-m1", "-m2", "-cz", "_ref"}) {
+  for (const char* reference : {"-ref", "-le", "-ar", "-avg", "-a1", "-a2", "-m1", "-m2", "_ref"}) {
     const std::string suffix = reference;
     if (key.size() > suffix.size() && key.compare(key.size() - suffix.size(), suffix.size(), suffix) == 0) {
       key.erase(key.size() - suffix.size());
+      against_ear = suffix[1] == 'a' || suffix[1] == 'm' ? suffix[2] == '1' || suffix[2] == '2' : false;
       break;
     }
   }
   while (!key.empty() && (key.back() == '.' || key.back() == ' ')) key.pop_back();
   const auto found = by_lower_case().find(key);
   if (found == by_lower_case().end()) return std::nullopt;
+  const bool is_ear = key == "a1" || key == "a2" || key == "m1" || key == "m2";
+  if (is_ear && against_ear) return std::nullopt;  // one ear against the other
+  // T3 and T7 are one electrode.
+  constexpr std::array<std::pair<const char*, const char*>, 4> kOlder{{{"T3", "T7"}, {"T4", "T8"}, {"T5", "P7"}, {"T6", "P8"}}};
+  for (const auto& [older, newer] : kOlder)
+    if (found->second == older) return newer;
   return found->second;
 }
 

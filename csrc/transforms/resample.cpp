@@ -72,20 +72,21 @@ Resampler::Resampler(std::int64_t up, std::int64_t down) : up_(up), down_(down) 
 Resampler Resampler::between(double from, double to) {
   if (!(from > 0) || !(to > 0) || !std::isfinite(from) || !std::isfinite(to))
     throw ValueError("resampling needs positive rates, got " + std::to_string(from) + " to " + std::to_string(to) + " Hz");
-  // Continued fraction of to / from.
-  double rest = to / from;
-  std::int64_t p0 = 0, q0 = 1, p1 = 1, q1 = 0;
-  for (int i = 0; i < 32; ++i) {
-    const auto whole = static_cast<std::int64_t>(std::floor(rest));
-    const std::int64_t p = whole * p1 + p0, q = whole * q1 + q0;
-    if (p > 1000 || q > 1000) break;
-    p0 = p1, q0 = q1, p1 = p, q1 = q;
-    if (rest - static_cast<double>(whole) < 1e-9) break;
-    rest = 1 / (rest - static_cast<double>(whole));
+  // Continued fraction of to / from; clocks of their own (99.98 Hz) need larger terms.
+  for (const std::int64_t most : {1'000, 10'000}) {
+    double rest = to / from;
+    std::int64_t p0 = 0, q0 = 1, p1 = 1, q1 = 0;
+    for (int i = 0; i < 32; ++i) {
+      const auto whole = static_cast<std::int64_t>(std::floor(rest));
+      const std::int64_t p = whole * p1 + p0, q = whole * q1 + q0;
+      if (p > most || q > most) break;
+      p0 = p1, q0 = q1, p1 = p, q1 = q;
+      if (rest - static_cast<double>(whole) < 1e-9) break;
+      rest = 1 / (rest - static_cast<double>(whole));
+    }
+    if (p1 > 0 && q1 > 0 && std::abs(static_cast<double>(p1) / static_cast<double>(q1) / (to / from) - 1) <= 1e-4) return Resampler(p1, q1);
   }
-  if (p1 < 1 || q1 < 1 || std::abs(static_cast<double>(p1) / static_cast<double>(q1) / (to / from) - 1) > 1e-4)
-    throw ValueError("no factor with terms up to 1,000 takes " + std::to_string(from) + " Hz to " + std::to_string(to) + " Hz");
-  return Resampler(p1, q1);
+  throw ValueError("no factor with terms up to 10,000 takes " + std::to_string(from) + " Hz to " + std::to_string(to) + " Hz");
 }
 
 void Resampler::apply(const Lanes* x, std::int64_t length, std::int64_t first, std::int64_t n, Lanes* y) const {

@@ -12,7 +12,7 @@ class Resampler {
  public:
   // up / down in lowest terms is found here. ValueError unless both are positive and at most 100,000.
   Resampler(std::int64_t up, std::int64_t down);
-  // The factor nearest to `to` / `from` (Hz) with terms of at most 1,000.
+  // The factor nearest to `to` / `from` (Hz) with terms of at most 1,000, or 10,000 where that is off by over 0.01 %.
   static Resampler between(double from, double to);
 
   std::int64_t up() const noexcept { return up_; }

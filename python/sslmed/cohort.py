@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +16,7 @@ import pandas as pd
 import torch
 
 from sslmed import bids, naming, tables
-from sslmed._core import C, FormatError, ValueWarning
-from sslmed.folders import files_in
+from sslmed._core import C, FormatError, OverlapWarning, ValueWarning
 from sslmed.leakage import refuse_overlap, refuse_shared_files
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array, Preprocessing
@@ -60,6 +61,8 @@ class Cohort:
         self.arrays = None if arrays is None or all(a is None for a in arrays) else list(arrays)
         """For each row what its modality keeps in memory, or None for a row that is a file; None: all rows are files."""
         self.cache: dict[str, Any] = {}
+        self.left_out: tuple[bids.LeftOut, ...] = ()
+        """What the folder holds besides, see :meth:`report`."""
 
     @classmethod
     def open(cls, path: _Path, *, name: str | None = None) -> Cohort:
@@ -81,22 +84,29 @@ class Cohort:
         return cls.from_bids(path, name=name) if bids.is_bids(path, endings) or not _files(Path(path)) else cls.from_folder(path, name=name)
 
     @classmethod
-    def from_bids(cls, root: _Path, *, name: str | None = None, task: str | None = None) -> Cohort:
-        """The files of a BIDS folder that a registered modality knows, joined with ``participants.tsv``.
+    def from_bids(
+        cls, root: _Path, *, name: str | None = None, task: str | None = None, channels: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    ) -> Cohort:
+        """The raw files of a BIDS folder that a registered modality knows, with participants.tsv, sessions.tsv, scans.tsv and channels.tsv.
+
+        Says once, on standard error, what was found and what is left out: :meth:`report` has the same as a table.
 
         Args:
             root: The folder that holds participants.tsv.
             name: Name of the cohort; by default the folder's.
             task: Only files of this task.
+            channels: Names of the channels that are read where a recording has them; by default all EEG.
+            exclude: Names of channels that are not read.
 
         Raises:
             FormatError: There are no such files, or a subject that participants.tsv does not have.
             ReadError: The folder does not exist.
         """
-        endings = {kind: registry.get(kind).bids for kind in registry.names()}
-        table = bids.read(root, endings, task)
-        parts = [registry.get(str(kind)).gather(part) for kind, part in table.groupby("modality", sort=False)]
-        return cls(pd.concat(parts, ignore_index=True), name or Path(root).resolve().name)
+        name = name or Path(root).resolve().name
+        listing = bids.scan(root, {kind: registry.get(kind).in_bids() for kind in registry.names()}, task)
+        parts = [registry.get(str(kind)).gather(part) for kind, part in listing.table.groupby("modality", sort=False)]
+        table = tables.without_marks(pd.concat(parts, ignore_index=True), name)
+        return cls(_with_choice(table, channels, exclude), name)._told(listing.left_out)
 
     @classmethod
     def from_folder(cls, root: _Path, *, subject: str = _SUBJECT, name: str | None = None) -> Cohort:
@@ -116,7 +126,8 @@ class Cohort:
             ValueWarning: Files of one name in different folders count as one subject's.
         """
         rows, whole = [], []
-        for path, modality, ending in _files(Path(root)):
+        hidden: list[str] = []
+        for path, modality, ending in _files(Path(root), hidden):
             stem = path.name[: -len(ending)] or path.name
             match = re.match(subject, stem)
             if match is None:
@@ -136,7 +147,7 @@ class Cohort:
         alone = table[[whole[int(row)] for row in table.index]]
         _warn_of_equal_names(alone, name)
         naming.warn_of_families(alone["subject"].drop_duplicates().tolist(), name)
-        return cls(table, name)
+        return cls(table, name)._told([bids.LeftOut("files", "hidden", len(hidden), hidden[0])] if hidden else [])
 
     @classmethod
     def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None, root: _Path | None = None) -> Cohort:
@@ -146,7 +157,8 @@ class Cohort:
         directory). An index (:meth:`index`) opens without touching the files.
         """
         if isinstance(table, pd.DataFrame):
-            return cls(table if root is None else table.assign(path=[os.path.join(os.path.abspath(root), p) for p in table["path"]]), name or "cohort")
+            table = table if root is None else table.assign(path=[os.path.join(os.path.abspath(root), p) for p in table["path"]])
+            return cls(tables.without_marks(table, name or "cohort"), name or "cohort")
         path = Path(table)
         frame = tables.read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
         for column in [c for c in frame if c == "path" or str(c).startswith("path_")]:
@@ -155,7 +167,7 @@ class Cohort:
             if not (absolute | missing).all():
                 paths = paths.where(absolute, f"{os.path.abspath(path.parent if root is None else root)}/" + paths)
                 frame[column] = paths.mask(missing) if missing.any() else paths
-        return cls(frame, name or path.stem)
+        return cls(tables.without_marks(frame, name or path.stem), name or path.stem)
 
     @classmethod
     def from_arrays(
@@ -187,6 +199,10 @@ class Cohort:
     @classmethod
     def from_mne(cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne") -> Cohort:
         """MNE's Raw objects: their channels that are not marked bad, in µV, as they are (filtered or not).
+
+        Spans annotated as bad ("BAD_…", as :class:`mne.Epochs` leaves them out) are gaps, and so is half a second and more of zeros
+        in all channels; no window goes across a boundary. A Raw that is not loaded (``preload=False``) is written once, piece by piece,
+        to a file in the folder of :func:`sslmed.io.set_recording_store` that is mapped into memory, and is gone with the cohort.
 
         Args:
             raws: R objects, which are only read.
@@ -310,11 +326,85 @@ class Cohort:
         """The same rows with more columns."""
         return Cohort(self.table.assign(**columns), self.name, self.arrays)
 
-    def joined(self, other: Cohort, *, name: str | None = None) -> Cohort:
+    def choose_channels(self, channels: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Cohort:
+        """The same rows, of which only some channels are read.
+
+        Args:
+            channels: Names of the channels that are read where a recording has them; None: all EEG.
+            exclude: Names of channels that are not read, besides those that are excluded already (bad ones of channels.tsv).
+
+        Raises:
+            TypeError: A text is given in the place of a list.
+
+        Examples:
+            >>> import numpy as np, pandas as pd, sslmed as sm
+            >>> people = sm.Cohort.from_arrays(20 * np.random.randn(1, 3, 800), 100.0, ["Fp1", "Cz", "A1"], pd.DataFrame({"subject": ["a"]}))
+            >>> sm.modalities.eeg.channels(people.choose_channels(exclude=["A1"]))
+            [(['Fp1', 'Cz'], 100.0)]
+        """
+        return Cohort(_with_choice(self.table, channels, exclude), self.name, self.arrays)
+
+    def qualified(self) -> Cohort:
+        """The same rows with subjects named by cohort and id, "public/sub-01": for people of different data sets whose names are the same."""
+        return self.with_columns(subject=[f"{self.name}/{subject}" for subject in self.table["subject"]])
+
+    def report(self) -> pd.DataFrame:
+        """What the cohort was read from: one line a modality that was found, and one a reason for which something was left out.
+
+        Returns:
+            Columns ``outcome`` ("read" or "left out"), ``what``, ``count``, ``why``, ``example``.
+        """
+        lines: list[tuple[str, str, int, str, str]] = []
+        for kind in self._listed():
+            rows = self.table[self.table["modality"] == kind]
+            lines.append(("read", registry.get(kind).rows, len(rows), f"{rows['subject'].nunique()} subjects", str(rows["path"].iloc[0])))
+        lines += [("left out", one.what, one.count, one.why, one.example) for one in self.left_out]
+        return pd.DataFrame(lines, columns=["outcome", "what", "count", "why", "example"])
+
+    def channel_report(self) -> pd.DataFrame:
+        """What each channel's name is taken for: one line a name and meaning, over all recordings.
+
+        Returns:
+            Columns ``channel``, ``name`` (of the 10-05 system), ``kind`` ("electrode", "derivation", "unplaced", "auxiliary"), ``reference``, ``used``, ``why``
+            (it is not), ``recordings``.
+
+        Raises:
+            ValueError: The rows have no channels.
+        """
+        return registry.get(self.modality).channel_report(self)
+
+    def _told(self, left_out: Sequence[bids.LeftOut]) -> Cohort:
+        """This cohort, after a line on standard error of what it was read from."""
+        self.left_out = tuple(left_out)
+        lines = self.report()
+        found = ", ".join(f"{count} {what} of {why}" for outcome, what, count, why, _ in lines.itertuples(index=False) if outcome == "read")
+        besides = "; ".join(f"{one.count} {one.what} {one.why} (such as {one.example})" for one in left_out)
+        print(f"{self.name}: {found}{f'; left out: {besides}' if besides else ''}", file=sys.stderr)
+        return self
+
+    def joined(self, other: Cohort, *, name: str | None = None, same_people: bool | None = None) -> Cohort:
         """These rows and then those of another cohort, of any modality, in files or in memory.
 
         Columns that one cohort lacks are missing in its rows.
+
+        Args:
+            other: The other cohort.
+            name: Name of the new cohort; by default of both names.
+            same_people: Whether subjects of the same name are the same people. By default they are if their sites are the same, or if the cohorts hold
+                different modalities; otherwise their names become those of :meth:`qualified`.
+
+        Warns:
+            OverlapWarning: Subjects of the same name were taken for different people.
         """
+        if same_people is False or (same_people is None and _strangers(self, other)):
+            shared = set(self.table["subject"]) & set(other.table["subject"])
+            if shared and self.name == other.name:
+                raise ValueError(f"joined: both cohorts are called {self.name!r} and have {len(shared)} names of subjects in common; give one another name")
+            if shared and same_people is None:
+                text = f"{len(shared)} subjects of {self.name} and {other.name} have the same name, such as {min(shared)!r}: they become different people"
+                warnings.warn(f"{text} ({self.name}/{min(shared)}); joined(…, same_people=True) keeps them one", OverlapWarning, stacklevel=2)
+            mine, theirs = ([f"{c.name}/{s}" if s in shared else s for s in c.table["subject"]] for c in (self, other))
+            return self.with_columns(subject=mine).joined(other.with_columns(subject=theirs), name=name, same_people=True)
         arrays = None
         if self.arrays is not None or other.arrays is not None:
             arrays = [*(self.arrays or [None] * len(self)), *(other.arrays or [None] * len(other))]
@@ -451,15 +541,46 @@ class Cohort:
             yield train, test
 
 
-def _files(root: Path) -> list[tuple[Path, str, str]]:
-    """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path."""
+def _files(root: Path, hidden: list[str] | None = None) -> list[tuple[Path, str, str]]:
+    """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path; links to folders are followed.
+
+    ``hidden`` gets the paths of hidden ones, which are left out.
+    """
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
     found = []
-    for path in sorted(files_in(root)):
+    for path in map(Path, bids.files_below(root)):
         ending = next((ending for ending in known if path.name.lower().endswith(ending)), None)
-        if ending is not None and path.is_file():
-            found.append((path, known[ending], ending))
-    return found
+        if ending is None or not path.is_file():
+            continue
+        if path.name.startswith("."):
+            if hidden is not None:
+                hidden.append(str(path))
+            continue
+        found.append((path, known[ending], ending))
+    return sorted(found)
+
+
+def _strangers(a: Cohort, b: Cohort) -> bool:
+    """Whether subjects of the same name are of different sites, and the cohorts of the same modalities."""
+    both = set(a.table["subject"]) & set(b.table["subject"])
+    if not both or set(a._listed()).isdisjoint(b._listed()):
+        return False
+    sites = [set(c.table.loc[c.table["subject"].isin(both), "site"].astype(str)) for c in (a, b)]
+    return sites[0].isdisjoint(sites[1])
+
+
+def _with_choice(table: pd.DataFrame, channels: Sequence[str] | None, exclude: Sequence[str]) -> pd.DataFrame:
+    """The table with the columns ``use_channels`` and ``exclude_channels``, JSON lists of names."""
+    for name, given in (("channels", channels), ("exclude", exclude)):
+        if isinstance(given, str):
+            raise TypeError(f"{name}={given!r} must be a list of names, such as [{given!r}]")
+    if channels is not None:
+        table = table.assign(use_channels=json.dumps(list(channels), ensure_ascii=False))
+    if exclude:
+        before = table["exclude_channels"] if "exclude_channels" in table else [None] * len(table)
+        both = [[*(json.loads(text) if isinstance(text, str) else []), *exclude] for text in before]
+        table = table.assign(exclude_channels=[json.dumps(list(dict.fromkeys(names)), ensure_ascii=False) for names in both])
+    return table
 
 
 def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:

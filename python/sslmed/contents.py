@@ -96,11 +96,15 @@ def _each(make: Callable[[_Row], _T], rows: list[_Row]) -> list[_T]:
         return [found for part in pool.map(lambda part: [make(row) for row in part], parts) for found in part]
 
 
+def _data_file(row: _Row) -> str | os.PathLike[str]:
+    return registry.get(row.modality).data_file(row.path) if row.modality in registry.names() else row.path
+
+
 def _size(row: _Row) -> Hashable:
     if row.array is not None:
         return digests.shape_of(row.array) or None
     try:
-        return row.modality, os.stat(row.path).st_size
+        return row.modality, os.stat(_data_file(row)).st_size
     except OSError:
         return None
 
@@ -116,13 +120,13 @@ def _whole(row: _Row) -> bytes | None:
 def _of_file(row: _Row, quick: bool) -> bytes | None:
     """The file's digest, kept from the last time; None where it cannot be read."""
     try:
-        found = os.stat(row.path)
+        found = os.stat(_data_file(row))
         key = (row.path, found.st_size, found.st_mtime_ns, row.modality, quick)
         if key in _known:
             return _known[key]
         if row.modality in registry.names():
             kind = registry.get(row.modality)
-            digest = digests.tail_of_file(row.path, kind.body(row.path)) if quick else kind.content(row.path)
+            digest = digests.tail_of_file(kind.data_file(row.path), kind.body(row.path)) if quick else kind.content(row.path)
         else:
             digest = digests.tail_of_file(row.path) if quick else digests.of_file(row.path)
     except OSError:

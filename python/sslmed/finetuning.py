@@ -388,7 +388,7 @@ def finetune(
         if not isinstance(unlabeled, Cohort):
             raise TypeError(f"finetune: unlabeled={unlabeled!r} must be a Cohort, got {type(unlabeled).__name__}")
         settings |= {"domains": 2, "domain_weight": options.dann}
-        trained = cohort.joined(unlabeled)
+        trained = cohort.joined(unlabeled, same_people=True)
         targets = {name: values + [math.nan] * len(unlabeled) for name, values in targets.items()}
         targets["domain"] = [0.0] * len(cohort) + [1.0] * len(unlabeled)
     task = Supervised(model, augmentation=options.augmentation, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from sslmed._core import C, FormatError, ReadError, ValueWarning
 
-__all__ = ["origins", "read", "read_table", "storable", "texts", "trim", "understood"]
+__all__ = ["origins", "read", "read_table", "storable", "texts", "trim", "understood", "without_marks"]
 
 # Not pandas' own list: "None" is a diagnosis.
 _MISSING = ["n/a", "N/A", "NA", "nan", "NaN", ""]
@@ -35,7 +36,8 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # Without index_col, rows longer than the header would have their first field taken for a name of the row, and all others moved.
-            return pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False, dtype=types, index_col=False)
+            found = pd.read_csv(path, sep=separator, na_values=_MISSING, keep_default_na=False, dtype=types, index_col=False)
+        return found.rename(columns=str.strip)
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -108,16 +110,122 @@ def understood(table: pd.DataFrame, name: str) -> pd.DataFrame:
     Warns:
         ValueWarning: Values of sex or age are not understood, and count as missing.
     """
-    out = table.assign(subject=table["subject"].astype(str))
+    out = table.assign(subject=_people(table["subject"], name))
+    for column, names in (("age", ("age",)), ("sex", ("sex", "gender"))):
+        if column not in out and len(found := [c for c in out if str(c).strip().casefold() in names]) == 1:
+            out[column] = out[found[0]]
     if "site" not in out:
         out["site"] = name
     if "sex" in out:
-        letters = {value: str(value).strip().upper()[:1] for value in out["sex"].unique()}
-        known = out["sex"].map({value: letter if letter in ("F", "M") else np.nan for value, letter in letters.items()})
-        out["sex"] = _warned(name, out["sex"], known, "neither F nor M")
+        out["sex"] = _warned(name, out["sex"], _sexes(out["sex"]), "neither F nor M")
     if "age" in out:
-        out["age"] = _warned(name, out["age"], pd.to_numeric(out["age"], errors="coerce"), "no numbers")
+        numbers = _ages(out["age"], name)
+        out["age"] = _warned(name, out["age"], numbers, "no numbers")
     return out
+
+
+def _people(column: pd.Series[Any], name: str) -> pd.Series[Any]:
+    """Subjects as texts: without blanks around them, and in one spelling where others differ by case only."""
+    if pd.api.types.is_float_dtype(column.dtype) and (column == column.round()).all():
+        column = column.astype("int64")
+    texts_ = column.astype(str)
+    unique = pd.Series(texts_.unique(), dtype=object)
+    stripped = unique.str.strip()
+    key = stripped.str.casefold()
+    first = stripped.groupby(key).transform("first")
+    changed = first != unique
+    if not changed.any():
+        return texts_
+    where = int(np.flatnonzero(changed)[0])
+    others = f"{int(changed.sum())} names of subjects differ from others, or from the usual spelling, by blanks or case only, and are the same person's"
+    warnings.warn(f"{name}: {others}, such as {str(unique[where])!r}, which is {str(first[where])!r}", ValueWarning, stacklevel=5)
+    return texts_.map(dict(zip(unique, first, strict=True)))
+
+
+_SEXES = {"f": "F", "female": "F", "woman": "F", "girl": "F", "m": "M", "male": "M", "man": "M", "boy": "M"}
+
+
+def _sexes(column: pd.Series[Any]) -> pd.Series[Any]:
+    """F and M by whole words; where there is an H but no F, an M may be a mujer and counts as missing."""
+    words = {value: str(value).strip().casefold() for value in column.unique()}
+    spanish = "h" in words.values() and "f" not in words.values()
+    return column.map({value: np.nan if spanish and word == "m" else _SEXES.get(word, np.nan) for value, word in words.items()})
+
+
+def _ages(column: pd.Series[Any], name: str) -> pd.Series[Any]:
+    """Ages as numbers; of texts that are none, what :func:`_age` reads in them, which is told."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    unread = column.notna() & numbers.isna()
+    if not unread.any():
+        return numbers
+    numbers = numbers.where(~unread, column.astype(object).map(_age, na_action="ignore")).astype(float)
+    if (known := unread & numbers.notna()).any():
+        told = f"such as {str(column[known].iloc[0])!r} as {numbers[known].iloc[0]:g}"
+        text = f"{name}: {int(known.sum())} of {len(column)} ages are texts that are read as numbers (bins by their middle), {told}"
+        warnings.warn(text, ValueWarning, stacklevel=5)
+    return numbers
+
+
+def _age(value: Any) -> float:
+    """The number of an age that is no plain number: the middle of a bin, the limit of "89+", "035Y", "35,5"; NaN of anything else."""
+    text = str(value).strip().lower()
+    if found := re.fullmatch(r"[\[(]?\s*(\d+(?:\.\d+)?)\s*(?:-|\u2013|to|,\s)\s*(\d+(?:\.\d+)?)\s*[\])]?", text):
+        low, high = float(found[1]), float(found[2])
+        return (low + high) / 2 if low <= high else float("nan")
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*\+|(?:>=?|\u2265)\s*(\d+(?:\.\d+)?)", text):
+        return float(found[1] or found[2])
+    if found := re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*(?:y|yr|yrs|years?)?(?: old)?", text):
+        return float(found[1].replace(",", "."))
+    return float("nan")
+
+
+_MARKS = frozenset({"-", "--", "?", "n/a", "na", "none", "nan", "null", ".", "unknown", "missing", "not available", ""})
+_NAMES = frozenset({"path", "subject", "site", "modality", "session", "task", "run", "participant_id", "session_id", "channels", "stretches", "sex", "age"})
+
+
+def without_marks(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with marks of missing values ("-", "?", "n/a") as missing in columns of numbers, and "n/a" in all.
+
+    Warns:
+        ValueWarning: A column had such marks, or holds numbers and texts.
+    """
+    changed: dict[str, Any] = {}
+    for column in table.columns[~table.columns.duplicated(keep=False)]:
+        values = table[column]
+        is_text = values.dtype.kind in "OUT" or pd.api.types.is_string_dtype(values.dtype)
+        if str(column) in _NAMES or str(column).startswith("path_") or not is_text:
+            continue
+        kinds = values.dropna().unique()
+        written = [value for value in kinds if isinstance(value, str)]
+        if not written or not _mostly_numbers(kinds):
+            if lost := values.isin(["n/a", "N/A"]).sum():
+                _tell_marks(name, column, int(lost), len(values), "n/a")
+                changed[column] = values.mask(values.isin(["n/a", "N/A"]))
+            continue
+        numbers = pd.to_numeric(values, errors="coerce")
+        stray = values.notna() & numbers.isna()
+        marks = stray & values.astype(str).str.strip().str.casefold().isin(_MARKS)
+        if not stray.any():
+            continue
+        if not (stray & ~marks).any():
+            _tell_marks(name, column, int(marks.sum()), len(values), str(values[marks].iloc[0]))
+            changed[column] = numbers
+        else:
+            counts = f"column {column!r} holds numbers and {int((stray & ~marks).sum())} texts, such as {str(values[stray & ~marks].iloc[0])!r}"
+            warnings.warn(f"{name}: {counts}: all of it counts as text; mend or drop them to have numbers", ValueWarning, stacklevel=4)
+    return table.assign(**changed) if changed else table
+
+
+def _mostly_numbers(kinds: Any) -> bool:
+    """Whether most different values are numbers, none of them one of a name such as "01"."""
+    some = pd.Series(kinds[:1000], dtype=object)
+    numbers = pd.to_numeric(some, errors="coerce").notna()
+    names = some.astype(str).str.fullmatch(r"0\d+")
+    return bool(numbers.sum() * 2 > len(some) and not names.any())
+
+
+def _tell_marks(name: str, column: Any, count: int, n: int, mark: str) -> None:
+    warnings.warn(f"{name}: column {column!r}: {count} of {n} values are {mark!r} or the like and count as missing", ValueWarning, stacklevel=5)
 
 
 def _warned(name: str, column: pd.Series[Any], known: pd.Series[Any], what: str) -> pd.Series[Any]:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "core/error.h"
@@ -22,7 +23,8 @@ void read_all(const io::EdfFile& file) {
   fuzz::require(static_cast<std::int64_t>(file.record_onsets().size()) == file.header().n_records);
   fuzz::require(!(file.duration() < 0));
   (void)file.start();
-  for (const auto& annotation : file.annotations()) fuzz::require(std::isfinite(annotation.onset));
+  std::vector<std::string> notes;
+  for (const auto& annotation : file.annotations(notes)) fuzz::require(std::isfinite(annotation.onset));
   for (std::size_t i = 0; i < std::min<std::size_t>(file.n_channels(), 8); ++i) {
     const std::int64_t n = std::min(file.n_samples(i), kMost);
     std::vector<double> exact(static_cast<std::size_t>(n));

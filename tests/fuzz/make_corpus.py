@@ -6,10 +6,12 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python" / "support"))
+from brainvision_files import TYPES, BrainVision
 from edf_files import Edf, Signal
 from nifti_files import Nifti
 from PIL import Image
@@ -36,6 +38,17 @@ edf = {
 (root / "edf").mkdir(parents=True, exist_ok=True)
 for name, file in edf.items():
     (root / "edf" / name).write_bytes(file.bytes())
+samples = np.arange(60).reshape(3, 20)
+brainvision = {f"{number}_{orientation}": BrainVision(samples, number, orientation) for number in TYPES for orientation in ("MULTIPLEXED", "VECTORIZED")}
+brainvision |= {
+    "latin_1": BrainVision(samples, names=["Fß", "a,b", "c"], encoding="latin-1", points="20"),
+    "units": BrainVision(samples, units=["mV", "", "n/a"], resolutions=["", "0", "1e-3"]),
+    "markers": BrainVision(samples, markers=[r"Comment,a\1b,1,5,0", "Stimulus,S1,x,1,0", "New Segment,,3,1,0,20200102030405678901"]),
+}
+(root / "brainvision").mkdir(parents=True, exist_ok=True)
+for name, file in brainvision.items():
+    text = file.header("a").encode(file.encoding) + b"\0" + file.marker_text("a").encode(file.encoding)
+    (root / "brainvision" / name).write_bytes(text + b"\0" + file.samples())
 tensors = {
     "one": {"weight": torch.arange(6.0).reshape(2, 3)},
     "types": {str(t): torch.zeros(2, dtype=t) for t in (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)},

@@ -76,7 +76,7 @@ def test_a_new_recording_of_a_person_is_found_by_subject_and_site(run, tiny_site
     assert overlap(run.encoder, new).people == 0, "a subject alone is nobody: sub-01 is in every data set"
     found = overlap(run.encoder, new.with_columns(site="public"))
     assert (found.people, found.by_content) == (4, 0)
-    mixed = tiny_site.subset([0]).joined(new.with_columns(subject=[tiny_site.table["subject"][0], *"abcde"]))
+    mixed = tiny_site.subset([0]).joined(new.with_columns(subject=[tiny_site.table["subject"][0], *"abcde"]), same_people=True)
     assert overlap(run.encoder, mixed).rows.tolist() == [True, True] + [False] * 5, "all rows of a person who was seen"
 
 

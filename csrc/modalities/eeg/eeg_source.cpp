@@ -13,6 +13,21 @@
 #include "transforms/montage.h"
 
 namespace sslmed::eeg {
+namespace {
+
+// What a recording has instead of electrodes, and what can be done.
+std::string unplaced(const std::vector<std::string>& labels) {
+  const auto channels = recognize(labels);
+  const auto is = [&](ChannelKind kind) { return std::count_if(channels.begin(), channels.end(), [&](const Channel& c) { return c.kind == kind; }); };
+  std::string text = "none of " + std::to_string(labels.size()) + " (" + quote(labels.front());
+  if (labels.size() > 1) text += ", " + quote(labels[1]);
+  text += labels.size() > 2 ? " …)" : ")";
+  if (labels.front().rfind("BioSemi ", 0) == 0) text += "; A1, B1 … are BioSemi's own names, rename them to those of the 10-05 system";
+  if (is(ChannelKind::kDerivation) > 0) text += "; " + std::to_string(is(ChannelKind::kDerivation)) + " are bipolar derivations";
+  return text + "; channels without a position need learned ones (extra_channels=)";
+}
+
+}  // namespace
 
 EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegOptions& options, const std::vector<std::string>& extra_channels,
                      std::map<std::string, std::vector<double>> targets)
@@ -35,50 +50,94 @@ EegSource::EegSource(std::shared_ptr<const RecordingList> recordings, const EegO
   const auto n = recordings_->size();
   first_window_.reserve(static_cast<std::size_t>(n) + 1);
   first_window_.push_back(0);
+  std::int64_t shorter = 0, first_shorter = 0;
   for (std::int64_t i = 0; i < n; ++i) {
     if (const auto& prepared = prepared_[static_cast<std::size_t>(recordings_->montage(i))]; !prepared.missing.empty())
       throw ValueError(recordings_->name(i) + ": montage: channel " + quote(prepared.missing) + " is missing");
     else if (prepared.rows.empty())
       throw FormatError(recordings_->name(i), "at least one channel with a known position",
-                        "none of " + std::to_string(recordings_->montages()[static_cast<std::size_t>(recordings_->montage(i))].channels.size()));
-    else if (options_.average_reference && prepared.rows.size() == 1)
+                        unplaced(recordings_->montages()[static_cast<std::size_t>(recordings_->montage(i))].channels));
+    else if (options_.average_reference && std::count(prepared.averaged.begin(), prepared.averaged.end(), 1) == 1)
       throw ValueError(recordings_->name(i) +
                        ": has one channel with a known position, which an average reference would take away; switch it off (average_reference=False)");
-    first_window_.push_back(first_window_.back() + windows_of(i));
+    const auto windows = windows_of(i);
+    if (windows == 0 && shorter++ == 0) first_shorter = i;
+    first_window_.push_back(first_window_.back() + windows);
   }
   if (first_window_.back() == 0) throw ValueError("no recording holds a window of " + std::to_string(options.window) + " s");
+  if (shorter > 0)
+    notes_.push_back(recordings_->name(first_shorter) + ": has no stretch of a window's " + std::to_string(options.window) + " s and takes no part" +
+                     (shorter > 1 ? ", as " + std::to_string(shorter - 1) + " other recordings of " + std::to_string(n) : ""));
   if (options_.align) alignment_ = std::make_unique<Alignment>(*recordings_);
 }
+
+namespace {
+
+// The number of a channel in the encoder's table, by its label, or as a derivation in any spelling; -1: none.
+std::int32_t extra_number(const std::vector<std::string>& extra, const std::string& label, const Channel& channel) {
+  auto found = std::find(extra.begin(), extra.end(), label);
+  if (found == extra.end() && channel.kind == ChannelKind::kDerivation)
+    found = std::find_if(extra.begin(), extra.end(), [&](const std::string& name) { return derivation_name(name) == channel.name; });
+  return found == extra.end() ? -1 : static_cast<std::int32_t>(found - extra.begin());
+}
+
+// The average reference is one of electrodes of known places, or of all single ones where there are not two of those; never of differences.
+std::vector<char> averaged_channels(const std::vector<Channel>& channels, const std::vector<std::size_t>& rows) {
+  const auto placed = std::count_if(rows.begin(), rows.end(), [&](std::size_t i) { return channels[i].kind == ChannelKind::kElectrode; });
+  std::vector<char> averaged;
+  for (const auto i : rows)
+    averaged.push_back(static_cast<char>(channels[i].kind == ChannelKind::kElectrode || (placed < 2 && channels[i].kind == ChannelKind::kUnplaced)));
+  return averaged;
+}
+
+}  // namespace
 
 // Channels with a place in the head, or in the encoder's table.
 void EegSource::place_channels(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out, Prepared& into) const {
   const float unknown = std::numeric_limits<float>::quiet_NaN();
+  const auto channels = recognize(montage.channels);
+  std::vector<SignalHead> heads;
+  for (const auto& label : montage.channels) heads.push_back({label, "uV", montage.sfreq, true});
+  const auto uses = choose_channels(heads, options_.choice);
   for (std::size_t i = 0; i < montage.channels.size(); ++i) {
-    const std::string& name = montage.channels[i];
-    const auto found = std::find(extra.begin(), extra.end(), name);
-    if (const auto place = transforms::electrode_position(name)) {
-      into.space.positions.push_back({static_cast<float>((*place)[0]), static_cast<float>((*place)[1]), static_cast<float>((*place)[2])});
+    if (uses[i].by_choice) continue;
+    const std::string& label = montage.channels[i];
+    const auto& channel = channels[i];
+    const auto number = extra_number(extra, label, channel);
+    const bool has_place = channel.kind == ChannelKind::kElectrode;
+    if (options_.montage.empty() && channel.repeated && (has_place || number >= 0)) {
+      left_out.push_back(quote(label) + " repeats " + channel.name + " of another channel");
+      continue;
+    }
+    if (has_place) {
+      const auto place = *transforms::electrode_position(channel.name);
+      into.space.positions.push_back({static_cast<float>(place[0]), static_cast<float>(place[1]), static_cast<float>(place[2])});
       into.space.extra.push_back(-1);
-    } else if (found != extra.end() || !options_.montage.empty()) {
+    } else if (number >= 0 || !options_.montage.empty()) {
       into.space.positions.push_back({unknown, unknown, unknown});
-      into.space.extra.push_back(found != extra.end() ? static_cast<std::int32_t>(found - extra.begin()) : -1);
+      into.space.extra.push_back(number);
     } else {
-      left_out.push_back(name);
+      left_out.push_back(quote(label) + (channel.kind == ChannelKind::kDerivation ? " is a bipolar derivation, which has" : " has") + " no known position");
       continue;
     }
     into.rows.push_back(i);
   }
+  into.averaged = averaged_channels(channels, into.rows);
 }
 
 // Of all channels those of options_.montage, in its order.
-void EegSource::choose_channels(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const {
+void EegSource::choose_montage(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const {
   Prepared all;
   std::vector<std::string> left_out;
   place_channels(montage, extra, left_out, all);
+  const auto channels = recognize(montage.channels);
   for (const auto& wanted : options_.montage) {
     const auto standard = transforms::standard_name(wanted);
+    const auto derivation = derivation_name(wanted);
     const auto found = std::find_if(all.rows.begin(), all.rows.end(), [&](std::size_t i) {
-      return montage.channels[i] == wanted || (standard && transforms::standard_name(montage.channels[i]) == standard);
+      if (montage.channels[i] == wanted) return true;
+      if (channels[i].kind == ChannelKind::kElectrode) return standard == channels[i].name;
+      return channels[i].kind == ChannelKind::kDerivation && derivation == channels[i].name;
     });
     if (found == all.rows.end()) {
       into.missing = wanted;
@@ -89,6 +148,7 @@ void EegSource::choose_channels(const Montage& montage, const std::vector<std::s
     into.space.positions.push_back(all.space.positions[at]);
     into.space.extra.push_back(all.space.extra[at]);
   }
+  into.averaged = averaged_channels(channels, into.rows);
 }
 
 EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {
@@ -96,7 +156,7 @@ EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector
   if (options_.montage.empty()) {
     place_channels(montage, extra, left_out, prepared);
   } else {
-    choose_channels(montage, extra, prepared);
+    choose_montage(montage, extra, prepared);
   }
   prepared.sfreq = montage.sfreq;
   prepared.space.sfreq = options_.sfreq;
@@ -118,7 +178,7 @@ void EegSource::note_left_out(const std::vector<std::vector<std::string>>& left_
   for (std::int64_t i = 0; i < recordings_->size(); ++i)
     for (const auto& name : left_out[static_cast<std::size_t>(recordings_->montage(i))]) ++seen.try_emplace(name, 0, i).first->second.first;
   for (const auto& [name, where] : seen)
-    notes_.push_back(recordings_->name(where.second) + ": channel " + quote(name) + " has no known position and is left out" +
+    notes_.push_back(recordings_->name(where.second) + ": channel " + name + " and is left out" +
                      (where.first > 1 ? ", here and in " + std::to_string(where.first - 1) + " other recordings" : ""));
 }
 
@@ -184,10 +244,14 @@ void EegSource::read(const Window& window, std::int64_t start, Signal& into) con
   const auto opened = recordings_->open(window.recording);
   const auto& recording = *opened;
   const auto& resampler = *prepared.resampler;
-  // The margin in front is a whole number of resampling periods, so that the window starts on an output sample.
+  // The margin in front is a whole number of resampling periods, so that the window starts on an output sample; of a period that is longer than the
+  // margin, the nearest output sample is taken.
   const auto margin = static_cast<std::int64_t>(std::ceil(options_.margin * recording.sfreq())) + (resampler.is_identity() ? 0 : resampler.reach());
-  const std::int64_t periods = std::min(margin, start - window.first) / resampler.down();
-  const std::int64_t first = start - periods * resampler.down(), last = std::min(window.last, start + prepared.input_length + margin);
+  const std::int64_t room = std::min(margin, start - window.first);
+  const bool whole = resampler.down() <= margin;
+  const std::int64_t before = whole ? room / resampler.down() * resampler.down() : room;
+  const std::int64_t offset = (before * resampler.up() + resampler.down() / 2) / resampler.down();
+  const std::int64_t first = start - before, last = std::min(window.last, start + prepared.input_length + margin);
   const std::int64_t length = last - first;
   const auto stored_channels = static_cast<std::int64_t>(prepared.rows.size());
   thread_local std::vector<float> stored;
@@ -199,12 +263,21 @@ void EegSource::read(const Window& window, std::int64_t start, Signal& into) con
   std::vector<const float*> rows;
   for (std::size_t c = 0; c < into.usable.size(); ++c)
     if (into.usable[c] != 0) rows.push_back(stored.data() + static_cast<std::int64_t>(c) * length);
-  if (options_.average_reference && rows.size() == 1) rows.clear();  // it is its own average
+  std::vector<char> averaged;
+  for (std::size_t c = 0; c < into.usable.size(); ++c)
+    if (into.usable[c] != 0) averaged.push_back(prepared.averaged[c]);
+  if (options_.average_reference && std::count(averaged.begin(), averaged.end(), 1) == 1) {  // it is its own average
+    const auto alone = std::find(averaged.begin(), averaged.end(), 1) - averaged.begin();
+    rows.erase(rows.begin() + alone);
+    averaged.erase(averaged.begin() + alone);
+    for (std::size_t c = 0; c < into.usable.size(); ++c)
+      if (into.usable[c] != 0 && prepared.averaged[c] != 0) into.usable[c] = 0;
+  }
   into.channels = static_cast<std::int64_t>(rows.size());
   into.values.resize(static_cast<std::size_t>(into.channels * output_length_));
   if (rows.empty()) return;
-  process(prepared, rows, length, periods * resampler.up(), into.values.data());
-  if (options_.average_reference) transforms::average_reference(into.values.data(), into.channels, output_length_, std::vector<char>(rows.size(), 1));
+  process(prepared, rows, length, offset, into.values.data());
+  if (options_.average_reference) transforms::average_reference(into.values.data(), into.channels, output_length_, averaged);
 }
 
 // Over at most so many windows of the subject, evenly spread and never moved: the same for every draw.

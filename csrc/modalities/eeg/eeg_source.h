@@ -33,6 +33,7 @@ struct EegOptions {
   double unit = 1;     // µV that count as one, with Scaling::kNone
   // Channels of all samples, in this order; 10-05 names in any spelling, or a recording's own. Empty: all channels of each recording that have a place.
   std::vector<std::string> montage;
+  ChannelChoice choice;  // of the channels of each recording
 };
 
 class EegSource : public data::Source {
@@ -55,6 +56,7 @@ class EegSource : public data::Source {
   // What does not change from window to window, and not among the recordings of one montage.
   struct Prepared {
     std::vector<std::size_t> rows;  // channels that are read
+    std::vector<char> averaged;     // of them: in the average reference
     std::string missing;            // channel of options.montage that is not there; empty: none
     data::ChannelSpace space;
     std::vector<transforms::Sections> filters;
@@ -83,7 +85,7 @@ class EegSource : public data::Source {
   void process(const Prepared& prepared, const std::vector<const float*>& rows, std::int64_t length, std::int64_t offset, double* into) const;
   Prepared prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const;
   void place_channels(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out, Prepared& into) const;
-  void choose_channels(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const;
+  void choose_montage(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const;
   void check_whole(const Window& window, std::int64_t start, const Signal& signal) const;
   void note_left_out(const std::vector<std::vector<std::string>>& left_out);
 

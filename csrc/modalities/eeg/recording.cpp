@@ -1,9 +1,9 @@
 #include "modalities/eeg/recording.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -11,35 +11,43 @@
 namespace sslmed::eeg {
 namespace {
 
-class EdfRecording : public Recording {
+std::vector<SignalHead> heads_of(const io::SignalFile& file) {
+  std::vector<SignalHead> heads;
+  for (std::size_t i = 0; i < file.n_channels(); ++i) heads.push_back({file.label(i), file.unit(i), file.sfreq(i), file.has_scale(i)});
+  return heads;
+}
+
+// Why a recording has no channel, by the reasons' first channels.
+std::string left_out_of(const std::vector<SignalHead>& heads, const std::vector<ChannelUse>& uses) {
+  std::map<std::string, std::vector<std::string>> reasons;
+  for (std::size_t i = 0; i < uses.size(); ++i) reasons[uses[i].why].push_back(heads[i].label);
+  std::string text = "none among " + std::to_string(heads.size());
+  for (const auto& [why, labels] : reasons)
+    text += "; " + quote(labels.front()) + (labels.size() > 1 ? " and " + std::to_string(labels.size() - 1) + " more: " : ": ") + why;
+  return text;
+}
+
+class FileRecording : public Recording {
  public:
-  EdfRecording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes) : path_(path), cache_(std::move(cache)) {
+  FileRecording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes, const ChannelChoice& choice, Spans spans)
+      : path_(path), cache_(std::move(cache)) {
     const auto file = cache_->open(path);
     notes.insert(notes.end(), file->warnings().begin(), file->warnings().end());
-    std::map<std::int64_t, int> rates;
-    std::vector<std::size_t> usable;
-    for (std::size_t i = 0; i < file->n_channels(); ++i) {
-      const auto& signal = file->channel(i);
-      if (is_auxiliary(signal.label) || !signal.has_scale || !microvolts(signal.unit)) continue;
-      usable.push_back(i);
-      ++rates[signal.samples_per_record];
-    }
-    if (usable.empty()) throw FormatError(path, "at least one EEG channel in a unit of voltage", std::to_string(file->n_channels()) + " other channels");
-    const auto common = std::max_element(rates.begin(), rates.end(), [](const auto& a, const auto& b) { return a.second < b.second; })->first;
-    for (const auto i : usable) {
-      if (file->channel(i).samples_per_record != common) {
-        notes.push_back(path + ": channel " + quote(file->channel(i).label) + " has another sampling rate than most and is left out");
+    const auto heads = heads_of(*file);
+    const auto uses = choose_channels(heads, choice);
+    for (std::size_t i = 0; i < uses.size(); ++i) {
+      if (!uses[i].used) {
+        if (uses[i].told) notes.push_back(path + ": channel " + quote(heads[i].label) + " " + uses[i].why + " and is left out");
         continue;
       }
       index_.push_back(i);
-      channels_.push_back(file->channel(i).label);
-      scale_.push_back(static_cast<float>(*microvolts(file->channel(i).unit)));
+      channels_.push_back(uses[i].label);
+      scale_.push_back(static_cast<float>(*microvolts(heads[i].unit)));
     }
+    if (index_.empty()) throw FormatError(path, "at least one EEG channel in a unit of voltage", left_out_of(heads, uses));
     sfreq_ = file->sfreq(index_.front());
-    for (const auto& segment : file->segments()) {
-      const auto first = std::llround(segment.onset * sfreq_);
-      stretches_.push_back({first, first + segment.n_records * common});
-    }
+    stretches_ = file->stretches(index_.front());
+    if (spans == Spans::kUsable) leave_out_spans(file->annotations(notes), notes);
   }
 
   const std::string& name() const override { return path_; }
@@ -60,8 +68,19 @@ class EdfRecording : public Recording {
   }
 
  private:
+  void leave_out_spans(const std::vector<io::Annotation>& annotations, std::vector<std::string>& notes) {
+    const auto total = [](const std::vector<Stretch>& all) {
+      return std::accumulate(all.begin(), all.end(), std::int64_t{0}, [](std::int64_t n, const Stretch& one) { return n + one.last - one.first; });
+    };
+    const auto stored = total(stretches_);
+    stretches_ = usable_stretches(stretches_, annotations, sfreq_);
+    if (const auto left = total(stretches_); left < stored)
+      notes.push_back(path_ + ": " + std::to_string(static_cast<double>(stored - left) / sfreq_) + " s of " +
+                      std::to_string(static_cast<double>(stored) / sfreq_) + " s are in spans annotated as bad, and left out");
+  }
+
   std::string path_;
-  std::shared_ptr<EdfCache> cache_;
+  std::shared_ptr<FileCache> cache_;
   std::vector<std::size_t> index_;
   std::vector<std::string> channels_;
   std::vector<float> scale_;
@@ -69,16 +88,50 @@ class EdfRecording : public Recording {
   double sfreq_ = 0;
 };
 
+constexpr double kZeroGap = 0.5;  // s that all channels are exactly 0 where a writer had filled a gap
+
+// Runs of samples outside gaps, which are NaN in all channels, or 0 in all of several for half a second and longer. All samples
+// where there is nothing else: then windows tell that they are flat.
+std::vector<Stretch> stretches_outside_gaps(const float* values, const std::vector<std::size_t>& rows, std::int64_t samples, double sfreq) {
+  const auto all = [&](std::int64_t t, auto is) {
+    return std::all_of(rows.begin(), rows.end(), [&](std::size_t c) { return is(values[static_cast<std::int64_t>(c) * samples + t]); });
+  };
+  const auto nan = [](float x) { return std::isnan(x); };
+  const auto zero = [](float x) { return x == 0.0f; };
+  const auto least = rows.size() > 1 ? std::llround(kZeroGap * sfreq) : samples + 1;
+  std::vector<Stretch> found;
+  std::int64_t first = 0;
+  const auto gap = [&](std::int64_t from, std::int64_t to) {
+    if (from > first) found.push_back({first, from});
+    first = to;
+  };
+  for (std::int64_t t = 0; t < samples;) {
+    std::int64_t end = t;
+    while (end < samples && all(end, nan)) ++end;
+    if (end > t) {
+      gap(t, end);
+    } else {
+      while (end < samples && all(end, zero)) ++end;
+      if (end - t >= least) gap(t, end);
+    }
+    t = std::max(end, t + 1);
+  }
+  gap(samples, samples);
+  if (found.empty()) found.push_back({0, samples});
+  return found;
+}
+
 class ArrayRecording : public Recording {
  public:
-  ArrayRecording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
+  ArrayRecording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels, std::vector<std::size_t> rows,
                  std::shared_ptr<const void> owner)
       : name_(std::move(name)),
         values_(values),
         samples_(samples),
         sfreq_(sfreq),
         channels_(std::move(channels)),
-        stretches_{{0, samples}},
+        rows_(std::move(rows)),
+        stretches_(stretches_outside_gaps(values, rows_, samples, sfreq)),
         owner_(std::move(owner)) {}
 
   const std::string& name() const override { return name_; }
@@ -88,8 +141,10 @@ class ArrayRecording : public Recording {
   void read(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const override {
     if (first < 0 || last < first || last > samples_)
       throw ValueError(name_ + ": samples " + std::to_string(first) + ".." + std::to_string(last) + " of " + std::to_string(samples_));
-    for (const auto c : channels)
-      into = std::copy(values_ + static_cast<std::int64_t>(c) * samples_ + first, values_ + static_cast<std::int64_t>(c) * samples_ + last, into);
+    for (const auto c : channels) {
+      const float* row = values_ + static_cast<std::int64_t>(rows_[c]) * samples_;
+      into = std::copy(row + first, row + last, into);
+    }
   }
 
  private:
@@ -98,43 +153,63 @@ class ArrayRecording : public Recording {
   std::int64_t samples_;
   double sfreq_;
   std::vector<std::string> channels_;
+  std::vector<std::size_t> rows_;  // of the channels in values_
   std::vector<Stretch> stretches_;
   std::shared_ptr<const void> owner_;
 };
 
 }  // namespace
 
-std::shared_ptr<const io::EdfFile> EdfCache::open(const std::string& path) {
-  return files_.get(path, [&] { return std::make_shared<const io::EdfFile>(path); });
+std::shared_ptr<const io::SignalFile> FileCache::open(const std::string& path) {
+  return files_.get(path, [&] { return io::open_signals(path); });
 }
 
-std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes) {
-  return std::make_unique<EdfRecording>(path, std::move(cache), notes);
+std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes,
+                                          const ChannelChoice& choice, Spans spans) {
+  return std::make_unique<FileRecording>(path, std::move(cache), notes, choice, spans);
 }
 
-std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
-                                           std::shared_ptr<const void> owner) {
+std::vector<SignalHead> signals_of(const std::string& path) { return heads_of(*io::open_signals(path)); }
+
+std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, const std::vector<std::string>& channels,
+                                           std::shared_ptr<const void> owner, const ChannelChoice& choice) {
   if (channels.empty()) throw ValueError(name + ": expected at least one channel, got none");
   if (samples < 1) throw ValueError(name + ": expected at least one sample, got none");
   if (!(sfreq > 0) || !std::isfinite(sfreq)) throw ValueError(name + ": sfreq=" + std::to_string(sfreq) + " Hz must be positive");
-  return std::make_unique<ArrayRecording>(std::move(name), values, samples, sfreq, std::move(channels), std::move(owner));
+  std::vector<SignalHead> heads;
+  for (const auto& channel : channels) heads.push_back({channel, "uV", sfreq, true});
+  const auto uses = choose_channels(heads, choice);
+  std::vector<std::string> names;
+  std::vector<std::size_t> rows;
+  for (std::size_t i = 0; i < uses.size(); ++i)
+    if (uses[i].used) names.push_back(uses[i].label), rows.push_back(i);
+  if (rows.empty()) throw FormatError(name, "at least one EEG channel", left_out_of(heads, uses));
+  return std::make_unique<ArrayRecording>(std::move(name), values, samples, sfreq, std::move(names), std::move(rows), std::move(owner));
 }
 
-std::optional<double> microvolts(const std::string& unit) {
-  if (unit == "uV" || unit == "\xc2\xb5V" || unit == "\xce\xbcV" || unit.empty()) return 1.0;
-  if (unit == "nV") return 1e-3;
-  if (unit == "mV") return 1e3;
-  if (unit == "V") return 1e6;
-  return std::nullopt;
-}
-
-bool is_auxiliary(const std::string& label) {
-  std::string key;
-  for (const char c : label) key += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  constexpr const char* kPrefixes[] = {"ecg",        "ekg",   "eog",     "emg",     "status", "trigger", "stim",   "sti ", "event",
-                                       "marker",     "resp",  "temp",    "spo2",    "pulse",  "pleth",   "photic", "exg",  "gsr",
-                                       "annotation", "snore", "airflow", "counter", "acc",    "gyro",    "battery"};
-  return std::any_of(std::begin(kPrefixes), std::end(kPrefixes), [&](const char* prefix) { return key.rfind(prefix, 0) == 0; });
+double typical_amplitude(const Recording& recording) {
+  const Stretch* longest = nullptr;
+  for (const auto& stretch : recording.stretches())
+    if (longest == nullptr || stretch.last - stretch.first > longest->last - longest->first) longest = &stretch;
+  if (longest == nullptr) return 0;
+  const auto n = std::min<std::int64_t>(longest->last - longest->first, std::max<std::int64_t>(2, std::llround(2 * recording.sfreq())));
+  const auto first = longest->first + (longest->last - longest->first - n) / 2;
+  std::vector<std::size_t> channels(recording.channels().size());
+  for (std::size_t c = 0; c < channels.size(); ++c) channels[c] = c;
+  std::vector<float> values(channels.size() * static_cast<std::size_t>(n));
+  recording.read(channels, first, first + n, values.data());
+  std::vector<double> deviations;
+  for (std::size_t c = 0; c < channels.size(); ++c) {
+    const float* x = values.data() + static_cast<std::int64_t>(c) * n;
+    double sum = 0, squares = 0;
+    for (std::int64_t t = 0; t < n; ++t) sum += x[t];
+    for (std::int64_t t = 0; t < n; ++t) squares += (x[t] - sum / static_cast<double>(n)) * (x[t] - sum / static_cast<double>(n));
+    if (const double deviation = std::sqrt(squares / static_cast<double>(n)); std::isfinite(deviation) && deviation > 0) deviations.push_back(deviation);
+  }
+  if (deviations.empty()) return 0;
+  const auto middle = deviations.begin() + static_cast<std::ptrdiff_t>(deviations.size() / 2);
+  std::nth_element(deviations.begin(), middle, deviations.end());
+  return *middle;
 }
 
 }  // namespace sslmed::eeg

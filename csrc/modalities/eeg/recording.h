@@ -1,28 +1,26 @@
 #pragma once
-// A multichannel recording, wherever its samples are: an EDF/BDF file or an array in memory.
+// A multichannel recording, wherever its samples are: a file of any format in io/signal_formats.cpp or an array in memory.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/lru.h"
-#include "io/edf.h"
+#include "io/signal_file.h"
+#include "modalities/eeg/channels.h"
+#include "modalities/eeg/spans.h"
 
 namespace sslmed::eeg {
 
 // Open files, the least recently used closed first. Shared by the recordings of a source; thread-safe.
-class EdfCache {
+class FileCache {
  public:
-  explicit EdfCache(std::size_t capacity = 256) : files_(capacity) {}
-  std::shared_ptr<const io::EdfFile> open(const std::string& path);
+  explicit FileCache(std::size_t capacity = 256) : files_(capacity) {}
+  std::shared_ptr<const io::SignalFile> open(const std::string& path);
 
  private:
-  Lru<std::string, io::EdfFile> files_;
-};
-
-struct Stretch {
-  std::int64_t first = 0, last = 0;  // samples without a gap, [first, last)
-  bool operator==(const Stretch&) const = default;
+  Lru<std::string, io::SignalFile> files_;
 };
 
 class Recording {
@@ -36,15 +34,20 @@ class Recording {
   virtual void read(const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) const = 0;
 };
 
-// Channels that share the file's most common rate and carry a voltage; others are left out and named in `notes`.
-std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<EdfCache> cache, std::vector<std::string>& notes);
-// values [channels, samples] in µV, not copied; `owner` keeps them alive.
-std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels,
-                                           std::shared_ptr<const void> owner);
+// What the stretches of a recording are: all that is stored, or what its annotations leave of it (spans.h).
+enum class Spans { kStored, kUsable };
 
-// Microvolts in one `unit` ("mV": 1000). Empty for what is no voltage; 1 for an empty unit, which many files mean as µV.
-std::optional<double> microvolts(const std::string& unit);
-// Whether a label names something else than an EEG electrode (ECG, EOG, EMG, triggers, respiration …).
-bool is_auxiliary(const std::string& label);
+// The file's EEG channels (choose_channels()); what is left out for another reason than its name is in `notes`,
+// and so are annotated spans.
+std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes,
+                                          const ChannelChoice& choice = {}, Spans spans = Spans::kUsable);
+// values [channels, samples] in µV, not copied; `owner` keeps them alive. Channels are chosen as those of a file. Samples
+// that are NaN in all channels, or 0 for half a second and longer, are gaps.
+std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, const std::vector<std::string>& channels,
+                                           std::shared_ptr<const void> owner, const ChannelChoice& choice = {});
+// The signals of a file, EEG or not.
+std::vector<SignalHead> signals_of(const std::string& path);
+// Typical deviation in µV of a recording's channels from their means, over 2 s in its middle; 0 of flat ones.
+double typical_amplitude(const Recording& recording);
 
 }  // namespace sslmed::eeg

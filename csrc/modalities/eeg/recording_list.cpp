@@ -89,12 +89,21 @@ class IndexedList : public RecordingList {
   std::shared_ptr<const Recording> open(std::int64_t i) const override {
     return open_.get(i, [&]() -> std::shared_ptr<const Recording> {
       std::vector<std::string> notes;  // told when the index was made
-      std::shared_ptr<const Recording> recording = open_recording(name(i), std::make_shared<EdfCache>(1), notes);
-      const Montage found{recording->sfreq(), recording->channels()};
+      const auto cache = std::make_shared<FileCache>(1);
+      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
+      std::shared_ptr<const Recording> recording = open_recording(name(i), cache, notes, {}, Spans::kStored);
+      // Some of its channels may have been chosen when the index was made.
+      ChannelChoice choice;
+      if (recording->channels() != montage.channels) {
+        choice.use = montage.channels;
+        recording = open_recording(name(i), cache, notes, choice, Spans::kStored);
+      }
       std::vector<Stretch> expected;
       stretches(i, expected);
-      const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
-      if (found != montage || !(recording->stretches() == expected))
+      // Most files have no annotated spans, and all annotations of an EDF+ file are many reads.
+      if (recording->stretches() != expected) recording = open_recording(name(i), cache, notes, choice);
+      const Montage found{recording->sfreq(), recording->channels()};
+      if (found != montage || recording->stretches() != expected)
         throw FormatError(name(i), describe(montage, total(expected)) + ", as the index says", describe(found, total(recording->stretches())));
       return recording;
     });

@@ -370,7 +370,11 @@ def plan(
     test, truth = labeled(test, target, name="test")
     if encoder is not None:
         exposure.check(resolve(encoder, test), test, target)
-    refuse_overlap(cohort.table["subject"], test.table["subject"], f"test={test.name!r}")
+    try:
+        refuse_overlap(cohort.table["subject"], test.table["subject"], f"test={test.name!r}")
+    except ValueError as error:
+        way = "if they are different people with the same names, pass cohort.qualified() and test.qualified(), whose names are those of cohort and subject"
+        raise ValueError(f"{error}; {way}") from None
     refuse_shared_files(cohort, test)
     if regression and not np.issubdtype(truth.dtype, np.number):
         raise ValueError(f"{test.name}: target={target!r} is regressed, and test has values that are not numbers, such as {str(truth[0])!r}")

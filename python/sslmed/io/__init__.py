@@ -1,9 +1,11 @@
-"""Files: EDF and BDF recordings, slides and what was drawn on them, images, volumes, safetensors."""
+"""Files: EDF, BDF and BrainVision recordings, slides and what was drawn on them, images, volumes, safetensors."""
 
 from sslmed.annotations import Annotation, read_annotations, write_annotations
+from sslmed.io.brainvision import BrainVisionFile, open_brainvision
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
+from sslmed.io.recording_store import convert_recordings, set_recording_store
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
 from sslmed.io.slide_writer import write_slide
 from sslmed.io.tensors import load_metadata, load_safetensors, save_safetensors
@@ -11,13 +13,16 @@ from sslmed.io.volumes import read_volume
 
 __all__ = [
     "Annotation",
+    "BrainVisionFile",
     "EdfFile",
     "NiftiHeader",
     "Slide",
     "Volume",
     "capabilities",
+    "convert_recordings",
     "load_metadata",
     "load_safetensors",
+    "open_brainvision",
     "open_edf",
     "open_slide",
     "openslide_version",
@@ -27,6 +32,7 @@ __all__ = [
     "read_nifti_header",
     "read_volume",
     "save_safetensors",
+    "set_recording_store",
     "set_slide_cache",
     "validate",
     "write_annotations",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from sslmed._core import C
 __all__ = ["EdfFile", "open_edf", "validate", "write_edf"]
 
 _Path = str | os.PathLike[str]
-_TO_VOLT = {"": 1e-6, "nV": 1e-9, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "mV": 1e-3, "V": 1.0}
+_TO_VOLT = {"": 1e-6, "nv": 1e-9, "uv": 1e-6, "mv": 1e-3, "v": 1.0}
 _MNE_TYPES = {"ecg": "ecg", "ekg": "ecg", "eog": "eog", "emg": "emg", "status": "stim", "trigger": "stim"}
 
 
@@ -29,6 +29,7 @@ class EdfFile(C.EdfFile):
     def to_mne(self, channels: Sequence[int] | None = None) -> Any:
         """This recording as an ``mne.io.RawArray``: volts, annotations and measurement date.
 
+        A channel whose unit is no voltage, such as a heart rate in bpm, is of type "misc" and keeps its unit, whatever its name.
         Gaps of a discontinuous file become zeros under a ``BAD_ACQ_SKIP`` annotation, as MNE has it.
 
         Args:
@@ -47,7 +48,7 @@ class EdfFile(C.EdfFile):
         types = [self._mne_type(i) for i in picked]
         for row, i in enumerate(picked):
             if types[row] != "misc" and types[row] != "stim":
-                data[row] *= _TO_VOLT[self.units[i]]
+                data[row] *= cast("float", _volts(self.units[i]))
         gaps = np.isnan(data).all(axis=0)
         data[:, gaps] = 0.0
         labels = [self.ch_names[i] for i in picked]
@@ -71,12 +72,17 @@ class EdfFile(C.EdfFile):
     def _mne_type(self, i: int) -> str:
         label = self.ch_names[i].lower()
         for prefix, kind in _MNE_TYPES.items():
-            if label.startswith(prefix):
+            if label.startswith(prefix) and (kind == "stim" or _volts(self.units[i]) is not None):
                 return kind
-        return "eeg" if self.units[i] in _TO_VOLT else "misc"
+        return "misc" if _volts(self.units[i]) is None else "eeg"
 
     def __repr__(self) -> str:
         return f"<EdfFile {self.path}: {len(self.ch_names)} channels, {self.duration:g} s>"
+
+
+def _volts(unit: str) -> float | None:
+    """Volts in one ``unit``, in any spelling; µV where it is empty, as many files mean it; None where it is no voltage."""
+    return _TO_VOLT.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
 
 
 class _EdflibFile(EdfFile):

@@ -15,6 +15,7 @@ import pandas as pd
 from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
+from sslmed.bids import Kind
 
 __all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Ratio", "Rows"]
 
@@ -115,6 +116,12 @@ class Modality(ABC):
     """Endings of file names, in lower case, by which a folder's or a table's files are recognized."""
     bids: ClassVar[tuple[str, ...]] = ()
     """Endings of file names in a BIDS folder, in lower case."""
+    bids_folders: ClassVar[tuple[str, ...]] = ()
+    """Names of the data type's folders, where only raw files are of it; empty: files anywhere are, as masks in derivatives/."""
+    bids_parts: ClassVar[tuple[str, ...]] = ()
+    """Endings of files that belong to others."""
+    other_formats: ClassVar[str] = ""
+    """What to do with files of another format."""
     index_options: ClassVar[tuple[str, ...]] = ("threads",)
     """Options of :meth:`index`."""
     prepare_options: ClassVar[tuple[str, ...]] = ("threads",)
@@ -128,6 +135,10 @@ class Modality(ABC):
 
     def refuse(self, table: pd.DataFrame, name: str) -> None:  # noqa: B027
         """ValueError for rows that are of this modality but cannot be used yet."""
+
+    def in_bids(self) -> Kind:
+        """What files are called in a BIDS folder."""
+        return Kind(self.bids, self.bids_folders, self.bids_parts, self.other_formats)
 
     def gather(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a cohort, from the files of a BIDS folder one a row; by default as they are."""
@@ -214,6 +225,14 @@ class Modality(ABC):
         """
         return [path]
 
+    def data_file(self, path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+        """The file that holds the signal of a listed file; by default that file. A header that is a file of its own is not its data.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return path
+
     def body(self, path: str | os.PathLike[str]) -> int:
         """Byte of a file where its signal starts, after a header that may name a person; by default 0: the whole file counts.
 
@@ -223,7 +242,9 @@ class Modality(ABC):
         return 0
 
     def content(self, path: str | os.PathLike[str]) -> bytes:
-        """Digest of what a file holds from :meth:`body` on: the same for a copy under another name, or with another person's name in its header.
+        """Digest of what a :meth:`data_file` holds from :meth:`body` on.
+
+        It is the same for a copy under another name, or with another person's name in its header.
 
         Large files are known by their size and three pieces (:func:`sslmed.digests.of_file`). Of a recording that is spread over several files, only
         the listed one counts. A modality with headers defines :meth:`body`, not this.
@@ -231,7 +252,7 @@ class Modality(ABC):
         Raises:
             OSError: The file cannot be read.
         """
-        return digests.of_file(path, self.body(path))
+        return digests.of_file(self.data_file(path), self.body(path))
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
         """The table with columns that make it open without touching a file, also written to ``out``.
@@ -246,6 +267,10 @@ class Modality(ABC):
         None where another process has still to do a part. By default a ValueError: there is nothing to prepare.
         """
         raise ValueError(f"{rows.name}: {self.rows} need no preparation, they are read as they are")
+
+    def channel_report(self, rows: Rows) -> pd.DataFrame:
+        """What each channel's name is taken for, see :meth:`sslmed.Cohort.channel_report`; by default a ValueError: there are no channels."""
+        raise ValueError(f"{rows.name}: channel_report: {self.rows} have no channels")
 
     def summary(self, table: pd.DataFrame) -> str:
         """What an index holds, in a few words after the number of rows and subjects."""

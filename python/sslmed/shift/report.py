@@ -24,6 +24,7 @@ from sslmed.evaluation.crossfit import Pipeline, Study
 from sslmed.evaluation.permutation import chance_level
 from sslmed.evaluation.rows import baselines_of
 from sslmed.evaluation.transfer import transfer
+from sslmed.leakage import refuse_shared_files
 from sslmed.shift.distance import coral_distance, frechet_distance, mmd
 
 if TYPE_CHECKING:
@@ -180,7 +181,13 @@ def report(
     if target is not None:
         baselines = [name for name in baselines_of(public) if name not in _LEFT_OUT]
         options: dict[str, Any] = {"baselines": baselines, "seed": seed, "bootstrap": bootstrap, "threads": threads, "on_error": on_error}
-        for row, test in ((f"{target}: within {names[0]}", None), (f"{target}: {names[0]} → {names[1]}", clinic)):
+        others = clinic.with_columns(subject=[f"{names[1]}/{subject}" for subject in clinic.table["subject"]]) if both else clinic
+        for row, test in ((f"{target}: within {names[0]}", None), (f"{target}: {names[0]} → {names[1]}", others)):
+            try:
+                refuse_shared_files(public, *([] if test is None else [test]))
+            except ValueError as error:
+                warnings.warn(f"row {row!r} is left out: {error}", OverlapWarning, stacklevel=2)
+                continue
             result = transfer(encoder, public, target, test=test, **options)
             for _, line in result.table.iterrows():
                 lines.append({str(k): v for k, v in line.items()} | {"row": f"{row}: {line['row']}"})

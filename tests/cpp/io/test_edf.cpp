@@ -56,7 +56,7 @@ TEST_CASE("annotation lists") {
   const auto parse = [&](const std::string& text) {
     onset.reset();
     found.clear();
-    return parse_annotation_lists(text, true, onset, found);
+    return parse_annotation_lists(text, true, onset, found).malformed == 0;
   };
   CHECK(
       parse(std::string("+3.5\x14\x14\0+4\x15"
@@ -71,6 +71,19 @@ TEST_CASE("annotation lists") {
   for (const char* bad : {"x", "+", "+1", "+1\x15", "+1\x15-1\x14",
                           "+1\x14"
                           "a",
-                          "1\x14\x14", "+1e99\x14\x14", "+nan\x14\x14"})
+                          "+1e99\x14\x14", "+nan\x14\x14"})
     CHECK_FALSE(parse(bad));
+  // A malformed list costs itself.
+  CHECK_FALSE(
+      parse(std::string("+1\x14\x14\0+2\x14"
+                        "cut\0+3\x14"
+                        "good\x14\0",
+                        20)));
+  CHECK(onset == 1.0);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].text == "good");
+  for (const std::string& odd : {std::string("1\x14\x14"), std::string("+1,0\x14\x14"), std::string("+1\x14\x14\0   ", 8)}) {
+    CHECK(parse(odd));
+    CHECK(onset == 1.0);
+  }
 }

@@ -21,7 +21,8 @@ TEST_CASE("what EDFlib writes, both readers read alike") {
   std::vector<double> ours(200);
   file.read_channel(0, 0, 200, ours.data());
   for (std::size_t i = 0; i < 200; ++i) REQUIRE(ours[i] == Approx(theirs[i]).margin(1e-9));
-  CHECK(file.annotations().at(0).text == edflib_annotations(folder / "a.edf").at(0).text);
+  std::vector<std::string> notes;
+  CHECK(file.annotations(notes).at(0).text == edflib_annotations(folder / "a.edf").at(0).text);
   edflib_validate(folder / "a.edf");
   CHECK_THROWS_AS(edflib_validate(folder.write("b.edf", "nonsense")), FormatError);
   CHECK_THROWS_AS(edflib_validate(folder / "none"), ReadError);

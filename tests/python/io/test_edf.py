@@ -300,3 +300,80 @@ def test_damaged_bytes_never_crash(tmp_path, data):
             assert f.annotations is not None
         except (sm.FormatError, sm.ReadError) as error:
             assert "f.edf" in str(error)
+
+
+def _timed(first_list):
+    """EDF+C whose records begin with these bytes instead of a time-keeping annotation."""
+    raw = bytearray(Edf(kind="EDF+C").bytes())
+    for record in range(4):
+        at = 768 + record * 100 + 20
+        raw[at : at + 80] = first_list(record).ljust(80, b"\x00")
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("first_list", "told"),
+    [
+        (lambda r: f"{r}".encode() + b"\x14\x14", "without a sign or with a decimal comma"),
+        (lambda r: f"+{r},0".encode() + b"\x14\x14", "without a sign or with a decimal comma"),
+        (lambda r: b" " * 80, "found nothing"),
+        (lambda r: b"", "found nothing"),
+        (lambda r: (f"+{r}".encode() + b"\x14\x14\x00").ljust(80), None),
+        (lambda r: f"+{r}".encode() + b"\x14\x14" if r else b"garbage", "found 'garbage"),
+        (lambda r: f"+{r}".encode() + b"\x14\x14" if r < 3 else b"\x14\x14", "in the last"),
+    ],
+    ids=["no sign", "comma", "blanks", "empty", "padded with blanks", "first damaged", "last damaged"],
+)
+def test_odd_time_keeping_costs_no_continuous_file(tmp_path, first_list, told):
+    (tmp_path / "a.edf").write_bytes(_timed(first_list))
+    if told:
+        with pytest.warns(sm.FormatWarning, match=told):
+            f = open_edf(tmp_path / "a.edf")
+    else:
+        f = open_edf(tmp_path / "a.edf")
+    assert f.is_continuous
+    assert f.duration == 4.0
+    np.testing.assert_allclose(f.read(0, 4)[0].numpy(), np.arange(40) * 0.1, atol=1e-4)
+
+
+def test_damaged_time_keeping_at_both_ends_is_refused(tmp_path):
+    (tmp_path / "a.edf").write_bytes(_timed(lambda r: b"garbage"))
+    with pytest.raises(sm.FormatError, match="the samples may be shifted"):
+        open_edf(tmp_path / "a.edf")
+
+
+def test_a_malformed_annotation_costs_itself(tmp_path):
+    notes = {0: b"+0.5\x14good\x14\x00", 1: b"+1.5\x14cut\x00+1.75\x14kept\x14\x00", 2: b"x\x00", 3: b"+3,5\x150,25\x14comma\x14\x00"}
+    Edf(kind="EDF+C", notes=notes).write(tmp_path / "a.edf")
+    f = open_edf(tmp_path / "a.edf")
+    with pytest.warns(sm.FormatWarning, match="2 lists of annotations are malformed, the first in record 1, and left out; 3 annotations are read"):
+        assert f.annotations == [(0.5, 0.0, "good"), (1.75, 0.0, "kept"), (3.5, 0.25, "comma")]
+
+
+def test_text_in_the_first_list_and_late_first_records(tmp_path):
+    raw = bytearray(Edf(kind="EDF+C", onsets=[100.5, 101.5, 102.5, 103.5], notes={2: b"+103.25\x14later\x14\x00"}).bytes())
+    at = 768 + 20
+    raw[at : at + 80] = b"+100.5\x14\x14start\x14\x00".ljust(80, b"\x00")
+    (tmp_path / "a.edf").write_bytes(bytes(raw))
+    f = open_edf(tmp_path / "a.edf")
+    assert f.annotations == [(0.0, 0.0, "start"), (2.75, 0.0, "later")]
+    assert f.record_onsets[0] == 100.5
+
+
+@pytest.mark.parametrize(
+    ("label", "unit", "kind", "value"),
+    [
+        ("ECG HR", "bpm", "misc", 100.0),
+        ("EMG", "uv", "emg", 100e-6),
+        ("EOG L", "n/a", "misc", 100.0),
+        ("Fp2", "mv", "eeg", 0.1),
+        ("EKG", "µV", "ecg", 100e-6),
+        ("Status", "Boolean", "stim", 100.0),
+        ("Resp", "", "eeg", 100e-6),
+    ],
+)
+def test_to_mne_of_channels_in_any_unit(tmp_path, label, unit, kind, value):
+    pytest.importorskip("mne")
+    raw = open_edf(Edf([Signal(label, unit.encode(), samples=np.full(40, 1000))]).write(tmp_path / "a.edf")).to_mne()
+    assert raw.get_channel_types() == [kind]
+    np.testing.assert_allclose(raw.get_data()[0], value, rtol=1e-4)

@@ -6,16 +6,16 @@ import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from sslmed._core import C, ChannelWarning
+from sslmed._core import C, ChannelWarning, FormatError
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.eeg import index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
+from sslmed.modalities.eeg.sidecars import with_sidecars
 from sslmed.modalities.eeg.source import source
 from sslmed.modalities.eeg.views import EegAugmentation, EegView
 
@@ -47,13 +47,16 @@ class Eeg(Modality):
         "riemann": Baseline(probe="linear", corrects=False),
         "acquisition": Baseline(adapts=False, corrects=False, acquisition=True),
     }
-    files = (".edf", ".bdf", ".rec")
-    bids = ("_eeg.edf", "_eeg.bdf")
+    files = (".edf", ".bdf", ".rec", ".vhdr", ".set", "raw.fif", "raw.fif.gz", "_eeg.fif", "_eeg.fif.gz")
+    bids = ("_eeg.edf", "_eeg.bdf", "_eeg.vhdr", "_eeg.set", "_eeg.fif", "_eeg.fif.gz")
+    bids_folders = ("eeg",)
+    bids_parts = (".fdt", ".vmrk", ".eeg")
+    other_formats = "Cohort.from_mne takes what MNE reads"
     readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
 
     def recognizes(self, table: pd.DataFrame) -> bool:
         """By an index's columns, or the ending of the first path."""
-        return index.is_indexed(table) or Path(str(table["path"].iloc[0])).suffix.lower() in self.files
+        return index.is_indexed(table) or str(table["path"].iloc[0]).lower().endswith(self.files)
 
     def dense(self, rows: Rows, preprocessing: Any) -> Any:
         """With the channels that all recordings have as the montage, where none is given."""
@@ -93,8 +96,29 @@ class Eeg(Modality):
         """Number of windows, and the starts of the first and the last one in s."""
         return {"windows": len(source), "first": source.describe(0).place["start"], "last": source.describe(len(source) - 1).place["start"]}
 
+    def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
+        """The header and the samples of a BrainVision or EEGLAB recording; else the file itself."""
+        data = self.data_file(path)
+        return [path] if data == path else [path, data]
+
+    def data_file(self, path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+        """The ``.eeg`` of a BrainVision header, the ``.fdt`` beside a ``.set``; else the file itself."""
+        if os.fspath(path).lower().endswith(".set"):
+            beside = os.fspath(path)[:-4] + ".fdt"
+            return beside if os.path.exists(beside) else path
+        if not os.fspath(path).lower().endswith(".vhdr"):
+            return path
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # told where the recording is read
+                return C.BrainVisionFile(os.fspath(path)).data_path
+        except FormatError:
+            return path
+
     def body(self, path: str | os.PathLike[str]) -> int:
         """Byte where the data records start. The header before them names the patient, and does not count."""
+        if not os.fspath(path).lower().endswith((".edf", ".bdf", ".rec")):
+            return 0
         with open(path, "rb") as file:
             header, size = file.read(192), os.fstat(file.fileno()).st_size
         length = header[184:192].strip()
@@ -108,6 +132,14 @@ class Eeg(Modality):
         if out is not None:
             index.write(table, out)
         return table
+
+    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
+        """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
+        return with_sidecars(table)
+
+    def channel_report(self, rows: Rows) -> pd.DataFrame:
+        """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""
+        return recordings.channel_report(rows)
 
     def summary(self, table: pd.DataFrame) -> str:
         """Number of montages."""

@@ -10,8 +10,7 @@ import numpy as np
 from sslmed._core import FormatError, ReadError
 from sslmed.io import open_edf
 from sslmed.modalities.base import Array, OnError, Rows
-from sslmed.modalities.eeg.recordings import Recording, common_channels
-from sslmed.transforms import standard_name
+from sslmed.modalities.eeg.recordings import Recording, common_channels, electrodes
 
 __all__ = ["acquisition"]
 
@@ -44,8 +43,8 @@ def _recording(rows: Rows, i: int, shared: Sequence[str], on_error: OnError) -> 
             raise
         return np.full(3 * len(shared) + 3, np.nan)
     found: dict[str, Array] = {}
-    for name, x in zip(names, values, strict=True):
-        if (standard := standard_name(name)) is not None:
+    for standard, x in zip(electrodes(names), values, strict=True):
+        if standard is not None:
             found.setdefault(standard, x)
     parts = [_channel(found[name]) if name in found else (-9.0, 0.0, -9.0) for name in shared]
     return np.concatenate([np.ravel(np.array(parts).T), [np.log10(max(length, 1e-3)), len(names), np.log10(sfreq)]])

@@ -12,9 +12,9 @@ from scipy.signal import welch
 from sslmed._core import FormatError, LeftOutWarning, ReadError
 from sslmed.modalities.base import Array, OnError, Rows
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
-from sslmed.modalities.eeg.recordings import common_channels, montages
+from sslmed.modalities.eeg.recordings import common_channels, electrodes, montages
 from sslmed.modalities.eeg.source import source
-from sslmed.transforms import electrode_position, standard_name
+from sslmed.transforms import electrode_position
 
 __all__ = ["BANDS", "FEATURES", "band_power", "covariances", "features", "handcrafted"]
 
@@ -56,7 +56,7 @@ def features(cohorts: Sequence[Rows], names: Collection[str], channels: Sequence
         LeftOutWarning: Windows or channels were left out.
     """
     channels = common_channels(*cohorts) if channels is None else list(channels)
-    known = [[c for c in map(standard_name, found) if c is not None] for rows in cohorts for found, _ in montages(rows)]
+    known = [[c for c in electrodes(found) if c is not None] for rows in cohorts for found, _ in montages(rows)]
     reference = min(map(len, known)) > 1
     while channels:
         try:

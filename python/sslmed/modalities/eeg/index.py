@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sslmed._core import C, FormatWarning
+from sslmed._core import C, FormatError, FormatWarning
+from sslmed.io import recording_store
 
-__all__ = ["COLUMNS", "channels", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
+__all__ = ["COLUMNS", "channels", "choices", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
 
 COLUMNS = {
     "sfreq": "sampling rate in Hz of the recording's EEG channels",
@@ -26,7 +27,11 @@ COLUMNS = {
 
 def is_indexed(table: pd.DataFrame) -> bool:
     """Whether a cohort's table is an index of recordings."""
-    return set(COLUMNS) <= set(table.columns)
+    if not set(COLUMNS) <= set(table.columns):
+        return False
+    # A manifest may have columns of these names.
+    some = table["channels"].dropna()
+    return len(some) == 0 or str(some.iloc[0]).lstrip().startswith("[")
 
 
 def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
@@ -38,8 +43,9 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
     Warns:
         FormatWarning: A file was salvaged.
     """
+    recording_store.prepare(table["path"])
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(C.recording_info, table["path"].astype(str)))
+        found = list(pool.map(C.recording_info, table["path"].astype(str), *choices(table)))
     for _, _, _, notes in found:
         for note in notes:
             warnings.warn(note, FormatWarning, stacklevel=3)
@@ -52,6 +58,30 @@ def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
     if any(gaps):
         columns["stretches"] = gaps
     return table.assign(**columns)
+
+
+def choices(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]]]:
+    """Of each row the channels that are wanted (none: all) and those that are not: the columns ``use_channels`` and ``exclude_channels``.
+
+    Raises:
+        ValueError: An entry is no JSON list of names.
+    """
+    return _lists(table, "use_channels"), _lists(table, "exclude_channels")
+
+
+def _lists(table: pd.DataFrame, column: str) -> list[list[str]]:
+    if column not in table:
+        return [[]] * len(table)
+    known: dict[Any, list[str]] = {}
+    for value in table[column].dropna().unique():
+        try:
+            names = json.loads(str(value))
+        except ValueError:
+            names = None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f'column {column!r} must hold JSON lists of channel names, such as ["Fp1", "Cz"], found {str(value)!r}')
+        known[value] = names
+    return [known.get(value, []) for value in table[column]]
 
 
 def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
@@ -80,4 +110,14 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
     name_codes, names = pd.factorize(table["channels"])
     rate_codes, rates = pd.factorize(table["sfreq"])
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
-    return codes, [(json.loads(str(names[pair // len(rates)])), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
+    return codes, [(_names(names[pair // len(rates)]), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
+
+
+def _names(text: Any) -> list[str]:
+    try:
+        names = json.loads(str(text))
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError(f"index: expected a JSON list of names in column 'channels', found {str(text)[:80]!r}; index the recordings again")
+    return names

@@ -63,10 +63,17 @@ class EegPreprocessing:
     montage: tuple[str, ...] = ()
     """Channels that are read, in this order, which every recording must have; names of the 10-05 system in any spelling, or a recording's own. A window in
     which one of them carries no signal is left out. Empty: all channels that have a place. Dense views need one."""
+    channels: tuple[str, ...] = ()
+    """Channels that are read where a recording has them, named as in ``montage``; empty: all EEG."""
+    exclude: tuple[str, ...] = ()
+    """Channels that are never read, such as ("A1", "A2"); named as in ``montage``."""
 
     def __post_init__(self) -> None:
         if isinstance(self.montage, str) or len(set(self.montage)) < len(self.montage):
             raise ValueError(f"EegPreprocessing: montage={self.montage!r} must be different names of channels, such as ('Fp1', 'Fp2')")
+        for name in ("channels", "exclude"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"EegPreprocessing: {name}={getattr(self, name)!r} must be a tuple of names, such as ('Fp1', 'Fp2')")
         if self.patch is None and not self.montage:
             raise ValueError("EegPreprocessing: montage=() must name the channels of dense views (patch=None), such as ('Fp1', 'Fp2')")
         if self.patch is None and self.overlap:
@@ -81,7 +88,8 @@ class EegPreprocessing:
         """The C++ options: ``stride`` in s between windows (0: the window's length), and whether starts are moved at random."""
         values = asdict(self)
         del values["patch"], values["overlap"]
-        values["montage"] = list(self.montage)
+        for name in ("montage", "channels", "exclude"):
+            values[name] = list(values[name])
         return C.EegOptions(modality=self.modality, stride=stride, jitter=random, **values)
 
     def recipe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -13,12 +13,31 @@ import pandas as pd
 import torch
 
 from sslmed._core import C, FormatError, ReadError, ValueWarning
+from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
 
-__all__ = ["Recording", "channels", "common_channels", "from_arrays", "from_mne", "from_npz", "montages", "unknown_channels"]
+__all__ = [
+    "Recording",
+    "channel_report",
+    "channels",
+    "common_channels",
+    "electrodes",
+    "files",
+    "from_arrays",
+    "from_mne",
+    "from_npz",
+    "montages",
+    "unknown_channels",
+]
 
 _Path = str | os.PathLike[str]
+
+
+_LEAST, _MOST = 0.05, 5000.0
+"""µV between which the standard deviation of EEG lies."""
+_LOOKED_AT = 16
+"""Files whose amplitude is looked at."""
 
 
 class Recording(NamedTuple):
@@ -33,17 +52,30 @@ class Recording(NamedTuple):
 
 
 def channels(rows: Rows) -> list[tuple[list[str], float]]:
-    """(names, Hz) of the EEG channels of each recording; reads the headers once."""
+    """(names, Hz) of the EEG channels of each recording that a source would read; reads the headers once."""
     if "channels" not in rows.cache:
         if rows.arrays is None and index.is_indexed(rows.table):
             rows.cache["channels"] = index.channels(rows.table)
         else:
             kept = rows.arrays or [None] * len(rows.table)
+            recording_store.prepare(files(rows))
             rows.cache["channels"] = [
-                C.recording_info(str(path))[:2] if recording is None else (recording.ch_names, recording.sfreq)
-                for path, recording in zip(rows.table["path"], kept, strict=True)
+                C.recording_info(str(path), use, exclude)[:2] if recording is None else (_chosen(recording, use, exclude), recording.sfreq)
+                for path, recording, use, exclude in zip(rows.table["path"], kept, *index.choices(rows.table), strict=True)
             ]
     return cast("list[tuple[list[str], float]]", rows.cache["channels"])
+
+
+def files(rows: Rows) -> Iterable[Any]:
+    """Paths of the recordings that are not in memory."""
+    if rows.arrays is None:
+        return cast("Iterable[Any]", rows.table["path"])
+    return [path for path, array in zip(rows.table["path"], rows.arrays, strict=True) if array is None]
+
+
+def _chosen(recording: Recording, use: list[str], exclude: list[str]) -> list[str]:
+    signals = [(name, "uV", recording.sfreq, True) for name in recording.ch_names]
+    return [label for label, used, _ in C.choose_channels(signals, use, exclude) if used]
 
 
 def montages(rows: Rows) -> list[tuple[list[str], float]]:
@@ -51,15 +83,73 @@ def montages(rows: Rows) -> list[tuple[list[str], float]]:
     return index.montages(rows.table) if rows.arrays is None and index.is_indexed(rows.table) else channels(rows)
 
 
+def electrodes(names: Sequence[str]) -> list[str | None]:
+    """The 10-05 name of each channel of a recording; None of bipolar derivations, and of names that the system does not have.
+
+    What a name means depends on the others: "FZ-CZ" is Fz where all channels are referenced to Cz.
+
+    Examples:
+        >>> from sslmed.modalities.eeg.recordings import electrodes
+        >>> electrodes(["EEG FP1-CPz", "EEG T3-CPz"]), electrodes(["FP1-F7", "FZ-CZ"])
+        (['Fp1', 'T7'], [None, None])
+    """
+    return [name if kind == "electrode" else None for kind, name, _, _ in C.recognize_channels(list(names))]
+
+
 def unknown_channels(rows: Rows) -> list[str]:
     """Channel names without a position in the 10-05 system, sorted."""
-    return sorted({c for names, _ in montages(rows) for c in names if C.standard_name(c) is None})
+    return sorted({name for names in _distinct(rows) for name, known in zip(names, electrodes(names), strict=True) if known is None})
 
 
 def common_channels(*cohorts: Rows) -> list[str]:
-    """10-05 names that every recording of every cohort has, sorted."""
-    sets = [{C.standard_name(c) for c in names} - {None} for rows in cohorts for names, _ in montages(rows)]
+    """10-05 names that every recording of every cohort has, sorted. T3, T4, T5 and T6 are T7, T8, P7 and P8."""
+    sets = [set(electrodes(names)) - {None} for rows in cohorts for names in _distinct(rows)]
     return sorted(str(c) for c in set.intersection(*sets))
+
+
+def channel_report(rows: Rows) -> pd.DataFrame:
+    """One line a channel name and meaning; as :meth:`sslmed.Cohort.channel_report` gives it. Of an index the channels that are read are known."""
+    kept = rows.arrays or [None] * len(rows.table)
+    indexed = rows.arrays is None and index.is_indexed(rows.table)
+    known = index.channels(rows.table) if indexed else [None] * len(rows.table)
+    counts: dict[tuple[Any, ...], int] = {}
+    lines: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for path, recording, montage, use, exclude in zip(rows.table["path"], kept, known, *index.choices(rows.table), strict=True):
+        if montage is not None:
+            signals = [(label, "uV", montage[1], True) for label in montage[0]]
+            use, exclude = list(montage[0]), []
+        elif recording is not None:
+            signals = [(label, "uV", recording.sfreq, True) for label in recording.ch_names]
+        else:
+            signals = C.recording_signals(str(path))
+        key = (tuple(signals), tuple(use), tuple(exclude))
+        if key not in lines:
+            lines[key] = _meanings(signals, use, exclude)
+        counts[key] = counts.get(key, 0) + 1
+    totals: dict[tuple[Any, ...], int] = {}
+    for key, several in lines.items():
+        for line in several:
+            totals[line] = totals.get(line, 0) + counts[key]
+    columns = ["channel", "name", "kind", "reference", "used", "why", "recordings"]
+    return pd.DataFrame([(*line, count) for line, count in totals.items()], columns=columns)
+
+
+def _meanings(signals: list[tuple[str, str, float, bool]], use: list[str], exclude: list[str]) -> list[tuple[Any, ...]]:
+    uses = C.choose_channels(signals, use, exclude)
+    read = iter(C.recognize_channels([label for label, used, _ in uses if used]))
+    every = C.recognize_channels([signal[0] for signal in signals])
+    out: list[tuple[Any, ...]] = []
+    for (label, used, why), whole in zip(uses, every, strict=True):
+        kind, name, reference, repeated = next(read) if used else whole
+        if used and repeated:
+            used, why = False, f"repeats {name}"
+        out.append((label, name, kind, reference, used, why))
+    return out
+
+
+def _distinct(rows: Rows) -> list[tuple[str, ...]]:
+    """Lists of names that occur, each once."""
+    return list(dict.fromkeys(tuple(names) for names, _ in montages(rows)))
 
 
 def from_arrays(
@@ -78,10 +168,12 @@ def from_mne(raws: Sequence[Any], table: pd.DataFrame, *, name: str) -> tuple[pd
     values, rates, names = [], [], []
     for i, raw in enumerate(raws):
         kinds = raw.get_channel_types()
-        good = [c for c, kind in zip(raw.ch_names, kinds, strict=True) if kind == "eeg" and c not in raw.info["bads"]]
+        eeg = [(str(c), "uV", float(raw.info["sfreq"]), kind == "eeg") for c, kind in zip(raw.ch_names, kinds, strict=True)]
+        used = C.choose_channels(eeg, [], list(raw.info["bads"]))
+        good = [name for (name, *_), (_, is_used, _) in zip(eeg, used, strict=True) if is_used]
         if not good:
             raise ValueError(f"{name}: recording {i} has no good EEG channel; it has {', '.join(sorted(set(kinds)))}")
-        values.append(raw.get_data(picks=good) * 1e6)
+        values.append(recording_store.microvolts(raw, good))
         rates.append(float(raw.info["sfreq"]))
         names.append(good)
     return from_arrays(values, rates, names, table, name=name)
@@ -125,10 +217,10 @@ def _recordings(values: Any, sfreq: Any, ch_names: Any, rows: int, name: str) ->
     for i, (signal, channels) in enumerate(zip(signals, names, strict=True)):
         if signal.ndim != 2 or signal.shape[0] != len(channels):
             raise ValueError(f"{name}: values: recording {i} is {tuple(signal.shape)}, expected [{len(channels)}, samples] for its ch_names")
-    some = signals[0].flatten()[:: max(1, signals[0].numel() // 100_000)] if signals else torch.zeros(0)
-    if len(some) and 0 < (typical := float(some.nan_to_num().abs().median())) < 0.01:
-        text = f"{name}: recording 0 is typically of {typical:.1e} µV; multiply signals in V by 1e6"
-        warnings.warn(text, ValueWarning, stacklevel=5)
+    odd = [(i, scale) for i, signal in enumerate(signals) if _implausible(scale := _typical(signal))]
+    if odd:
+        told = f"{len(odd)} of {n} recordings are of implausible amplitude for EEG in µV, such as recording {odd[0][0]}, typically of {odd[0][1]:.1e} µV"
+        warnings.warn(f"{name}: {told}; multiply signals in V by 1e6", ValueWarning, stacklevel=5)
     return [Recording(*recording) for recording in zip(signals, rates, names, strict=True)]
 
 
@@ -139,3 +231,33 @@ def _floats(values: Any, what: str) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")  # a file mapped into memory: C++ only reads
         return torch.as_tensor(np.ascontiguousarray(array, np.float32))
+
+
+def _typical(signal: torch.Tensor) -> float:
+    """The median over channels of their standard deviation, by at most some thousand samples of each; of flat ones their value."""
+    some = signal[:, :: max(1, signal.shape[1] // 4000)].double().nan_to_num()
+    deviations = some.std(dim=1, correction=0) if some.numel() else some.new_zeros(0)
+    deviations = deviations[deviations > 0]
+    if len(deviations):
+        return float(deviations.median())
+    return float(some.abs().median()) if some.numel() else 0.0
+
+
+def _implausible(scale: float) -> bool:
+    return 0 < scale < _LEAST or scale > _MOST
+
+
+def warn_of_scale(rows: Rows) -> None:
+    """ValueWarning where files are of an implausible amplitude: a header that says V, or mV, over values in µV. Some, evenly spread, are looked at, once."""
+    if "scale" in rows.cache or rows.arrays is not None:
+        return
+    at = np.unique(np.linspace(0, len(rows.table) - 1, min(len(rows.table), _LOOKED_AT)).astype(int))
+    paths, (use, exclude) = [str(rows.table["path"].iloc[i]) for i in at], index.choices(rows.table.iloc[at])
+    scales = [C.typical_amplitude(*one) for one in zip(paths, use, exclude, strict=True)]
+    rows.cache["scale"] = True
+    odd = [(path, scale) for path, scale in zip(paths, scales, strict=True) if _implausible(scale)]
+    if odd:
+        text = f"{len(odd)} of {len(at)} recordings that were looked at are of implausible amplitude for EEG"
+        path, scale = odd[0]
+        told = f"{rows.name}: {text}, such as {path}, whose channels deviate by typically {scale:.1e} µV; check the unit in its header"
+        warnings.warn(told, ValueWarning, stacklevel=4)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from sslmed import tables
 from sslmed._core import C
+from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
+from sslmed.modalities.eeg.recordings import files, warn_of_scale
 
 __all__ = ["source"]
 
@@ -44,6 +47,7 @@ def source(
         FormatWarning: Files were salvaged, or channels are left out.
     """
     options = preprocessing.options(stride=stride, random=random)
+    recording_store.prepare(files(rows))
     numbers = {name: [float(v) for v in values] for name, values in (targets or {}).items()}
     if rows.arrays is None and index.is_indexed(rows.table):
         indexed = _indexed(rows, options, extra_channels, numbers)
@@ -51,12 +55,16 @@ def source(
         return indexed
     kept = rows.arrays or [None] * len(rows.table)
     specs = []
-    for recording, (path, subject, site) in zip(kept, rows.table[["path", "subject", "site"]].itertuples(index=False), strict=True):
+    whose = rows.table[["path", "subject", "site"]].itertuples(index=False)
+    for recording, (path, subject, site), use, exclude in zip(kept, whose, *index.choices(rows.table), strict=True):
+        chosen: dict[str, Any] = {"subject": str(subject), "site": str(site), "use": use, "exclude": exclude}
         if recording is None:
-            specs.append(C.RecordingSpec(str(path), subject=str(subject), site=str(site)))
+            specs.append(C.RecordingSpec(str(path), **chosen))
         else:
-            specs.append(C.RecordingSpec(str(path), recording.signal, recording.sfreq, recording.ch_names, str(subject), str(site)))
-    return C.EegSource(specs, options, list(extra_channels), numbers)
+            specs.append(C.RecordingSpec(str(path), recording.signal, recording.sfreq, recording.ch_names, **chosen))
+    opened = C.EegSource(specs, options, list(extra_channels), numbers)
+    warn_of_scale(rows)
+    return opened
 
 
 def _indexed(rows: Rows, options: C.EegOptions, extra_channels: Sequence[str], targets: dict[str, list[float]]) -> C.EegSource:

@@ -21,7 +21,7 @@ TEST_CASE("units and auxiliary channels") {
 TEST_CASE("recordings from a file and from memory read alike") {
   const testing::TemporaryFolder folder;
   std::vector<std::string> notes;
-  const auto cache = std::make_shared<EdfCache>(1);
+  const auto cache = std::make_shared<FileCache>(1);
   const auto file = open_recording(folder.write("a.edf", testing::edf_bytes({0, 1, 5})), cache, notes);
   CHECK(notes.empty());
   CHECK(file->channels() == std::vector<std::string>{"Cz"});

@@ -56,7 +56,7 @@ TEST_CASE("an index gives the windows that its files give") {
   const Files files;
   const EegSource indexed(indexed_list(files.index()), window_options(), {});
   std::vector<std::string> notes;
-  const auto cache = std::make_shared<EdfCache>();
+  const auto cache = std::make_shared<FileCache>();
   std::vector<RecordingEntry> entries;
   for (int i = 0; i < 2; ++i)
     entries.push_back({std::shared_ptr<const Recording>(open_recording(indexed_list(files.index())->name(i), cache, notes)), i == 0 ? "b" : "a", "here"});
