@@ -6,7 +6,70 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recording_info', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recognize_channels', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+class BrainVisionFile:
+    """
+    An open BrainVision recording (sslmed.io.open_brainvision).
+    """
+    def __init__(self, path: str) -> None:
+        ...
+    def read(self, start_s: float, stop_s: float, channels: collections.abc.Sequence[int] | None = None) -> torch.Tensor:
+        """
+        Seconds [start_s, stop_s) as float32 [C, T], each channel in its unit.
+        """
+    @property
+    def annotations(self) -> list[tuple[float, float, str]]:
+        """
+        (onset, duration, "Type/Description") of the markers: seconds from the first sample.
+        """
+    @property
+    def ch_names(self) -> list[str]:
+        ...
+    @property
+    def data_path(self) -> str:
+        """
+        Of the samples.
+        """
+    @property
+    def duration(self) -> float:
+        """
+        Seconds.
+        """
+    @property
+    def n_samples(self) -> int:
+        """
+        Of each channel.
+        """
+    @property
+    def path(self) -> str:
+        """
+        Of the header.
+        """
+    @property
+    def resolutions(self) -> list[float]:
+        """
+        Of one stored unit in each channel's unit.
+        """
+    @property
+    def sfreq(self) -> float:
+        """
+        Sampling rate in Hz, of all channels.
+        """
+    @property
+    def start_time(self) -> typing.Any:
+        """
+        When the first segment began: a naive datetime, or None.
+        """
+    @property
+    def units(self) -> list[str]:
+        """
+        As the header has them; µV where it has none.
+        """
+    @property
+    def warnings(self) -> list[str]:
+        """
+        What was salvaged on opening.
+        """
 class DistributedError(RuntimeError):
     ...
 class FormatError(ValueError):
@@ -2035,7 +2098,7 @@ class EegRecipe(Recipe):
         patch: samples; 0 for dense views.
         """
 class RecordingSpec:
-    def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '') -> None:
+    def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '', use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> None:
         ...
 class EegOptions:
     """
@@ -2049,10 +2112,22 @@ class EegOptions:
     def __init__(self, **kwargs: typing.Any) -> None:
         ...
     @property
+    def channels(self) -> list[str]:
+        ...
+    @channels.setter
+    def channels(self, arg1: collections.abc.Sequence[str]) -> None:
+        ...
+    @property
     def clip(self) -> float:
         ...
     @clip.setter
     def clip(self, arg0: float) -> None:
+        ...
+    @property
+    def exclude(self) -> list[str]:
+        ...
+    @exclude.setter
+    def exclude(self, arg1: collections.abc.Sequence[str]) -> None:
         ...
     @property
     def h_freq(self) -> float:
@@ -2742,6 +2817,10 @@ def block_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(
     ...
 def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     ...
+def choose_channels(signals: collections.abc.Sequence[tuple[str, str, float, bool]], use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> list[tuple[str, bool, str]]:
+    """
+    Of each signal (label, unit, Hz, readable): its label, whether a source would read it, and why not.
+    """
 def create_dense(name: str, *, rank: int = 2, in_chans: int = 3, num_classes: int = 0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = [], seed: int = 0, options: collections.abc.Mapping[str, bool | int | float | str | collections.abc.Sequence[int]] = {}) -> DenseEncoder:
     ...
 def dense_names() -> list[str]:
@@ -2856,9 +2935,21 @@ def read_nifti_header(path: str) -> tuple[list[int], torch.Tensor, list[float], 
     """
     (shape, affine [4, 4], spacing, code of the affine, NIfTI datatype, slope, intercept, description).
     """
-def recording_info(path: str) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
+def recognize_channels(labels: collections.abc.Sequence[str]) -> list[tuple[str, str, str, bool]]:
+    """
+    Of each label among the others: kind, 10-05 name (or label), reference, and whether an earlier one is at the same place.
+    """
+def recording_info(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
+    """
+def recording_signals(path: str) -> list[tuple[str, str, float, bool]]:
+    """
+    All signals of a file: label, unit, Hz, and whether it has a physical scale.
+    """
+def recording_store() -> str:
+    """
+    The folder of converted recordings.
     """
 def reinhard_fit(rgb: torch.Tensor) -> LabMoments | None:
     ...
@@ -2884,6 +2975,8 @@ def rotate_quarters(rgb: torch.Tensor, turns: int) -> torch.Tensor:
     ...
 def save_safetensors(path: str, tensors: collections.abc.Mapping[str, torch.Tensor], metadata: collections.abc.Mapping[str, str]) -> None:
     ...
+def set_recording_store(folder: str) -> None:
+    ...
 def set_slide_cache(bytes: int) -> None:
     ...
 def sinkhorn(logits: torch.Tensor, temperature: float, iterations: int, comm: Comm | None = None) -> torch.Tensor:
@@ -2894,6 +2987,10 @@ def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
     ...
+def stored_recording(path: str) -> str:
+    """
+    Where the converted copy of a file is, or would be.
+    """
 def tile_cache() -> tuple[int, int]:
     ...
 def tissue_mask(rgb: torch.Tensor, method: str, median: int, close: int, least: int, hole: int, pen: bool, margin: int, sharpness: float) -> torch.Tensor:
@@ -2911,6 +3008,10 @@ def to_grey(rgb: torch.Tensor) -> torch.Tensor:
 def trim_memory() -> None:
     """
     Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.
+    """
+def typical_amplitude(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> float:
+    """
+    Median over a file's channels of their standard deviation in µV, over 2 s in the middle.
     """
 def uniformity(x: torch.Tensor, kappa: float, comm: Comm | None = None) -> torch.Tensor:
     ...
