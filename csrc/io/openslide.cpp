@@ -6,9 +6,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -122,7 +124,9 @@ std::shared_ptr<void> OpenSlideFile::handle() const {
   if (handle_) return handle_;
   void* opened = lib.open(path_.c_str());
   if (opened == nullptr) {
-    const File file(path_);  // ReadError where it is not there
+    // ReadError where it is not there; or where OpenSlide, which holds a few at a time, may have met the limit of open files.
+    std::vector<std::unique_ptr<File>> files;
+    for (int i = 0; i < 8; ++i) files.push_back(std::make_unique<File>(path_));
     throw FormatError(path_, "a slide of a format that OpenSlide " + std::string(lib.version()) + " reads", "a file of no such format");
   }
   handle_ = std::shared_ptr<void>(opened, lib.close);

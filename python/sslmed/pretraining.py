@@ -207,26 +207,9 @@ def pretrain(
         given: dict[str, Any] = {"config": config, "resume": resume, "progress": progress, "callback": callback, "probe": probe} | options
         return by_seed(seeds, options, lambda seed: pretrain(cohort, method, copy.deepcopy(encoder), Path(out) / f"seed-{seed}", **given, seed=seed))
     config, chosen, method_options = _split(method, config or PretrainConfig(), options)
-    # Of several ranks only the first has a folder: the others get its state, and need not share its disk.
-    with RunFolder(out) if is_first() else nullcontext():
-        return _pretrain(cohort, chosen, method_options, encoder, Path(out), config, resume=resume, progress=progress, callback=callback, probe=probe)
-
-
-def _pretrain(
-    cohort: Cohort,
-    chosen: methods.Method,
-    method_options: dict[str, Any],
-    encoder: str | os.PathLike[str] | CohortEncoder,
-    folder: Path,
-    config: PretrainConfig,
-    *,
-    resume: bool,
-    progress: bool,
-    callback: _Callback | None,
-    probe: Probe | None,
-) -> Run:
-    """One run in a folder that is its own."""
-    found = checkpoints_of(folder, resume) if is_first() else []
+    folder = Path(out)
+    if is_first() and not resume:
+        checkpoints_of(folder, resume)  # told before anything is computed
     model = resolve(encoder, cohort, preprocessing=config.preprocessing, seed=config.seed, depth=config.depth, class_token=chosen.class_token)
     _check_probe(probe, model)
     check_run(chosen, model, config.batch_size)
@@ -236,16 +219,19 @@ def _pretrain(
     rows = rows_of(loader, config.order)
     description = _description(chosen, method_options, model, config, loader, probe) | {"rows": digest(rows)}
     trainer = _trainer(objective, loader, config, folder, description)
-    if resume and found:
-        _resume_newest(trainer, found, description, rows)
-    elif is_first():
-        rows.to_csv(folder / _SAMPLES, index=False)
-    model.provenance = after_pretraining(model.provenance, cohort, probe)  # before any step changes the weights
-    watch = None if probe is None or not is_first() else _Watch(trainer, model, probe, config.probe_every * _steps_per_epoch(loader, config))
-    history, finished = _fit(trainer, folder, config, progress=progress, callback=callback, watch=watch)
-    trainer.keep_encoder(model)
-    if finished and is_first():
-        model.save(folder / "encoder.safetensors")
+    # Of several ranks only the first has a folder: the others get its state, and need not share its disk.
+    with RunFolder(folder) if is_first() else nullcontext():
+        if resume and is_first() and (found := checkpoints_of(folder, resume)):
+            _resume_newest(trainer, found, description, rows)
+        elif is_first():
+            checkpoints_of(folder, resume)  # another run may have ended meanwhile
+            rows.to_csv(folder / _SAMPLES, index=False)
+        model.provenance = after_pretraining(model.provenance, cohort, probe)  # before any step changes the weights
+        watch = None if probe is None or not is_first() else _Watch(trainer, model, probe, config.probe_every * _steps_per_epoch(loader, config))
+        history, finished = _fit(trainer, folder, config, progress=progress, callback=callback, watch=watch)
+        trainer.keep_encoder(model)
+        if finished and is_first():
+            model.save(folder / "encoder.safetensors")
     warn_of_failures(cohort, trainer.failures)
     warn_of_samples(loader.source)
     return Run(folder, model, history, not finished, tuple(trainer.failures))
