@@ -314,10 +314,10 @@ TEST_CASE("checkpoints rotate, and another configuration is refused") {
   options.checkpoint_every = 1;
   options.checkpoint_folder = folder / "c";
   std::filesystem::create_directories(folder / "c");
-  folder.write("c/step-000000001.safetensors.tmp-1-0", "half");
+  folder.write("c/step-000000001.safetensors.tmp-999999999-0", "half");
   auto setup = make(options);
   setup.trainer->fit(kGoOn);
-  CHECK_FALSE(std::filesystem::exists(folder / "c/step-000000001.safetensors.tmp-1-0"));
+  CHECK_FALSE(std::filesystem::exists(folder / "c/step-000000001.safetensors.tmp-999999999-0"));
   int steps = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder / "c")) steps += entry.path().filename().string().rfind("step-", 0) == 0;
   CHECK(steps == 2);
