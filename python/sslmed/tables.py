@@ -29,6 +29,8 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         ReadError: There is no such file, or it is a folder.
     """
     try:
+        if path.is_dir():
+            raise IsADirectoryError
         if path.suffix.lower() == ".parquet":
             return read(path)
         # As texts: a subject "001" is not 1, whoever else is in the table, and session "01" is not "1".
@@ -44,6 +46,10 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         raise ReadError(f"{path}: is a folder without recordings in BIDS form") from None
     except pd.errors.ParserWarning:
         raise FormatError(f"{path}: expected rows as long as the header, found longer ones") from None
+    except OSError as error:
+        if error.errno is None:  # Arrow's own, of a file that is damaged
+            raise FormatError(f"{path}: expected a table, found {error}") from error
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
     except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: expected a table{'' if path.suffix.lower() == '.parquet' else f' separated by {separator!r}'}, found {error}") from error
 

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+
 from sslmed import io
 from sslmed._core import FormatError
 from sslmed.modalities.base import Preprocessing
@@ -44,20 +46,42 @@ class CohortEncoder(ABC):
         """Writes weights and preprocessing."""
 
     def _write(self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any]) -> None:
+        if bad := _not_finite(self.state_dict()):  # type: ignore[attr-defined]
+            raise ValueError(f"{os.fspath(path)}: the encoder was not saved: {bad}")
         metadata = {"format": kind, "encoder": json.dumps(config), "preprocessing": json.dumps(described(self.preprocessing))}
         if self.provenance is not None:
             metadata["provenance"] = self.provenance.dumps()
         io.save_safetensors(self.state_dict(), path, metadata)  # type: ignore[attr-defined]
 
     def _load_weights(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
+        weights = io.load_safetensors(path)
+        if bad := _not_finite(weights):
+            raise FormatError(f"{os.fspath(path)}: expected finite weights, found that {bad}")
         try:
-            self.load_state_dict(io.load_safetensors(path))  # type: ignore[attr-defined]
+            self.load_state_dict(weights)  # type: ignore[attr-defined]
         except RuntimeError as error:
             raise FormatError(f"{os.fspath(path)}: expected weights that cover the encoder fully, found {error}") from error
         try:
             self.provenance = Provenance.loads(metadata.get("provenance"))
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{os.fspath(path)}: expected a provenance as it is saved, found {error!r}") from error
+
+
+def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:
+    """In words, which weights are NaN or infinite; empty where all are finite."""
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    return f"{len(bad)} of its {len(weights)} tensors have values that are NaN or infinite, such as {bad[0]}" if bad else ""
+
+
+def _check_sizes(path: str | os.PathLike[str], described: Mapping[str, Any]) -> None:
+    """Refuses a description that is larger than its file, before anything of that size is made."""
+    weights = io.load_safetensors(path)
+    values = sum(value.numel() for value in weights.values())
+    for name, value in described.items():
+        largest = len(weights) if name.startswith("depth") else max(values, 4096)  # a block has a tensor at least; sizes of inputs are in no tensor
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if name != "seed" and isinstance(number, int) and number > largest:
+                raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {name}={number} in a file of {len(weights)} tensors")
 
 
 _CLASSES: dict[str, type[SavedEncoder]] = {}  # by the format of their files
@@ -92,8 +116,12 @@ class SavedEncoder(CohortEncoder):
         metadata = io.load_metadata(path, cls.FORMAT)
         try:
             preprocessing = preprocessing_from(json.loads(metadata["preprocessing"]))
-            encoder = cls(preprocessing=preprocessing, **json.loads(metadata["encoder"]))  # type: ignore[call-arg]
-        except (KeyError, TypeError, ValueError) as error:
+            arguments = json.loads(metadata["encoder"])
+            _check_sizes(path, arguments)
+            encoder = cls(preprocessing=preprocessing, **arguments)  # type: ignore[call-arg]
+        except FormatError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
         encoder._load_weights(path, metadata)
         return encoder

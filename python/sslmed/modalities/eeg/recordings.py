@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -184,7 +186,10 @@ def from_npz(paths: Sequence[_Path], *, data: str, sfreq: str, ch_names: str, co
     values, rates, names, rows = [], [], [], []
     for path in map(Path, paths):
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            archive = np.load(path, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FormatError(f"{path}: expected a .npz with the keys {', '.join((data, sfreq, ch_names, *columns))}, found a single array (.npy)")
+            with archive:
                 missing = [k for k in (data, sfreq, ch_names, *columns) if k not in archive]
                 if missing:
                     raise FormatError(f"{path}: expected the keys {', '.join(missing)}, found {', '.join(archive.files)}")
@@ -194,9 +199,9 @@ def from_npz(paths: Sequence[_Path], *, data: str, sfreq: str, ch_names: str, co
                 rows.append({"path": str(path)} | {c: str(archive[c]) for c in columns})
         except FileNotFoundError:
             raise ReadError(f"{path}: no such file") from None
-        except (ValueError, OSError) as error:
-            if isinstance(error, FormatError):
-                raise
+        except FormatError:
+            raise
+        except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise FormatError(f"{path}: expected a .npz of plain arrays, found {error}") from error
     return from_arrays(values, rates, names, pd.DataFrame(rows), name=name)
 
