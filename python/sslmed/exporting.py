@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from sslmed._world import own_settings
 from sslmed.modalities.registry import described
 from sslmed.nn import DenseNet, VisionTransformer
 
@@ -53,6 +54,7 @@ class _OneByOne(torch.nn.Module):
         return torch.cat(out)
 
 
+@own_settings()
 def export(
     encoder: _Network,
     path: str | os.PathLike[str],

@@ -162,6 +162,7 @@ class FineTuned:
         classes = f": {', '.join(map(str, self.classes_))}" if len(self.classes_) else ", regressed"
         return f"<FineTuned {self.target_}{classes}; {self.encoder!r}>"
 
+    @own_settings()
     def predict(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: OnError = "raise") -> Array:
         """Predicts the class or the value of each recording.
 
@@ -187,6 +188,7 @@ class FineTuned:
             raise ValueError(f"{cohort.name}: {int(bad.sum())} recordings have no usable sample, such as {path}; predict_proba gives NaN for them")
         return np.asarray(self.classes_[values.argmax(axis=1)])
 
+    @own_settings()
     def predict_proba(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: OnError = "raise") -> Array:
         """Predicts the probabilities of the classes, averaged over the samples of each recording.
 
@@ -208,6 +210,7 @@ class FineTuned:
             raise ValueError(f"predict_proba: target_={self.target_!r} is regressed and has no classes; use predict")
         return self._means(cohort, "predict_proba", threads=threads, batch_size=batch_size, on_error=on_error)
 
+    @own_settings()
     def score(self, cohort: Cohort, *, threads: int = 2, batch_size: int = 64, on_error: OnError = "raise") -> float:
         """Scores the predictions of a labeled cohort.
 

@@ -6,6 +6,7 @@ import os
 from typing import Any, Literal, get_args
 
 from sslmed._checks import choice
+from sslmed._world import own_settings
 from sslmed.encoders import CohortEncoder, DenseEncoder, SavedEncoder, SliceEncoder
 from sslmed.encoders.base import load
 from sslmed.modalities.base import Preprocessing
@@ -18,6 +19,7 @@ LiftStrategy = Literal["mean", "center", "axial", "coronal", "sagittal", "all", 
 """How a 2-D encoder is used on volumes."""
 
 
+@own_settings()
 def to_volumes(
     encoder_2d: CohortEncoder | str | os.PathLike[str],
     strategy: LiftStrategy = "mean",

@@ -12,6 +12,7 @@ import torch
 
 from sslmed._checks import choice
 from sslmed._core import C
+from sslmed._world import own_settings
 from sslmed.nn.layouts.offsets import resampled_offsets, side_of
 from sslmed.nn.mirror import Mirror
 
@@ -23,6 +24,7 @@ _HEADS = ("fc.", "head.", "head_dist.")
 _TABLE, _BIAS, _MERGE, _MERGE_NORM = "pos_embed", "relative_position_bias_table", "downsample.reduction.weight", "downsample.norm."
 
 
+@own_settings()
 def inflate(
     source: torch.nn.Module | Mapping[str, torch.Tensor],
     module: torch.nn.Module,

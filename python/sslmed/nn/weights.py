@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from sslmed._core import C, ReadError
+from sslmed._world import own_settings
 from sslmed.nn.checkpoints import read_tensors
 from sslmed.nn.layouts import Entry, Facts, Flavor, flavors, layouts
 from sslmed.nn.layouts.adapt import adapted
@@ -27,6 +28,7 @@ _SHOWN = 6  # names in a message
 _KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+@own_settings()
 def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["mean", "center"] | None = None) -> pd.DataFrame:
     """Fills every tensor of an encoder from a file of another library or of sslmed.
 
@@ -104,6 +106,7 @@ def load_weights(module: Mirror, path: _Path, layout: str, *, inflate: Literal["
     return table
 
 
+@own_settings()
 def save_weights(module: Mirror, path: _Path, layout: str) -> None:
     """Writes an encoder's weights under the names of another library, which loads them with ``strict=True``.
 

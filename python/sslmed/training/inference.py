@@ -144,6 +144,7 @@ def _run(
     return values, source, ids
 
 
+@own_settings()
 def recording_means(values: torch.Tensor, recording: torch.Tensor, n: int) -> Array:
     """Mean of the samples of each row.
 

@@ -333,7 +333,7 @@ def test_recordings_with_dead_channels_and_windows(encoder, rng):
     labels = [0, 1] * 4
     sound = recordings(x, labels)
     x[3, 1] = 0  # Cz, throughout
-    x[5, :, 600:1400] = 0  # everything, for a while
+    x[5, :, 600:1400] = 1  # everything stands still for a while; zeros would be a gap
     cohort = recordings(x, labels)
     options = {"cv": 2, "repeats": 1, "permutations": 9, "baselines": ["band power", "riemann", "permuted labels"]}
     with pytest.raises(sm.FormatError, match=r"arrays\[5\]"):

@@ -195,8 +195,12 @@ def test_signals_end_a_command_with_130_after_it_has_saved(when, number, ignored
     """)
     command = [sys.executable, "-c", hook, "pretrain", tmp_path / "site", "--out", tmp_path / "run", "--encoder", "vit_tiny", "--depth", "1"]
     command += ["--epochs", "3", "--batch-size", "4", "--sfreq", "100", "--window", "2", "--h-freq", "45", "--no-tensorboard"]
-    start = signal.SIG_IGN if ignored else signal.SIG_DFL
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=200, preexec_fn=lambda: signal.signal(signal.SIGINT, start))
+
+    def start() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=200, preexec_fn=start)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "encoder.safetensors").exists()
