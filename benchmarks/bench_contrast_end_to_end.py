@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
+from bench_volumes import volumes
 from common import ratio_of, summary, write, written
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
@@ -144,20 +143,6 @@ class TwoViews(mt.RandomizableTransform):
 
     def __call__(self, image: Any) -> list[torch.Tensor]:
         return [self.view(image), self.view(image)]
-
-
-def volumes(folder: Path, n: int) -> sm.Cohort:
-    """n textured balls of 160 x 190 x 160 cells of 1 mm, as .nii.gz."""
-    rng = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, s) for s in (160, 190, 160)), indexing="ij")).astype(np.float32)
-    ball = (grid**2).sum(0) < 0.95
-    rows = []
-    for i in range(n):
-        values = (ball * (600 + 60 * rng.standard_normal(ball.shape, np.float32))).astype(np.int16)
-        path = folder / f"p{i}_T1w.nii.gz"
-        sm.io.write_nifti(sm.io.Volume(torch.from_numpy(values), torch.eye(4, dtype=torch.float64)), path)
-        rows.append({"path": str(path), "subject": f"p{i}"})
-    return sm.Cohort.from_table(pd.DataFrame(rows), name="balls")
 
 
 @dataclass

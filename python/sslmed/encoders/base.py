@@ -53,8 +53,7 @@ class CohortEncoder(ABC):
             metadata["provenance"] = self.provenance.dumps()
         io.save_safetensors(self.state_dict(), path, metadata)  # type: ignore[attr-defined]
 
-    def _load_weights(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
-        weights = io.load_safetensors(path)
+    def _load_weights(self, path: str | os.PathLike[str], weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
         if bad := _not_finite(weights):
             raise FormatError(f"{os.fspath(path)}: expected finite weights, found that {bad}")
         try:
@@ -73,9 +72,8 @@ def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:
     return f"{len(bad)} of its {len(weights)} tensors have values that are NaN or infinite, such as {bad[0]}" if bad else ""
 
 
-def _check_sizes(path: str | os.PathLike[str], described: Mapping[str, Any]) -> None:
+def _check_sizes(path: str | os.PathLike[str], weights: Mapping[str, torch.Tensor], described: Mapping[str, Any]) -> None:
     """Refuses a description that is larger than its file, before anything of that size is made."""
-    weights = io.load_safetensors(path)
     values = sum(value.numel() for value in weights.values())
     for name, value in described.items():
         largest = len(weights) if name.startswith("depth") else max(values, 4096)  # a block has a tensor at least; sizes of inputs are in no tensor
@@ -113,17 +111,17 @@ class SavedEncoder(CohortEncoder):
         Raises:
             FormatError: The file is not a saved encoder of this kind, or its weights do not fit its architecture.
         """
-        metadata = io.load_metadata(path, cls.FORMAT)
+        metadata, weights = io.load_metadata(path, cls.FORMAT), io.load_safetensors(path)
         try:
             preprocessing = preprocessing_from(json.loads(metadata["preprocessing"]))
             arguments = json.loads(metadata["encoder"])
-            _check_sizes(path, arguments)
+            _check_sizes(path, weights, arguments)
             encoder = cls(preprocessing=preprocessing, **arguments)  # type: ignore[call-arg]
         except FormatError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise FormatError(f"{os.fspath(path)}: expected the description of an encoder, found {error!r}") from error
-        encoder._load_weights(path, metadata)
+        encoder._load_weights(path, weights, metadata)
         return encoder
 
 

@@ -113,4 +113,4 @@ class PythonEncoder(torch.nn.Module, CohortEncoder):
         for key, mine in (("encoder", self.config), ("preprocessing", described(self.preprocessing))):
             if metadata.get(key) != json.dumps(mine):
                 raise FormatError(f"{os.fspath(path)}: expected {key} {json.dumps(mine)}, found {metadata.get(key)}")
-        self._load_weights(path, metadata)
+        self._load_weights(path, io.load_safetensors(path), metadata)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sslmed import digests
 from sslmed._core import FormatError, ReadError
+from sslmed.modalities import registry
 from sslmed.training.loader import Loader, groups_of
 
 __all__ = ["differing_rows", "digest", "rows_of"]
@@ -42,7 +43,10 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
     files = [path for path, array in zip(paths, arrays, strict=True) if array is None]
     common = os.path.commonpath([os.path.dirname(path) for path in files]) if files else ""
     groups = groups_of(cohort, order)
-    ends = [_of_file(path) if array is None else ("", _hex(digests.tail_of_array(array))) for path, array in zip(paths, arrays, strict=True)]
+    ends = [
+        _of_file(kind, path) if array is None else ("", _hex(digests.tail_of_array(array)))
+        for kind, path, array in zip(cohort.table["modality"], paths, arrays, strict=True)
+    ]
     return pd.DataFrame(
         {
             "path": [os.path.relpath(path, common) if array is None else path for path, array in zip(paths, arrays, strict=True)],
@@ -55,8 +59,9 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
     )
 
 
-def _of_file(path: str) -> tuple[str, str]:
+def _of_file(modality: str, path: str) -> tuple[str, str]:
     try:
+        path = registry.get(modality).data_file(path)  # of a recording in several files
         return str(os.stat(path).st_size), _hex(digests.tail_of_file(path))
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
