@@ -61,8 +61,8 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
 
 def _of_file(modality: str, path: str) -> tuple[str, str]:
     try:
-        path = registry.get(modality).data_file(path)  # of a recording in several files
-        return str(os.stat(path).st_size), _hex(digests.tail_of_file(path))
+        signal = registry.get(modality).data_file(path)  # of a recording in several files
+        return str(os.stat(signal).st_size), _hex(digests.tail_of_file(signal))
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ from sslmed import contents
 from sslmed._core import C
 from sslmed.io import write_edf
 from sslmed.modalities.eeg import EegPreprocessing
+from sslmed.training.samples_of import rows_of
 
 NAMES = ["Fp1", "Fp2", "C3", "C4", "O1", "O2", "Cz"]
 RATE = 200
@@ -353,3 +354,13 @@ def test_real_recordings_in_every_format(tmp_path, data_root, store):
     expected = windows(cohort(*written["edf"]).source(PREPROCESSING))
     for ending, paths in written.items():
         np.testing.assert_allclose(windows(cohort(*paths).source(PREPROCESSING)), expected, atol=1e-6, err_msg=ending)
+
+
+def test_a_run_knows_brainvision_by_its_samples(tmp_path, rng):
+    path = brainvision(tmp_path / "a.vhdr", signal(rng))
+    before = rows_of(sm.Loader(cohort(path), PREPROCESSING, batch_size=1), "shuffle")
+    data = tmp_path / "a.eeg"
+    data.write_bytes(data.read_bytes()[:-4] + b"\1\2\3\4")
+    after = rows_of(sm.Loader(cohort(path), PREPROCESSING, batch_size=1), "shuffle")
+    assert before["bytes"].tolist() == [str(data.stat().st_size)]
+    assert before["end"].tolist() != after["end"].tolist()
