@@ -97,7 +97,8 @@ class Cohort:
         """
         name = name or Path(root).resolve().name
         listing = bids.scan(root, {kind: registry.get(kind).in_bids() for kind in registry.names()}, task)
-        parts = [registry.get(str(kind)).gather(part) for kind, part in listing.table.groupby("modality", sort=False)]
+        kinds = listing.table.groupby("modality", sort=False)
+        parts = [registry.get(str(kind)).gather(part, listing.sidecars) for kind, part in kinds]
         table = tables.without_marks(pd.concat(parts, ignore_index=True), name)
         return cohort_report.told(cls(cohort_report.with_choice(table, channels, exclude), name), listing.left_out)
 

@@ -10,32 +10,36 @@ from pathlib import Path
 import pandas as pd
 
 from sslmed import bids, naming
-from sslmed._core import FormatError, ValueWarning
+from sslmed._core import C, FormatError, ValueWarning
 from sslmed.modalities import registry
 
 __all__ = ["files_of", "table_of"]
 
 
-def files_of(root: Path, hidden: list[str] | None = None) -> list[tuple[Path, str, str]]:
+def files_of(root: Path, left_out: list[bids.LeftOut] | None = None) -> list[tuple[Path, str, str]]:
     """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path.
 
     Links to folders are followed.
 
     Args:
         root: The folder.
-        hidden: Gets the paths of hidden files, which are left out.
+        left_out: Gets what is left out.
     """
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
+    endings = list(known)
+    below, files, _, _, _ = C.walk_folder(os.fsencode(root), endings)
     found = []
-    for path in map(Path, bids.files_below(root)):
-        ending = next((ending for ending in known if path.name.lower().endswith(ending)), None)
-        if ending is None or not path.is_file():
+    hidden: list[str] = []
+    for folder, name, ending, missing in files:
+        path = os.path.join(root, below[folder], name)
+        if missing:
             continue
-        if path.name.startswith("."):
-            if hidden is not None:
-                hidden.append(str(path))
+        if name.startswith("."):
+            hidden.append(path)
             continue
-        found.append((path, known[ending], ending))
+        found.append((Path(path), known[endings[ending]], endings[ending]))
+    if left_out is not None and hidden:
+        left_out.append(bids.LeftOut("files", "hidden", len(hidden), hidden[0]))
     return sorted(found)
 
 
@@ -51,8 +55,8 @@ def table_of(root: Path, subject: str, name: str) -> tuple[pd.DataFrame, list[bi
         FormatError: There are no files, or a name does not match.
     """
     rows, whole = [], []
-    hidden: list[str] = []
-    for path, modality, ending in files_of(root, hidden):
+    left_out: list[bids.LeftOut] = []
+    for path, modality, ending in files_of(root, left_out):
         stem = path.name[: -len(ending)] or path.name
         match = re.match(subject, stem)
         if match is None:
@@ -71,7 +75,7 @@ def table_of(root: Path, subject: str, name: str) -> tuple[pd.DataFrame, list[bi
     alone = table[[whole[int(row)] for row in table.index]]
     _warn_of_equal_names(alone, name)
     naming.warn_of_families(alone["subject"].drop_duplicates().tolist(), name)
-    return table, [bids.LeftOut("files", "hidden", len(hidden), hidden[0])] if hidden else []
+    return table, left_out
 
 
 def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:

@@ -15,7 +15,7 @@ from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.eeg import index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
-from sslmed.modalities.eeg.sidecars import with_sidecars
+from sslmed.modalities.eeg.sidecars import ENDINGS, with_sidecars
 from sslmed.modalities.eeg.source import source
 from sslmed.modalities.eeg.views import EegAugmentation, EegView
 
@@ -51,6 +51,7 @@ class Eeg(Modality):
     bids = ("_eeg.edf", "_eeg.bdf", "_eeg.vhdr", "_eeg.set", "_eeg.fif", "_eeg.fif.gz")
     bids_folders = ("eeg",)
     bids_parts = (".fdt", ".vmrk", ".eeg")
+    bids_sidecars = ENDINGS
     other_formats = "Cohort.from_mne takes what MNE reads"
     readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
 
@@ -133,9 +134,9 @@ class Eeg(Modality):
             index.write(table, out)
         return table
 
-    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
+    def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
-        return with_sidecars(table)
+        return with_sidecars(table, sidecars)
 
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""
