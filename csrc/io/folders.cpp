@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -41,6 +43,18 @@ bool ends_with(const std::string& text, const std::string& ending) {
 
 std::string joined_path(const std::string& folder, const std::string& name) { return folder.empty() ? name : folder + '/' + name; }
 
+// "01" of sub-01 at the start of a name or after "_", the last one; empty: none.
+std::string entity_of(const std::string& name, const std::string& key) {
+  const auto is_part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '+'; };
+  for (auto at = name.rfind(key + '-'); at != std::string::npos; at = at == 0 ? std::string::npos : name.rfind(key + '-', at - 1)) {
+    if (at != 0 && name[at - 1] != '_') continue;
+    const auto first = name.begin() + static_cast<std::ptrdiff_t>(at + key.size() + 1);
+    const auto last = std::find_if_not(first, name.end(), is_part);
+    if (last != first) return {first, last};
+  }
+  return "";
+}
+
 // Everything in a folder but "." and "..", sorted; the error's number where it cannot be read.
 int entries_of(const std::string& path, std::vector<FolderEntry>& into) {
   DIR* folder = ::opendir(path.c_str());
@@ -56,8 +70,7 @@ int entries_of(const std::string& path, std::vector<FolderEntry>& into) {
 
 class FolderWalker {
  public:
-  FolderWalker(const std::string& root, const std::vector<std::string>& endings, const std::vector<std::string>& marks)
-      : root_(root), endings_(endings), marks_(marks) {}
+  FolderWalker(const std::string& root, const FolderNames& names) : root_(root), names_(names) {}
 
   FolderWalk found;
 
@@ -104,9 +117,11 @@ class FolderWalker {
   void file(const std::string& path, const std::string& name, bool missing) {
     ++found.total;
     const std::string lower = in_lower_case(name);
-    const auto ending = std::find_if(endings_.begin(), endings_.end(), [&](const std::string& one) { return ends_with(lower, one); });
-    const bool known = ending != endings_.end();
-    if (!known && std::none_of(marks_.begin(), marks_.end(), [&](const std::string& one) { return lower.find(one) != std::string::npos; })) {
+    const auto has = [&](const std::string& ending) { return ends_with(lower, ending); };
+    const auto ending = std::find_if(names_.endings.begin(), names_.endings.end(), has);
+    const bool known = ending != names_.endings.end();
+    const auto marked = [&](const std::string& mark) { return lower.find(mark) != std::string::npos; };
+    if (!known && (std::none_of(names_.marks.begin(), names_.marks.end(), marked) || std::any_of(names_.unmarked.begin(), names_.unmarked.end(), has))) {
       if (name.front() == '.') return;
       const auto dot = lower.rfind('.');
       const auto [at, is_new] = found.other.try_emplace(dot == std::string::npos ? "" : lower.substr(dot), 0, "");
@@ -118,12 +133,13 @@ class FolderWalker {
       number_ = static_cast<std::int64_t>(found.folders.size());
       found.folders.push_back(path);
     }
-    found.files.push_back({number_, name, known ? ending - endings_.begin() : -1, missing});
+    FolderFile file{number_, name, known ? ending - names_.endings.begin() : -1, missing, {}};
+    for (const auto& key : names_.entities) file.values.push_back(entity_of(name, key));
+    found.files.push_back(std::move(file));
   }
 
   const std::string& root_;
-  const std::vector<std::string>& endings_;
-  const std::vector<std::string>& marks_;
+  const FolderNames& names_;
   std::vector<Above> above_;
   std::int64_t number_ = -1;  // of the folder in `found`; -1: not there yet
 };
@@ -165,7 +181,7 @@ void in_threads(std::size_t n, unsigned threads, const std::function<void(std::s
 
 }  // namespace
 
-FolderWalk walk_folder(const std::string& root, const std::vector<std::string>& endings, const std::vector<std::string>& marks, unsigned threads) {
+FolderWalk walk_folder(const std::string& root, const FolderNames& names, unsigned threads) {
   std::vector<FolderEntry> entries;
   if (const int failed = entries_of(root, entries)) throw ReadError(root, "cannot be listed", failed);
   const std::string base = root.substr(0, root.find_last_not_of('/') + 1);
@@ -173,7 +189,7 @@ FolderWalk walk_folder(const std::string& root, const std::vector<std::string>& 
   constexpr std::size_t kEntries = 64;
   std::vector<FolderWalk> parts((entries.size() + kEntries - 1) / kEntries);
   in_threads(parts.size(), threads, [&](std::size_t part) {
-    FolderWalker walker(base, endings, marks);
+    FolderWalker walker(base, names);
     walker.inside_root();
     for (std::size_t i = part * kEntries; i < std::min(entries.size(), (part + 1) * kEntries); ++i) walker.entry("", entries[i]);
     parts[part] = std::move(walker.found);

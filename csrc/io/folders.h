@@ -12,8 +12,17 @@ namespace sslmed::io {
 struct FolderFile {
   std::int64_t folder = 0;  // into FolderWalk::folders
   std::string name;
-  std::int64_t ending = -1;  // the first of the endings that its name has, in any case; -1: none, but one of the marks
-  bool missing = false;      // a link to nothing
+  std::int64_t ending = -1;         // the first of the endings that its name has, in any case; -1: none, but one of the marks
+  bool missing = false;             // a link to nothing
+  std::vector<std::string> values;  // of the entities that are asked for: "01" of sub-01; empty: none
+};
+
+// Which files are listed, by their names in lower case.
+struct FolderNames {
+  std::vector<std::string> endings;
+  std::vector<std::string> marks;     // parts of names
+  std::vector<std::string> unmarked;  // endings of names that marks do not count for
+  std::vector<std::string> entities;  // such as "sub" and "ses", as BIDS has them in names
 };
 
 // Names of the folder and of folders within, in the order of their bytes, folders where their names are. Folders whose names start with "." are not
@@ -27,8 +36,8 @@ struct FolderWalk {
   std::int64_t total = 0;                                             // files of any name
 };
 
-// `endings` and `marks` (parts of names) in lower case. ReadError where `root` is no folder.
-FolderWalk walk_folder(const std::string& root, const std::vector<std::string>& endings, const std::vector<std::string>& marks = {}, unsigned threads = 4);
+// ReadError where `root` is no folder.
+FolderWalk walk_folder(const std::string& root, const FolderNames& names, unsigned threads = 4);
 
 struct DistinctFiles {
   std::vector<std::int64_t> codes;    // of each path, into contents

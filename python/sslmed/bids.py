@@ -15,14 +15,14 @@ import pandas as pd
 from sslmed import tables
 from sslmed._core import C, FormatError, LeftOutWarning, ReadError, ValueWarning
 
-__all__ = ["Kind", "LeftOut", "Listing", "is_bids", "read", "scan"]
+__all__ = ["Kind", "LeftOut", "Listing", "holds_subjects", "is_bids", "read", "scan"]
 
 _COLUMNS = (("session", "ses"), ("task", "task"), ("run", "run"))
 _OTHER = ("derivatives", "sourcedata", "code", "stimuli", "phenotype")
 """Folders of a data set that hold no raw data."""
+_TASK = 1 + [name for name, _ in _COLUMNS].index("task")
 _TABLES = ("_sessions.tsv", "_scans.tsv")
 _NO_TARGET = "a link to a file that is not there; get it first (datalad get)"
-_ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 _SIDECARS = (".json", ".tsv", ".gz", ".txt", ".md", ".png", ".pdf")
 
 
@@ -70,8 +70,14 @@ class _Walk:
 
     root: str
     kinds: Mapping[str, Kind]
-    files: list[tuple[str, str, str]] = field(default_factory=list)
-    """(folder below the root, name, modality)."""
+    paths: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    """Of each path, below the root. Columns, as the interpreter's collector looks at a hundred thousand tuples again and again."""
+    modalities: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    """Of each path, into the columns of labels."""
+    labels: list[list[str]] = field(default_factory=list)
+    """Of subjects, sessions, tasks and runs; empty texts where a name has none."""
     sidecars: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -82,37 +88,45 @@ class _Walk:
         self.sidecars = {ending: [] for ending in tables_}
         stems = {e.partition(".")[0] + ".": kind for kind in self.kinds.values() for e in kind.endings if e.startswith("_")}
         known = [*(ending for ending, _ in endings), *tables_]
-        folders, files, loops, unreadable, _ = C.walk_folder(os.fsencode(self.root), known, list(stems))
-        full = [os.path.join(self.root, folder) if folder else self.root for folder in folders]
+        parts = [*_SIDECARS, *dict.fromkeys(part for kind in self.kinds.values() for part in kind.parts)]
+        entities = ["sub", *(short for _, short in _COLUMNS)]
+        root = os.fsencode(self.root or "/")
+        folders, files, loops, unreadable, _ = C.walk_folder(root, known, list(stems), parts, entities)
+        full = [f"{self.root}/{folder}" if folder else self.root for folder in folders]
         n, raw = len(endings), [modality for _, modality in endings]
         other = [folder.partition("/")[0] in _OTHER for folder in folders]
-        for folder, name, ending, missing in files:
+        sidecars = [self.sidecars[ending] for ending in tables_]
+        *columns, self.labels = files
+        for i, (folder, name, ending, missing) in enumerate(zip(*columns, strict=True)):
+            path = f"{full[folder]}/{name}"
             if ending >= n:
                 if name[0] != "." and not missing:
-                    self.sidecars[known[ending]].append(f"{full[folder]}/{name}")
+                    sidecars[ending - n].append(path)
             elif ending < 0:
-                self._refuse_format(full[folder], name, stems)
+                self._refuse_format(path, name, stems)
             elif name[0] == ".":
-                self.leave("files", "hidden", f"{full[folder]}/{name}")
+                self.leave("files", "hidden", path)
             elif other[folder] and self.kinds[raw[ending]].folders:
-                place = folders[folder].partition("/")[0]
-                self.leave("files", f"in {place}/, not raw data", f"{full[folder]}/{name}")
+                self.leave("files", f"in {folders[folder].partition('/')[0]}/, not raw data", path)
             elif missing:
-                self.leave("files", _NO_TARGET, f"{full[folder]}/{name}")
+                self.leave("files", _NO_TARGET, path)
             else:
-                self.files.append((folders[folder], name, raw[ending]))
+                self.numbers.append(i)
+                self.folders.append(folders[folder])
+                self.paths.append(path)
+                self.modalities.append(raw[ending])
         for path in loops:
             self.leave("folders", "a link to a folder around it", path)
         for path, why in unreadable:
             self.leave("folders", f"cannot be listed ({why}); see its permissions", path)
         return self
 
-    def _refuse_format(self, folder: str, name: str, stems: Mapping[str, Kind]) -> None:
+    def _refuse_format(self, path: str, name: str, stems: Mapping[str, Kind]) -> None:
         lower = name.lower()
         kind = next(stems[stem] for stem in stems if stem in lower)
-        if not lower.endswith((*_SIDECARS, *kind.parts)) and not name.startswith("."):
+        if not name.startswith("."):
             what = f"{os.path.splitext(lower)[1]} is no format that is read{'; ' if kind.hint else ''}{kind.hint}"
-            self.leave("files", what, f"{folder}/{name}")
+            self.leave("files", what, path)
 
     def leave(self, what: str, why: str, path: str) -> None:
         """Notes that a file is left out."""
@@ -121,12 +135,13 @@ class _Walk:
 
 def is_bids(root: str | os.PathLike[str], endings: Sequence[str]) -> bool:
     """Whether a folder has a participants.tsv, a folder sub-…, or a file with one of these endings."""
-    if (Path(root) / "participants.tsv").exists() or _subjects_in(Path(root)):
+    if (Path(root) / "participants.tsv").exists() or holds_subjects(Path(root)):
         return True
-    return bool(C.walk_folder(os.fsencode(root), list(endings))[1])
+    return bool(C.walk_folder(os.fsencode(root), list(endings))[1][0])
 
 
-def _subjects_in(folder: Path) -> bool:
+def holds_subjects(folder: str | os.PathLike[str]) -> bool:
+    """Whether there are folders sub-… in a folder."""
     try:
         with os.scandir(folder) as entries:
             return any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries)
@@ -164,7 +179,7 @@ def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | No
     if not root.is_dir():
         raise ReadError(f"{root}: no such folder")
     walk = _Walk(os.fspath(root).rstrip("/"), kinds).run()
-    strict = _subjects_in(root)
+    strict = holds_subjects(root)
     if not strict:
         _refuse_level(root)
     table = _rows(walk, strict, task)
@@ -188,7 +203,7 @@ def _besides(walk: _Walk) -> str:
 
 def _refuse_level(root: Path) -> None:
     """FormatError for a folder of data sets; ValueWarning for a folder within one."""
-    below = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name not in _OTHER and _subjects_in(Path(entry.path)))
+    below = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name not in _OTHER and holds_subjects(Path(entry.path)))
     if below:
         named = ", ".join(str(root / name) for name in below[:3])
         raise FormatError(f"{root}: expected folders sub-…, found them one level deeper; open {named}{' …' if len(below) > 3 else ''} each by itself")
@@ -200,34 +215,28 @@ def _refuse_level(root: Path) -> None:
 
 def _rows(walk: _Walk, strict: bool, task: str | None) -> pd.DataFrame:
     """The raw files, one a row: path, subject, session, task, run where they have them, modality."""
-    paths: list[str] = []
-    subjects: list[str] = []
-    modalities: list[str] = []
-    entities: list[dict[str, str]] = []
+    subjects, tasks = walk.labels[0], walk.labels[_TASK]
     wrong: dict[tuple[str, str], bool] = {}
-    for folder, name, modality in walk.files:
+    kept: list[int] = []
+    for at, (i, folder, modality) in enumerate(zip(walk.numbers, walk.folders, walk.modalities, strict=True)):
         if (misplaced := wrong.get((folder, modality))) is None:
             misplaced = wrong[folder, modality] = strict and _misplaced(folder, walk.kinds[modality].folders)
-        path = f"{walk.root}/{folder}/{name}" if folder else f"{walk.root}/{name}"
         if misplaced:
-            walk.leave("files", "not in sub-*/[ses-*/]<data type>/", path)
-            continue
-        found = dict(_ENTITY.findall(name))
-        if (subject := found.get("sub")) is None:
-            text = f"{path}: expected a BIDS name that starts with sub-…, found {name!r}"
+            walk.leave("files", "not in sub-*/[ses-*/]<data type>/", walk.paths[at])
+        elif not (subject := subjects[i]):
+            text = f"{walk.paths[at]}: expected a BIDS name that starts with sub-…, found {os.path.basename(walk.paths[at])!r}"
             raise FormatError(f"{text}; Cohort.from_folder opens other folders")
-        if strict and folder.partition("/")[0] != f"sub-{subject}" and walk.kinds[modality].folders:
-            _refuse_place(path, folder, subject)
-        if task is not None and found.get("task") != task:
-            continue
-        paths.append(path)
-        subjects.append("sub-" + subject)
-        modalities.append(modality)
-        entities.append(found)
-    given = {column: [one.get(short) for one in entities] for column, short in _COLUMNS}
-    some = {column: values for column, values in given.items() if any(values)}
-    kinds = pd.Categorical(modalities, categories=list(walk.kinds)) if modalities else []
-    return pd.DataFrame({"path": paths, "subject": subjects} | some | {"modality": kinds})
+        elif strict and not f"{folder}/".startswith(f"sub-{subject}/") and walk.kinds[modality].folders:
+            _refuse_place(walk.paths[at], folder, subject)
+        elif task is None or tasks[i] == task:
+            kept.append(at)
+    numbers = [walk.numbers[at] for at in kept]
+    table: dict[str, Any] = {"path": [walk.paths[at] for at in kept], "subject": ["sub-" + subjects[i] for i in numbers]}
+    for (column, _), labels in zip(_COLUMNS, walk.labels[1:], strict=True):
+        if any(own := [labels[i] or None for i in numbers]):
+            table[column] = own
+    table["modality"] = pd.Categorical([walk.modalities[at] for at in kept], categories=list(walk.kinds))
+    return pd.DataFrame(table)
 
 
 def _refuse_place(path: str, folder: str, subject: str) -> None:

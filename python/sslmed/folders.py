@@ -27,19 +27,33 @@ def files_of(root: Path, left_out: list[bids.LeftOut] | None = None) -> list[tup
     """
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
     endings = list(known)
-    below, files, _, _, _ = C.walk_folder(os.fsencode(root), endings)
+    below, files, loops, unreadable, other = C.walk_folder(os.fsencode(root), endings)
     found = []
     hidden: list[str] = []
-    for folder, name, ending, missing in files:
+    lost: list[str] = []
+    for folder, name, ending, missing in zip(*files[:4], strict=True):
         path = os.path.join(root, below[folder], name)
         if missing:
+            lost.append(path)
             continue
         if name.startswith("."):
             hidden.append(path)
             continue
         found.append((Path(path), known[endings[ending]], endings[ending]))
-    if left_out is not None and hidden:
-        left_out.append(bids.LeftOut("files", "hidden", len(hidden), hidden[0]))
+    if left_out is not None:
+        notes = [
+            ("files", "hidden", hidden),
+            ("files", "links to files that are not there; get them first (datalad get)", lost),
+            ("folders", "links to a folder around them", loops),
+            ("folders", "cannot be listed; see their permissions", [path for path, _ in unreadable]),
+        ]
+        left_out += [bids.LeftOut(what, why, len(paths), paths[0]) for what, why, paths in notes if paths]
+        parts = {part for kind in registry.names() for part in registry.get(kind).bids_parts}
+        for unknown, (count, example) in sorted(other.items()):
+            if unknown in parts:
+                continue
+            what = f"of ending {unknown}, which no modality reads" if unknown else "without an ending"
+            left_out.append(bids.LeftOut("files", what, count, example))
     return sorted(found)
 
 
@@ -72,10 +86,22 @@ def table_of(root: Path, subject: str, name: str) -> tuple[pd.DataFrame, list[bi
     if table.empty:
         known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
         raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
+    if subject == naming.SUBJECT:
+        _warn_of_data_sets(root, name)
     alone = table[[whole[int(row)] for row in table.index]]
     _warn_of_equal_names(alone, name)
     naming.warn_of_families(alone["subject"].drop_duplicates().tolist(), name)
     return table, left_out
+
+
+def _warn_of_data_sets(root: Path, name: str) -> None:
+    """ValueWarning where a folder is, or holds, BIDS folders, whose tables and names of people would not be read."""
+    sets = [root] if bids.holds_subjects(root) else sorted(Path(p.path) for p in os.scandir(root) if bids.holds_subjects(p.path))
+    if sets:
+        shown = ", ".join(map(str, sets[:3]))
+        text = f"{name}: {len(sets)} BIDS data sets ({shown}{' …' if len(sets) > 3 else ''}) are opened as plain folders"
+        hint = "Cohort.from_bids opens each with its participants.tsv, and joined() puts them together"
+        warnings.warn(f"{text}: each file's name counts as a subject, and derivatives as recordings; {hint}", ValueWarning, stacklevel=4)
 
 
 def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:

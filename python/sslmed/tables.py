@@ -124,7 +124,7 @@ def _texts_of(content: bytes, path: str) -> Texts:
 
 def typed(values: Sequence[str | None], name: str) -> pd.Series[Any]:
     """Texts as a column of numbers, where all of them are; those of names (subjects, sessions) stay texts."""
-    column = pd.Series(values, name=name)
+    column: pd.Series[Any] = pd.Series(list(values), name=name, dtype=object if not any(values) else None)
     if name in ("subject", "participant_id", "session", "session_id"):
         return column
     try:

@@ -15,7 +15,7 @@ import pandas as pd
 from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
-from sslmed.bids import Kind
+from sslmed.bids import Kind, LeftOut
 
 __all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Ratio", "Rows"]
 
@@ -278,6 +278,10 @@ class Modality(ABC):
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :meth:`sslmed.Cohort.channel_report`; by default a ValueError: there are no channels."""
         raise ValueError(f"{rows.name}: channel_report: {self.rows} have no channels")
+
+    def epochs(self, rows: Rows, names: Sequence[str], *, column: str, tmin: float, tmax: float | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+        """The table of spans that events name, see :meth:`sslmed.Cohort.epochs`; by default a ValueError: there are no events."""
+        raise ValueError(f"{rows.name}: epochs: {self.rows} have no events")
 
     def summary(self, table: pd.DataFrame) -> str:
         """What an index holds, in a few words after the number of rows and subjects."""

@@ -19,7 +19,7 @@ TEST_CASE("a folder's files are listed by their endings, in order, through links
   std::filesystem::create_directory_symlink(folder.path(), folder / "a/around");
   std::filesystem::create_directory_symlink(folder / "b", folder / "c");
   for (const unsigned threads : {1U, 4U}) {
-    const auto found = io::walk_folder(folder.path().string() + "/", {"_eeg.edf"}, {"_eeg.cnt"}, threads);
+    const auto found = io::walk_folder(folder.path().string() + "/", {{"_eeg.edf"}, {"y_"}, {".json"}, {}}, threads);
     std::vector<std::string> names;
     for (const auto& file : found.files)
       names.push_back(found.folders.at(static_cast<std::size_t>(file.folder)) + ":" + file.name + (file.missing ? "?" : "") + (file.ending < 0 ? "!" : ""));
@@ -30,7 +30,16 @@ TEST_CASE("a folder's files are listed by their endings, in order, through links
     CHECK(found.other.at(".txt").first == 1);
     CHECK(found.total == 8);
   }
-  CHECK_THROWS_AS(io::walk_folder(folder / "none", {}), ReadError);
+  CHECK_THROWS_AS(io::walk_folder(folder / "none", io::FolderNames{}), ReadError);
+}
+
+TEST_CASE("entities of names are the last ones of their keys") {
+  const TemporaryFolder folder;
+  folder.write("sub-01_ses-a+b_task-x_run-_eeg.edf", "");
+  folder.write("xsub-02_sub-3_sub-_eeg.edf", "");
+  const auto found = io::walk_folder(folder.path().string(), {{".edf"}, {}, {}, {"sub", "ses", "run"}});
+  CHECK(found.files.at(0).values == std::vector<std::string>{"01", "a+b", ""});
+  CHECK(found.files.at(1).values == std::vector<std::string>{"3", "", ""});
 }
 
 TEST_CASE("equal files are kept once") {

@@ -11,22 +11,23 @@ from functools import cached_property
 import pandas as pd
 
 from sslmed import tables
-from sslmed._core import FormatError
+from sslmed._core import C, FormatError
 
-__all__ = ["ENDINGS", "Nearest", "with_sidecars"]
+__all__ = ["CHANNELS", "Nearest", "sidecars_near", "with_sidecars"]
 
 _CHANNELS = "_channels.tsv"
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+-[a-zA-Z0-9+]+)")
 
-ENDINGS = (_CHANNELS,)
-"""Endings of the files that are read."""
+CHANNELS = "_channels.tsv"
 
 
 def with_sidecars(table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The table of recordings with a column ``exclude_channels``: those that channels.tsv calls bad, or of another type than EEG.
+    """The table of recordings with what channels.tsv says.
 
-    The file is the nearest one, beside a recording or in a folder above it, all of whose entities (task, run …) the recording's name has too.
+    Columns are ``exclude_channels``, those that are bad or of another type than EEG, and ``channel_units``, voltages that come before those
+    of the file's header. The file is the nearest one, beside a recording or in a folder above it, all of whose entities (task, run …) the
+    recording's name has too.
 
     Args:
         table: One recording a row.
@@ -35,11 +36,34 @@ def with_sidecars(table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) ->
     Raises:
         FormatError: A channels.tsv has no column ``name``.
     """
-    files = Nearest(sidecars.get(_CHANNELS, ()), _CHANNELS).of_all(table["path"].tolist())
+    paths = table["path"].tolist()
+    files = Nearest(sidecars.get(CHANNELS, ()), CHANNELS).of_all(paths)
     wanted = list(dict.fromkeys(file for file in files if file is not None))
-    excluded = dict(zip(wanted, tables.read_many(wanted, _unwanted), strict=True))
-    names = [None if file is None else excluded[file] for file in files]
-    return table.assign(exclude_channels=pd.Series(names, index=table.index, dtype=object)) if any(names) else table
+    said = dict(zip(wanted, tables.read_many(wanted, _said), strict=True))
+    unwanted = [None if file is None else said[file][0] for file in files]
+    # MNE's own format knows its units; EEGLAB's has none.
+    units = [None if file is None or path.lower().endswith((".fif", ".fif.gz")) else said[file][1] for file, path in zip(files, paths, strict=True)]
+    columns = {"exclude_channels": unwanted, "channel_units": units}
+    given = {name: pd.Series(values, index=table.index, dtype=object) for name, values in columns.items() if any(values)}
+    return table.assign(**given) if given else table
+
+
+def sidecars_near(recordings: Sequence[str], ending: str) -> list[str]:
+    """Sidecars in the folders of recordings, and in those above them up to the data set's."""
+    folders: dict[str, None] = {}
+    for folder in dict.fromkeys(os.path.dirname(path) for path in recordings):
+        above = folder
+        while above not in folders:
+            folders[above] = None
+            inner = os.path.basename(above)
+            if not (inner.startswith(("sub-", "ses-")) or inner == "eeg"):
+                break
+            above = os.path.dirname(above)
+    found = []
+    for folder in folders:
+        names = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
+        found += [os.path.join(folder, name) for name in names if name.endswith(ending) and name[0] != "."]
+    return found
 
 
 class Nearest:
@@ -48,10 +72,12 @@ class Nearest:
     Args:
         paths: All of a data set.
         ending: Their ending.
+        ignored: Start of an entity that recordings do not have, such as "space-".
     """
 
-    def __init__(self, paths: Sequence[str], ending: str) -> None:
+    def __init__(self, paths: Sequence[str], ending: str, ignored: str = "") -> None:
         self.ending = ending
+        self.ignored = ignored
         self.paths = dict.fromkeys(paths)
         self.levels: dict[str, list[list[tuple[frozenset[str], str]]]] = {}
         """By folder of recordings the sidecars there and above, with the entities of their names, the nearest first."""
@@ -88,25 +114,35 @@ class Nearest:
         levels = []
         while True:
             if folder in self.by_folder:
-                levels.append([(_entities(os.path.basename(path)), path) for path in self.by_folder[folder]])
+                levels.append([(self._own(path), path) for path in self.by_folder[folder]])
             inner = os.path.basename(folder)
             if not (inner.startswith(("sub-", "ses-")) or inner == "eeg"):
                 return levels
             folder = os.path.dirname(folder)
+
+    def _own(self, path: str) -> frozenset[str]:
+        entities = _entities(os.path.basename(path))
+        return frozenset(e for e in entities if not e.startswith(self.ignored)) if self.ignored else entities
 
 
 def _entities(name: str) -> frozenset[str]:
     return frozenset(_ENTITY.findall(name))
 
 
-def _unwanted(found: tables.Texts, path: str) -> str | None:
-    """A JSON list of the channels that are bad or of another type."""
+def _said(found: tables.Texts, path: str) -> tuple[str | None, str | None]:
+    """JSON of the channels that are bad or of another type, and of the units of the others."""
     if "name" not in found.columns:
         raise FormatError(f"{path}: expected a column name, found {found.columns}")
-    unwanted = []
+    unwanted: list[str] = []
+    units: dict[str, str] = {}
     for row in found.rows:
-        kind, status, name = row.get("type"), row.get("status"), row["name"]
+        if row["name"] is None:
+            continue
+        name, kind, status, unit = row["name"].strip(), row.get("type"), row.get("status"), row.get("units")
         other = kind is not None and kind.strip().upper() != "EEG"
-        if name is not None and (other or (status or "").strip().lower() == "bad"):
-            unwanted.append(name.strip())
-    return json.dumps(unwanted, ensure_ascii=False) if unwanted else None
+        if other or (status or "").strip().lower() == "bad":
+            unwanted.append(name)
+        if not other and unit is not None and unit.strip() and C.microvolts(unit) is not None:
+            units[name] = unit.strip()
+    texts = [json.dumps(value, ensure_ascii=False) if value else None for value in (unwanted, units)]
+    return texts[0], texts[1]
