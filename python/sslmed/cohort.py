@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import bids, naming, tables
-from sslmed._core import C, FormatError, OverlapWarning, ValueWarning
-from sslmed.leakage import refuse_overlap, refuse_shared_files
+from sslmed import bids, cohort_report, folders, joining, naming, splitting, tables
+from sslmed._core import C
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array, Preprocessing
 from sslmed.modalities.joined import parts_of, whole_of
@@ -25,8 +20,6 @@ from sslmed.modalities.joined import parts_of, whole_of
 __all__ = ["Cohort"]
 
 _Path = str | os.PathLike[str]
-
-_SUBJECT = naming.SUBJECT
 
 
 class Cohort:
@@ -81,7 +74,7 @@ class Cohort:
         if (table := registry.table_of(Path(path))) is not None:
             return cls.from_table(table, name=name or Path(path).resolve().name)
         endings = [ending for kind in registry.names() for ending in registry.get(kind).bids]
-        return cls.from_bids(path, name=name) if bids.is_bids(path, endings) or not _files(Path(path)) else cls.from_folder(path, name=name)
+        return cls.from_bids(path, name=name) if bids.is_bids(path, endings) or not folders.files_of(Path(path)) else cls.from_folder(path, name=name)
 
     @classmethod
     def from_bids(
@@ -106,10 +99,10 @@ class Cohort:
         listing = bids.scan(root, {kind: registry.get(kind).in_bids() for kind in registry.names()}, task)
         parts = [registry.get(str(kind)).gather(part) for kind, part in listing.table.groupby("modality", sort=False)]
         table = tables.without_marks(pd.concat(parts, ignore_index=True), name)
-        return cls(_with_choice(table, channels, exclude), name)._told(listing.left_out)
+        return cohort_report.told(cls(cohort_report.with_choice(table, channels, exclude), name), listing.left_out)
 
     @classmethod
-    def from_folder(cls, root: _Path, *, subject: str = _SUBJECT, name: str | None = None) -> Cohort:
+    def from_folder(cls, root: _Path, *, subject: str = naming.SUBJECT, name: str | None = None) -> Cohort:
         """The files of a folder, and of folders within, whose endings a registered modality knows.
 
         Args:
@@ -125,29 +118,9 @@ class Cohort:
             LeftOutWarning: Files are no recordings or images of their own, such as masks.
             ValueWarning: Files of one name in different folders count as one subject's.
         """
-        rows, whole = [], []
-        hidden: list[str] = []
-        for path, modality, ending in _files(Path(root), hidden):
-            stem = path.name[: -len(ending)] or path.name
-            match = re.match(subject, stem)
-            if match is None:
-                raise FormatError(f"{path}: expected a name that starts with {subject!r}, found {stem!r}")
-            whose = naming.patient(match[0]) if subject == _SUBJECT else match[0]
-            rows.append({"path": os.path.abspath(path), "subject": whose, "modality": modality})
-            whole.append(subject == _SUBJECT and match[0] == stem)
-        table = pd.DataFrame(rows, columns=["path", "subject", "modality"])
-        if rows:
-            table["modality"] = registry.settled(table)
-            parts = [registry.get(str(kind)).listed(part) for kind, part in table.groupby("modality", sort=False)]
-            table = pd.concat(parts).sort_index()
-        if table.empty:
-            known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
-            raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
         name = name or Path(root).resolve().name
-        alone = table[[whole[int(row)] for row in table.index]]
-        _warn_of_equal_names(alone, name)
-        naming.warn_of_families(alone["subject"].drop_duplicates().tolist(), name)
-        return cls(table, name)._told([bids.LeftOut("files", "hidden", len(hidden), hidden[0])] if hidden else [])
+        table, left_out = folders.table_of(Path(root), subject, name)
+        return cohort_report.told(cls(table, name), left_out)
 
     @classmethod
     def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None, root: _Path | None = None) -> Cohort:
@@ -342,7 +315,7 @@ class Cohort:
             >>> sm.modalities.eeg.channels(people.choose_channels(exclude=["A1"]))
             [(['Fp1', 'Cz'], 100.0)]
         """
-        return Cohort(_with_choice(self.table, channels, exclude), self.name, self.arrays)
+        return Cohort(cohort_report.with_choice(self.table, channels, exclude), self.name, self.arrays)
 
     def qualified(self) -> Cohort:
         """The same rows with subjects named by cohort and id, "public/sub-01": for people of different data sets whose names are the same."""
@@ -354,12 +327,7 @@ class Cohort:
         Returns:
             Columns ``outcome`` ("read" or "left out"), ``what``, ``count``, ``why``, ``example``.
         """
-        lines: list[tuple[str, str, int, str, str]] = []
-        for kind in self._listed():
-            rows = self.table[self.table["modality"] == kind]
-            lines.append(("read", registry.get(kind).rows, len(rows), f"{rows['subject'].nunique()} subjects", str(rows["path"].iloc[0])))
-        lines += [("left out", one.what, one.count, one.why, one.example) for one in self.left_out]
-        return pd.DataFrame(lines, columns=["outcome", "what", "count", "why", "example"])
+        return cohort_report.report(self)
 
     def channel_report(self) -> pd.DataFrame:
         """What each channel's name is taken for: one line a name and meaning, over all recordings.
@@ -371,16 +339,7 @@ class Cohort:
         Raises:
             ValueError: The rows have no channels.
         """
-        return registry.get(self.modality).channel_report(self)
-
-    def _told(self, left_out: Sequence[bids.LeftOut]) -> Cohort:
-        """This cohort, after a line on standard error of what it was read from."""
-        self.left_out = tuple(left_out)
-        lines = self.report()
-        found = ", ".join(f"{count} {what} of {why}" for outcome, what, count, why, _ in lines.itertuples(index=False) if outcome == "read")
-        besides = "; ".join(f"{one.count} {one.what} {one.why} (such as {one.example})" for one in left_out)
-        print(f"{self.name}: {found}{f'; left out: {besides}' if besides else ''}", file=sys.stderr)
-        return self
+        return cohort_report.channel_report(self)
 
     def joined(self, other: Cohort, *, name: str | None = None, same_people: bool | None = None) -> Cohort:
         """These rows and then those of another cohort, of any modality, in files or in memory.
@@ -396,22 +355,7 @@ class Cohort:
         Warns:
             OverlapWarning: Subjects of the same name were taken for different people.
         """
-        if same_people is False or (same_people is None and _strangers(self, other)):
-            shared = set(self.table["subject"]) & set(other.table["subject"])
-            if shared and self.name == other.name:
-                raise ValueError(f"joined: both cohorts are called {self.name!r} and have {len(shared)} names of subjects in common; give one another name")
-            if shared and same_people is None:
-                text = f"{len(shared)} subjects of {self.name} and {other.name} have the same name, such as {min(shared)!r}: they become different people"
-                warnings.warn(f"{text} ({self.name}/{min(shared)}); joined(…, same_people=True) keeps them one", OverlapWarning, stacklevel=2)
-            mine, theirs = ([f"{c.name}/{s}" if s in shared else s for s in c.table["subject"]] for c in (self, other))
-            return self.with_columns(subject=mine).joined(other.with_columns(subject=theirs), name=name, same_people=True)
-        arrays = None
-        if self.arrays is not None or other.arrays is not None:
-            arrays = [*(self.arrays or [None] * len(self)), *(other.arrays or [None] * len(other))]
-        both = [self.table, other.table]
-        if self._listed() != other._listed():
-            both = [table.astype({"modality": object}) for table in both]
-        return Cohort(pd.concat(both, ignore_index=True), name or f"{self.name} and {other.name}", arrays)
+        return joining.joined(self, other, name, same_people)
 
     def source(
         self,
@@ -491,18 +435,7 @@ class Cohort:
         Raises:
             ValueError: The fraction is out of range, only one subject has a value, or a file is listed for two subjects.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"split: fraction={fraction!r} must be within (0, 1)")
-        from sklearn.model_selection import train_test_split
-
-        refuse_shared_files(self)
-        people = self.subjects if stratify is None else self.table.dropna(subset=stratify).drop_duplicates("subject")
-        values = None if stratify is None else people[stratify].astype(str)
-        if values is not None and (counts := values.value_counts()).min() < 2:
-            raise ValueError(f"{self.name}: {stratify} {str(counts.idxmin())!r} has one subject, who cannot be on both sides")
-        train, test = train_test_split(people["subject"].to_numpy(), test_size=fraction, random_state=seed, stratify=values)
-        refuse_overlap(train, test)
-        return self.subset(self.table["subject"].isin(train)), self.subset(self.table["subject"].isin(test))
+        return splitting.split(self, fraction, stratify, seed)
 
     def folds(self, k: int | str = 5, *, stratify: str | None = None, seed: int = 0) -> Iterator[tuple[Array, Array]]:
         """(train, test) row positions with every subject on one side only; "loso" leaves one subject out at a time.
@@ -515,82 +448,7 @@ class Cohort:
         Raises:
             ValueError: There are fewer subjects than folds, or of one value of ``stratify``; or a file is listed for two subjects.
         """
-        from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
-
-        # By number, in the order of their names: NumPy looks for texts among texts one by one.
-        groups = np.unique(self.table["subject"].to_numpy(), return_inverse=True)[1]
-        n = int(groups.max()) + 1
-        refuse_shared_files(self)
-        rows = np.arange(len(self))
-        if k != "loso" and (not isinstance(k, int) or k < 2 or k > n):
-            raise ValueError(f"{self.name}: folds must be 'loso' or 2 to {n} (its subjects), got {k!r}")
-        if stratify is not None:
-            least = k if isinstance(k, int) else 2  # loso: one to be tested, one to learn from
-            per_value = self.table.groupby(stratify, observed=True)["subject"].nunique()
-            if per_value.min() < least:
-                few = f"{stratify} {str(per_value.idxmin())!r} has {per_value.min()} subjects"
-                raise ValueError(f"{self.name}: {few}, too few for {k} folds; ask for fewer" if k != "loso" else f"{self.name}: {few}, and 'loso' needs two")
-        if k == "loso":
-            splitter, y = LeaveOneGroupOut(), None
-        elif stratify is None:
-            splitter, y = GroupKFold(k, shuffle=True, random_state=seed), None
-        else:
-            splitter, y = StratifiedGroupKFold(k, shuffle=True, random_state=seed), self.table[stratify].astype(str)
-        for train, test in splitter.split(rows, y, groups):
-            refuse_overlap(groups[train], groups[test])
-            yield train, test
-
-
-def _files(root: Path, hidden: list[str] | None = None) -> list[tuple[Path, str, str]]:
-    """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path; links to folders are followed.
-
-    ``hidden`` gets the paths of hidden ones, which are left out.
-    """
-    known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
-    found = []
-    for path in map(Path, bids.files_below(root)):
-        ending = next((ending for ending in known if path.name.lower().endswith(ending)), None)
-        if ending is None or not path.is_file():
-            continue
-        if path.name.startswith("."):
-            if hidden is not None:
-                hidden.append(str(path))
-            continue
-        found.append((path, known[ending], ending))
-    return sorted(found)
-
-
-def _strangers(a: Cohort, b: Cohort) -> bool:
-    """Whether subjects of the same name are of different sites, and the cohorts of the same modalities."""
-    both = set(a.table["subject"]) & set(b.table["subject"])
-    if not both or set(a._listed()).isdisjoint(b._listed()):
-        return False
-    sites = [set(c.table.loc[c.table["subject"].isin(both), "site"].astype(str)) for c in (a, b)]
-    return sites[0].isdisjoint(sites[1])
-
-
-def _with_choice(table: pd.DataFrame, channels: Sequence[str] | None, exclude: Sequence[str]) -> pd.DataFrame:
-    """The table with the columns ``use_channels`` and ``exclude_channels``, JSON lists of names."""
-    for name, given in (("channels", channels), ("exclude", exclude)):
-        if isinstance(given, str):
-            raise TypeError(f"{name}={given!r} must be a list of names, such as [{given!r}]")
-    if channels is not None:
-        table = table.assign(use_channels=json.dumps(list(channels), ensure_ascii=False))
-    if exclude:
-        before = table["exclude_channels"] if "exclude_channels" in table else [None] * len(table)
-        both = [[*(json.loads(text) if isinstance(text, str) else []), *exclude] for text in before]
-        table = table.assign(exclude_channels=[json.dumps(list(dict.fromkeys(names)), ensure_ascii=False) for names in both])
-    return table
-
-
-def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:
-    """ValueWarning where files of one name in several folders, by which they are one subject's, may be of different people."""
-    folders = table["path"].map(os.path.dirname).groupby(table["subject"]).nunique()
-    if (several := folders[folders > 1]).empty:
-        return
-    told = f"{int(table['subject'].isin(several.index).sum())} files in different folders have {len(several)} names in common"
-    text = f"{name}: {told}, such as {several.index[0]!r}, and count as one subject's each; if they are of different people, list them in a table"
-    warnings.warn(text, ValueWarning, stacklevel=3)
+        return splitting.folds(self, k, stratify, seed)
 
 
 def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -56,4 +56,4 @@ def warn_of_families(names: Sequence[str], cohort: str) -> None:
         f"{cohort}: each of {len(names)} files counts as a subject of its own, but the names of {count} look like {len(several)} subjects, such as "
         f"{base!r} with {own[0]!r} and {own[1]!r}; say whose they are with from_folder(subject=…), or in a table with path and subject"
     )
-    warnings.warn(text, ValueWarning, stacklevel=4)
+    warnings.warn(text, ValueWarning, stacklevel=5)
