@@ -2,6 +2,9 @@
 
 #include <ATen/Functions.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "bindings/columns.h"
 #include "bindings/options.h"
 #include "core/error.h"
@@ -44,15 +47,15 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
         const auto owner = std::make_shared<at::Tensor>(spec.values->to(at::kCPU, at::kFloat).contiguous());
         if (owner->dim() != 2 || owner->size(0) != static_cast<std::int64_t>(spec.channels.size()))
           throw ValueError(spec.name + ": values must be [channels, samples] with one name a channel");
-        recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner, spec.choice);
+        recording = array_recording(spec.name, owner->const_data_ptr<float>(), owner->size(1), spec.sfreq, spec.channels, owner, spec.choice, options.flat_gap);
         std::int64_t left_out = owner->size(1);
         for (const auto& stretch : recording->stretches()) left_out -= stretch.last - stretch.first;
         if (left_out > 0)
           notes.push_back(spec.name + ": " + std::to_string(static_cast<double>(left_out) / spec.sfreq) + " s of " +
                           std::to_string(static_cast<double>(owner->size(1)) / spec.sfreq) +
-                          " s are gaps (annotated as bad, NaN or 0 in all channels), and left out");
+                          " s are gaps (NaN in all channels, as where they are annotated as bad, or no change in any), and left out");
       } else {
-        recording = open_recording(spec.name, cache, notes, spec.choice);
+        recording = open_recording(spec.name, cache, notes, spec.choice, Spans::kUsable, options.flat_gap);
       }
       entries.push_back({std::move(recording), spec.subject, spec.site, spec.positions});
     }
@@ -176,6 +179,31 @@ void bind_eeg(py::module_& m) {
       },
       py::arg("signals"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
       "Of each signal (label, unit, Hz, readable): its label, whether a source would read it, and why not.");
+  m.def("names_without_channel", &names_without_channel, py::arg("labels"), py::arg("names"),
+        "Of names of channels, those that mean none of a recording's labels.");
+  m.def("microvolts", &microvolts, py::arg("unit"), "µV in one unit, in any spelling; None for what is no voltage.");
+  m.def(
+      "read_recording",
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units, double seconds) {
+        const py::gil_scoped_release release;
+        std::vector<std::string> notes;
+        const ChannelChoice choice{std::move(use), std::move(exclude), std::move(units)};
+        const auto recording = open_recording(path, std::make_shared<FileCache>(1), notes, choice, Spans::kStored);
+        const auto channels = static_cast<std::int64_t>(recording->channels().size());
+        std::vector<std::size_t> all(recording->channels().size());
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        std::vector<at::Tensor> parts{at::empty({channels, 0}, at::kFloat)};
+        std::int64_t stored = 0, left = std::llround(seconds * recording->sfreq());
+        for (const auto& stretch : recording->stretches()) {
+          const auto n = std::min(left, stretch.last - stretch.first);
+          stored += stretch.last - stretch.first, left -= n;
+          recording->read(all, stretch.first, stretch.first + n, parts.emplace_back(at::empty({channels, n}, at::kFloat)).data_ptr<float>());
+        }
+        return std::make_tuple(recording->channels(), recording->sfreq(), static_cast<double>(stored) / recording->sfreq(), at::cat(parts, 1));
+      },
+      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+      py::arg("units") = std::map<std::string, std::string>{}, py::arg("seconds") = 600.0,
+      "Of the EEG channels that a source would read: names, Hz, s that are stored, and the first `seconds` of them, [channels, samples] in µV.");
   m.def(
       "recording_signals",
       [](const std::string& path) {
@@ -185,7 +213,6 @@ void bind_eeg(py::module_& m) {
         return found;
       },
       py::arg("path"), "All signals of a file: label, unit, Hz, and whether it has a physical scale.");
-  m.def("microvolts", &microvolts, py::arg("unit"), "Microvolts in one unit; None of what is no voltage.");
   m.def(
       "recording_annotations",
       [](const py::bytes& file) {
@@ -208,19 +235,21 @@ void bind_eeg(py::module_& m) {
       py::arg("units") = std::map<std::string, std::string>{}, "Median over a file's channels of their standard deviation in µV, over 2 s in the middle.");
   m.def(
       "recording_info",
-      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units) {
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units,
+         double flat_gap) {
         std::vector<std::string> notes;
         std::unique_ptr<Recording> recording;
         {
           const py::gil_scoped_release release;
-          recording = open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)});
+          recording = open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)},
+                                     Spans::kUsable, flat_gap);
         }
         std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
         for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);
         return std::make_tuple(recording->channels(), recording->sfreq(), stretches, notes);
       },
       py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
-      py::arg("units") = std::map<std::string, std::string>{},
+      py::arg("units") = std::map<std::string, std::string>{}, py::arg("flat_gap") = kFlatGap,
       "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
 
   auto bound = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
@@ -237,6 +266,7 @@ void bind_eeg(py::module_& m) {
       .def_readwrite("average_reference", &EegOptions::average_reference)
       .def_readwrite("clip", &EegOptions::clip)
       .def_readwrite("unit", &EegOptions::unit)
+      .def_readwrite("flat_gap", &EegOptions::flat_gap)
       .def_readwrite("montage", &EegOptions::montage)
       .def_property(
           "channels", [](const EegOptions& self) { return self.choice.use; },

@@ -15,7 +15,7 @@
 
 namespace sslmed::io {
 
-// Records that follow each other without a gap.
+// Records that follow each other without a gap. Records whose time is not known are in none.
 struct Segment {
   std::int64_t first_record = 0, n_records = 0;
   double onset = 0;  // s from the first sample of the file
@@ -36,10 +36,11 @@ class EdfFile : public SignalFile {
   bool has_scale(std::size_t i) const override { return channel(i).has_scale; }
   double sfreq(std::size_t i) const override;   // Hz
   std::int64_t n_samples(std::size_t i) const;  // stored samples, gaps not counted
-  std::optional<DateTime> start() const;        // with the fraction that EDF+ keeps in the first time-keeping annotation
-  bool is_continuous() const noexcept { return segments_.size() <= 1; }
+  std::optional<DateTime> start() const;        // of the first sample, which an onset of EDF+ may move
+  // Whether all records follow each other without a gap.
+  bool is_continuous() const noexcept { return header_.n_records == 0 || segments_.front().n_records == header_.n_records; }
   const std::vector<Segment>& segments() const noexcept { return segments_; }
-  std::vector<double> record_onsets() const;  // s from the header's start, one a record
+  std::vector<double> record_onsets() const;  // s from the header's start, one a record; NaN of one that is left out
   double duration() const;                    // s from the first sample to the end of the last record, gaps included
   std::vector<Stretch> stretches(std::size_t i) const override;
   std::vector<Annotation> annotations(std::vector<std::string>& notes) const override;
@@ -60,6 +61,7 @@ class EdfFile : public SignalFile {
   std::string annotation_bytes(std::int64_t record, const EdfSignal& signal) const;
   void check_time_keeping(const RecordTime& first, const RecordTime& last);
   RecordTime time_of_record(std::int64_t record) const;
+  std::vector<double> scanned_onsets(double tolerance);
   void find_segments();
   void check_scale(std::size_t i) const;
   template <class Real>

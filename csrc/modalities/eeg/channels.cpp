@@ -224,6 +224,17 @@ void mark_repeated(std::vector<Channel>& channels) {
   }
 }
 
+std::set<std::string> keys_of(const std::vector<std::string>& labels) {
+  std::set<std::string> keys;
+  for (const auto& label : labels) keys.insert(channel_key(label));
+  return keys;
+}
+
+ChannelUse unused(const Channel& channel, const std::string& label) {
+  const bool biosemi = channel.name.rfind("BioSemi ", 0) == 0;
+  return {channel, biosemi ? channel.name : label, false, "", true, false};
+}
+
 // Whether one of the names means a channel: a name that is a label of the recording means that one alone.
 bool names_channel(const std::vector<std::string>& names, const ChannelUse& use, const std::string& label, const std::set<std::string>& labels) {
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
@@ -297,16 +308,27 @@ std::optional<double> microvolts(const std::string& unit) {
   return found == known.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::vector<std::string> names_without_channel(const std::vector<std::string>& labels, const std::vector<std::string>& names) {
+  const auto keys = keys_of(labels);
+  std::vector<ChannelUse> uses;
+  for (std::size_t i = 0; const auto& channel : recognize(labels)) uses.push_back(unused(channel, labels[i++]));
+  std::vector<std::string> without;
+  for (const auto& name : names) {
+    bool found = false;
+    for (std::size_t i = 0; i < uses.size() && !found; ++i) found = names_channel({name}, uses[i], labels[i], keys);
+    if (!found) without.push_back(name);
+  }
+  return without;
+}
+
 std::vector<ChannelUse> choose_channels(const std::vector<SignalHead>& signals, const ChannelChoice& choice) {
   std::vector<std::string> labels;
   for (const auto& signal : signals) labels.push_back(signal.label);
   const auto channels = recognize(labels);
-  std::set<std::string> keys;
-  for (const auto& label : labels) keys.insert(channel_key(label));
+  const auto keys = keys_of(labels);
   std::vector<ChannelUse> uses;
   for (std::size_t i = 0; i < signals.size(); ++i) {
-    const bool biosemi = channels[i].name.rfind("BioSemi ", 0) == 0;
-    ChannelUse use{channels[i], biosemi ? channels[i].name : signals[i].label, false, "", true, false};
+    ChannelUse use = unused(channels[i], labels[i]);
     if (!signals[i].readable) {
       use.why = "has no physical scale", use.told = false;
     } else if (names_channel(choice.exclude, use, labels[i], keys)) {

@@ -57,5 +57,7 @@ struct ChannelUse {
 
 // Which signals are read: EEG in a voltage, at the rate that most electrodes have.
 std::vector<ChannelUse> choose_channels(const std::vector<SignalHead>& signals, const ChannelChoice& choice = {});
+// Of `names`, as a ChannelChoice has them, those that mean none of a recording's labels.
+std::vector<std::string> names_without_channel(const std::vector<std::string>& labels, const std::vector<std::string>& names);
 
 }  // namespace sslmed::eeg

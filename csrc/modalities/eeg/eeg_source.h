@@ -33,7 +33,8 @@ struct EegOptions {
   double unit = 1;     // µV that count as one, with Scaling::kNone
   // Channels of all samples, in this order; 10-05 names in any spelling, or a recording's own. Empty: all channels of each recording that have a place.
   std::vector<std::string> montage;
-  ChannelChoice choice;  // of the channels of each recording
+  ChannelChoice choice;        // of the channels of each recording
+  double flat_gap = kFlatGap;  // s for which no channel changes that are a gap; 0: none are looked for
 };
 
 class EegSource : public data::Source {
@@ -88,6 +89,10 @@ class EegSource : public data::Source {
   void choose_montage(const Montage& montage, const std::vector<std::string>& extra, Prepared& into) const;
   void check_whole(const Window& window, std::int64_t start, const Signal& signal) const;
   void note_left_out(const std::vector<std::vector<std::string>>& left_out);
+  void check_options() const;
+  void prepare_all(const std::vector<std::string>& extra_channels);
+  void count_windows();
+  [[noreturn]] void refuse_short() const;
 
   EegOptions options_;
   std::int64_t output_length_;

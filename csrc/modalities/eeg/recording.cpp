@@ -44,9 +44,14 @@ std::string left_out_of(const std::vector<SignalHead>& heads, const std::vector<
   return text;
 }
 
+std::int64_t total_samples(const std::vector<Stretch>& stretches) {
+  return std::accumulate(stretches.begin(), stretches.end(), std::int64_t{0}, [](std::int64_t n, const Stretch& one) { return n + one.last - one.first; });
+}
+
 class FileRecording : public Recording {
  public:
-  FileRecording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes, const ChannelChoice& choice, Spans spans)
+  FileRecording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes, const ChannelChoice& choice, Spans spans,
+                double flat_gap)
       : path_(path), cache_(std::move(cache)) {
     const auto file = cache_->open(path);
     notes.insert(notes.end(), file->warnings().begin(), file->warnings().end());
@@ -66,6 +71,7 @@ class FileRecording : public Recording {
     sfreq_ = file->sfreq(index_.front());
     stretches_ = file->stretches(index_.front());
     if (spans == Spans::kUsable) leave_out_spans(file->annotations(notes), notes);
+    if (spans == Spans::kUsable && flat_gap > 0) leave_out_flat_runs(*file, flat_gap, notes);
   }
 
   const std::string& name() const override { return path_; }
@@ -87,14 +93,30 @@ class FileRecording : public Recording {
 
  private:
   void leave_out_spans(const std::vector<io::Annotation>& annotations, std::vector<std::string>& notes) {
-    const auto total = [](const std::vector<Stretch>& all) {
-      return std::accumulate(all.begin(), all.end(), std::int64_t{0}, [](std::int64_t n, const Stretch& one) { return n + one.last - one.first; });
-    };
-    const auto stored = total(stretches_);
+    const auto stored = total_samples(stretches_);
     stretches_ = usable_stretches(stretches_, annotations, sfreq_);
-    if (const auto left = total(stretches_); left < stored)
-      notes.push_back(path_ + ": " + std::to_string(static_cast<double>(stored - left) / sfreq_) + " s of " +
-                      std::to_string(static_cast<double>(stored) / sfreq_) + " s are in spans annotated as bad, and left out");
+    if (const auto left = total_samples(stretches_); left < stored)
+      notes.push_back(path_ + ": " + left_out_text(stored, left) + "are in spans annotated as bad, and left out");
+  }
+  void leave_out_flat_runs(const io::SignalFile& file, double flat_gap, std::vector<std::string>& notes) {
+    const auto stored = total_samples(stretches_);
+    std::vector<std::size_t> in_file;
+    std::int64_t runs = 0;
+    auto left = without_flat_runs(
+        stretches_, index_.size(), samples_in_gap(flat_gap, sfreq_),
+        [&](const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) {
+          in_file.clear();
+          for (const auto c : channels) in_file.push_back(index_[c]);
+          file.read_grid(in_file, first, last, into);
+        },
+        runs);
+    if (runs == 0 || left.empty()) return;  // of a recording that is flat as a whole, windows tell it
+    stretches_ = std::move(left);
+    notes.push_back(path_ + ": " + left_out_text(stored, total_samples(stretches_)) + "are in " + std::to_string(runs) + (runs > 1 ? " gaps" : " gap") +
+                    " in which no channel changes for " + std::to_string(flat_gap) + " s or longer, and left out (flat_gap=0 keeps them)");
+  }
+  std::string left_out_text(std::int64_t stored, std::int64_t left) const {
+    return std::to_string(static_cast<double>(stored - left) / sfreq_) + " s of " + std::to_string(static_cast<double>(stored) / sfreq_) + " s ";
   }
 
   std::string path_;
@@ -106,35 +128,23 @@ class FileRecording : public Recording {
   double sfreq_ = 0;
 };
 
-constexpr double kZeroGap = 0.5;  // s that all channels are exactly 0 where a writer had filled a gap
-
-// Runs of samples outside gaps, which are NaN in all channels, or 0 in all of several for half a second and longer. All samples
-// where there is nothing else: then windows tell that they are flat.
-std::vector<Stretch> stretches_outside_gaps(const float* values, const std::vector<std::size_t>& rows, std::int64_t samples, double sfreq) {
-  const auto all = [&](std::int64_t t, auto is) {
-    return std::all_of(rows.begin(), rows.end(), [&](std::size_t c) { return is(values[static_cast<std::int64_t>(c) * samples + t]); });
+// Runs of samples outside gaps, which are NaN in all channels. All samples where there is nothing else: then windows tell that
+// they are flat.
+std::vector<Stretch> stretches_outside_nan(const float* values, const std::vector<std::size_t>& rows, std::int64_t samples) {
+  const auto is_gap = [&](std::int64_t t) {
+    return std::all_of(rows.begin(), rows.end(), [&](std::size_t c) { return std::isnan(values[static_cast<std::int64_t>(c) * samples + t]); });
   };
-  const auto nan = [](float x) { return std::isnan(x); };
-  const auto zero = [](float x) { return x == 0.0f; };
-  const auto least = rows.size() > 1 ? std::llround(kZeroGap * sfreq) : samples + 1;
   std::vector<Stretch> found;
-  std::int64_t first = 0;
-  const auto gap = [&](std::int64_t from, std::int64_t to) {
-    if (from > first) found.push_back({first, from});
-    first = to;
-  };
-  for (std::int64_t t = 0; t < samples;) {
-    std::int64_t end = t;
-    while (end < samples && all(end, nan)) ++end;
-    if (end > t) {
-      gap(t, end);
-    } else {
-      while (end < samples && all(end, zero)) ++end;
-      if (end - t >= least) gap(t, end);
+  for (std::int64_t first = 0; first < samples;) {
+    if (is_gap(first)) {
+      ++first;
+      continue;
     }
-    t = std::max(end, t + 1);
+    std::int64_t last = first + 1;
+    while (last < samples && !is_gap(last)) ++last;
+    found.push_back({first, last});
+    first = last;
   }
-  gap(samples, samples);
   if (found.empty()) found.push_back({0, samples});
   return found;
 }
@@ -142,15 +152,23 @@ std::vector<Stretch> stretches_outside_gaps(const float* values, const std::vect
 class ArrayRecording : public Recording {
  public:
   ArrayRecording(std::string name, const float* values, std::int64_t samples, double sfreq, std::vector<std::string> channels, std::vector<std::size_t> rows,
-                 std::shared_ptr<const void> owner)
+                 std::shared_ptr<const void> owner, double flat_gap)
       : name_(std::move(name)),
         values_(values),
         samples_(samples),
         sfreq_(sfreq),
         channels_(std::move(channels)),
         rows_(std::move(rows)),
-        stretches_(stretches_outside_gaps(values, rows_, samples, sfreq)),
-        owner_(std::move(owner)) {}
+        stretches_(stretches_outside_nan(values, rows_, samples)),
+        owner_(std::move(owner)) {
+    if (!(flat_gap > 0)) return;
+    std::int64_t runs = 0;
+    const auto from_memory = [this](const std::vector<std::size_t>& which, std::int64_t first, std::int64_t last, float* into) {
+      read(which, first, last, into);
+    };
+    auto left = without_flat_runs(stretches_, rows_.size(), samples_in_gap(flat_gap, sfreq_), from_memory, runs);
+    if (!left.empty()) stretches_ = std::move(left);
+  }
 
   const std::string& name() const override { return name_; }
   double sfreq() const override { return sfreq_; }
@@ -183,14 +201,14 @@ std::shared_ptr<const io::SignalFile> FileCache::open(const std::string& path) {
 }
 
 std::unique_ptr<Recording> open_recording(const std::string& path, std::shared_ptr<FileCache> cache, std::vector<std::string>& notes,
-                                          const ChannelChoice& choice, Spans spans) {
-  return std::make_unique<FileRecording>(path, std::move(cache), notes, choice, spans);
+                                          const ChannelChoice& choice, Spans spans, double flat_gap) {
+  return std::make_unique<FileRecording>(path, std::move(cache), notes, choice, spans, flat_gap);
 }
 
 std::vector<SignalHead> signals_of(const std::string& path) { return heads_of(*io::open_signals(path)); }
 
 std::unique_ptr<Recording> array_recording(std::string name, const float* values, std::int64_t samples, double sfreq, const std::vector<std::string>& channels,
-                                           std::shared_ptr<const void> owner, const ChannelChoice& choice) {
+                                           std::shared_ptr<const void> owner, const ChannelChoice& choice, double flat_gap) {
   if (channels.empty()) throw ValueError(name + ": expected at least one channel, got none");
   if (samples < 1) throw ValueError(name + ": expected at least one sample, got none");
   if (!(sfreq > 0) || !std::isfinite(sfreq)) throw ValueError(name + ": sfreq=" + std::to_string(sfreq) + " Hz must be positive");
@@ -202,7 +220,7 @@ std::unique_ptr<Recording> array_recording(std::string name, const float* values
   for (std::size_t i = 0; i < uses.size(); ++i)
     if (uses[i].used) names.push_back(uses[i].label), rows.push_back(i);
   if (rows.empty()) throw FormatError(name, "at least one EEG channel", left_out_of(heads, uses));
-  return std::make_unique<ArrayRecording>(std::move(name), values, samples, sfreq, std::move(names), std::move(rows), std::move(owner));
+  return std::make_unique<ArrayRecording>(std::move(name), values, samples, sfreq, std::move(names), std::move(rows), std::move(owner), flat_gap);
 }
 
 double typical_amplitude(const Recording& recording) {

@@ -54,6 +54,14 @@ std::string describe(const Montage& montage, std::int64_t samples) {
          std::to_string(montage.sfreq) + " Hz with " + std::to_string(samples) + " samples";
 }
 
+// Whether an index's stretches are those of a recording, but for gaps in which no channel changes.
+bool is_described(const Recording& recording, const std::vector<Stretch>& expected) {
+  if (recording.stretches() == expected) return true;
+  return only_flat_between(
+      recording.stretches(), expected, recording.channels().size(),
+      [&](const std::vector<std::size_t>& channels, std::int64_t first, std::int64_t last, float* into) { recording.read(channels, first, last, into); });
+}
+
 class IndexedList : public RecordingList {
  public:
   explicit IndexedList(RecordingIndex index) : index_(std::move(index)), shared_(std::make_shared<FileCache>()), open_(256) {
@@ -117,9 +125,9 @@ class IndexedList : public RecordingList {
       std::vector<Stretch> expected;
       stretches(i, expected);
       // Most files have no annotated spans, and all annotations of an EDF+ file are many reads.
-      if (!index_.parts && recording->stretches() != expected) recording = open_recording(name(i), cache, notes, choice);
+      if (!index_.parts && recording->stretches() != expected) recording = open_recording(name(i), cache, notes, choice, Spans::kUsable, 0);
       const Montage found{recording->sfreq(), recording->channels(), montage.positions};
-      if (found != montage || !(index_.parts ? are_within(expected, recording->stretches()) : recording->stretches() == expected))
+      if (found != montage || !(index_.parts ? are_within(expected, recording->stretches()) : is_described(*recording, expected)))
         throw FormatError(name(i), describe(montage, total(expected)) + ", as the index says", describe(found, total(recording->stretches())));
       return recording;
     });

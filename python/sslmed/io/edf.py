@@ -15,7 +15,6 @@ from sslmed._core import C
 __all__ = ["EdfFile", "open_edf", "validate", "write_edf"]
 
 _Path = str | os.PathLike[str]
-_TO_VOLT = {"": 1e-6, "nv": 1e-9, "uv": 1e-6, "mv": 1e-3, "v": 1.0}
 _MNE_TYPES = {"ecg": "ecg", "ekg": "ecg", "eog": "eog", "emg": "emg", "status": "stim", "trigger": "stim"}
 
 
@@ -82,7 +81,8 @@ class EdfFile(C.EdfFile):
 
 def _volts(unit: str) -> float | None:
     """Volts in one ``unit``, in any spelling; µV where it is empty, as many files mean it; None where it is no voltage."""
-    return _TO_VOLT.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
+    factor = C.microvolts(unit)
+    return None if factor is None else factor * 1e-6
 
 
 class _EdflibFile(EdfFile):

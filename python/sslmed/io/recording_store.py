@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sslmed._core import C, FormatError, FormatWarning
+from sslmed._core import C, FormatError, FormatWarning, ReadError
 
 __all__ = ["ENDINGS", "convert_recordings", "microvolts", "prepare", "set_recording_store"]
 
@@ -84,11 +84,21 @@ def prepare(paths: Iterable[Any]) -> None:
     convert_recordings(path for path in map(str, paths) if path[-4:].lower() in _LAST and path.lower().endswith(ENDINGS))
 
 
-def microvolts(raw: Any, channels: Sequence[str]) -> npt.NDArray[Any]:
+def microvolts(raw: Any, channels: Sequence[str], where: str) -> npt.NDArray[Any]:
     """[C, T] µV of an MNE Raw; NaN where it is annotated as bad, and in the sample before a boundary.
 
     In memory where the Raw is loaded; else in a file that is mapped into memory, and that has no name.
+
+    Raises:
+        ReadError: Its file is gone; ``where`` names the recording.
     """
+    try:
+        return _microvolts(raw, channels)
+    except OSError as error:
+        raise ReadError(f"{where}: {error}") from error
+
+
+def _microvolts(raw: Any, channels: Sequence[str]) -> npt.NDArray[Any]:
     if raw.preload:
         values: npt.NDArray[Any] = raw.get_data(picks=list(channels)) * 1e6
     else:

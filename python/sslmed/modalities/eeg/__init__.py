@@ -55,6 +55,7 @@ class Eeg(Modality):
     bids_parts = (".fdt", ".vmrk", ".eeg")
     bids_sidecars = (CHANNELS, electrodes.ELECTRODES, electrodes.COORDINATES)
     other_formats = "Cohort.from_mne takes what MNE reads"
+    index_options = ("threads", "flat_gap")
     readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
 
     def recognizes(self, table: pd.DataFrame) -> bool:
@@ -128,10 +129,11 @@ class Eeg(Modality):
         return int(length) if length.isdigit() and int(length) < size else 0
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame:
-        """Reads the headers of all files, see :func:`sslmed.modalities.eeg.index.describe`."""
+        """Reads the headers of all files, and looks for gaps in their signals, see :func:`sslmed.modalities.eeg.index.describe`."""
         if rows.arrays is not None:
             raise ValueError(f"{rows.name}: recordings in memory have no files to index")
         table = index.describe(rows.table, **options)
+        recordings.warn_of_scale(rows, len(rows.table))
         if out is not None:
             index.write(table, out)
         return table

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from sslmed._core import FormatError, ReadError
-from sslmed.io import open_edf
+from sslmed._core import C, FormatError, ReadError
+from sslmed.io import recording_store
 from sslmed.modalities.base import Array, OnError, Rows
+from sslmed.modalities.eeg import index
 from sslmed.modalities.eeg.recordings import Recording, common_channels, electrodes
 
 __all__ = ["acquisition"]
@@ -22,6 +23,7 @@ def acquisition(cohorts: Sequence[Rows], *, on_error: OnError = "raise") -> list
 
     Of each channel that all recordings have: log10 of the variance in µV², the mean (in µV, its logarithm with its sign), and log10 of the smallest step
     between values in µV; then log10 of the length in s, number of signals, and log10 of the sampling rate in Hz. At most the first ten minutes are read.
+    Channels, rates and units are those of a source, whatever the file's format.
     NaN for a recording that cannot be read (``on_error="skip"``).
 
     Raises:
@@ -36,33 +38,43 @@ def acquisition(cohorts: Sequence[Rows], *, on_error: OnError = "raise") -> list
 
 def _recording(rows: Rows, i: int, shared: Sequence[str], on_error: OnError) -> Array:
     kept: Recording | None = None if rows.arrays is None else rows.arrays[i]
+    use, exclude, units = (chosen[0] for chosen in index.choices(rows.table.iloc[[i]]))
     try:
-        names, sfreq, length, values = _stored(str(rows.table["path"].iloc[i])) if kept is None else _held(kept)
+        stored = _stored(str(rows.table["path"].iloc[i]), use, exclude, units) if kept is None else _held(kept)
     except (FormatError, ReadError):
         if on_error == "raise":
             raise
         return np.full(3 * len(shared) + 3, np.nan)
     found: dict[str, Array] = {}
-    for standard, x in zip(electrodes(names), values, strict=True):
+    for standard, x in zip(electrodes(stored.names), stored.values, strict=True):
         if standard is not None:
             found.setdefault(standard, x)
     parts = [_channel(found[name]) if name in found else (-9.0, 0.0, -9.0) for name in shared]
-    return np.concatenate([np.ravel(np.array(parts).T), [np.log10(max(length, 1e-3)), len(names), np.log10(sfreq)]])
+    return np.concatenate([np.ravel(np.array(parts).T), [np.log10(max(stored.length, 1e-3)), stored.signals, np.log10(stored.sfreq)]])
 
 
-def _held(recording: Recording) -> tuple[list[str], float, float, list[Array]]:
-    signal = recording.signal.numpy().astype(float)
-    return recording.ch_names, recording.sfreq, signal.shape[1] / recording.sfreq, list(signal[:, : round(_MOST * recording.sfreq)])
+class _Stored(NamedTuple):
+    names: list[str]
+    sfreq: float
+    """Hz."""
+    length: float
+    """s."""
+    signals: int
+    """Number of signals, EEG or not."""
+    values: Array
+    """[channels, samples] in µV."""
 
 
-def _stored(path: str) -> tuple[list[str], float, float, list[Array]]:
-    file: Any = open_edf(path)
-    rate = max(file.sfreq)
-    chosen = [i for i, sfreq in enumerate(file.sfreq) if sfreq == rate]
-    scale = [1e6 if file.units[i] == "V" else 1e3 if file.units[i] == "mV" else 1.0 for i in chosen]
-    n = [min(file.n_samples[i], round(_MOST * rate)) for i in chosen]
-    values = [np.asarray(file.read_channel(i, 0, stop)) * factor for i, factor, stop in zip(chosen, scale, n, strict=True)]
-    return [file.ch_names[i] for i in chosen], rate, file.n_samples[chosen[0]] / rate, values
+def _held(recording: Recording) -> _Stored:
+    signal = recording.signal[:, : round(_MOST * recording.sfreq)].numpy().astype(float)
+    length = recording.signal.shape[1] / recording.sfreq
+    return _Stored(recording.ch_names, recording.sfreq, length, len(recording.ch_names), signal)
+
+
+def _stored(path: str, use: list[str], exclude: list[str], units: dict[str, str]) -> _Stored:
+    recording_store.prepare([path])
+    names, sfreq, length, values = C.read_recording(path, use, exclude, units, _MOST)
+    return _Stored(names, sfreq, length, len(C.recording_signals(path)), values.numpy().astype(float))
 
 
 def _channel(x: Array) -> tuple[float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sslmed._checks import number
 from sslmed._core import C, FormatError, FormatWarning
 from sslmed.io import recording_store
 
@@ -55,19 +57,29 @@ def is_indexed(table: pd.DataFrame) -> bool:
     return len(some) == 0 or str(some.iloc[0]).lstrip().startswith("[")
 
 
-def describe(table: pd.DataFrame, threads: int = 8) -> pd.DataFrame:
-    """The table with an index's columns, read from the files' headers; of spans (:data:`SPAN`) what they hold.
+def describe(table: pd.DataFrame, threads: int = 8, flat_gap: float = 0.5) -> pd.DataFrame:
+    """The table with an index's columns, read from the files' headers, their annotations, and their signals as far as gaps need it.
+
+    Of spans (:data:`SPAN`) the columns say what they hold.
+
+    Args:
+        table: Rows with ``path``.
+        threads: Number of files that are read at a time.
+        flat_gap: Time in s for which no channel changes that is a gap, such as one that was filled with zeros; 0: none are looked for.
+            Sources of the index have its gaps, whatever their preprocessing says.
 
     Raises:
         FormatError, ReadError: A recording cannot be opened.
+        ValueError: ``flat_gap`` is negative.
 
     Warns:
         FormatWarning: A file was salvaged.
     """
+    number("index", "flat_gap", flat_gap, 0)
     recording_store.prepare(table["path"])
     of_file, files = _distinct_files(table)
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(C.recording_info, files["path"].astype(str), *choices(files)))
+        found = list(pool.map(C.recording_info, files["path"].astype(str), *choices(files), [flat_gap] * len(files)))
     for _, _, _, notes in found:
         for note in notes:
             warnings.warn(note, FormatWarning, stacklevel=3)
@@ -136,7 +148,9 @@ def parsed(table: pd.DataFrame, column: str, kind: type[Any], example: str) -> l
         except ValueError:
             found = None
         if not isinstance(found, kind) or not all(isinstance(name, str) for name in found):
-            raise ValueError(f"column {column!r} must hold JSON {example}, found {str(value)!r}")
+            row = int((table[column] == value).to_numpy().argmax())
+            where = f"{table['path'].iloc[row]}: " if "path" in table else ""
+            raise ValueError(f"{where}column {column!r} must hold JSON {example}, found {str(value)!r} in row {row}")
         known[value] = found
     empty = kind()
     return [known.get(value, empty) for value in table[column].tolist()]
@@ -168,7 +182,11 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
     name_codes, names = pd.factorize(table["channels"])
     rate_codes, rates = pd.factorize(table["sfreq"])
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
-    return codes, [(_names(names[pair // len(rates)]), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
+
+    def where(code: int) -> str:
+        return f"{table['path'].iloc[int((codes == code).argmax())]}"
+
+    return codes, [(_names(names[pair // len(rates)], code, where), float(rates[pair % len(rates)])) for code, pair in enumerate(pairs.tolist())]
 
 
 def positions(table: pd.DataFrame) -> list[dict[str, tuple[float, float, float]]]:
@@ -176,11 +194,12 @@ def positions(table: pd.DataFrame) -> list[dict[str, tuple[float, float, float]]
     return parsed(table, "electrode_positions", dict, 'objects, such as {"E1": [0, 80, 51]}')
 
 
-def _names(text: Any) -> list[str]:
+def _names(text: Any, code: int, where: Callable[[int], str]) -> list[str]:
     try:
         names = json.loads(str(text))
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise FormatError(f"index: expected a JSON list of names in column 'channels', found {str(text)[:80]!r}; index the recordings again")
+        found = f"found {str(text)[:80]!r}; index the recordings again"
+        raise FormatError(f"{where(code)}: expected a JSON list of names in the index's column 'channels', {found}")
     return names

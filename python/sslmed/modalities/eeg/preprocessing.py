@@ -67,6 +67,9 @@ class EegPreprocessing:
     """Channels that are read where a recording has them, named as in ``montage``; empty: all EEG."""
     exclude: tuple[str, ...] = ()
     """Channels that are never read, such as ("A1", "A2"); named as in ``montage``."""
+    flat_gap: float = 0.5
+    """Time in s. Where none of several channels changes for so long, as where a writer filled a gap with zeros, is a gap, and no window is taken; 0: none
+    are looked for. An index has found its gaps already."""
 
     def __post_init__(self) -> None:
         if isinstance(self.montage, str) or len(set(self.montage)) < len(self.montage):

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -38,8 +39,8 @@ _Path = str | os.PathLike[str]
 
 _LEAST, _MOST = 0.05, 5000.0
 """µV between which the standard deviation of EEG lies."""
-_LOOKED_AT = 16
-"""Files whose amplitude is looked at."""
+_LOOKED_AT = 64
+"""Files whose amplitude is looked at when they are opened; an index looks at all."""
 
 
 class Recording(NamedTuple):
@@ -179,24 +180,28 @@ def from_arrays(
     values: Any, sfreq: float | Sequence[float], ch_names: Sequence[str] | Sequence[Sequence[str]], table: pd.DataFrame, *, name: str
 ) -> tuple[pd.DataFrame, list[Recording]]:
     """Table and recordings of arrays in memory; as :meth:`sslmed.Cohort.from_arrays` takes them."""
-    found = _recordings(values, sfreq, ch_names, len(table), name)
     table = table.reset_index(drop=True).copy()
     if "path" not in table:
-        table["path"] = [f"{name}[{i}]" for i in range(len(found))]
-    return table, found
+        table["path"] = [f"{name}[{i}]" for i in range(len(table))]
+    return table, _recordings(values, sfreq, ch_names, [str(path) for path in table["path"]], name)
 
 
 def from_mne(raws: Sequence[Any], table: pd.DataFrame, *, name: str) -> tuple[pd.DataFrame, list[Recording]]:
     """Table and recordings of MNE's Raw objects; as :meth:`sslmed.Cohort.from_mne` takes them."""
     values, rates, names = [], [], []
-    for i, raw in enumerate(raws):
+    paths = [str(path) for path in table["path"]] if "path" in table else [f"{name}[{i}]" for i in range(len(table))]
+    if len(raws) != len(table):
+        raise ValueError(f"{name}: raws has {len(raws)} recordings, expected one for each of the table's {len(table)} rows")
+    for where, raw in zip(paths, raws, strict=True):
+        if not all(hasattr(raw, part) for part in ("get_channel_types", "get_data", "info", "n_times", "first_time", "annotations", "preload")):
+            raise TypeError(f"{where}: expected a continuous recording of MNE (mne.io.Raw …), found {type(raw).__name__}")
         kinds = raw.get_channel_types()
         eeg = [(str(c), "uV", float(raw.info["sfreq"]), kind == "eeg") for c, kind in zip(raw.ch_names, kinds, strict=True)]
         used = C.choose_channels(eeg, [], list(raw.info["bads"]))
         good = [name for (name, *_), (_, is_used, _) in zip(eeg, used, strict=True) if is_used]
         if not good:
-            raise ValueError(f"{name}: recording {i} has no good EEG channel; it has {', '.join(sorted(set(kinds)))}")
-        values.append(recording_store.microvolts(raw, good))
+            raise ValueError(f"{where}: recording has no good EEG channel; it has {', '.join(sorted(set(kinds)))}")
+        values.append(recording_store.microvolts(raw, good, where))
         rates.append(float(raw.info["sfreq"]))
         names.append(good)
     return from_arrays(values, rates, names, table, name=name)
@@ -227,33 +232,40 @@ def from_npz(paths: Sequence[_Path], *, data: str, sfreq: str, ch_names: str, co
     return from_arrays(values, rates, names, pd.DataFrame(rows), name=name)
 
 
-def _recordings(values: Any, sfreq: Any, ch_names: Any, rows: int, name: str) -> list[Recording]:
-    """Checks arrays, rates and names against each other and against the number of rows."""
-    signals = [_floats(v, f"{name}: recording {i}") for i, v in enumerate(values)]
-    n = len(signals)
-    if rows != n:
-        raise ValueError(f"{name}: values has {n} recordings, expected one for each of the table's {rows} rows")
+def _recordings(values: Any, sfreq: Any, ch_names: Any, paths: Sequence[str], name: str) -> list[Recording]:
+    """Checks arrays, rates and names against each other and against the rows of the table, whose ``paths`` name them in errors."""
+    values = list(values)
+    n = len(values)
+    if len(paths) != n:
+        raise ValueError(f"{name}: values has {n} recordings, expected one for each of the table's {len(paths)} rows")
+    signals = [_floats(v, path) for v, path in zip(values, paths, strict=True)]
     rates = [float(sfreq)] * n if np.ndim(sfreq) == 0 else [float(f) for f in sfreq]
     shared = not len(ch_names) or isinstance(ch_names[0], str)
     names = [[str(c) for c in ch_names]] * n if shared else [[str(c) for c in row] for row in ch_names]
-    if len(rates) != n or len(names) != n:
-        raise ValueError(f"{name}: sfreq and ch_names must be one for all or one a recording ({n})")
-    if wrong := [rate for rate in rates if not 0 < rate < np.inf]:
-        raise ValueError(f"{name}: sfreq must be positive, got {wrong[0]}")
-    for i, (signal, channels) in enumerate(zip(signals, names, strict=True)):
+    for given, what in ((rates, "sfreq"), (names, "ch_names")):
+        if len(given) != n:
+            raise ValueError(f"{name}: {what} must be one for all or one a recording ({n}), found {len(given)}")
+    for path, signal, rate, channels in zip(paths, signals, rates, names, strict=True):
+        if not 0 < rate < np.inf:
+            raise ValueError(f"{path}: sfreq must be positive, got {rate}")
         if signal.ndim != 2 or signal.shape[0] != len(channels):
-            raise ValueError(f"{name}: values: recording {i} is {tuple(signal.shape)}, expected [{len(channels)}, samples] for its ch_names")
-    odd = [(i, scale) for i, signal in enumerate(signals) if _implausible(scale := _typical(signal))]
+            raise ValueError(f"{path}: values are {tuple(signal.shape)}, expected [{len(channels)}, samples] for its ch_names")
+        if signal.shape[1] == 0:
+            raise ValueError(f"{path}: values are {tuple(signal.shape)}, expected at least one sample")
+    odd = [(path, scale) for path, signal in zip(paths, signals, strict=True) if _implausible(scale := _typical(signal))]
     if odd:
-        told = f"{len(odd)} of {n} recordings are of implausible amplitude for EEG in µV, such as recording {odd[0][0]}, typically of {odd[0][1]:.1e} µV"
+        told = f"{len(odd)} of {n} recordings are of implausible amplitude for EEG in µV, such as {odd[0][0]}, typically of {odd[0][1]:.1e} µV"
         warnings.warn(f"{name}: {told}; multiply signals in V by 1e6", ValueWarning, stacklevel=5)
     return [Recording(*recording) for recording in zip(signals, rates, names, strict=True)]
 
 
-def _floats(values: Any, what: str) -> torch.Tensor:
-    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def _floats(values: Any, where: str) -> torch.Tensor:
+    try:
+        array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{where}: values must be an array [channels, samples]: {error}") from None
     if array.dtype.kind not in "iufb":
-        raise ValueError(f"{what} must be real numbers, got {array.dtype}")
+        raise ValueError(f"{where}: values must be real numbers, got {array.dtype}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")  # a file mapped into memory: C++ only reads
         return torch.as_tensor(np.ascontiguousarray(array, np.float32))
@@ -273,17 +285,31 @@ def _implausible(scale: float) -> bool:
     return 0 < scale < _LEAST or scale > _MOST
 
 
-def warn_of_scale(rows: Rows) -> None:
-    """ValueWarning where files are of an implausible amplitude: a header that says V, or mV, over values in µV. Some, evenly spread, are looked at, once."""
-    if "scale" in rows.cache or rows.arrays is not None:
+def warn_of_scale(rows: Rows, looked_at: int = _LOOKED_AT) -> None:
+    """ValueWarning where files are of an implausible amplitude: a header that says V, or mV, over values in µV.
+
+    At most ``looked_at`` files, evenly spread, are looked at, once.
+    """
+    if rows.cache.get("scale", 0) >= min(looked_at, len(rows.table)):
         return
-    at = np.unique(np.linspace(0, len(rows.table) - 1, min(len(rows.table), _LOOKED_AT)).astype(int))
-    paths = [str(rows.table["path"].iloc[i]) for i in at]
-    scales = [C.typical_amplitude(*one) for one in zip(paths, *index.choices(rows.table.iloc[at]), strict=True)]
-    rows.cache["scale"] = True
+    kept = rows.arrays or [None] * len(rows.table)
+    files = np.flatnonzero([recording is None for recording in kept])  # arrays were looked at when they were taken
+    at = files[np.unique(np.linspace(0, len(files) - 1, min(len(files), looked_at)).astype(int))] if len(files) else files
+    paths, (use, exclude, units) = [str(rows.table["path"].iloc[i]) for i in at], index.choices(rows.table.iloc[at])
+    with ThreadPoolExecutor(4) as pool:
+        scales = list(pool.map(_amplitude, paths, use, exclude, units))
+    rows.cache["scale"] = min(looked_at, len(rows.table))
     odd = [(path, scale) for path, scale in zip(paths, scales, strict=True) if _implausible(scale)]
     if odd:
         text = f"{len(odd)} of {len(at)} recordings that were looked at are of implausible amplitude for EEG"
         path, scale = odd[0]
         told = f"{rows.name}: {text}, such as {path}, whose channels deviate by typically {scale:.1e} µV; check the unit in its header"
         warnings.warn(told, ValueWarning, stacklevel=4)
+
+
+def _amplitude(path: str, use: list[str], exclude: list[str], units: dict[str, str]) -> float:
+    """Typical deviation in µV; 0 of a file that cannot be read, which is told where its windows are."""
+    try:
+        return C.typical_amplitude(path, use, exclude, units)
+    except (FormatError, ReadError):
+        return 0.0
