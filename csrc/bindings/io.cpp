@@ -7,6 +7,7 @@
 #include "io/brainvision.h"
 #include "io/edf.h"
 #include "io/edflib.h"
+#include "io/picture_store.h"
 #include "io/recording_store.h"
 #include "train/checkpoint.h"
 
@@ -166,6 +167,9 @@ void bind_brainvision(py::module_& m) {
 
 void bind_io(py::module_& m) {
   bind_brainvision(m);
+  m.def("set_picture_store", &io::set_picture_store, py::arg("folder"));
+  m.def("picture_store", &io::picture_store, "The folder of converted pictures.");
+  m.def("stored_picture", &io::stored_picture, py::arg("path"), py::arg("voi"), "Where the converted copy of a file is, or would be.");
   m.def("set_recording_store", &io::set_recording_store, py::arg("folder"));
   m.def("recording_store", &io::recording_store, "The folder of converted recordings.");
   m.def("stored_recording", &io::stored_recording, py::arg("path"), "Where the converted copy of a file is, or would be.");

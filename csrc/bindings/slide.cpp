@@ -35,14 +35,14 @@ auto per_level(const Slide& slide, F&& get) {
   return out;
 }
 
-at::Tensor read_image(const std::string& path, at::ScalarType dtype) {
+at::Tensor read_image(const std::string& path, at::ScalarType dtype, const std::string& voi) {
   if (dtype != at::kByte && dtype != at::kUInt16) throw py::type_error("read_image gives uint8 or uint16");
   io::Image image;
   std::vector<std::string> salvaged;
   at::Tensor out;
   {
     const py::gil_scoped_release release;
-    image = io::read_image(path, {.deep = dtype == at::kUInt16}, salvaged);
+    image = io::read_image(path, {.deep = dtype == at::kUInt16, .voi = voi}, salvaged);
     out = at::empty({image.height, image.width, image.channels}, dtype);
     if (dtype == at::kByte || image.depth == 16) {
       std::memcpy(out.data_ptr(), image.bytes.data(), image.bytes.size());
@@ -126,7 +126,7 @@ void bind_slide(py::module_& m) {
             return out;
           },
           py::arg("max_width"), py::arg("max_height"));
-  m.def("read_image", &read_image, py::arg("path"), py::arg("dtype"));
+  m.def("read_image", &read_image, py::arg("path"), py::arg("dtype"), py::arg("voi") = "auto");
   m.def("use_openslide", &io::use_openslide, py::arg("library"));
   m.def("openslide_version", &io::openslide_version, py::call_guard<py::gil_scoped_release>());
   m.def("set_slide_cache", &io::set_slide_cache, py::arg("bytes"), py::call_guard<py::gil_scoped_release>());

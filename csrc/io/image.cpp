@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "core/error.h"
@@ -10,6 +12,7 @@
 #include "io/bmp.h"
 #include "io/exif.h"
 #include "io/jpeg.h"
+#include "io/picture_store.h"
 #include "io/tiff_image.h"
 
 namespace sslmed::io {
@@ -27,21 +30,52 @@ bool is_tiff(const std::vector<std::uint8_t>& bytes) {
   return false;
 }
 
-// What a file is that is no image of ours, and what to do about it.
+bool has_text(const std::vector<std::uint8_t>& bytes, std::size_t offset, std::string_view text) {
+  return bytes.size() >= offset + text.size() && std::memcmp(bytes.data() + offset, text.data(), text.size()) == 0;
+}
+
+// DICOM, also without its preamble: a file then starts with an element of group 2 or 8.
+bool is_dicom(const std::vector<std::uint8_t>& bytes) {
+  if (has_text(bytes, 128, "DICM")) return true;
+  return bytes.size() > 132 && (bytes[0] == 2 || bytes[0] == 8) && bytes[1] == 0 && bytes[2] <= 0x18 && bytes[3] == 0 && bytes[7] == 0;
+}
+
+// What a picture is that is read through a converted copy; nothing for other files. The same as in sslmed/io/picture_store.py.
+std::string foreign_kind(const std::vector<std::uint8_t>& bytes) {
+  if (is_dicom(bytes)) return "a DICOM image";
+  if (has_text(bytes, 0, "RIFF") && has_text(bytes, 8, "WEBP")) return "a WebP image";
+  if (has_text(bytes, 0, "GIF8")) return "a GIF image";
+  if (has_text(bytes, 4, "ftyphei") || has_text(bytes, 4, "ftypavi") || has_text(bytes, 4, "ftypmif1")) return "a HEIF or AVIF image";
+  if (has_text(bytes, 4, "jP  ") || has_text(bytes, 0, "\xff\x4f\xff\x51")) return "a JPEG 2000 image";
+  return {};
+}
+
+// What a file is that is no image.
 std::string other_kind(const std::vector<std::uint8_t>& bytes) {
-  const auto at = [&bytes](std::size_t offset, std::string_view text) {
-    return bytes.size() >= offset + text.size() && std::memcmp(bytes.data() + offset, text.data(), text.size()) == 0;
-  };
   if (bytes.empty()) return "an empty file";
-  if (at(0, "version https://git-lfs")) return "a pointer of Git LFS: the image was not downloaded (git lfs pull)";
-  const std::string convert = ": convert it to PNG (Pillow: Image.open(path).save('x.png'))";
-  if (at(0, "RIFF") && at(8, "WEBP")) return "a WebP image" + convert;
-  if (at(0, "GIF8")) return "a GIF image" + convert;
-  if (at(4, "ftypheic") || at(4, "ftypavif") || at(4, "ftypmif1")) return "a HEIF or AVIF image" + convert;
-  if (at(4, "jP  ") || at(0, "\xff\x4f\xff\x51")) return "a JPEG 2000 image" + convert;
-  if (at(128, "DICM")) return "a DICOM image: convert a radiograph to PNG of 16 bits (pydicom's pixel_array with VOI LUT, or dcmj2pnm)";
-  if (at(0, "SIMPLE  =")) return "a FITS image";
+  if (has_text(bytes, 0, "version https://git-lfs")) return "a pointer of Git LFS: the image was not downloaded (git lfs pull)";
+  if (has_text(bytes, 0, "SIMPLE  =")) return "a FITS image";
   return quote({reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 16)});
+}
+
+std::vector<std::uint8_t> all_bytes(const std::string& path) {
+  const File file(path);
+  if (file.size() > kMostBytes) throw FormatError(path, "an image file of at most 2^31 bytes", std::to_string(file.size()));
+  std::vector<std::uint8_t> bytes(file.size());
+  file.read(bytes.data(), bytes.size(), 0);
+  return bytes;
+}
+
+// The copy of a picture of another format. Its 16-bit values use the whole range, so that nothing is to be guessed.
+Image read_copy(const std::string& path, const std::string& kind, const ImageOptions& options, std::vector<std::string>& salvaged) {
+  const std::string copy = stored_picture(path, options.voi);
+  if (std::error_code ignored; !std::filesystem::exists(copy, ignored))
+    throw FormatError(path, "an image in PNG, JPEG, TIFF or BMP, or a converted copy in " + picture_store(),
+                      kind + " without a copy: convert it first (sslmed.io.convert_pictures)");
+  int upright_already = 1;
+  Image image = decode_tiff(copy, all_bytes(copy), true, salvaged, upright_already);
+  if (!options.deep) to_bytes(image, salvaged, true);
+  return image;
 }
 
 // Four inks as Pillow and browsers show them; Adobe's files, and nearly all others, store them inverted.
@@ -73,10 +107,8 @@ Image read_jpeg(const std::string& path, const std::vector<std::uint8_t>& bytes,
 }  // namespace
 
 Image read_image(const std::string& path, const ImageOptions& options, std::vector<std::string>& salvaged) {
-  const File file(path);
-  if (file.size() > kMostBytes) throw FormatError(path, "an image file of at most 2^31 bytes", std::to_string(file.size()));
-  std::vector<std::uint8_t> bytes(file.size());
-  file.read(bytes.data(), bytes.size(), 0);
+  const auto bytes = all_bytes(path);
+  if (const auto kind = foreign_kind(bytes); !kind.empty()) return read_copy(path, kind, options, salvaged);
   int orientation = exif_orientation(bytes);
   Image image;
   if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) {

@@ -15,7 +15,7 @@
 
 namespace sslmed::io {
 
-void to_bytes(Image& image, std::vector<std::string>& salvaged) {
+void to_bytes(Image& image, std::vector<std::string>& salvaged, bool full) {
   if (image.depth != 16) return;
   const auto channels = static_cast<std::size_t>(image.channels), colours = channels - (channels % 2 == 0 ? 1 : 0);
   const auto n = image.bytes.size() / 2;
@@ -30,7 +30,7 @@ void to_bytes(Image& image, std::vector<std::string>& salvaged) {
   // Detectors and microscopes have 8 to 15 bits, and put them into the low ones of 16.
   unsigned bits = 16;
   for (const unsigned usual : {15U, 14U, 12U, 10U, 8U})
-    if (most > 0 && most < (1U << usual)) bits = usual;
+    if (!full && most > 0 && most < (1U << usual)) bits = usual;
   const auto scaled = [](unsigned v, unsigned of) { return static_cast<std::uint8_t>((2 * v * 255 + of) / (2 * of)); };
   for (std::size_t i = 0; i < n; ++i) {
     const auto v = value(i);

@@ -17,7 +17,8 @@ struct Image {
 // 8 (to_bytes). FormatError where the bytes are no whole PNG; `salvaged` takes what does not touch the pixels.
 Image decode_png(const std::string& name, const std::vector<std::uint8_t>& png, bool deep, std::vector<std::string>& salvaged);
 
-// 16-bit values as 8: 0 to 65535 become 0 to 255; where the largest colour is below 2^15, so do those of 8, 10, 12, 14 or 15 bits, which `salvaged` tells.
-void to_bytes(Image& image, std::vector<std::string>& salvaged);
+// 16-bit values as 8: 0 to 65535 become 0 to 255. Where the largest color is below 2^15, so do those of 8, 10, 12, 14 or 15 bits,
+// which `salvaged` tells; not where the values are known to be of all 16 bits (`full`).
+void to_bytes(Image& image, std::vector<std::string>& salvaged, bool full = false);
 
 }  // namespace sslmed::io

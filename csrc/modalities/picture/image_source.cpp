@@ -83,7 +83,7 @@ data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
   if (index < 0 || index >= size()) throw ValueError("image " + std::to_string(index) + " of " + std::to_string(size()));
   const auto path = images_.paths.at(index);
   std::vector<std::string> harmless;
-  auto image = io::read_image(path, {.side = options_.size, .longer = options_.fit == Fit::kPad}, harmless);
+  auto image = io::read_image(path, {.side = options_.size, .longer = options_.fit == Fit::kPad, .voi = options_.voi}, harmless);
   if (!harmless.empty()) tell(path, harmless);
   const auto width = image.width, height = image.height, size = options_.size;
   const auto shorter = std::min(width, height), longer = std::max(width, height);

@@ -21,6 +21,7 @@ struct ImageSourceOptions {
   Fit fit = Fit::kCrop;
   bool whole = false;               // kCrop: the longer side stays whole, for a recipe that crops at random
   std::string modality = "images";  // of its samples
+  std::string voi = "auto";         // io::ImageOptions::voi
 };
 
 class ImageSource : public data::Source {

@@ -12,6 +12,7 @@ from sslmed.demo import eeg, mri, slides
 from sslmed.demo.job import STAMP, Job
 from sslmed.evaluation import transfer
 from sslmed.pretraining import pretrain
+from sslmed.reporting.escape import write_csv
 from sslmed.reporting.page import write_report
 
 __all__ = ["DEMOS", "STAMP", "Job", "run_demo"]
@@ -60,9 +61,9 @@ def run_demo(
         if progress:
             from rich.console import Console
 
-            Console().print(text, highlight=False)
+            Console().print(text, highlight=False, markup=False, style="bold" if text == STAMP else "")
 
-    say(f"[bold]{STAMP}[/bold]")
+    say(STAMP)
     say(f"1/4 writing the files of {subjects[0]} + {subjects[1]} subjects")
     job = write(out, subjects, seed, threads)
     say("2/4 pretraining on the public site, without labels")
@@ -86,8 +87,8 @@ def run_demo(
     shifted = shift.report(job.public, job.clinic, run.encoder, by=job.by, target="age", seed=seed, threads=threads)
 
     transferred = pd.concat([r.table.assign(target=name, data="SYNTHETIC") for name, r in results.items()], ignore_index=True)
-    transferred.to_csv(out / "transfer.csv", index=False)
-    shifted.table.assign(data="SYNTHETIC").to_csv(out / "shift.csv", index=False)
+    write_csv(transferred, out / "transfer.csv")
+    write_csv(shifted.table.assign(data="SYNTHETIC"), out / "shift.csv")
     sections = [("Pretraining loss (public site)", None, [run.plot().figure])]
     for target, result in results.items():
         metric = "balanced_accuracy" if target == "diagnosis" else "mae"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import warnings
@@ -25,6 +24,7 @@ from sslmed.evaluation.features import encoder_features
 from sslmed.evaluation.identification import cosine, differs, rank_one, verification
 from sslmed.labels import class_names, is_regression
 from sslmed.provenance import origin, overlap
+from sslmed.reporting.escape import html_block, write_csv
 from sslmed.training.inference import encode_samples
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class Card:
         return f"<Card of an encoder ({self.encoder}) on {self.n_subjects} people of {self.cohort}>\n{lines}"
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.sentences)
-        return f"<b>{html.escape(self.encoder)}</b> on {self.n_subjects} people of {html.escape(self.cohort)}<ul>{lines}</ul>{self.table.to_html(index=False)}"
+        after = f" on {self.n_subjects} people of {self.cohort}"
+        return html_block(self.encoder, self.table, items=self.sentences, after=after)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws the scores between 0 and 1 with their intervals, beside the untrained encoder and chance.
@@ -98,7 +98,7 @@ class Card:
         if file.suffix == ".safetensors":
             file = file.with_suffix(_SUFFIX)
         if file.suffix == ".csv":
-            self.table.to_csv(file, index=False)
+            write_csv(self.table, file)
         elif file.suffix == ".html":
             from sslmed.reporting.page import write_report
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from sslmed._checks import choice
 from sslmed.evaluation import metrics
 from sslmed.evaluation.metrics import Metric
 from sslmed.evaluation.subgroups import subgroups
+from sslmed.reporting.escape import html_block, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ class TransferResult:
         return f"<TransferResult {self.target}, {self.protocol}>\n{self.table.to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        return f"<b>{html.escape(self.target)}</b>, {html.escape(self.protocol)}{self.table.to_html(index=False)}"
+        return html_block(self.target, self.table, after=f", {self.protocol}")
 
     def wide(self) -> pd.DataFrame:
         """Returns the predictions with one line a recording.
@@ -214,7 +214,7 @@ class TransferResult:
 
             write(self, path, curve)
         else:
-            self.table.to_csv(path, index=False)
+            write_csv(self.table, path)
 
     def save_manifest(self, path: str | os.PathLike[str]) -> None:
         """Writes the manifest as JSON, from which :func:`sslmed.evaluation.manifest.remake` makes the same table again.

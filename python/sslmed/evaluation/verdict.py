@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from scipy.stats import norm, t
 from sslmed.evaluation import sample_size
 from sslmed.evaluation.facts import Facts, decided, facts_of, lines_of
 from sslmed.evaluation.scoring import CHANCE, HIGHER
+from sslmed.reporting.escape import html_block
 
 if TYPE_CHECKING:
     from sslmed.evaluation.learning import LearningCurve
@@ -42,8 +42,7 @@ class Verdict:
         return str(self)
 
     def _repr_html_(self) -> str:
-        items = "".join(f"<li>{html.escape(text)}</li>" for text in self.table["meaning"])
-        return f"<b>What this cohort can say of {html.escape(self.target)}</b><ul>{items}</ul>"
+        return html_block(f"What this cohort can say of {self.target}", items=list(self.table["meaning"]))
 
 
 def verdict(result: TransferResult, curve: LearningCurve | None = None) -> Verdict:

@@ -1,10 +1,11 @@
-"""Files: EDF, BDF and BrainVision recordings, slides and what was drawn on them, images, volumes, safetensors."""
+"""Files: EDF, BDF and BrainVision recordings, slides and what was drawn on them, images and DICOM radiographs, volumes, safetensors."""
 
 from sslmed.annotations import Annotation, read_annotations, write_annotations
 from sslmed.io.brainvision import BrainVisionFile, open_brainvision
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
+from sslmed.io.picture_store import convert_pictures, set_picture_store
 from sslmed.io.recording_store import convert_recordings, set_recording_store
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
 from sslmed.io.slide_writer import write_slide
@@ -19,6 +20,7 @@ __all__ = [
     "Slide",
     "Volume",
     "capabilities",
+    "convert_pictures",
     "convert_recordings",
     "load_metadata",
     "load_safetensors",
@@ -32,6 +34,7 @@ __all__ = [
     "read_nifti_header",
     "read_volume",
     "save_safetensors",
+    "set_picture_store",
     "set_recording_store",
     "set_slide_cache",
     "validate",

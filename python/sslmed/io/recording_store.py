@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sslmed._core import C, FormatError, FormatWarning, ReadError
+from sslmed.io.stores import CACHE, whole
 
 __all__ = ["ENDINGS", "convert_recordings", "microvolts", "prepare", "set_recording_store"]
 
@@ -24,8 +24,7 @@ _LAST = frozenset(ending[-4:] for ending in ENDINGS)
 _PIECE = 1 << 22  # values of a piece that is converted at once
 _BOUNDARIES = ("edge", "boundary", "bad boundary", "new segment")
 
-_CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-C.set_recording_store(os.environ.get("SSLMED_RECORDINGS") or os.path.join(_CACHE, "sslmed", "recordings"))
+C.set_recording_store(os.environ.get("SSLMED_RECORDINGS") or os.path.join(CACHE, "recordings"))
 
 
 def set_recording_store(folder: str | os.PathLike[str]) -> None:
@@ -172,24 +171,13 @@ def _convert(path: str, copy: Path) -> None:
         found = ", ".join(sorted(set(raw.get_channel_types())))
         raise FormatError(f"{path}: expected at least one EEG channel that is not marked bad, found channels of types {found}")
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(copy.with_suffix(".eeg")) as part, part.open("wb") as file:
+    with whole(copy.with_suffix(".eeg")) as part, part.open("wb") as file:
         for _, piece in _pieces(raw, channels):
             np.ascontiguousarray(piece.T, "<f4").tofile(file)
-    with _whole(copy.with_suffix(".vmrk")) as part:
+    with whole(copy.with_suffix(".vmrk")) as part:
         part.write_text(_markers(raw), encoding="utf-8")
-    with _whole(copy) as part:
+    with whole(copy) as part:
         part.write_text(_header(raw, channels, copy.stem), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file, which becomes the file's when all went well."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _field(text: str) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from sslmed._core import C
+from sslmed.io.dicom import Voi
+from sslmed.io.picture_store import convert_pictures, foreign_kind
 
 __all__ = ["Slide", "open_slide", "openslide_version", "read_image", "set_slide_cache"]
 
@@ -90,27 +92,32 @@ def set_slide_cache(size: int) -> None:
     C.set_slide_cache(size)
 
 
-def read_image(path: _Path, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-    """A PNG, JPEG, TIFF or BMP image, told apart by their bytes.
+def read_image(path: _Path, dtype: torch.dtype = torch.uint8, *, voi: Voi = "auto") -> torch.Tensor:
+    """A PNG, JPEG, TIFF or BMP image, told apart by their bytes; or a DICOM radiograph, WebP, GIF, JPEG 2000 or AVIF picture by its converted copy.
 
     Pictures are upright: they are turned as EXIF (or TIFF's orientation) says. A cut file is refused, as is a PNG with a wrong checksum. Palettes become
     RGB, or RGBA where entries are transparent, and four inks (CMYK) RGB. Of TIFF the first page is read: 8 or 16 bits, without compression or with LZW,
-    Deflate, PackBits or JPEG. Color profiles and gamma are not applied.
+    Deflate, PackBits or JPEG. Color profiles and gamma are not applied. Copies are made where there are none (:func:`convert_pictures`).
 
     Args:
         path: The file.
         dtype: ``torch.uint8``, or ``torch.uint16`` (16-bit values as they are stored, 8-bit values times 257). 16-bit values become 8 by their range:
             where the largest is below 2^15, the file holds 8, 10, 12, 14 or 15 bits, and that range becomes 0 to 255, with a warning.
+        voi: How gray values of DICOM radiographs become light, see :func:`convert_pictures`.
 
     Returns:
-        [H, W, C]; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
+        [H, W, C]; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA).
 
     Raises:
-        FormatError: The file is damaged, cut, or of another format; the message says what to do about those that are common (WebP, DICOM, Git LFS).
+        FormatError: The file is damaged, cut, or of another format; the message says what to do about those that are common (CT series, Git LFS).
         ReadError: The file cannot be read.
+        ImportError: The file is DICOM, and pydicom is not installed.
         RuntimeError: This build has no libpng and libjpeg-turbo.
 
     Warns:
-        FormatWarning: Values of fewer bits were stretched, only the first of several pages was read, or something was wrong that does not touch the pixels.
+        FormatWarning: Values of fewer bits were stretched, only the first of several pages was read, something was wrong that does not touch the pixels, or
+            a radiograph was converted.
     """
-    return C.read_image(os.fspath(path), dtype)
+    if foreign_kind(path):
+        convert_pictures([path], voi=voi)
+    return C.read_image(os.fspath(path), dtype, voi)

@@ -7,12 +7,14 @@ import struct
 from collections.abc import Sequence
 from typing import Literal
 
+from sslmed.io import dicom, picture_store
+
 __all__ = ["UNSURE", "picture_of", "pictures_of"]
 
 UNSURE = (".tif", ".tiff", ".dcm", ".dicom", "")
 """Endings that slides and images have in common."""
 
-_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")
+_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 _TIFFS = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0+": (">", 8)}
 _SLIDE_DICOM = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _TILE_WIDTH = 322
@@ -22,7 +24,7 @@ Kind = Literal["slides", "images"]
 
 
 def picture_of(path: str | os.PathLike[str]) -> Kind | None:
-    """ "slides" for tiled TIFF and DICOM of whole slides, "images" for other TIFF and DICOM and for PNG, JPEG, BMP, GIF, WebP; None for all else."""
+    """ "slides" for tiled TIFF and DICOM of whole slides, "images" for other TIFF and DICOM and for PNG, JPEG, BMP, WebP, GIF and the like; else None."""
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
@@ -31,11 +33,9 @@ def picture_of(path: str | os.PathLike[str]) -> Kind | None:
                 return "slides" if _tiled(file.read(1 << 16), path) else "images"
     except OSError:
         return None
-    if head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return "images"
-    if head[128:132] == b"DICM":
+    if dicom.is_dicom(head):
         return "slides" if _SLIDE_DICOM in head else "images"
-    return None
+    return "images" if head.startswith(_IMAGES) or picture_store.foreign_kind(path) else None
 
 
 def pictures_of(paths: Sequence[str]) -> list[Kind | None]:

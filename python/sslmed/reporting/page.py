@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import jinja2
 import pandas as pd
 
+from sslmed.reporting.escape import encodable
+
 __all__ = ["Section", "write_report"]
 
 Section: TypeAlias = tuple[str, "pd.DataFrame | Sequence[str] | None", Sequence[Any]]
@@ -37,7 +39,7 @@ td.text { text-align: left; } pre { overflow: auto; max-height: 30rem; backgroun
 {% for image in section.images %}<img alt="{{ section.title }}" src="data:image/png;base64,{{ image }}">{% endfor %}
 {% if section.texts %}<ul>{% for text in section.texts %}<li>{{ text }}</li>
 {% endfor %}</ul>{% endif %}{% if section.rows %}<table><tr>{% for c in section.columns %}<th>{{ c }}</th>{% endfor %}</tr>
-{% for row in section.rows %}<tr{% if row[0].startswith("pretrained") %} class="pretrained"{% endif %}>
+{% for row in section.rows %}<tr{% if row and row[0].startswith("pretrained") %} class="pretrained"{% endif %}>
 {%- for cell in row %}<td{% if cell | length > 24 %} class="text"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}{% endfor %}
 {% for name, text in details %}<details><summary>{{ name }}</summary><pre>{{ text }}</pre></details>{% endfor %}
@@ -114,4 +116,4 @@ def write_report(
         version=version("sslmed"),
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     )
-    Path(path).write_text(page, encoding="utf-8")
+    Path(path).write_text(encodable(page), encoding="utf-8")

@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sslmed.reporting.escape import plot_text
+
 __all__ = ["plot_calibration", "plot_card", "plot_decision", "plot_history", "plot_learning", "plot_rows", "plot_shift"]
 
 _CHANCE = {"auroc": 0.5, "r2": 0.0, "r": 0.0}
@@ -67,15 +69,15 @@ def plot_rows(table: pd.DataFrame, metric: str, ax: Axes | None = None, *, inter
     ax = _axes(ax, (6, 0.45 * len(table) + 0.9))
     y = np.arange(len(table))[::-1]
     value, low, high = (table[c].to_numpy(float) for c in ("value", "low", "high"))
-    colors = [_COLORS[1] if row.startswith("pretrained") else _COLORS[0] for row in table["row"]]
+    colors = [_COLORS[1] if str(row).startswith("pretrained") else _COLORS[0] for row in table["row"]]
     for i in range(len(table)):
         ax.plot([low[i], high[i]], [y[i], y[i]], color=colors[i], lw=2)
         ax.plot(value[i], y[i], "o", color=colors[i])
     if metric in _CHANCE:
         ax.axvline(_CHANCE[metric], color="gray", lw=1, ls=":")
-    ax.set_yticks(y, list(table["row"]))
+    ax.set_yticks(y, [plot_text(row) for row in table["row"]])
     ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel(f"{_LABELS.get(metric, metric)} ({interval})")
+    ax.set_xlabel(plot_text(f"{_LABELS.get(metric, metric)} ({interval})"))
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return ax
@@ -100,7 +102,8 @@ def plot_card(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.plot(value, y, "o", color=_COLORS[1], label="encoder")
     ax.plot(random, y, "o", color=_COLORS[0], mfc="white", label="untrained")
     ax.plot(chance, y, "|", color="gray", ms=12, label="chance")
-    ax.set_yticks(y, [f"{what}: {_LABELS.get(metric, metric)}" for what, metric in zip(table["what"], table["metric"], strict=True)])
+    scores = zip(table["what"], table["metric"], strict=True)
+    ax.set_yticks(y, [plot_text(f"{what}: {_LABELS.get(metric, metric)}") for what, metric in scores])
     ax.set_ylim(-0.6, max(len(table) - 0.4, 0.6))
     ax.set_xlabel("score (95 % interval over subjects)")
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -132,18 +135,20 @@ def plot_shift(people: pd.DataFrame, embedding: pd.DataFrame | None = None) -> F
             rows = people[people["cohort"] == name]
             if panel == "age":
                 edges = np.linspace(people["age"].min(), people["age"].max() + 1e-9, 16)
-                ax.hist(rows["age"].dropna(), bins=edges, alpha=0.6, color=_COLORS[i % 2], label=name)
+                ax.hist(rows["age"].dropna(), bins=edges, alpha=0.6, color=_COLORS[i % 2], label=f"cohort {i}")
             elif panel == "sex":
                 share = [(rows["sex"] == s).mean() for s in ("F", "M")]
-                ax.bar(np.arange(2) + 0.4 * i - 0.2, share, width=0.38, color=_COLORS[i % 2], label=name)
+                ax.bar(np.arange(2) + 0.4 * i - 0.2, share, width=0.38, color=_COLORS[i % 2], label=f"cohort {i}")
             elif embedding is not None:
                 points = embedding[embedding["cohort"] == name]
-                ax.scatter(points["pc1"], points["pc2"], s=12, alpha=0.7, color=_COLORS[i % 2], label=name)
+                ax.scatter(points["pc1"], points["pc2"], s=12, alpha=0.7, color=_COLORS[i % 2], label=f"cohort {i}")
         ax.set_xlabel({"age": "age (years)", "sex": "share of subjects by sex", "features": "features, component 1"}[panel])
         if panel == "sex":
             ax.set_xticks([0, 1], ["F", "M"])
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize="small")
+    # Labels that start with an underscore would be left out of a legend: names come afterwards.
+    for text, name in zip(axes[0].legend(frameon=False, fontsize="small").get_texts(), names, strict=False):
+        text.set_text(plot_text(name))
     return figure
 
 
@@ -167,7 +172,7 @@ def plot_learning(table: pd.DataFrame, metric: str, ax: Axes | None = None) -> A
     last = max(int((~beyond).sum()) - 1, 0)
     ax.plot(n[last:], value[last:], "o--", color=_COLORS[0], mfc="white", label="expected by an inverse power law")
     ax.set_xlabel("training people")
-    ax.set_ylabel(_LABELS.get(metric, metric))
+    ax.set_ylabel(plot_text(_LABELS.get(metric, metric)))
     ax.legend(frameon=False, fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -192,7 +197,7 @@ def plot_calibration(table: pd.DataFrame, label: str = "", ax: Axes | None = Non
     ax.scatter(table["predicted"], table["share"], s=20 + 180 * n / max(n.sum(), 1), color=_COLORS[0])
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel(f"predicted probability{' of ' + label if label else ''}")
+    ax.set_xlabel(f"predicted probability{' of ' + plot_text(label) if label else ''}")
     ax.set_ylabel("share of people")
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import warnings
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from sslmed.evaluation.permutation import chance_level
 from sslmed.evaluation.rows import baselines_of
 from sslmed.evaluation.transfer import transfer
 from sslmed.leakage import refuse_shared_files
+from sslmed.reporting.escape import html_block, write_csv
 from sslmed.shift.distance import coral_distance, frechet_distance, mmd
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ShiftReport:
         return f"<ShiftReport {self.names[0]} → {self.names[1]}>\n{self.table.to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        return f"<b>{html.escape(' → '.join(self.names))}</b>{self.table.to_html(index=False)}"
+        return html_block(" → ".join(self.names), self.table)
 
     def plot(self) -> Figure:
         """Draws the distributions of age and sex and, with an encoder, the first two components of the features.
@@ -87,7 +87,7 @@ class ShiftReport:
             title = f"Population shift: {self.names[0]} → {self.names[1]}"
             write_report(path, title, [(title, self.table, [self.plot()])])
         else:
-            self.table.to_csv(path, index=False)
+            write_csv(self.table, path)
 
 
 @own_settings()

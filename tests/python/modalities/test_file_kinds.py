@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from slide_files import blob, pyramid, scene, write_slide
 
@@ -81,10 +82,9 @@ def test_big_tiff_and_either_order(tmp_path: Path) -> None:
 def test_dicom_of_slides_and_of_radiographs(tmp_path: Path) -> None:
     assert picture_of(dicom(tmp_path / "s.dcm", "1.2.840.10008.5.1.4.1.1.77.1.6")) == "slides"
     radiograph = dicom(tmp_path / "r.dcm", "1.2.840.10008.5.1.4.1.1.1.1")
-    cohort = listed([radiograph])
-    assert cohort.modality == "images"
-    with pytest.raises(sm.FormatError, match=r"r\.dcm: .*a DICOM image: convert a radiograph to PNG"):
-        list(sm.Loader(cohort, PREPROCESSING, batch_size=1))
+    assert listed([radiograph]).modality == "images"
+    with pytest.raises(sm.FormatError, match=r"r\.dcm: .*a DICOM image without a copy: convert it first \(sslmed\.io\.convert_pictures\)"):
+        sm._C.read_image(str(radiograph), torch.uint8)
 
 
 def test_of_many_files_a_few_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,22 @@
-"""Single images: a table with a PNG, JPEG, TIFF or BMP file a row. Nothing is indexed beforehand."""
+"""Single images: a table with a PNG, JPEG, TIFF, BMP, WebP or DICOM file a row. Only of DICOM is there something to index: what headers say of people."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from sslmed._core import C
+from sslmed.io import dicom
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.images.baselines import color
+from sslmed.modalities.images.index import describe, write
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
 from sslmed.modalities.images.source import source
 
-__all__ = ["IMAGES", "ImagePreprocessing", "Images", "color", "source"]
+__all__ = ["IMAGES", "ImagePreprocessing", "Images", "color", "describe", "source"]
 
 
 class Images(Modality):
@@ -24,7 +27,7 @@ class Images(Modality):
     rows = "images"
     samples = "images"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
-    files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp")
+    files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp", ".dicom")
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths alone."""
@@ -46,6 +49,19 @@ class Images(Modality):
     def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
         """Color, see :func:`color`."""
         return [{name: color(rows, threads=threads, on_error=on_error) for name in names} for rows in cohorts]
+
+    def body(self, path: str | os.PathLike[str]) -> int:
+        """Where the pixels of a DICOM file start; 0 for all others."""
+        with open(path, "rb") as file:
+            foreign = dicom.is_dicom(file.read(256))
+        return dicom.pixels_start(os.fspath(path)) if foreign else 0
+
+    def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
+        """What headers of DICOM files say, see :func:`describe`. A ValueError where there are no such files."""
+        table = describe(rows, **options)
+        if out is not None:
+            write(table, out)
+        return table
 
 
 IMAGES = Images()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from sslmed.io.dicom import Voi
 from sslmed.modalities.pictures import Augmentation, PicturePreprocessing
 
 __all__ = ["ImagePreprocessing"]
@@ -12,7 +13,7 @@ __all__ = ["ImagePreprocessing"]
 
 @dataclass(frozen=True)
 class ImagePreprocessing(PicturePreprocessing):
-    """Pictures out of image files (PNG, JPEG, TIFF, BMP), brought to one size; gray ones get three equal channels."""
+    """Pictures out of image files (PNG, JPEG, TIFF, BMP, WebP, DICOM radiographs), brought to one size; gray ones get three equal channels."""
 
     modality: ClassVar[str] = "images"
     # Which side is which, and where up is, means something in most of medicine: nothing is flipped unless asked for.
@@ -24,3 +25,6 @@ class ImagePreprocessing(PicturePreprocessing):
     fit: Literal["crop", "pad"] = "crop"
     """"crop": the shorter side gets the size, and of the longer one the middle is taken (in training any part); "pad": the longer side gets the size, and
     black is added beside the shorter one."""
+    voi: Voi = "auto"
+    """How gray values of DICOM radiographs become light: "lut" by the file's VOI LUT, "window" by its first window (center and
+    width), "range" from the lowest to the highest value (of 8 bits: 0 to 255), "auto" by the first of these that a file has."""

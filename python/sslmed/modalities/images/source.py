@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sslmed import tables
 from sslmed._core import C
+from sslmed.io import picture_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
 
@@ -13,8 +14,9 @@ __all__ = ["source"]
 
 
 def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = False, targets: Mapping[str, Sequence[float]] | None = None) -> C.ImageSource:
-    """One picture of each image. No file is opened: one that cannot be read is a FormatError or ReadError when its turn comes.
+    """One picture of each image. A file that cannot be read is a FormatError or ReadError when its turn comes.
 
+    No file is opened but those of formats that are converted once (DICOM, WebP …, see :func:`sslmed.io.convert_pictures`).
     JPEG files that are more than twice as large as needed are decoded at a half, a quarter or an eighth, as Pillow's ``draft`` does.
 
     Args:
@@ -25,12 +27,20 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
 
     Raises:
         ValueError: A number is out of range.
+        FormatError, ReadError: A file cannot be converted.
+        ImportError: There are DICOM files, and pydicom is not installed.
+
+    Warns:
+        FormatWarning: How gray values of radiographs became light, where they were converted.
     """
+    picture_store.check_voi(type(preprocessing).__name__, preprocessing.voi)
+    picture_store.prepare(rows.table["path"], preprocessing.voi)
     return C.ImageSource(
         modality=preprocessing.modality,
         origins=tables.origins(rows.table),
         size=preprocessing.training_size if random else preprocessing.size,
         fit=preprocessing.fit,
         whole=random,
+        voi=preprocessing.voi,
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
     )
