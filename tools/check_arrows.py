@@ -45,7 +45,7 @@ FLOORS = (
     ("labels", "runs"),
     ("pretraining", "finetuning"),
     ("evaluation",),
-    ("shift", "presets"),
+    ("shift", "presets", "bags"),
     ("grid", "demo"),
     ("cli",),
     ("__main__",),

@@ -6,6 +6,7 @@
 namespace sslmed::bindings {
 void bind_lift(py::module_& m);
 void bind_folders(py::module_& m);
+void bind_bags(py::module_& m);
 }
 
 namespace {
@@ -59,4 +60,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_losses(m);
   bindings::bind_lift(m);
   bindings::bind_folders(m);
+  bindings::bind_bags(m);
 }

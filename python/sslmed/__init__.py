@@ -36,6 +36,7 @@ from sslmed._core import (
 
 if TYPE_CHECKING:
     from sslmed import (
+        bags,
         distributed,
         evaluation,
         grid,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         training,
         transforms,
     )
+    from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
@@ -77,6 +79,7 @@ __version__ = _version("sslmed")
 
 _HOMES = {
     "Augmentation": "modalities",
+    "BagTraining": "bags",
     "Card": "evaluation.card",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
@@ -86,6 +89,7 @@ _HOMES = {
     "EegView": "modalities.eeg",
     "DenseEncoder": "encoders",
     "Encoder": "encoders",
+    "FeatureStore": "bags",
     "FineTuned": "finetuning",
     "FineTuning": "finetuning",
     "FrozenEncoder": "encoders",
@@ -97,6 +101,7 @@ _HOMES = {
     "Run": "pretraining",
     "Runs": "pretraining",
     "SliceEncoder": "encoders",
+    "SlideLevelResult": "bags",
     "SlidePreprocessing": "modalities.slides",
     "Trainer": "training",
     "TransferResult": "evaluation",
@@ -113,7 +118,9 @@ _HOMES = {
     "finetune": "finetuning",
     "prepare": "preparation",
     "pretrain": "pretraining",
+    "slide_level": "bags",
     "slides": "modalities",
+    "store_features": "bags",
     "to_volumes": "lifting",
     "transfer": "evaluation",
     "transfer_matrix": "evaluation",
@@ -123,6 +130,7 @@ _HOMES = {
 
 __all__ = [
     "Augmentation",
+    "BagTraining",
     "Card",
     "ChannelWarning",
     "Cohort",
@@ -135,6 +143,7 @@ __all__ = [
     "EegPreprocessing",
     "EegView",
     "Encoder",
+    "FeatureStore",
     "FineTuned",
     "FineTuning",
     "FormatError",
@@ -152,6 +161,7 @@ __all__ = [
     "Run",
     "Runs",
     "SliceEncoder",
+    "SlideLevelResult",
     "SlidePreprocessing",
     "SslmedWarning",
     "Trainer",
@@ -165,6 +175,7 @@ __all__ = [
     "VolumeView",
     "WeakFitWarning",
     "__version__",
+    "bags",
     "card",
     "distributed",
     "encode",
@@ -187,7 +198,9 @@ __all__ = [
     "pretrain",
     "provenance",
     "shift",
+    "slide_level",
     "slides",
+    "store_features",
     "to_volumes",
     "training",
     "transfer",

@@ -18,7 +18,7 @@ from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, SavedEncoder
 from sslmed.modalities import described, registry
 
-__all__ = ["LIMIT", "forget", "kept"]
+__all__ = ["LIMIT", "forget", "kept", "of_encoder"]
 
 Array = np.ndarray[Any, Any]
 
@@ -56,12 +56,8 @@ def forget() -> None:
 
 def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
     """Everything that the features depend on; None where a file cannot be looked at."""
-    digest = hashlib.blake2b(digest_size=32)
-    options = [type(encoder).FORMAT, encoder.config, encoder.extra_channels, described(encoder.preprocessing), pooling]
-    digest.update(json.dumps(options, sort_keys=True).encode())
-    for name, value in sorted(encoder.state_dict().items()):  # type: ignore[attr-defined]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
-        digest.update(_bytes(value))
+    digest = of_encoder(encoder, pooling)
+    digest.update(str(next(iter(encoder.state_dict().values())).device).encode())  # type: ignore[attr-defined]
     # Other columns are labels, which features do not depend on.
     named = {column for name in cohort.modalities for column in registry.get(name).columns(cohort.table)}
     for column in sorted(named.intersection(cohort.table.columns)):
@@ -83,7 +79,23 @@ def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
                 digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
         except OSError:
             return None
-    return digest.digest()
+    out: bytes = digest.digest()
+    return out
+
+
+def of_encoder(encoder: CohortEncoder, pooling: str) -> Any:
+    """A hash (of hashlib, to go on with) of an encoder's weights, options and preprocessing, and of a pooling.
+
+    Of an encoder written in Python its class counts by its name: what its methods do cannot be known.
+    """
+    digest = hashlib.blake2b(digest_size=32)
+    kind = type(encoder).FORMAT if isinstance(encoder, SavedEncoder) else type(encoder).__qualname__
+    options = [kind, encoder.config, encoder.extra_channels, described(encoder.preprocessing), pooling]
+    digest.update(json.dumps(options, sort_keys=True, default=repr).encode())
+    for name, value in sorted(encoder.state_dict().items()):  # type: ignore[attr-defined]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(_bytes(value))
+    return digest
 
 
 def _digest_array(digest: Any, array: Any) -> None:
