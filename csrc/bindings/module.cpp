@@ -57,4 +57,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_volume(m);
   bindings::bind_losses(m);
   bindings::bind_lift(m);
+  bindings::bind_metrics(m);
 }

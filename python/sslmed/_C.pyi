@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recognize_channels', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'choose_channels', 'connected_components', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'multiblock_mask', 'near_pairs', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recognize_channels', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -2813,6 +2813,10 @@ def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int 
     ...
 def barlow_twins(a: torch.Tensor, b: torch.Tensor, off_diagonal: float, comm: Comm | None = None) -> torch.Tensor:
     ...
+def best_pairs(edges: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """
+    The column of each row, or -1.
+    """
 def block_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], ratio: float, batch: int, seed: int, axis: str, block: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -2820,6 +2824,10 @@ def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
 def choose_channels(signals: collections.abc.Sequence[tuple[str, str, float, bool]], use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> list[tuple[str, bool, str]]:
     """
     Of each signal (label, unit, Hz, readable): its label, whether a source would read it, and why not.
+    """
+def connected_components(mask: torch.Tensor, connectivity: int) -> torch.Tensor:
+    """
+    Numbers of components, int32.
     """
 def create_dense(name: str, *, rank: int = 2, in_chans: int = 3, num_classes: int = 0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = [], seed: int = 0, options: collections.abc.Mapping[str, bool | int | float | str | collections.abc.Sequence[int]] = {}) -> DenseEncoder:
     ...
@@ -2831,6 +2839,10 @@ def dino(student: torch.Tensor, teacher: torch.Tensor, center: torch.Tensor, stu
     ...
 def dino_pairs(student: torch.Tensor, teacher: torch.Tensor, student_temp: float) -> torch.Tensor:
     ...
+def distance_transform(mask: torch.Tensor, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], threads: int) -> torch.Tensor:
+    """
+    Distances to the nearest cell that is 0.
+    """
 def distant_permutations(tiles: int, count: int, seed: int = 0) -> list[list[int]]:
     ...
 def edflib_annotations(path: str) -> list[tuple[float, float, str]]:
@@ -2843,6 +2855,10 @@ def electrode_position(name: str) -> typing.Annotated[list[float], "FixedSize(3)
     ...
 def encode(encoder: Encoder, loader: Loader, pooling: Pooling) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def euler_characteristic(mask: torch.Tensor, label: int | None, full: bool) -> int:
+    """
+    Components - tunnels + cavities.
+    """
 def feature_health(features: torch.Tensor) -> tuple[float, float]:
     """
     (standard deviation over samples relative to the features' size, effective rank) of [B, D].
@@ -2875,6 +2891,10 @@ def koleo(x: torch.Tensor, comm: Comm | None = None) -> torch.Tensor:
     ...
 def l_exp(a: torch.Tensor, b: torch.Tensor, metadata: torch.Tensor, sigma: float, temperature: float, comm: Comm | None = None) -> torch.Tensor:
     ...
+def label_overlaps(prediction: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    (labels of the prediction, of the reference: rows of [label, cells, sums of indices], pairs: rows of [position, position, cells]).
+    """
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     ...
 def lose_resolution(volume: torch.Tensor, axis: int, factor: float) -> torch.Tensor:
@@ -2883,8 +2903,20 @@ def macenko_fit(rgb: torch.Tensor) -> Stains | None:
     ...
 def macenko_transform(rgb: torch.Tensor, source: Stains, target: Stains, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], tissue_only: bool) -> torch.Tensor:
     ...
+def mask_counts(prediction: torch.Tensor, reference: torch.Tensor, label: int | None) -> typing.Annotated[list[int], "FixedSize(3)"]:
+    """
+    Cells of the object in the prediction, the reference, and both.
+    """
+def match_detections(first: torch.Tensor, object: torch.Tensor, overlap: torch.Tensor, ignored: torch.Tensor, crowd: torch.Tensor, thresholds: collections.abc.Sequence[float]) -> torch.Tensor:
+    """
+    The object of each detection, or -1: [thresholds, detections].
+    """
 def multiblock_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], batch: int, seed: int, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def near_pairs(rows: torch.Tensor, columns: torch.Tensor, radius: float) -> torch.Tensor:
+    """
+    The column of each row within the radius, or -1.
+    """
 def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
     ...
 def nt_xent(a: torch.Tensor, b: torch.Tensor, temperature: float, comm: Comm | None = None) -> torch.Tensor:
@@ -2951,6 +2983,10 @@ def recording_store() -> str:
     """
     The folder of converted recordings.
     """
+def region_curve(scores: torch.Tensor, regions: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    (fpr, tpr), means over the regions.
+    """
 def reinhard_fit(rgb: torch.Tensor) -> LabMoments | None:
     ...
 def reinhard_transform(rgb: torch.Tensor, source: LabMoments, target: LabMoments) -> torch.Tensor:
@@ -2990,6 +3026,14 @@ def standard_names() -> list[str]:
 def stored_recording(path: str) -> str:
     """
     Where the converted copy of a file is, or would be.
+    """
+def surface_areas(spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], rank: int) -> torch.Tensor:
+    """
+    Area of the surface in a neighborhood of cells, by its code.
+    """
+def surface_distances(prediction: torch.Tensor, reference: torch.Tensor, label: int | None, corners: bool, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], threads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    (distances from the prediction's surface, its areas, distances from the reference's, its areas).
     """
 def tile_cache() -> tuple[int, int]:
     ...
