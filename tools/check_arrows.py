@@ -15,6 +15,7 @@ ALLOWED = {
     "io": {"core"},
     "transforms": {"core"},
     "masking": {"core"},
+    "metrics": {"core"},
     "ops": {"core", "transforms"},
     "nn": {"core", "ops"},
     "data": {"core", "io", "transforms", "masking", "ops"},
@@ -22,9 +23,9 @@ ALLOWED = {
     "methods": {"core", "masking", "data", "nn", "ops"},
     "tasks": {"core", "masking", "data", "nn", "ops", "methods"},
     "train": {"core", "io", "data", "nn", "methods", "tasks"},
-    "bindings": {"core", "io", "transforms", "masking", "ops", "nn", "data", "modalities", "methods", "tasks", "train"},
+    "bindings": {"core", "io", "transforms", "masking", "metrics", "ops", "nn", "data", "modalities", "methods", "tasks", "train"},
 }
-TORCH_FREE = {"core", "io", "transforms", "masking"}
+TORCH_FREE = {"core", "io", "transforms", "masking", "metrics"}
 TORCH = re.compile(r"^(ATen|c10|torch)/")
 PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)")
 
@@ -32,7 +33,7 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
-    ("io", "transforms", "masking", "losses", "nn", "tables", "distributed", "reporting"),
+    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting"),
     ("bids",),
     ("modalities",),
     ("contents",),

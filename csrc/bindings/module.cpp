@@ -61,4 +61,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_lift(m);
   bindings::bind_folders(m);
   bindings::bind_bags(m);
+  bindings::bind_metrics(m);
 }
