@@ -139,7 +139,7 @@ at::Tensor components_of(const at::Tensor& mask, int connectivity) {
 }
 
 // Rows of [row, column, weight].
-at::Tensor pairs_of(const at::Tensor& edges, std::int32_t rows, std::int32_t columns) {
+at::Tensor best_pairs_of(const at::Tensor& edges, std::int32_t rows, std::int32_t columns) {
   if (edges.dim() != 2 || edges.size(1) != 3 || edges.scalar_type() != at::kDouble) throw ValueError("edges: expected [E, 3] in float64");
   const auto held = edges.contiguous();
   const auto* from = held.const_data_ptr<double>();
@@ -216,7 +216,7 @@ void bind_metrics(py::module_& m) {
       py::arg("label"), py::arg("full"), Free(), "Components - tunnels + cavities.");
   m.def("distance_transform", &transform_of, py::arg("mask"), py::arg("spacing"), py::arg("threads"), Free(), "Distances to the nearest cell that is 0.");
   m.def("connected_components", &components_of, py::arg("mask"), py::arg("connectivity"), Free(), "Numbers of components, int32.");
-  m.def("best_pairs", &pairs_of, py::arg("edges"), py::arg("rows"), py::arg("columns"), Free(), "The column of each row, or -1.");
+  m.def("best_pairs", &best_pairs_of, py::arg("edges"), py::arg("rows"), py::arg("columns"), Free(), "The column of each row, or -1.");
   m.def(
       "near_pairs",
       [](const at::Tensor& rows, const at::Tensor& columns, double radius) { return whole(near_pairs(points_of(rows), points_of(columns), radius)); },
