@@ -4,6 +4,7 @@ from sslmed.bags.features import SlideFeatures
 from sslmed.bags.fitting import Bags, Fitted, fit_bags, predict_bags
 from sslmed.bags.h5 import read_h5, write_h5
 from sslmed.bags.level import slide_level
+from sslmed.bags.model import SlideModel, fit_slide_level
 from sslmed.bags.result import SlideLevelResult
 from sslmed.bags.ridge_cox import RidgeCox
 from sslmed.bags.store import FeatureStore
@@ -20,7 +21,9 @@ __all__ = [
     "RidgeCox",
     "SlideFeatures",
     "SlideLevelResult",
+    "SlideModel",
     "fit_bags",
+    "fit_slide_level",
     "predict_bags",
     "read_h5",
     "slide_level",

@@ -13,7 +13,8 @@ import torch
 
 from sslmed._checks import choice, whole
 from sslmed._world import own_settings
-from sslmed.bags.fitting import Bags, Fitted, fit_bags, predict_bags
+from sslmed.bags.fitting import Bags
+from sslmed.bags.networks import answers_of, events_of, outcome_of, trained_on
 from sslmed.bags.result import FoldNetwork, SlideLevelResult
 from sslmed.bags.store import FeatureStore
 from sslmed.bags.survival import score_survival
@@ -23,7 +24,6 @@ from sslmed.evaluation.assess import Options, assess
 from sslmed.evaluation.crossfit import Pipeline, Study
 from sslmed.evaluation.evaluate import named_folds, positive_class
 from sslmed.evaluation.splits import CV, Fold, repeated
-from sslmed.labels import class_names, is_regression
 
 __all__ = ["MEAN_POOLING", "slide_level"]
 
@@ -116,17 +116,17 @@ def slide_level(
     how = BagTraining() if options is None else options
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     units = units_of(where, store, table, [target] if event is None else [target, event], slide, fusion)
-    outcome, values, classes = _outcome(where, units, target, event, regression)
+    outcome, values, classes = outcome_of(where, units, target, event, regression)
     stratify = target if outcome == "classes" else event
     folds = repeated(units.people, cv, stratify=stratify, repeats=repeats, seed=seed)
-    targets = {"target": values} if event is None else {"target": values, "event": _events(where, units, event)}
+    targets = {"target": values} if event is None else {"target": values, "event": events_of(where, units, event)}
     made: list[Array] = []
     networks: list[FoldNetwork] = []
     for draw, parts in enumerate(folds):
         said = np.full((len(values), len(classes) if outcome == "classes" else 1), np.nan)
         for number, (train, test) in enumerate(parts):
-            trained = _trained(units, train, targets, outcome, len(classes), aggregator, how, stratify, (seed, draw, number), threads)
-            said[test] = _answers(units, trained[0], test, targets, threads)
+            trained = trained_on(units, train, targets, outcome, len(classes), aggregator, how, stratify, (seed, draw, number), threads)
+            said[test] = answers_of(units, trained[0].task, test, targets, threads)
             if draw == 0:
                 subjects = units.people.table["subject"].to_numpy()
                 networks.append(FoldNetwork(trained[0], frozenset(subjects[test]), trained[1]))
@@ -146,71 +146,6 @@ def slide_level(
         return SlideLevelResult(*scored, **common)
     found = _assessed(units, values, classes, outcome, folds, made, name, fusion, target, positive, cv, seed)
     return SlideLevelResult(found.table, found.predictions, found.comparisons, evaluation=found, **common)
-
-
-def _outcome(where: str, units: Units, target: str, event: str | None, regression: bool | None) -> tuple[str, Array, Array]:
-    """What is predicted, its numbers [units], and the classes."""
-    y = units.people.table[target].infer_objects().to_numpy()
-    if event is not None:
-        try:
-            times = y.astype(float)
-        except (TypeError, ValueError):
-            raise ValueError(f"{where}: target={target!r} must hold times as numbers, found {y[0]!r}") from None
-        if (bad := ~((times > 0) & np.isfinite(times))).any():
-            raise ValueError(f"{where}: target={target!r} must hold positive times, found {times[int(bad.argmax())]}")
-        return "survival", times, np.empty(0)
-    if is_regression(y, regression, units.people.table["subject"].to_numpy()):
-        return "value", y.astype(float), np.empty(0)
-    classes, codes = np.unique(class_names(y), return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"{where}: target={target!r} has one value only, {str(classes[0])!r}; there is nothing to predict")
-    return "classes", codes, classes
-
-
-def _events(where: str, units: Units, event: str) -> Array:
-    values = units.people.table[event]
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
-    if not np.isin(numbers, (0, 1)).all():
-        raise ValueError(f"{where}: event={event!r} must hold 1 (seen) or 0 (censored), found {values.iloc[int((~np.isin(numbers, (0, 1))).argmax())]!r}")
-    return numbers
-
-
-def _trained(
-    units: Units,
-    train: Array,
-    targets: dict[str, Array],
-    outcome: str,
-    classes: int,
-    aggregator: AggregatorName,
-    how: BagTraining,
-    stratify: str | None,
-    seeds: tuple[int, int, int],
-    threads: int,
-) -> tuple[Fitted, frozenset[str]]:
-    """A network of the training units, and the subjects by whom its epoch was chosen."""
-    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-    fitted_on, chosen_by = np.asarray(train), np.empty(0, int)
-    if how.patience > 0:
-        part = units.people.subset(train).with_columns(**{_PLACE: [int(row) for row in train]})
-        inner, outer = part.split(how.validation, stratify=stratify, seed=seed)
-        fitted_on, chosen_by = (side.table[_PLACE].to_numpy(int) for side in (inner, outer))
-    bags, _ = units.bags(fitted_on, targets)
-    checked = units.bags(chosen_by, targets)[0] if len(chosen_by) else None
-    fitted = fit_bags(aggregator, bags, checked, outcome=outcome, classes=classes, options=how, seed=seed, threads=threads)
-    subjects = units.people.table["subject"].to_numpy()
-    return fitted, frozenset(subjects[chosen_by])
-
-
-_PLACE = "sslmed_unit"  # column of the positions of units while a training part is split
-
-
-def _answers(units: Units, fitted: Fitted, rows: Array, targets: dict[str, Array], threads: int) -> Array:
-    """Outputs [rows, K]; with late fusion the mean over the slides of each patient."""
-    bags, unit = units.bags(np.asarray(rows), targets)
-    said = predict_bags(fitted.task, bags, threads=threads)
-    sums = np.zeros((len(rows), said.shape[1]))
-    np.add.at(sums, unit, said)
-    return np.asarray(sums / np.bincount(unit, minlength=len(rows))[:, None])
 
 
 def _assessed(

@@ -90,8 +90,10 @@ class SlideLevelResult:
         batch = loader_of(one, batch_size=1, threads=1).next()
         assert batch is not None
         view = batch.views[0]
-        _, attention = network.fitted.task(view.values, view.lengths, view.grid, view.extents)
-        weights = attention.detach().double().numpy()
+        assert view.grid is not None
+        device = next(network.fitted.task.parameters()).device
+        _, attention = network.fitted.task(view.values.to(device), view.lengths, view.grid.to(device), view.extents)
+        weights = attention.detach().cpu().double().numpy()
         coords = self.bags.store.read(slide).coords.numpy()
         out = pd.DataFrame({"x": coords[:, 0], "y": coords[:, 1]})
         if weights.shape[1] == 1:

@@ -171,6 +171,7 @@ class BagTask(Mirror):
 
         super().__init__(build)
         self.aggregator, self.outcome, self.in_dim = aggregator, outcome, in_dim
+        self.known = {"mean": mean, "scale": scale}
 
     def forward(
         self, values: torch.Tensor, lengths: Sequence[int], grid: torch.Tensor | None = None, extents: torch.Tensor | None = None
