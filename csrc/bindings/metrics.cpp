@@ -116,11 +116,10 @@ Distances distances_between(const at::Tensor& prediction, const at::Tensor& refe
   const auto [p, r] = maps_of(prediction, reference);
   const auto kind = corners ? SurfaceKind::kCorners : SurfaceKind::kCells;
   const auto first = surface_of(crop(p.map, label), kind, spacing), second = surface_of(crop(r.map, label), kind, spacing);
-  const SurfaceTree one(first, spacing), two(second, spacing);
   auto there = at::empty({static_cast<std::int64_t>(first.size())}, at::kDouble);
   auto back = at::empty({static_cast<std::int64_t>(second.size())}, at::kDouble);
-  two.distances(one, there.data_ptr<double>(), threads);
-  one.distances(two, back.data_ptr<double>(), threads);
+  nearest_distances(first, second, spacing, there.data_ptr<double>(), threads);
+  nearest_distances(second, first, spacing, back.data_ptr<double>(), threads);
   return {there, doubles(first.area), back, doubles(second.area)};
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "metrics/near_rows.h"
 #include "metrics/parallel.h"
 
 namespace sslmed::metrics {
@@ -119,6 +120,58 @@ void SurfaceTree::distances(const SurfaceTree& from, double* out, unsigned threa
       out[from.order_[static_cast<std::size_t>(i)]] = std::sqrt(squared(search.site, from, i));
     }
   });
+}
+
+namespace {
+
+Surface places_at(const Surface& surface, const std::vector<std::int64_t>& chosen) {
+  Surface part;
+  for (const auto i : chosen) {
+    part.x.push_back(surface.x[static_cast<std::size_t>(i)]);
+    part.y.push_back(surface.y[static_cast<std::size_t>(i)]);
+    part.z.push_back(surface.z[static_cast<std::size_t>(i)]);
+  }
+  return part;
+}
+
+double distance_to_all(const Surface& from, std::size_t i, const Surface& to, const Spacing& spacing) {
+  double best = std::numeric_limits<double>::infinity();
+  for (std::size_t j = 0; j < to.size(); ++j) {
+    const double x = (to.x[j] - from.x[i]) * spacing[0], y = (to.y[j] - from.y[i]) * spacing[1], z = (to.z[j] - from.z[i]) * spacing[2];
+    best = std::min(best, x * x + y * y + z * z);
+  }
+  return std::sqrt(best);
+}
+
+// Trees take longer to build than so many places to compare with all others.
+constexpr std::size_t kFew = 200;
+
+}  // namespace
+
+void nearest_distances(const Surface& from, const Surface& to, const Spacing& spacing, double* out, unsigned threads) {
+  const auto n = static_cast<std::int64_t>(from.size());
+  if (to.size() == 0) {
+    std::fill_n(out, n, std::numeric_limits<double>::infinity());
+    return;
+  }
+  const NearRows rows(to, spacing);
+  divide(n, 4096, threads, [&](std::int64_t first, std::int64_t last) {
+    for (auto i = first; i < last; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      const double squared = rows.squared(from.x[at], from.y[at], from.z[at]);
+      out[i] = squared < 0 ? -1 : std::sqrt(squared);
+    }
+  });
+  std::vector<std::int64_t> far;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (out[i] < 0) far.push_back(i);
+  if (far.size() <= kFew) {
+    for (const auto i : far) out[i] = distance_to_all(from, static_cast<std::size_t>(i), to, spacing);
+    return;
+  }
+  std::vector<double> found(far.size());
+  SurfaceTree(to, spacing).distances(SurfaceTree(places_at(from, far), spacing), found.data(), threads);
+  for (std::size_t i = 0; i < far.size(); ++i) out[far[i]] = found[i];
 }
 
 }  // namespace sslmed::metrics

@@ -1,6 +1,6 @@
 #pragma once
-// Distances from each place of one surface to the nearest place of another: exact, by a tree of places. Surfaces are
-// thin, so that this takes less than a distance transform of the box around them.
+// Distances from each place of one surface to the nearest place of another, exact. Surfaces are thin, so that this takes
+// less than a distance transform of the box around them.
 
 #include <cstdint>
 #include <vector>
@@ -9,6 +9,11 @@
 
 namespace sslmed::metrics {
 
+// out[i]: mm from place i of `from` to the nearest place of `to`; infinite where that one is empty. What is near is found
+// by rows (near_rows.h), what is far by a tree, or one by one where it is little.
+void nearest_distances(const Surface& from, const Surface& to, const Spacing& spacing, double* out, unsigned threads);
+
+// A tree of the places of a surface.
 class SurfaceTree {
  public:
   SurfaceTree(const Surface& surface, const Spacing& spacing);

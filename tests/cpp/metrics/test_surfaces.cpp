@@ -75,11 +75,36 @@ TEST_CASE("distances are those of all pairs", "[metrics]") {
   const Shape shape = rank == 3 ? Shape{12, 17, 23} : Shape{1, 31, 45};
   const auto one = random_mask(shape, rank, share, 2), two = random_mask(shape, rank, share, 3);
   const auto a = surface_of(crop(one.map, {}), kind, kMm), b = surface_of(crop(two.map, {}), kind, kMm);
-  std::vector<double> far(a.size());
+  std::vector<double> far(a.size()), both(a.size());
   const SurfaceTree from(a, kMm), to(b, kMm);
   to.distances(from, far.data(), 2);
-  for (std::size_t i = 0; i < a.size(); ++i) CHECK(far[i] == Approx(brute(a, i, b, kMm)).epsilon(1e-12));
+  nearest_distances(a, b, kMm, both.data(), 2);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double expected = brute(a, i, b, kMm);
+    CHECK(far[i] == Approx(expected).epsilon(1e-12));
+    CHECK(both[i] == Approx(expected).epsilon(1e-12));
+  }
   CHECK(a.area.size() == (kind == SurfaceKind::kCorners ? a.size() : 0));
+}
+
+TEST_CASE("places that are far are found by the tree or one by one, wherever the other surface lies", "[metrics]") {
+  const std::int32_t count = GENERATE(5, 900), gap = GENERATE(3, 31, 32, 33, 90, 4000);
+  const int axis = GENERATE(0, 1, 2);
+  Surface a, b;
+  Philox random({9, 0, 0}, Stream::kWindow, true);
+  for (std::int32_t i = 0; i < count; ++i) {
+    for (auto* surface : {&a, &b}) {
+      std::array<std::int32_t, 3> at{};
+      for (auto& place : at) place = static_cast<std::int32_t>(random.uniform() * 20) - 5;
+      if (surface == &b) at[static_cast<std::size_t>(axis)] += i % 2 == 0 ? gap : -gap;
+      surface->x.push_back(at[0]);
+      surface->y.push_back(at[1]);
+      surface->z.push_back(at[2]);
+    }
+  }
+  std::vector<double> far(a.size());
+  nearest_distances(a, b, kMm, far.data(), 1);
+  for (std::size_t i = 0; i < a.size(); ++i) REQUIRE(far[i] == Approx(brute(a, i, b, kMm)).epsilon(1e-12));
 }
 
 TEST_CASE("nothing is infinitely far from something", "[metrics]") {
@@ -93,6 +118,9 @@ TEST_CASE("nothing is infinitely far from something", "[metrics]") {
   to.distances(from, far.data(), 1);
   for (const double each : far) CHECK(std::isinf(each));
   from.distances(to, nullptr, 1);
+  nearest_distances(b, a, kMm, nullptr, 1);
+  nearest_distances(a, b, kMm, far.data(), 1);
+  for (const double each : far) CHECK(std::isinf(each));
   CHECK(euler_characteristic(crop(none.map, {}), true) == 0);
 }
 

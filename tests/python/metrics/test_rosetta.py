@@ -4,6 +4,8 @@ import doctest
 import importlib
 import math
 import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -166,3 +168,15 @@ def test_bad_cases():
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"sslmed.metrics.{name}"))
     assert result.failed == 0
+
+
+def test_the_page_is_true(capsys):
+    page = (Path(__file__).parents[3] / "docs/metrics.md").read_text(encoding="utf-8")
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, {})
+    printed = capsys.readouterr().out.splitlines()[: len(metrics.CONVENTIONS["hausdorff"])]
+    values = {name: float(value) for name, value in (line.split() for line in printed)}
+    assert values["monai"] - values["medpy"] > 10
+    for metric, conventions in metrics.CONVENTIONS.items():
+        assert f"`{metric}`" in page
+        assert all(f"`{name}`" in page for name in conventions)

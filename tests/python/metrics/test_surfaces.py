@@ -154,16 +154,26 @@ def test_areas_of_a_box_and_a_ball():
     assert areas.sum() == pytest.approx(4 * math.pi * 28**2, rel=0.12)
 
 
-@pytest.mark.parametrize("present", EMPTY)
-def test_empty_cases(monai, deepmind, present):
+def masks_of(present):
     one, two = np.zeros((2, 6, 7, 8), bool)
     one[2:4, 2:5, 3:6], two[2:4, 2:5, 3] = present
+    return one, two
+
+
+@pytest.mark.parametrize("present", EMPTY)
+def test_empty_cases_of_monai(monai, present):
+    one, two = masks_of(present)
     near(metrics.hausdorff(one, two), monai("compute_hausdorff_distance", one, two, percentile=95))
     near(metrics.hausdorff(one, two, percentile=100), monai("compute_hausdorff_distance", one, two))
     near(metrics.average_surface_distance(one, two), monai("compute_average_surface_distance", one, two, symmetric=True))
     near(metrics.surface_dice(one, two), monai("compute_surface_dice", one, two, class_thresholds=[1.0]))
     kwargs = {"class_thresholds": [1.0], "use_subvoxels": True}
     near(metrics.surface_dice(one, two, convention="monai_subvoxel"), monai("compute_surface_dice", one, two, **kwargs))
+
+
+@pytest.mark.parametrize("present", EMPTY)
+def test_empty_cases_of_deepmind(deepmind, present):
+    one, two = masks_of(present)
     found = deepmind.compute_surface_distances(two, one, [1, 1, 1])
     near(metrics.hausdorff(one, two, convention="deepmind"), deepmind.compute_robust_hausdorff(found, 95))
     with np.errstate(invalid="ignore"):
@@ -172,7 +182,14 @@ def test_empty_cases(monai, deepmind, present):
     near(metrics.surface_dice(one, two, convention="deepmind"), theirs)
     ours = metrics.average_surface_distance(one, two, convention="deepmind")
     near([ours, ours.prediction_to_reference, ours.reference_to_prediction], [(there + back) / 2, there, back])
+
+
+@pytest.mark.parametrize("present", EMPTY)
+def test_empty_cases_that_the_libraries_document(present):
+    one, two = masks_of(present)
     assert metrics.surface_dice(one, two, convention="fomo26") == 0
+    assert metrics.surface_dice(one, two, convention="metricsreloaded") == pytest.approx(0 if any(present) else math.nan, nan_ok=True)
+    assert math.isinf(metrics.hausdorff(one, two, convention="deepmind"))
     for function in (metrics.hausdorff, metrics.average_surface_distance):
         with pytest.raises(ValueError, match="is empty, for which convention='medpy' has no value"):
             function(one, two, convention="medpy")
