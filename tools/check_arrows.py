@@ -58,7 +58,8 @@ PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders", "grid", "joining", "leakage", "methods", "preparation",
+    "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
+    "grid", "joining", "leakage", "methods", "preparation",
     "pretraining", "provenance", "runs", "shift", "sources", "splitting", "tables", "training",
 )  # fmt: skip
 WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures", "volume", "volumes")
