@@ -39,6 +39,7 @@ FLOORS = (
     ("contents",),
     ("leakage", "provenance"),
     ("encoders",),
+    ("cohort_report", "folders", "joining", "splitting"),
     ("cohort", "lifting", "exporting"),
     ("preparation",),
     ("training",),
@@ -58,8 +59,9 @@ PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "grid", "leakage", "methods", "preparation",
-    "pretraining", "provenance", "runs", "shift", "sources", "tables", "training",
+    "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
+    "grid", "joining", "leakage", "methods", "preparation",
+    "pretraining", "provenance", "runs", "shift", "sources", "splitting", "tables", "training",
 )  # fmt: skip
 WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures", "volume", "volumes")
 # Public names that callers have, and what generic rooms may say of them.

@@ -14,8 +14,9 @@
 namespace sslmed {
 
 File::File(std::string path) : path_(std::move(path)) {
+  // Nobody may ever write to a pipe of this name; of regular files O_NONBLOCK changes nothing.
   do {
-    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   } while (descriptor_ < 0 && errno == EINTR);
   if (descriptor_ < 0) throw ReadError(path_, "cannot be opened", errno);
   struct stat status {};

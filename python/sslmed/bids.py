@@ -275,10 +275,10 @@ def _with_participants(table: pd.DataFrame, path: Path, walk: _Walk) -> pd.DataF
         raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
     if absent := sorted(set(of_person) - set(people)):
         walk.left_out[("participants", "in participants.tsv, but without a file")] = absent
-    rows = []
+    rows = [of_person[subject][0] for subject in whose] if column is None else []
     lacking: list[tuple[str, str]] = []
-    own = _sessions(table["session"]) if column else [""] * len(table)
-    for subject, session in zip(whose, own, strict=True):
+    own = _sessions(table["session"]) if column else []
+    for subject, session in zip(whose, own, strict=True) if column else ():
         # A row without a session is for all of them, and so is a person's only row. Of other sessions nothing is known.
         only = of_person[subject][0] if len(of_person[subject]) == 1 else -1
         rows.append(at.get((subject, session), at.get((subject, ""), only)))

@@ -96,7 +96,7 @@ def read_many(paths: Sequence[str], of: Callable[[Texts, str], _Value]) -> Itera
     """
     for first in range(0, len(paths), _AT_ONCE):
         some = paths[first : first + _AT_ONCE]
-        codes, contents = C.read_distinct([os.fsencode(path) for path in some])
+        codes, contents = C.read_distinct(os.fsencode("\0".join(some)).split(b"\0"))
         known: dict[int, _Value] = {}
         for path, code in zip(some, codes, strict=True):
             if code not in known:
