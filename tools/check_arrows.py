@@ -37,7 +37,7 @@ FLOORS = (
     ("modalities",),
     ("contents",),
     ("leakage", "provenance"),
-    ("encoders",),
+    ("encoders", "cohort_report", "folders", "joining", "splitting"),
     ("cohort", "lifting", "exporting"),
     ("preparation",),
     ("training",),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sslmed._core import C, ChannelWarning, FormatError
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
-from sslmed.modalities.eeg import index, recordings
+from sslmed.modalities.eeg import choice, index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
 from sslmed.modalities.eeg.sidecars import with_sidecars
@@ -70,7 +70,7 @@ class Eeg(Modality):
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths, the index, and the subjects, by whom windows may be aligned."""
-        return ["path", "subject", "stretches", *index.COLUMNS]
+        return ["path", "subject", "stretches", "use_channels", "exclude_channels", *index.COLUMNS]
 
     def source(
         self,
@@ -138,6 +138,18 @@ class Eeg(Modality):
     def gather(self, table: pd.DataFrame) -> pd.DataFrame:
         """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
         return with_sidecars(table)
+
+    def check(self, rows: Sequence[Rows], preprocessing: Any) -> None:
+        """That a recording has each of its ``channels`` and ``exclude``."""
+        choice.check_names(rows, preprocessing.channels, preprocessing.exclude)
+
+    def check_channels(self, rows: Sequence[Rows], channels: Sequence[str], exclude: Sequence[str]) -> None:
+        """See :func:`sslmed.modalities.eeg.choice.check_names`."""
+        choice.check_names(rows, channels, exclude)
+
+    def with_chosen_channels(self, table: pd.DataFrame, channels: Sequence[str], exclude: Sequence[str]) -> pd.DataFrame:
+        """See :func:`sslmed.modalities.eeg.choice.with_choice`."""
+        return choice.with_choice(table, channels, exclude)
 
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""
