@@ -18,6 +18,8 @@ namespace {
 
 using namespace sslmed::eeg;
 
+using Positions = std::map<std::string, std::array<double, 3>>;
+
 // What Python knows of a recording: a path, or an array [channels, samples] in µV.
 struct Spec {
   std::string name;
@@ -26,6 +28,7 @@ struct Spec {
   std::vector<std::string> channels;
   std::string subject, site;
   ChannelChoice choice;
+  Positions positions;
 };
 
 constexpr const char* kKinds[] = {"electrode", "derivation", "unplaced", "auxiliary"};
@@ -54,7 +57,7 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
       } else {
         recording = open_recording(spec.name, cache, notes, spec.choice, Spans::kUsable, options.flat_gap);
       }
-      entries.push_back({std::move(recording), spec.subject, spec.site});
+      entries.push_back({std::move(recording), spec.subject, spec.site, spec.positions});
     }
     source = std::make_shared<EegSource>(open_list(std::move(entries)), options, extra_channels, std::move(targets));
     notes.insert(notes.end(), source->notes().begin(), source->notes().end());
@@ -64,13 +67,17 @@ std::shared_ptr<EegSource> make_source(const std::vector<Spec>& specs, const Eeg
 }
 
 std::shared_ptr<EegSource> make_indexed_source(const OriginColumns& origins, const at::Tensor& montage_codes,
-                                               const std::vector<std::pair<double, std::vector<std::string>>>& montages, const at::Tensor& samples,
+                                               const std::vector<std::tuple<double, std::vector<std::string>, Positions>>& montages, const at::Tensor& samples,
                                                const std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>& gappy,
-                                               const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets) {
+                                               const EegOptions& options, const std::vector<std::string>& extra_channels, TargetColumns targets, bool parts,
+                                               const std::optional<at::Tensor>& unit_codes, std::vector<std::map<std::string, std::string>> units) {
   RecordingIndex index;
   index.origins = origins_of(origins);
   index.montage_codes = numbers<std::int32_t>(montage_codes);
-  for (const auto& [sfreq, channels] : montages) index.montages.push_back({sfreq, channels});
+  for (const auto& [sfreq, channels, positions] : montages) index.montages.push_back({sfreq, channels, positions});
+  index.parts = parts;
+  if (unit_codes) index.unit_codes = numbers<std::int32_t>(*unit_codes);
+  index.units = std::move(units);
   index.samples = numbers<std::int64_t>(samples);
   for (const auto& [i, stretches] : gappy)
     for (const auto& [first, last] : stretches) index.gappy[i].push_back({first, last});
@@ -139,12 +146,20 @@ void bind_eeg(py::module_& m) {
   bind_signal_views(m);
   py::class_<Spec>(m, "RecordingSpec")
       .def(py::init([](std::string name, std::optional<at::Tensor> values, double sfreq, std::vector<std::string> channels, std::string subject,
-                       std::string site, std::vector<std::string> use, std::vector<std::string> exclude) {
-             return Spec{
-                 std::move(name), std::move(values), sfreq, std::move(channels), std::move(subject), std::move(site), {std::move(use), std::move(exclude)}};
+                       std::string site, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units,
+                       Positions positions) {
+             return Spec{std::move(name),
+                         std::move(values),
+                         sfreq,
+                         std::move(channels),
+                         std::move(subject),
+                         std::move(site),
+                         {std::move(use), std::move(exclude), std::move(units)},
+                         std::move(positions)};
            }),
            py::arg("name"), py::arg("values") = py::none(), py::arg("sfreq") = 0.0, py::arg("channels") = std::vector<std::string>{}, py::arg("subject") = "",
-           py::arg("site") = "", py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{});
+           py::arg("site") = "", py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+           py::arg("units") = std::map<std::string, std::string>{}, py::arg("positions") = Positions{});
   m.def(
       "recognize_channels",
       [](const std::vector<std::string>& labels) {
@@ -169,10 +184,11 @@ void bind_eeg(py::module_& m) {
   m.def("microvolts", &microvolts, py::arg("unit"), "µV in one unit, in any spelling; None for what is no voltage.");
   m.def(
       "read_recording",
-      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, double seconds) {
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units, double seconds) {
         const py::gil_scoped_release release;
         std::vector<std::string> notes;
-        const auto recording = open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude)}, Spans::kStored);
+        const auto recording =
+            open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)}, Spans::kStored);
         const auto channels = static_cast<std::int64_t>(recording->channels().size());
         std::vector<std::size_t> all(recording->channels().size());
         std::iota(all.begin(), all.end(), std::size_t{0});
@@ -185,7 +201,8 @@ void bind_eeg(py::module_& m) {
         }
         return std::make_tuple(recording->channels(), recording->sfreq(), static_cast<double>(stored) / recording->sfreq(), at::cat(parts, 1));
       },
-      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{}, py::arg("seconds") = 600.0,
+      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+      py::arg("units") = std::map<std::string, std::string>{}, py::arg("seconds") = 600.0,
       "Of the EEG channels that a source would read: names, Hz, s that are stored, and the first `seconds` of them, [channels, samples] in µV.");
   m.def(
       "recording_signals",
@@ -197,28 +214,41 @@ void bind_eeg(py::module_& m) {
       },
       py::arg("path"), "All signals of a file: label, unit, Hz, and whether it has a physical scale.");
   m.def(
+      "recording_annotations",
+      [](const py::bytes& file) {
+        const std::string path = file;
+        std::vector<std::tuple<double, double, std::string>> found;
+        std::vector<std::string> notes;
+        const py::gil_scoped_release release;
+        for (auto& one : io::open_signals(path)->annotations(notes)) found.emplace_back(one.onset, one.duration.value_or(0), std::move(one.text));
+        return std::make_tuple(found, notes);
+      },
+      py::arg("path"), "All annotations of a file: onset in s, duration in s, text; and what of them was left out.");
+  m.def(
       "typical_amplitude",
-      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude) {
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units) {
         const py::gil_scoped_release release;
         std::vector<std::string> notes;
-        return typical_amplitude(*open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude)}));
+        return typical_amplitude(*open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)}));
       },
       py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
-      "Median over a file's channels of their standard deviation in µV, over 2 s in the middle.");
+      py::arg("units") = std::map<std::string, std::string>{}, "Median over a file's channels of their standard deviation in µV, over 2 s in the middle.");
   m.def(
       "recording_info",
-      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, double flat_gap) {
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units, double flat_gap) {
         std::vector<std::string> notes;
         std::unique_ptr<Recording> recording;
         {
           const py::gil_scoped_release release;
-          recording = open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude)}, Spans::kUsable, flat_gap);
+          recording =
+              open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)}, Spans::kUsable, flat_gap);
         }
         std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
         for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);
         return std::make_tuple(recording->channels(), recording->sfreq(), stretches, notes);
       },
-      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{}, py::arg("flat_gap") = kFlatGap,
+      py::arg("path"), py::arg("use") = std::vector<std::string>{}, py::arg("exclude") = std::vector<std::string>{},
+      py::arg("units") = std::map<std::string, std::string>{}, py::arg("flat_gap") = kFlatGap,
       "Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.");
 
   auto bound = bind_options<EegOptions>(m, "EegOptions", "How windows are read (modalities/eeg/eeg_source.h).");
@@ -266,8 +296,9 @@ void bind_eeg(py::module_& m) {
           },
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0)
       .def_static("indexed", &make_indexed_source, py::kw_only(), py::arg("origins"), py::arg("montage_codes"), py::arg("montages"), py::arg("samples"),
-                  py::arg("gappy"), py::arg("options"), py::arg("extra_channels"), py::arg("targets") = TargetColumns{},
-                  "Of recordings that an index describes; none is opened.");
+                  py::arg("gappy"), py::arg("options"), py::arg("extra_channels"), py::arg("targets") = TargetColumns{}, py::arg("parts") = false,
+                  py::arg("unit_codes") = py::none(), py::arg("units") = std::vector<std::map<std::string, std::string>>{},
+                  "Of recordings that an index describes; none is opened. parts: its rows are parts of recordings.");
   m.def(
       "head_regions", [] { return train::Pooling{train::Pooling::Kind::kRegions, kRegions, head_regions}; },
       "Pooling by six regions of the head: left, middle and right, front and back.");

@@ -5,6 +5,7 @@
 
 namespace sslmed::bindings {
 void bind_lift(py::module_& m);
+void bind_folders(py::module_& m);
 }
 
 namespace {
@@ -57,4 +58,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_volume(m);
   bindings::bind_losses(m);
   bindings::bind_lift(m);
+  bindings::bind_folders(m);
 }

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'microvolts', 'multiblock_mask', 'names_without_channel', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'microvolts', 'multiblock_mask', 'names_without_channel', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -2098,7 +2098,7 @@ class EegRecipe(Recipe):
         patch: samples; 0 for dense views.
         """
 class RecordingSpec:
-    def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '', use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> None:
+    def __init__(self, name: str, values: torch.Tensor | None = None, sfreq: float = 0.0, channels: collections.abc.Sequence[str] = [], subject: str = '', site: str = '', use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}, positions: collections.abc.Mapping[str, typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]] = {}) -> None:
         ...
 class EegOptions:
     """
@@ -2197,9 +2197,9 @@ class EegOptions:
         ...
 class EegSource(Source):
     @staticmethod
-    def indexed(*, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> EegSource:
+    def indexed(*, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], montage_codes: torch.Tensor, montages: collections.abc.Sequence[tuple[float, collections.abc.Sequence[str], collections.abc.Mapping[str, typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]]]], samples: torch.Tensor, gappy: collections.abc.Mapping[int, collections.abc.Sequence[tuple[int, int]]], options: EegOptions, extra_channels: collections.abc.Sequence[str], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, parts: bool = False, unit_codes: torch.Tensor | None = None, units: collections.abc.Sequence[collections.abc.Mapping[str, str]] = []) -> EegSource:
         """
-        Of recordings that an index describes; none is opened.
+        Of recordings that an index describes; none is opened. parts: its rows are parts of recordings.
         """
     def __init__(self, recordings: collections.abc.Sequence[RecordingSpec], options: EegOptions, extra_channels: collections.abc.Sequence[str] = [], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
         ...
@@ -2939,6 +2939,10 @@ def random_intensity(volume: torch.Tensor, spacing: typing.Annotated[collections
     ...
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def read_distinct(paths: collections.abc.Sequence[bytes], threads: int = 4) -> tuple[list[int], list[bytes]]:
+    """
+    The bytes of small files: of each path the number of its content, and the contents, each once.
+    """
 def read_image(path: str, dtype: torch.dtype) -> torch.Tensor:
     ...
 def read_nifti(path: str, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor, list[float], int, list[tuple[int, bytes]]]:
@@ -2949,7 +2953,7 @@ def read_nifti_header(path: str) -> tuple[list[int], torch.Tensor, list[float], 
     """
     (shape, affine [4, 4], spacing, code of the affine, NIfTI datatype, slope, intercept, description).
     """
-def read_recording(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], seconds: float = 600.0) -> tuple[list[str], float, float, torch.Tensor]:
+def read_recording(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}, seconds: float = 600.0) -> tuple[list[str], float, float, torch.Tensor]:
     """
     Of the EEG channels that a source would read: names, Hz, s that are stored, and the first `seconds` of them, [channels, samples] in µV.
     """
@@ -2957,7 +2961,11 @@ def recognize_channels(labels: collections.abc.Sequence[str]) -> list[tuple[str,
     """
     Of each label among the others: kind, 10-05 name (or label), reference, and whether an earlier one is at the same place.
     """
-def recording_info(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], flat_gap: float = 0.5) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
+def recording_annotations(path: bytes) -> tuple[list[tuple[float, float, str]], list[str]]:
+    """
+    All annotations of a file: onset in s, duration in s, text; and what of them was left out.
+    """
+def recording_info(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}, flat_gap: float = 0.5) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
     """
@@ -3027,7 +3035,7 @@ def trim_memory() -> None:
     """
     Gives freed memory back to the system; after columns of a million entries that is as much as the cohort itself.
     """
-def typical_amplitude(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> float:
+def typical_amplitude(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}) -> float:
     """
     Median over a file's channels of their standard deviation in µV, over 2 s in the middle.
     """
@@ -3062,6 +3070,12 @@ def volume_noise(volume: torch.Tensor, std: float, seed: int) -> torch.Tensor:
 def volume_regions() -> Pooling:
     """
     Pooling by twelve regions: left or right, back, middle or front, low or high.
+    """
+def walk_folder(root: bytes, endings: collections.abc.Sequence[str], marks: collections.abc.Sequence[str] = [], unmarked: collections.abc.Sequence[str] = [], entities: collections.abc.Sequence[str] = [], threads: int = 4) -> tuple[list[str], tuple[list[int], list[str], list[int], list[bool], list[list[str]]], list[str], list[tuple[str, str]], dict[str, tuple[int, str]]]:
+    """
+    Files below a folder by their names (io/folders.h): folders below it; columns of files, which are the folder, the name, the number of its ending
+    or -1 for a mark, whether it is no file, and labels of the entities (empty: none); links to a folder around them; folders that cannot be read;
+    other files by ending, as a count and a path.
     """
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
     ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from typing import Any
 import pandas as pd
 
 from sslmed import tables
-from sslmed._core import FormatError, LeftOutWarning, ReadError, ValueWarning
+from sslmed._core import C, FormatError, LeftOutWarning, ReadError, ValueWarning
 
-__all__ = ["Kind", "LeftOut", "Listing", "files_below", "is_bids", "read", "scan"]
+__all__ = ["Kind", "LeftOut", "Listing", "holds_subjects", "is_bids", "read", "scan"]
 
 _COLUMNS = (("session", "ses"), ("task", "task"), ("run", "run"))
 _OTHER = ("derivatives", "sourcedata", "code", "stimuli", "phenotype")
 """Folders of a data set that hold no raw data."""
+_TASK = 1 + [name for name, _ in _COLUMNS].index("task")
+_TABLES = ("_sessions.tsv", "_scans.tsv")
+_NO_TARGET = "a link to a file that is not there; get it first (datalad get)"
 _SIDECARS = (".json", ".tsv", ".gz", ".txt", ".md", ".png", ".pdf")
 
 
@@ -35,6 +38,8 @@ class Kind:
     """Endings of files that belong to others."""
     hint: str = ""
     """What to do with files of another format."""
+    sidecars: Sequence[str] = ()
+    """Endings of files that tell of others, which :meth:`sslmed.modalities.Modality.gather` is given."""
 
 
 @dataclass(frozen=True)
@@ -55,78 +60,88 @@ class Listing:
     """One row a file."""
     left_out: list[LeftOut] = field(default_factory=list)
     """What is not read."""
+    sidecars: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Paths of files that tell of others, by ending."""
 
 
 @dataclass
 class _Walk:
-    """What is in a folder: files of a known ending by their folders, tables, and what is left out by (what, why)."""
+    """What is in a folder: files of a known ending, tables and sidecars by ending, and what is left out by (what, why)."""
 
-    root: Path
+    root: str
     kinds: Mapping[str, Kind]
-    files: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
-    tables: dict[str, list[str]] = field(default_factory=lambda: {"_sessions.tsv": [], "_scans.tsv": []})
+    paths: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    """Of each path, below the root. Columns, as the interpreter's collector looks at a hundred thousand tuples again and again."""
+    modalities: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    """Of each path, into the columns of labels."""
+    labels: list[list[str]] = field(default_factory=list)
+    """Of subjects, sessions, tasks and runs; empty texts where a name has none."""
+    sidecars: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def run(self) -> _Walk:
         """Looks through the folder, following links."""
-        known = {ending: modality for modality, kind in self.kinds.items() for ending in kind.endings}
-        stems = {ending.partition(".")[0] + ".": kind for kind in self.kinds.values() for ending in kind.endings if ending.startswith("_")}
-        for path, parts, name in _entries(str(self.root), (), (), self):
-            lower = name.lower()
-            modality = next((known[ending] for ending in known if lower.endswith(ending)), None)
-            if modality is None:
-                for ending, paths in self.tables.items():
-                    if lower.endswith(ending) and not name.startswith("."):
-                        paths.append(path)
-                kind = next((stems[stem] for stem in stems if stem in lower), None)
-                if kind is not None and not lower.endswith((*_SIDECARS, *kind.parts)) and not name.startswith("."):
-                    self.leave("files", f"{os.path.splitext(lower)[1]} is no format that is read{'; ' if kind.hint else ''}{kind.hint}", path)
-            elif name.startswith("."):
+        endings = [(ending, modality) for modality, kind in self.kinds.items() for ending in kind.endings]
+        tables_ = [*_TABLES, *dict.fromkeys(ending for kind in self.kinds.values() for ending in kind.sidecars)]
+        self.sidecars = {ending: [] for ending in tables_}
+        stems = {e.partition(".")[0] + ".": kind for kind in self.kinds.values() for e in kind.endings if e.startswith("_")}
+        known = [*(ending for ending, _ in endings), *tables_]
+        parts = [*_SIDECARS, *dict.fromkeys(part for kind in self.kinds.values() for part in kind.parts)]
+        entities = ["sub", *(short for _, short in _COLUMNS)]
+        root = os.fsencode(self.root or "/")
+        folders, files, loops, unreadable, _ = C.walk_folder(root, known, list(stems), parts, entities)
+        full = [f"{self.root}/{folder}" if folder else self.root for folder in folders]
+        n, raw = len(endings), [modality for _, modality in endings]
+        other = [folder.partition("/")[0] in _OTHER for folder in folders]
+        sidecars = [self.sidecars[ending] for ending in tables_]
+        *columns, self.labels = files
+        for i, (folder, name, ending, missing) in enumerate(zip(*columns, strict=True)):
+            path = f"{full[folder]}/{name}"
+            if ending >= n:
+                if name[0] != "." and not missing:
+                    sidecars[ending - n].append(path)
+            elif ending < 0:
+                self._refuse_format(path, name, stems)
+            elif name[0] == ".":
                 self.leave("files", "hidden", path)
-            elif parts and parts[0] in _OTHER and self.kinds[modality].folders:
-                self.leave("files", f"in {parts[0]}/, not raw data", path)
-            elif not os.path.isfile(path):
-                self.leave("files", "a link to a file that is not there; get it first (datalad get)", path)
+            elif other[folder] and self.kinds[raw[ending]].folders:
+                self.leave("files", f"in {folders[folder].partition('/')[0]}/, not raw data", path)
+            elif missing:
+                self.leave("files", _NO_TARGET, path)
             else:
-                self.files.append((path, parts, modality))
+                self.numbers.append(i)
+                self.folders.append(folders[folder])
+                self.paths.append(path)
+                self.modalities.append(raw[ending])
+        for path in loops:
+            self.leave("folders", "a link to a folder around it", path)
+        for path, why in unreadable:
+            self.leave("folders", f"cannot be listed ({why}); see its permissions", path)
         return self
+
+    def _refuse_format(self, path: str, name: str, stems: Mapping[str, Kind]) -> None:
+        lower = name.lower()
+        kind = next(stems[stem] for stem in stems if stem in lower)
+        if not name.startswith("."):
+            what = f"{os.path.splitext(lower)[1]} is no format that is read{'; ' if kind.hint else ''}{kind.hint}"
+            self.leave("files", what, path)
 
     def leave(self, what: str, why: str, path: str) -> None:
         """Notes that a file is left out."""
         self.left_out.setdefault((what, why), []).append(path)
 
 
-def _entries(folder: str, parts: tuple[str, ...], above: tuple[tuple[int, int], ...], walk: _Walk) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """(path, folders, name) of all files, sorted; links to folders are followed, but not back to one that they are in."""
-    found = os.stat(folder)
-    here = (*above, (found.st_dev, found.st_ino))
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        if not entry.is_dir():
-            yield entry.path, parts, entry.name
-        elif entry.name.startswith("."):
-            continue
-        elif entry.is_symlink() and (linked := entry.stat()) and (linked.st_dev, linked.st_ino) in here:
-            walk.leave("folders", "a link to a folder around it", entry.path)
-        else:
-            yield from _entries(entry.path, (*parts, entry.name), here, walk)
-
-
-def files_below(root: str | os.PathLike[str]) -> list[str]:
-    """All files in a folder and in folders within, but not in hidden ones. Links are followed, but not back to a folder that they are in."""
-    return [path for path, _, _ in _entries(os.fspath(root), (), (), _Walk(Path(root), {}))]
-
-
 def is_bids(root: str | os.PathLike[str], endings: Sequence[str]) -> bool:
     """Whether a folder has a participants.tsv, a folder sub-…, or a file with one of these endings."""
-    root = Path(root)
-    if (root / "participants.tsv").exists() or _subjects_in(root):
+    if (Path(root) / "participants.tsv").exists() or holds_subjects(Path(root)):
         return True
-    return any(path.name.lower().endswith(tuple(endings)) for path in root.rglob("*"))
+    return bool(C.walk_folder(os.fsencode(root), list(endings))[1][0])
 
 
-def _subjects_in(folder: Path) -> bool:
+def holds_subjects(folder: str | os.PathLike[str]) -> bool:
+    """Whether there are folders sub-… in a folder."""
     try:
         with os.scandir(folder) as entries:
             return any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries)
@@ -163,22 +178,22 @@ def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | No
     root = Path(root)
     if not root.is_dir():
         raise ReadError(f"{root}: no such folder")
-    walk = _Walk(root, kinds).run()
-    strict = _subjects_in(root)
+    walk = _Walk(os.fspath(root).rstrip("/"), kinds).run()
+    strict = holds_subjects(root)
     if not strict:
         _refuse_level(root)
-    rows = [row for file in walk.files if (row := _row(*file, strict, walk)) and (task is None or row.get("task") == task)]
-    if not rows:
+    table = _rows(walk, strict, task)
+    if table.empty:
         wanted = " or ".join(f"*{ending}" for kind in kinds.values() for ending in kind.endings)
         raise FormatError(f"{root}: expected {wanted} files{f' of task {task}' if task else ''}, found none{_besides(walk)}")
-    table = pd.DataFrame(rows)
     table = _with_participants(table, root / "participants.tsv", walk)
     table = _with_tables(table, walk)
     left_out = [LeftOut(what, why, len(paths), paths[0]) for (what, why), paths in walk.left_out.items()]
     for one in left_out:
-        if one.why.startswith(".") or "link to a file" in one.why:  # people may be missing
-            warnings.warn(f"{root}: {one.count} {one.what} left out: {one.why}; such as {one.example}", LeftOutWarning, stacklevel=4)
-    return Listing(table, left_out)
+        if one.why.startswith((".", "cannot be")) or one.why == _NO_TARGET:  # people may be missing
+            text = f"{root}: {one.count} {one.what} left out: {one.why}; such as {one.example}"
+            warnings.warn(text, LeftOutWarning, stacklevel=4)
+    return Listing(table, left_out, walk.sidecars)
 
 
 def _besides(walk: _Walk) -> str:
@@ -188,7 +203,7 @@ def _besides(walk: _Walk) -> str:
 
 def _refuse_level(root: Path) -> None:
     """FormatError for a folder of data sets; ValueWarning for a folder within one."""
-    below = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name not in _OTHER and _subjects_in(Path(entry.path)))
+    below = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name not in _OTHER and holds_subjects(Path(entry.path)))
     if below:
         named = ", ".join(str(root / name) for name in below[:3])
         raise FormatError(f"{root}: expected folders sub-…, found them one level deeper; open {named}{' …' if len(below) > 3 else ''} each by itself")
@@ -198,22 +213,43 @@ def _refuse_level(root: Path) -> None:
         warnings.warn(text, ValueWarning, stacklevel=5)
 
 
-def _row(path: str, parts: tuple[str, ...], modality: str, strict: bool, walk: _Walk) -> dict[str, str] | None:
-    """A file's row of the table; None where it is no raw file."""
-    name = os.path.basename(path)
-    entities = dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)", name))
-    folders = [part for part in parts if not part.startswith("ses-")][1:]
-    usual = walk.kinds[modality].folders
-    strict = strict and bool(usual)
-    if strict and (not parts or not parts[0].startswith("sub-") or len(folders) > 1 or not set(folders) <= set(usual)):
-        walk.leave("files", "not in sub-*/[ses-*/]<data type>/", path)
-        return None
-    if "sub" not in entities:
-        raise FormatError(f"{path}: expected a BIDS name that starts with sub-…, found {name!r}; Cohort.from_folder opens other folders")
-    if strict and parts[0] != f"sub-{entities['sub']}":
-        raise FormatError(f"{path}: expected a file of {parts[0]}, in whose folder it is, found sub-{entities['sub']}; move or rename it")
-    row = {"path": path, "subject": "sub-" + entities["sub"]}
-    return row | {column: entities[short] for column, short in _COLUMNS if short in entities} | {"modality": modality}
+def _rows(walk: _Walk, strict: bool, task: str | None) -> pd.DataFrame:
+    """The raw files, one a row: path, subject, session, task, run where they have them, modality."""
+    subjects, tasks = walk.labels[0], walk.labels[_TASK]
+    wrong: dict[tuple[str, str], bool] = {}
+    kept: list[int] = []
+    for at, (i, folder, modality) in enumerate(zip(walk.numbers, walk.folders, walk.modalities, strict=True)):
+        if (misplaced := wrong.get((folder, modality))) is None:
+            misplaced = wrong[folder, modality] = strict and _misplaced(folder, walk.kinds[modality].folders)
+        if misplaced:
+            walk.leave("files", "not in sub-*/[ses-*/]<data type>/", walk.paths[at])
+        elif not (subject := subjects[i]):
+            text = f"{walk.paths[at]}: expected a BIDS name that starts with sub-…, found {os.path.basename(walk.paths[at])!r}"
+            raise FormatError(f"{text}; Cohort.from_folder opens other folders")
+        elif strict and not f"{folder}/".startswith(f"sub-{subject}/") and walk.kinds[modality].folders:
+            _refuse_place(walk.paths[at], folder, subject)
+        elif task is None or tasks[i] == task:
+            kept.append(at)
+    numbers = [walk.numbers[at] for at in kept]
+    table: dict[str, Any] = {"path": [walk.paths[at] for at in kept], "subject": ["sub-" + subjects[i] for i in numbers]}
+    for (column, _), labels in zip(_COLUMNS, walk.labels[1:], strict=True):
+        if any(own := [labels[i] or None for i in numbers]):
+            table[column] = own
+    table["modality"] = pd.Categorical([walk.modalities[at] for at in kept], categories=list(walk.kinds))
+    return pd.DataFrame(table)
+
+
+def _refuse_place(path: str, folder: str, subject: str) -> None:
+    above = folder.partition("/")[0]
+    text = f"{path}: expected a file of {above}, in whose folder it is, found sub-{subject}"
+    raise FormatError(f"{text}; move or rename it")
+
+
+def _misplaced(folder: str, usual: Sequence[str]) -> bool:
+    """Whether a folder is not sub-*/[ses-*/]<one of the usual names>, where there are usual ones."""
+    parts = folder.split("/")
+    inner = [part for part in parts[1:] if not part.startswith("ses-")]
+    return bool(usual) and (not parts[0].startswith("sub-") or len(inner) > 1 or not set(inner) <= set(usual))
 
 
 def _with_participants(table: pd.DataFrame, path: Path, walk: _Walk) -> pd.DataFrame:
@@ -224,7 +260,8 @@ def _with_participants(table: pd.DataFrame, path: Path, walk: _Walk) -> pd.DataF
     participants = tables.read_table(path, "\t")
     if "participant_id" not in participants:
         raise FormatError(f"{path}: expected a column participant_id, found {list(participants.columns)}")
-    names = [_participant(name) for name in participants["participant_id"]]
+    names = [_participant(name) for name in participants["participant_id"].tolist()]
+    whose = table["subject"].tolist()
     column = next((c for c in ("session", "session_id") if c in participants and "session" in table), None)
     sessions = [""] * len(names) if column is None else _sessions(participants[column])
     at = {key: row for row, key in enumerate(zip(names, sessions, strict=True))}
@@ -233,14 +270,15 @@ def _with_participants(table: pd.DataFrame, path: Path, walk: _Walk) -> pd.DataF
     of_person: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         of_person.setdefault(name, []).append(row)
-    if unknown := sorted(set(table["subject"]) - set(of_person)):
+    people = dict.fromkeys(whose)
+    if unknown := sorted(set(people) - set(of_person)):
         raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
-    if absent := sorted(set(of_person) - set(table["subject"])):
+    if absent := sorted(set(of_person) - set(people)):
         walk.left_out[("participants", "in participants.tsv, but without a file")] = absent
     rows = []
     lacking: list[tuple[str, str]] = []
     own = _sessions(table["session"]) if column else [""] * len(table)
-    for subject, session in zip(table["subject"], own, strict=True):
+    for subject, session in zip(whose, own, strict=True):
         # A row without a session is for all of them, and so is a person's only row. Of other sessions nothing is known.
         only = of_person[subject][0] if len(of_person[subject]) == 1 else -1
         rows.append(at.get((subject, session), at.get((subject, ""), only)))
@@ -266,25 +304,32 @@ def _participant(name: Any) -> str:
 def _with_tables(table: pd.DataFrame, walk: _Walk) -> pd.DataFrame:
     """The table with the columns of sessions.tsv, by subject and session, and of scans.tsv, by file."""
     sessions: dict[tuple[str, str], dict[str, Any]] = {}
-    for path in walk.tables["_sessions.tsv"]:
-        found = tables.read_table(Path(path), "\t")
-        column = next((c for c in ("session_id", "session") if c in found), None)
-        if column is None:
-            raise FormatError(f"{path}: expected a column session_id, found {list(found.columns)}")
+    paths = walk.sidecars["_sessions.tsv"]
+    for path, rows in zip(paths, tables.read_many(paths, _session_rows), strict=True):
         subject = os.path.basename(path)[: -len("_sessions.tsv")]
-        for session, row in zip(_sessions(found[column]), found.drop(columns=column).to_dict("records"), strict=True):
-            sessions[subject, session] = {str(key): value for key, value in row.items()}
+        sessions |= {(subject, session): row for session, row in rows}
     scans: dict[str, dict[str, Any]] = {}
-    for path in walk.tables["_scans.tsv"]:
-        found = tables.read_table(Path(path), "\t")
-        if "filename" not in found:
-            raise FormatError(f"{path}: expected a column filename, found {list(found.columns)}")
-        for name, row in zip(found["filename"].astype(str), found.drop(columns="filename").to_dict("records"), strict=True):
-            scans[os.path.join(os.path.dirname(path), *name.split("/"))] = {str(key): value for key, value in row.items()}
+    paths = walk.sidecars["_scans.tsv"]
+    for path, rows in zip(paths, tables.read_many(paths, _scan_rows), strict=True):
+        folder = os.path.dirname(path)
+        scans |= {f"{folder}/{name}": row for name, row in rows}
     if "session" in table and sessions:
-        own = [sessions.get(key, {}) for key in zip(table["subject"], _sessions(table["session"]), strict=True)]
-        table = _filled(table, own, over=True)
-    return _filled(table, [scans.get(path, {}) for path in table["path"]], over=False) if scans else table
+        keys = zip(table["subject"].tolist(), _sessions(table["session"]), strict=True)
+        table = _filled(table, [sessions.get(key, {}) for key in keys], over=True)
+    return _filled(table, [scans.get(path, {}) for path in table["path"].tolist()], over=False) if scans else table
+
+
+def _session_rows(found: tables.Texts, path: str) -> list[tuple[str, dict[str, Any]]]:
+    column = next((c for c in ("session_id", "session") if c in found.columns), None)
+    if column is None:
+        raise FormatError(f"{path}: expected a column session_id, found {found.columns}")
+    return [((row.pop(column) or "").strip().removeprefix("ses-"), row) for row in found.rows]
+
+
+def _scan_rows(found: tables.Texts, path: str) -> list[tuple[str, dict[str, Any]]]:
+    if "filename" not in found.columns:
+        raise FormatError(f"{path}: expected a column filename, found {found.columns}")
+    return [(row.pop("filename") or "", row) for row in found.rows]
 
 
 def _filled(table: pd.DataFrame, values: list[dict[str, Any]], over: bool) -> pd.DataFrame:
@@ -292,12 +337,13 @@ def _filled(table: pd.DataFrame, values: list[dict[str, Any]], over: bool) -> pd
     for column in dict.fromkeys(name for row in values for name in row):
         if column in ("path", "subject", "modality", *(c for c, _ in _COLUMNS)) or (column in table and not over):
             continue
-        new = pd.Series([row.get(column) for row in values], index=table.index)
+        new = tables.typed([row.get(column) for row in values], str(column)).set_axis(table.index)
         table = table.assign(**{column: new if column not in table else new.where(new.notna(), table[column])})
     return table
 
 
 def _sessions(column: pd.Series[Any]) -> list[str]:
     """Labels of sessions as file names have them, without ``ses-``; empty texts where they are missing."""
-    texts = [f"{value:g}" if isinstance(value, float) else str(value).strip() for value in column]
-    return ["" if missing else text.removeprefix("ses-") for text, missing in zip(texts, column.isna(), strict=True)]
+    missing = column.isna().tolist()
+    texts = [f"{value:g}" if isinstance(value, float) else str(value).strip() for value in column.tolist()]
+    return ["" if lost else text.removeprefix("ses-") for text, lost in zip(texts, missing, strict=True)]

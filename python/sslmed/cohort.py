@@ -102,7 +102,8 @@ class Cohort:
         """
         name = name or Path(root).resolve().name
         listing = bids.scan(root, {kind: registry.get(kind).in_bids() for kind in registry.names()}, task)
-        parts = [registry.get(str(kind)).gather(part) for kind, part in listing.table.groupby("modality", sort=False)]
+        kinds = listing.table.groupby("modality", sort=False)
+        parts = [registry.get(str(kind)).gather(part, listing.sidecars) for kind, part in kinds]
         table = tables.without_marks(pd.concat(parts, ignore_index=True), name)
         return cohort_report.told(cls(table, name).choose_channels(channels, exclude), listing.left_out)
 
@@ -462,6 +463,42 @@ class Cohort:
             raise TypeError(f"{self.name}: index: {', '.join(unknown)} is no option for modality {kinds[0]!r}, expected {known}")
         table = modality.index(self, out, **given)
         return None if table is None else Cohort(table, self.name)
+
+    def epochs(self, *names: str, column: str = "trial_type", tmin: float = 0.0, tmax: float | None = None) -> Cohort:
+        """The spans of recordings that events name, one a row, with their names as labels: for :func:`sslmed.transfer` to tell apart.
+
+        Events are those of the nearest events.tsv of a BIDS folder, or else the annotations of the file. The rows keep the columns of their recordings,
+        and folds keep all spans of a person together. Windows that cross the end of a span are left out.
+
+        Args:
+            *names: Names of events.
+            column: Column of events.tsv with the names, and of the new table.
+            tmin: Start of a span in s from the event's onset.
+            tmax: End of a span in s from the event's onset; None: the end of the event. Events without a duration need it.
+
+        Returns:
+            A cohort with the columns ``column``, ``span_start`` and ``span_stop`` (s), and those of :meth:`index`. Its :meth:`report` says what is left out.
+
+        Raises:
+            FormatError, ReadError: An events.tsv or a recording cannot be read.
+            ValueError: There is no such event (those that there are are named), the events have no duration, or the rows are arrays.
+
+        Warns:
+            LeftOutWarning: Recordings have no such events, or spans are left out.
+            ValueWarning: Spans overlap.
+
+        Examples:
+            >>> import tempfile, numpy as np, pandas as pd, sslmed as sm
+            >>> file = tempfile.mkdtemp() + "/a.edf"
+            >>> sm.io.write_edf(file, 20 * np.random.randn(2, 2000), 100.0, ["Cz", "Pz"], annotations=[(0.0, 8.0, "rest"), (10.0, 9.0, "task")])
+            >>> spans = sm.Cohort.from_table(pd.DataFrame({"path": [file], "subject": ["a"]})).epochs("rest", "task")
+            >>> spans.table[["trial_type", "span_start", "span_stop"]].values.tolist()
+            [['rest', 0.0, 8.0], ['task', 10.0, 19.0]]
+        """
+        table, left_out = registry.get(self.modality).epochs(self, names, column=column, tmin=tmin, tmax=tmax)
+        found = Cohort(table, self.name)
+        found.left_out = (*self.left_out, *left_out)
+        return found
 
     def split(self, fraction: float = 0.2, *, stratify: str | None = None, seed: int = 0) -> tuple[Cohort, Cohort]:
         """Two cohorts without a shared subject; the second has ``fraction`` of the subjects, rounded up.

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["channel_report", "choose_channels", "report", "told"]
 
 
+_USED = {
+    "electrode_positions": "measured places of electrodes (electrodes.tsv) instead of the 10-05 system's",
+    "channel_units": "units of channels.tsv, where the file has none or others",
+}
+"""What is used of sidecars, by columns of the table."""
+
+
 def report(cohort: Cohort) -> pd.DataFrame:
     """The table of :meth:`sslmed.Cohort.report`."""
     lines: list[tuple[str, str, int, str, str]] = []
@@ -25,6 +32,9 @@ def report(cohort: Cohort) -> pd.DataFrame:
         rows = cohort.table[cohort.table["modality"] == kind]
         people = f"{rows['subject'].nunique()} subjects"
         lines.append(("read", registry.get(str(kind)).rows, len(rows), people, str(rows["path"].iloc[0])))
+    for column, why in _USED.items():
+        if column in cohort.table and (given := cohort.table[column].notna()).any():
+            lines.append(("used", "recordings", int(given.sum()), why, str(cohort.table["path"][given].iloc[0])))
     lines += [("left out", one.what, one.count, one.why, one.example) for one in cohort.left_out]
     return pd.DataFrame(lines, columns=["outcome", "what", "count", "why", "example"])
 

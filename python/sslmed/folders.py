@@ -10,32 +10,50 @@ from pathlib import Path
 import pandas as pd
 
 from sslmed import bids, naming
-from sslmed._core import FormatError, ValueWarning
+from sslmed._core import C, FormatError, ValueWarning
 from sslmed.modalities import registry
 
 __all__ = ["files_of", "table_of"]
 
 
-def files_of(root: Path, hidden: list[str] | None = None) -> list[tuple[Path, str, str]]:
+def files_of(root: Path, left_out: list[bids.LeftOut] | None = None) -> list[tuple[Path, str, str]]:
     """The files in a folder that a modality knows by their endings, the modality, and the ending, sorted by path.
 
     Links to folders are followed.
 
     Args:
         root: The folder.
-        hidden: Gets the paths of hidden files, which are left out.
+        left_out: Gets what is left out.
     """
     known = {ending: kind for kind in registry.names() for ending in registry.get(kind).files}
+    endings = list(known)
+    below, files, loops, unreadable, other = C.walk_folder(os.fsencode(root), endings)
     found = []
-    for path in map(Path, bids.files_below(root)):
-        ending = next((ending for ending in known if path.name.lower().endswith(ending)), None)
-        if ending is None or not path.is_file():
+    hidden: list[str] = []
+    lost: list[str] = []
+    for folder, name, ending, missing in zip(*files[:4], strict=True):
+        path = os.path.join(root, below[folder], name)
+        if missing:
+            lost.append(path)
             continue
-        if path.name.startswith("."):
-            if hidden is not None:
-                hidden.append(str(path))
+        if name.startswith("."):
+            hidden.append(path)
             continue
-        found.append((path, known[ending], ending))
+        found.append((Path(path), known[endings[ending]], endings[ending]))
+    if left_out is not None:
+        notes = [
+            ("files", "hidden", hidden),
+            ("files", "links to files that are not there; get them first (datalad get)", lost),
+            ("folders", "links to a folder around them", loops),
+            ("folders", "cannot be listed; see their permissions", [path for path, _ in unreadable]),
+        ]
+        left_out += [bids.LeftOut(what, why, len(paths), paths[0]) for what, why, paths in notes if paths]
+        parts = {part for kind in registry.names() for part in registry.get(kind).bids_parts}
+        for unknown, (count, example) in sorted(other.items()):
+            if unknown in parts:
+                continue
+            what = f"of ending {unknown}, which no modality reads" if unknown else "without an ending"
+            left_out.append(bids.LeftOut("files", what, count, example))
     return sorted(found)
 
 
@@ -51,8 +69,8 @@ def table_of(root: Path, subject: str, name: str) -> tuple[pd.DataFrame, list[bi
         FormatError: There are no files, or a name does not match.
     """
     rows, whole = [], []
-    hidden: list[str] = []
-    for path, modality, ending in files_of(root, hidden):
+    left_out: list[bids.LeftOut] = []
+    for path, modality, ending in files_of(root, left_out):
         stem = path.name[: -len(ending)] or path.name
         match = re.match(subject, stem)
         if match is None:
@@ -68,10 +86,22 @@ def table_of(root: Path, subject: str, name: str) -> tuple[pd.DataFrame, list[bi
     if table.empty:
         known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
         raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
+    if subject == naming.SUBJECT:
+        _warn_of_data_sets(root, name)
     alone = table[[whole[int(row)] for row in table.index]]
     _warn_of_equal_names(alone, name)
     naming.warn_of_families(alone["subject"].drop_duplicates().tolist(), name)
-    return table, [bids.LeftOut("files", "hidden", len(hidden), hidden[0])] if hidden else []
+    return table, left_out
+
+
+def _warn_of_data_sets(root: Path, name: str) -> None:
+    """ValueWarning where a folder is, or holds, BIDS folders, whose tables and names of people would not be read."""
+    sets = [root] if bids.holds_subjects(root) else sorted(Path(p.path) for p in os.scandir(root) if bids.holds_subjects(p.path))
+    if sets:
+        shown = ", ".join(map(str, sets[:3]))
+        text = f"{name}: {len(sets)} BIDS data sets ({shown}{' …' if len(sets) > 3 else ''}) are opened as plain folders"
+        hint = "Cohort.from_bids opens each with its participants.tsv, and joined() puts them together"
+        warnings.warn(f"{text}: each file's name counts as a subject, and derivatives as recordings; {hint}", ValueWarning, stacklevel=4)
 
 
 def _warn_of_equal_names(table: pd.DataFrame, name: str) -> None:

@@ -33,7 +33,7 @@ from sslmed.sources import warn_of_samples
 from sslmed.training import COLUMNS, Interrupt, Loader, Reporter, Trainer
 from sslmed.training.loader import warn_of_failures
 from sslmed.training.run_folder import RunFolder, checkpoints_of
-from sslmed.training.samples_of import differing_rows, digest, rows_of
+from sslmed.training.samples_of import differing_rows, digest, refuse_other_ranks, rows_of
 from sslmed.training.trainer import OPTIMIZERS
 
 __all__ = ["PretrainConfig", "Probe", "Run", "Runs", "pretrain"]
@@ -217,6 +217,7 @@ def pretrain(
     config = _with_decay(config, chosen)
     loader = _loader(cohort, model, config, chosen)
     rows = rows_of(loader, config.order)
+    refuse_other_ranks(rows)
     description = _description(chosen, method_options, model, config, loader, probe) | {"rows": digest(rows)}
     trainer = _trainer(objective, loader, config, folder, description)
     # Of several ranks only the first has a folder: the others get its state, and need not share its disk.

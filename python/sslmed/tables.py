@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
+import os
 import re
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +20,19 @@ import torch
 
 from sslmed._core import C, FormatError, ReadError, ValueWarning
 
-__all__ = ["origins", "read", "read_table", "storable", "texts", "trim", "understood", "without_marks"]
+__all__ = [
+    "Texts",
+    "origins",
+    "read",
+    "read_many",
+    "read_table",
+    "storable",
+    "texts",
+    "trim",
+    "typed",
+    "understood",
+    "without_marks",
+]
 
 # Not pandas' own list: "None" is a diagnosis.
 _MISSING = ["n/a", "N/A", "NA", "nan", "NaN", ""]
@@ -52,6 +69,68 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
     except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: expected a table{'' if path.suffix.lower() == '.parquet' else f' separated by {separator!r}'}, found {error}") from error
+
+
+_Value = TypeVar("_Value")
+
+
+class Texts(NamedTuple):
+    """A small table of texts, separated by tabs."""
+
+    columns: list[str]
+    """Names, without blanks around them."""
+    rows: list[dict[str, str | None]]
+    """Texts by column; None where they are missing."""
+
+
+def read_many(paths: Sequence[str], of: Callable[[Texts, str], _Value]) -> Iterator[_Value]:
+    """What many small tables separated by tabs say, in the order of the paths. Those of equal bytes are looked at once.
+
+    Args:
+        paths: The files.
+        of: What a table says, by its texts and its path.
+
+    Raises:
+        FormatError: A file is not such a table.
+        ReadError: A file cannot be read.
+    """
+    for first in range(0, len(paths), _AT_ONCE):
+        some = paths[first : first + _AT_ONCE]
+        codes, contents = C.read_distinct([os.fsencode(path) for path in some])
+        known: dict[int, _Value] = {}
+        for path, code in zip(some, codes, strict=True):
+            if code not in known:
+                known[code] = of(_texts_of(contents[code], path), path)
+            yield known[code]
+
+
+_AT_ONCE = 4096
+
+
+def _texts_of(content: bytes, path: str) -> Texts:
+    try:
+        lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path}: expected a table separated by tabs, found {error}") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise FormatError(f"{path}: expected a table separated by tabs, found no header")
+    header = [name.strip() for name in lines[0]]
+    if longer := [line for line in lines[1:] if len(line) > len(header) and any(line[len(header) :])]:
+        raise FormatError(f"{path}: expected rows as long as the header, found longer ones, such as {longer[0]}")
+    rows = [{name: None if value in _MISSING else value for name, value in itertools.zip_longest(header, line[: len(header)])} for line in lines[1:]]
+    return Texts(header, rows)
+
+
+def typed(values: Sequence[str | None], name: str) -> pd.Series[Any]:
+    """Texts as a column of numbers, where all of them are; those of names (subjects, sessions) stay texts."""
+    column: pd.Series[Any] = pd.Series(list(values), name=name, dtype=object if not any(values) else None)
+    if name in ("subject", "participant_id", "session", "session_id"):
+        return column
+    try:
+        return pd.to_numeric(column)
+    except (ValueError, TypeError):
+        return column
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What of a BIDS folder is read, what its tables say of it, and what is told."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -214,3 +215,81 @@ def test_a_manifest_with_columns_of_an_index_is_none(entry, tmp_path):
     table["channels"] = json.dumps([1, 2])
     with pytest.raises(sm.FormatError, match="JSON list of names"):
         sm.Cohort.from_table(table).source(PRE)
+
+
+def test_a_plain_folder_counts_what_it_does_not_read(tmp_path, capsys):
+    recording(tmp_path / "in" / "a.edf")
+    for name in ("b.docx", "c.DOCX", "in/d.cnt", "Thumbs", "in/a.eeg"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "lost.edf").symlink_to(tmp_path / "nowhere")
+    lines = sm.Cohort.from_folder(tmp_path).report().set_index("why")["count"].to_dict()
+    assert lines["of ending .docx, which no modality reads"] == 2
+    assert lines["of ending .cnt, which no modality reads"] == lines["without an ending"] == 1
+    assert lines["links to files that are not there; get them first (datalad get)"] == 1
+    assert not any(".eeg" in why for why in lines)  # of a recording in several files
+    assert "2 files of ending .docx" in capsys.readouterr().err
+
+
+def test_bids_folders_that_are_opened_as_plain_ones_are_told(tmp_path):
+    for name in ("a", "b"):
+        folder(tmp_path / "all" / name, n=1)
+    with pytest.warns(sm.ValueWarning, match=r"2 BIDS data sets \(.*all/a, .*all/b\) are opened as plain folders.*from_bids"):
+        sm.Cohort.from_folder(tmp_path / "all")
+    with pytest.warns(sm.ValueWarning, match=r"1 BIDS data sets"):
+        sm.Cohort.from_folder(tmp_path / "all" / "a")
+    recording(tmp_path / "plain" / "sub-01_rest.edf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sm.Cohort.from_folder(tmp_path / "plain")
+
+
+def test_sidecars_of_many_recordings_are_read_once(tmp_path):
+    """Equal ones, ones of one recording, and one of a task above all."""
+    root = folder(tmp_path / "set", n=12)
+    for i in range(1, 13):
+        if i % 3:
+            side = root / f"sub-{i:02d}" / "eeg" / f"sub-{i:02d}_task-rest_channels.tsv"
+            side.write_text(f'\ufeffname\tstatus\r\n"{NAMES[i % 3]}"\tbad\r\n\r\n')
+    (root / "task-rest_channels.tsv").write_text("name\tstatus\nFp1\tbad\n")
+    found = [names for names, _ in channels(sm.Cohort.from_bids(root))]
+    assert found == [[name for name in NAMES if name != NAMES[i % 3]] for i in range(1, 13)]
+
+
+@pytest.mark.parametrize("content", [b"name\tstatus\nFp1\tbad\tmore\n", b"name\xff\tstatus\n", b""])
+def test_a_sidecar_that_is_no_table_is_refused(content, tmp_path):
+    root = folder(tmp_path / "set")
+    (root / "sub-01" / "eeg" / "sub-01_task-rest_channels.tsv").write_bytes(content)
+    with pytest.raises(sm.FormatError, match=r"sub-01_task-rest_channels\.tsv: expected"):
+        sm.Cohort.from_bids(root)
+
+
+def test_scans_of_many_people_keep_numbers_and_names(tmp_path):
+    root = folder(tmp_path / "set")
+    for i, (dose, code) in enumerate((("1.5", "x"), ("n/a", "1"), ("2", "2")), 1):
+        text = f"filename\tdose\tcode\nother.edf\t9\ty\neeg/sub-{i:02d}_task-rest_eeg.edf\t{dose}\t{code}\n"
+        (root / f"sub-{i:02d}" / f"sub-{i:02d}_scans.tsv").write_text(text)
+    table = sm.Cohort.from_bids(root).table
+    assert table["dose"].tolist()[0] == 1.5
+    assert table["dose"].isna().tolist() == [False, True, False]
+    assert table["code"].astype(str).tolist() == ["x", "1", "2"]
+
+
+def test_units_of_channels_tsv_come_before_those_of_the_header(tmp_path):
+    root = folder(tmp_path / "set", n=2)
+    side = root / "sub-01" / "eeg" / "sub-01_task-rest_channels.tsv"
+    side.write_text("name\ttype\tunits\nFp1\tEEG\tmV\nCz\tEEG\t\u00b5V\nPz\tEEG\tn/a\nO1\tEEG\tfurlong\n")
+    cohort = sm.Cohort.from_bids(root)
+    raw = sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0, h_freq=0, margin=0, average_reference=False, scale="none", clip=0)
+    with pytest.warns(sm.FormatWarning, match="'Fp1' is in 'mV' by channels.tsv, and in 'uV' by its own header; channels.tsv is believed"):
+        found = cohort.source(raw).sample(0)[0].numpy()
+    plain = cohort.table.drop(columns="channel_units")
+    stored = sm.Cohort.from_table(plain).source(raw).sample(0)[0].numpy()
+    np.testing.assert_allclose(found, stored * np.array([[1000], [1], [1], [1]]), rtol=1e-6)
+    with pytest.warns(sm.FormatWarning, match="channels.tsv is believed"):
+        indexed = cohort.index()
+    np.testing.assert_array_equal(indexed.source(raw).sample(0)[0].numpy(), found)
+    report = cohort.report().set_index("outcome")
+    assert report.loc["used", "count"] == 1
+    assert "units of channels.tsv" in report.loc["used", "why"]
+    with pytest.raises(ValueError, match="'channel_units' must hold JSON objects"):
+        channels(cohort.with_columns(channel_units="uV"))

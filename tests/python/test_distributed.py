@@ -198,3 +198,14 @@ def test_the_command_under_torchrun(tiny_site, tmp_path):
     ok(done)
     assert (tmp_path / "r/encoder.safetensors").exists()
     assert done.stdout.count("encoder.safetensors: loss") == 1
+
+
+def test_ranks_that_list_other_data_are_refused_and_the_difference_is_named(tiny_site, tmp_path):
+    ok(launch("unlike", tmp_path, tiny_site))
+    expected = {"order": "row 0 has path", "fewer": f"{len(tiny_site)} rows there, {len(tiny_site) - 1} here", "subject": "row 0 has subject"}
+    for name, text in expected.items():
+        for rank in range(2):
+            told = (tmp_path / f"{name}-{rank}").read_text()
+            assert "ranks list different data" in told
+            assert text in told
+        assert not (tmp_path / name / "encoder.safetensors").exists()

@@ -1,6 +1,7 @@
 #pragma once
 // Which signals of a recording are EEG, and what their labels mean: one set of rules for files and arrays.
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ struct SignalHead {
 // Names of channels that are wanted (empty: all EEG) and not wanted: labels, or 10-05 names in any spelling.
 struct ChannelChoice {
   std::vector<std::string> use, exclude;
+  std::map<std::string, std::string> units = {};  // by label, in the place of the file's
   bool empty() const { return use.empty() && exclude.empty(); }
 };
 

@@ -1,9 +1,12 @@
 // What a source of EEG is checked for and prepares before its first window: options, channels, filters, counts.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -125,12 +128,24 @@ std::int32_t extra_number(const std::vector<std::string>& extra, const std::stri
   return found == extra.end() ? -1 : static_cast<std::int32_t>(found - extra.begin());
 }
 
+// The place in the head that was measured of a channel; none of differences.
+std::optional<std::array<double, 3>> measured(const Montage& montage, const std::string& label, const Channel& channel) {
+  if (montage.positions.empty() || channel.kind == ChannelKind::kDerivation) return std::nullopt;
+  constexpr const char* kBioSemi = "BioSemi ";
+  for (const auto& name : {label, channel.name, label.rfind(kBioSemi, 0) == 0 ? label.substr(std::strlen(kBioSemi)) : label})
+    if (const auto found = montage.positions.find(name); found != montage.positions.end()) return found->second;
+  return std::nullopt;
+}
+
 // The average reference is one of electrodes of known places, or of all single ones where there are not two of those; never of differences.
-std::vector<char> averaged_channels(const std::vector<Channel>& channels, const std::vector<std::size_t>& rows) {
-  const auto placed = std::count_if(rows.begin(), rows.end(), [&](std::size_t i) { return channels[i].kind == ChannelKind::kElectrode; });
+std::vector<char> averaged_channels(const std::vector<Channel>& channels, const std::vector<std::size_t>& rows,
+                                    const std::vector<std::array<float, 3>>& positions) {
+  const auto is_placed = [&](std::size_t row) { return channels[rows[row]].kind != ChannelKind::kDerivation && !std::isnan(positions[row][0]); };
+  std::int64_t placed = 0;
+  for (std::size_t row = 0; row < rows.size(); ++row) placed += is_placed(row) ? 1 : 0;
   std::vector<char> averaged;
-  for (const auto i : rows)
-    averaged.push_back(static_cast<char>(channels[i].kind == ChannelKind::kElectrode || (placed < 2 && channels[i].kind == ChannelKind::kUnplaced)));
+  for (std::size_t row = 0; row < rows.size(); ++row)
+    averaged.push_back(static_cast<char>(is_placed(row) || (placed < 2 && channels[rows[row]].kind == ChannelKind::kUnplaced)));
   return averaged;
 }
 
@@ -148,13 +163,14 @@ void EegSource::place_channels(const Montage& montage, const std::vector<std::st
     const std::string& label = montage.channels[i];
     const auto& channel = channels[i];
     const auto number = extra_number(extra, label, channel);
-    const bool has_place = channel.kind == ChannelKind::kElectrode;
+    const auto own = measured(montage, label, channel);
+    const bool has_place = channel.kind == ChannelKind::kElectrode || own.has_value();
     if (options_.montage.empty() && channel.repeated && (has_place || number >= 0)) {
       left_out.push_back(quote(label) + " repeats " + channel.name + " of another channel");
       continue;
     }
     if (has_place) {
-      const auto place = *transforms::electrode_position(channel.name);
+      const auto place = own ? *own : *transforms::electrode_position(channel.name);
       into.space.positions.push_back({static_cast<float>(place[0]), static_cast<float>(place[1]), static_cast<float>(place[2])});
       into.space.extra.push_back(-1);
     } else if (number >= 0 || !options_.montage.empty()) {
@@ -166,7 +182,7 @@ void EegSource::place_channels(const Montage& montage, const std::vector<std::st
     }
     into.rows.push_back(i);
   }
-  into.averaged = averaged_channels(channels, into.rows);
+  into.averaged = averaged_channels(channels, into.rows, into.space.positions);
 }
 
 // Of all channels those of options_.montage, in its order.
@@ -192,7 +208,7 @@ void EegSource::choose_montage(const Montage& montage, const std::vector<std::st
     into.space.positions.push_back(all.space.positions[at]);
     into.space.extra.push_back(all.space.extra[at]);
   }
-  into.averaged = averaged_channels(channels, into.rows);
+  into.averaged = averaged_channels(channels, into.rows, into.space.positions);
 }
 
 EegSource::Prepared EegSource::prepare(const Montage& montage, const std::vector<std::string>& extra, std::vector<std::string>& left_out) const {

@@ -17,6 +17,23 @@ std::vector<SignalHead> heads_of(const io::SignalFile& file) {
   return heads;
 }
 
+// Units that are known from elsewhere come first. Of headers that say something else a note is made.
+void set_units(std::vector<SignalHead>& heads, const ChannelChoice& choice, const std::string& path, std::vector<std::string>& notes) {
+  std::string first;
+  std::size_t changed = 0;
+  for (auto& head : heads) {
+    const auto given = choice.units.find(head.label);
+    if (given == choice.units.end() || given->second == head.unit) continue;
+    const bool empty = head.unit.find_first_not_of(' ') == std::string::npos;
+    if (!empty && microvolts(head.unit) != microvolts(given->second) && changed++ == 0)
+      first = "channel " + quote(head.label) + " is in " + quote(given->second) + " by channels.tsv, and in " + quote(head.unit) + " by its own header";
+    head.unit = given->second;
+  }
+  if (changed > 0)
+    notes.push_back(path + ": " + first + (changed > 1 ? ", and so are " + std::to_string(changed - 1) + " more" : "") +
+                    "; channels.tsv is believed: correct it if amplitudes are implausible");
+}
+
 // Why a recording has no channel, by the reasons' first channels.
 std::string left_out_of(const std::vector<SignalHead>& heads, const std::vector<ChannelUse>& uses) {
   std::map<std::string, std::vector<std::string>> reasons;
@@ -38,7 +55,8 @@ class FileRecording : public Recording {
       : path_(path), cache_(std::move(cache)) {
     const auto file = cache_->open(path);
     notes.insert(notes.end(), file->warnings().begin(), file->warnings().end());
-    const auto heads = heads_of(*file);
+    auto heads = heads_of(*file);
+    set_units(heads, choice, path, notes);
     const auto uses = choose_channels(heads, choice);
     for (std::size_t i = 0; i < uses.size(); ++i) {
       if (!uses[i].used) {

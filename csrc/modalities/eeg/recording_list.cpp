@@ -14,7 +14,7 @@ class OpenList : public RecordingList {
     std::map<Montage, std::int32_t> montages;
     std::map<std::string, std::int32_t> subjects;
     for (const auto& entry : entries_) {
-      const Montage montage{entry.recording->sfreq(), entry.recording->channels()};
+      const Montage montage{entry.recording->sfreq(), entry.recording->channels(), entry.positions};
       const auto [at, is_new] = montages.try_emplace(montage, static_cast<std::int32_t>(montages.size()));
       if (is_new) montages_.push_back(montage);
       codes_.push_back({at->second, subjects.try_emplace(entry.subject, static_cast<std::int32_t>(subjects.size())).first->second});
@@ -43,6 +43,12 @@ std::int64_t total(const std::vector<Stretch>& stretches) {
   return samples;
 }
 
+bool are_within(const std::vector<Stretch>& parts, const std::vector<Stretch>& whole) {
+  return std::all_of(parts.begin(), parts.end(), [&](const Stretch& part) {
+    return std::any_of(whole.begin(), whole.end(), [&](const Stretch& one) { return one.first <= part.first && part.last <= one.last; });
+  });
+}
+
 std::string describe(const Montage& montage, std::int64_t samples) {
   return std::to_string(montage.channels.size()) + " channels (" + (montage.channels.empty() ? "" : montage.channels.front()) + " …) at " +
          std::to_string(montage.sfreq) + " Hz with " + std::to_string(samples) + " samples";
@@ -58,13 +64,18 @@ bool is_described(const Recording& recording, const std::vector<Stretch>& expect
 
 class IndexedList : public RecordingList {
  public:
-  explicit IndexedList(RecordingIndex index) : index_(std::move(index)), open_(256) {
+  explicit IndexedList(RecordingIndex index) : index_(std::move(index)), shared_(std::make_shared<FileCache>()), open_(256) {
     const auto n = index_.samples.size();
     index_.origins.check(n);
     if (index_.montage_codes.size() != n || std::any_of(index_.montage_codes.begin(), index_.montage_codes.end(), [&](std::int32_t code) {
           return code < 0 || static_cast<std::size_t>(code) >= index_.montages.size();
         }))
       throw ValueError("an index needs a montage for each of its " + std::to_string(n) + " recordings");
+    const auto& codes = index_.unit_codes;
+    if (!codes.empty() && (codes.size() != n || std::any_of(codes.begin(), codes.end(), [&](std::int32_t code) {
+                             return code < -1 || code >= static_cast<std::int32_t>(index_.units.size());
+                           })))
+      throw ValueError("an index needs a code of units for each of its " + std::to_string(n) + " recordings");
     for (std::size_t i = 0; i < n; ++i)
       if (index_.samples[i] < 0)
         throw ValueError(index_.origins.paths.at(static_cast<std::int64_t>(i)) + ": an index with " + std::to_string(index_.samples[i]) + " samples");
@@ -97,21 +108,26 @@ class IndexedList : public RecordingList {
   std::shared_ptr<const Recording> open(std::int64_t i) const override {
     return open_.get(i, [&]() -> std::shared_ptr<const Recording> {
       std::vector<std::string> notes;  // told when the index was made
-      const auto cache = std::make_shared<FileCache>(1);
+      const auto cache = index_.parts ? shared_ : std::make_shared<FileCache>(1);
       const auto& montage = index_.montages[static_cast<std::size_t>(index_.montage_codes[static_cast<std::size_t>(i)])];
-      std::shared_ptr<const Recording> recording = open_recording(name(i), cache, notes, {}, Spans::kStored);
-      // Some of its channels may have been chosen when the index was made.
       ChannelChoice choice;
-      if (recording->channels() != montage.channels) {
+      if (!index_.unit_codes.empty())
+        if (const auto code = index_.unit_codes[static_cast<std::size_t>(i)]; code >= 0) choice.units = index_.units[static_cast<std::size_t>(code)];
+      // Some of its channels may have been chosen when the index was made; by themselves they may be none that are read.
+      std::shared_ptr<const Recording> recording;
+      if (index_.parts) {
         choice.use = montage.channels;
+      } else {
         recording = open_recording(name(i), cache, notes, choice, Spans::kStored);
+        if (recording->channels() != montage.channels) choice.use = montage.channels, recording = nullptr;
       }
+      if (!recording) recording = open_recording(name(i), cache, notes, choice, Spans::kStored);
       std::vector<Stretch> expected;
       stretches(i, expected);
       // Most files have no annotated spans, and all annotations of an EDF+ file are many reads.
-      if (recording->stretches() != expected) recording = open_recording(name(i), cache, notes, choice, Spans::kUsable, 0);
-      const Montage found{recording->sfreq(), recording->channels()};
-      if (found != montage || !is_described(*recording, expected))
+      if (!index_.parts && recording->stretches() != expected) recording = open_recording(name(i), cache, notes, choice, Spans::kUsable, 0);
+      const Montage found{recording->sfreq(), recording->channels(), montage.positions};
+      if (found != montage || !(index_.parts ? are_within(expected, recording->stretches()) : is_described(*recording, expected)))
         throw FormatError(name(i), describe(montage, total(expected)) + ", as the index says", describe(found, total(recording->stretches())));
       return recording;
     });
@@ -119,6 +135,7 @@ class IndexedList : public RecordingList {
 
  private:
   RecordingIndex index_;
+  std::shared_ptr<FileCache> shared_;  // of rows that are parts of the same files
   mutable Lru<std::int64_t, Recording> open_;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 // The recordings of a source: whose, where, how long. A million fit in little memory, and are opened when they are read.
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -15,8 +16,9 @@ namespace sslmed::eeg {
 
 // What recordings of one device have in common.
 struct Montage {
-  double sfreq = 0;                   // Hz
-  std::vector<std::string> channels;  // names
+  double sfreq = 0;                                             // Hz
+  std::vector<std::string> channels;                            // names
+  std::map<std::string, std::array<double, 3>> positions = {};  // mm, by the file's names: of electrodes that were measured; on the sphere of montage.h
   auto operator<=>(const Montage&) const = default;
 };
 
@@ -37,6 +39,7 @@ class RecordingList {
 struct RecordingEntry {
   std::shared_ptr<const Recording> recording;
   std::string subject, site;
+  std::map<std::string, std::array<double, 3>> positions = {};  // as in Montage
 };
 
 // Recordings that are open, or in memory.
@@ -49,6 +52,9 @@ struct RecordingIndex {
   std::vector<Montage> montages;
   std::vector<std::int64_t> samples;                   // of recordings without gaps
   std::map<std::int64_t, std::vector<Stretch>> gappy;  // of the others
+  bool parts = false;                                  // rows are parts of recordings: what else there is in a file is nobody's business
+  std::vector<std::int32_t> unit_codes = {};           // into units, -1: the file's own; empty: all are
+  std::vector<std::map<std::string, std::string>> units = {};
 };
 
 // Files that an index describes. Opening one that is not as described is a FormatError. ValueError for columns that do not fit.

@@ -15,7 +15,7 @@ import pandas as pd
 from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
-from sslmed.bids import Kind
+from sslmed.bids import Kind, LeftOut
 
 __all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Ratio", "Rows"]
 
@@ -120,6 +120,8 @@ class Modality(ABC):
     """Names of the data type's folders, where only raw files are of it; empty: files anywhere are, as masks in derivatives/."""
     bids_parts: ClassVar[tuple[str, ...]] = ()
     """Endings of files that belong to others."""
+    bids_sidecars: ClassVar[tuple[str, ...]] = ()
+    """Endings of files that tell of others, such as "_channels.tsv"."""
     other_formats: ClassVar[str] = ""
     """What to do with files of another format."""
     index_options: ClassVar[tuple[str, ...]] = ("threads",)
@@ -138,10 +140,15 @@ class Modality(ABC):
 
     def in_bids(self) -> Kind:
         """What files are called in a BIDS folder."""
-        return Kind(self.bids, self.bids_folders, self.bids_parts, self.other_formats)
+        return Kind(self.bids, self.bids_folders, self.bids_parts, self.other_formats, self.bids_sidecars)
 
-    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a cohort, from the files of a BIDS folder one a row; by default as they are."""
+    def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """The rows of a cohort, from the files of a BIDS folder one a row; by default as they are.
+
+        Args:
+            table: One file a row.
+            sidecars: Paths of the folder's files that tell of others, by the endings in ``bids_sidecars``.
+        """
         return table
 
     def listed(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -282,6 +289,10 @@ class Modality(ABC):
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :meth:`sslmed.Cohort.channel_report`; by default a ValueError: there are no channels."""
         raise ValueError(f"{rows.name}: channel_report: {self.rows} have no channels")
+
+    def epochs(self, rows: Rows, names: Sequence[str], *, column: str, tmin: float, tmax: float | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+        """The table of spans that events name, see :meth:`sslmed.Cohort.epochs`; by default a ValueError: there are no events."""
+        raise ValueError(f"{rows.name}: epochs: {self.rows} have no events")
 
     def summary(self, table: pd.DataFrame) -> str:
         """What an index holds, in a few words after the number of rows and subjects."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import torch.distributed as dist
 
 from sslmed import digests
 from sslmed._core import FormatError, ReadError
+from sslmed.distributed import ranks
 from sslmed.modalities import registry
 from sslmed.training.loader import Loader, groups_of
 
-__all__ = ["differing_rows", "digest", "rows_of"]
+__all__ = ["differing_rows", "digest", "refuse_other_ranks", "rows_of"]
 
 
 def rows_of(loader: Loader, order: str) -> pd.DataFrame:
@@ -27,7 +30,7 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
         A table with the columns
 
         - ``path``: from the folder that all files have in common, so that a folder that is moved stays the same; the name
-          of an array;
+          of an array; with its seconds, of a span;
         - ``bytes``: size of the file, "" of an array;
         - ``end``: digest of the last bytes, which tell most contents of equal size apart;
         - ``subject``;
@@ -43,13 +46,17 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
     files = [path for path, array in zip(paths, arrays, strict=True) if array is None]
     common = os.path.commonpath([os.path.dirname(path) for path in files]) if files else ""
     groups = groups_of(cohort, order)
+    spans = [""] * len(paths)
+    if {"span_start", "span_stop"} <= set(cohort.table.columns):
+        limits = zip(cohort.table["span_start"].tolist(), cohort.table["span_stop"].tolist(), strict=True)
+        spans = [f" {start:g}-{stop:g} s" for start, stop in limits]
     ends = [
         _of_file(kind, path) if array is None else ("", _hex(digests.tail_of_array(array)))
         for kind, path, array in zip(cohort.table["modality"], paths, arrays, strict=True)
     ]
     return pd.DataFrame(
         {
-            "path": [os.path.relpath(path, common) if array is None else path for path, array in zip(paths, arrays, strict=True)],
+            "path": [(os.path.relpath(path, common) if array is None else path) + span for path, array, span in zip(paths, arrays, spans, strict=True)],
             "bytes": [size for size, _ in ends],
             "end": [end for _, end in ends],
             "subject": cohort.table["subject"].astype(str).to_numpy(),
@@ -91,8 +98,29 @@ def differing_rows(path: Path, ours: pd.DataFrame) -> str:
         raise FormatError(f"{path}: expected the table of the run's samples, found {error}") from None
     if list(theirs) != list(ours):
         raise FormatError(f"{path}: expected the columns {', '.join(map(str, ours.columns))}, found {', '.join(map(str, theirs.columns))}")
+    return _difference(theirs, ours)
+
+
+def _difference(theirs: pd.DataFrame, ours: pd.DataFrame) -> str:
     for row, (one, other) in enumerate(zip(theirs.itertuples(index=False), ours.itertuples(index=False), strict=False)):
         for name, before, now in zip(ours, one, other, strict=True):
             if before != now:
                 return f"row {row} has {name} {before!r} there, {now!r} here"
     return f"{len(theirs)} rows there, {len(ours)} here"
+
+
+def refuse_other_ranks(rows: pd.DataFrame) -> None:
+    """ValueError on every rank where one of them lists other samples than the first, with the first row that differs."""
+    if ranks() is None:
+        return
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, digest(rows))
+    if len(set(found)) == 1:
+        return
+    first = [rows.astype(str)]
+    dist.broadcast_object_list(first, src=0)
+    ours = rows.astype(str)
+    dist.all_gather_object(found, "" if ours.equals(first[0]) else _difference(first[0], ours))
+    rank = next(rank for rank, text in enumerate(found) if text)
+    text = f"pretrain: ranks list different data: of rank 0 (there) and rank {rank} (here), {found[rank]}"
+    raise ValueError(f"{text}; give all ranks the same files, in the same order")

@@ -166,6 +166,20 @@ def refused(folder, cohort):
         (folder / f"finite-{ranks().rank}").write_text(str(error))
 
 
+def unlike(folder, cohort):
+    """Ranks that list other data: one in another order, one with fewer rows, one with another subject."""
+    several = {
+        "order": cohort.subset(range(len(cohort))[::-1]),
+        "fewer": cohort.subset(range(len(cohort) - 1)),
+        "subject": cohort.with_columns(subject=["someone", *cohort.table["subject"][1:]]),
+    }
+    for name, other in several.items():
+        try:
+            pretrain(folder / name, cohort if ranks().rank == 0 else other)
+        except ValueError as error:
+            (folder / f"{name}-{ranks().rank}").write_text(str(error))
+
+
 def part_way(folder, cohort):
     """Goes on to the step named in FOLDER/until, whatever the number of ranks."""
     until = int((folder / "until").read_text())

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from sslmed._core import C, ChannelWarning, FormatError
+from sslmed.bids import LeftOut
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
-from sslmed.modalities.eeg import choice, index, recordings
+from sslmed.modalities.eeg import choice, electrodes, index, recordings
+from sslmed.modalities.eeg.epochs import epochs
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
-from sslmed.modalities.eeg.sidecars import with_sidecars
+from sslmed.modalities.eeg.sidecars import CHANNELS, with_sidecars
 from sslmed.modalities.eeg.source import source
 from sslmed.modalities.eeg.views import EegAugmentation, EegView
 
@@ -51,6 +53,7 @@ class Eeg(Modality):
     bids = ("_eeg.edf", "_eeg.bdf", "_eeg.vhdr", "_eeg.set", "_eeg.fif", "_eeg.fif.gz")
     bids_folders = ("eeg",)
     bids_parts = (".fdt", ".vmrk", ".eeg")
+    bids_sidecars = (CHANNELS, electrodes.ELECTRODES, electrodes.COORDINATES)
     other_formats = "Cohort.from_mne takes what MNE reads"
     index_options = ("threads", "flat_gap")
     readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
@@ -69,8 +72,8 @@ class Eeg(Modality):
         return replace(preprocessing, montage=tuple(shared)).dense()
 
     def columns(self, table: pd.DataFrame) -> list[str]:
-        """The paths, the index, and the subjects, by whom windows may be aligned."""
-        return ["path", "subject", "stretches", "use_channels", "exclude_channels", *index.COLUMNS]
+        """The paths, the index, what is read of them, and the subjects, by whom windows may be aligned."""
+        return ["path", "subject", "stretches", "electrode_positions", *index.COLUMNS, *index.CHOICES, *index.SPAN]
 
     def source(
         self,
@@ -135,9 +138,11 @@ class Eeg(Modality):
             index.write(table, out)
         return table
 
-    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
-        """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
-        return with_sidecars(table)
+    def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """With what channels.tsv says of channels, and measured places of electrodes in the column ``electrode_positions``."""
+        table = with_sidecars(table, sidecars)
+        places = electrodes.measured(table["path"].tolist(), sidecars)
+        return table.assign(electrode_positions=pd.Series(places, index=table.index, dtype=object)) if any(places) else table
 
     def check(self, rows: Sequence[Rows], preprocessing: Any) -> None:
         """That a recording has each of its ``channels`` and ``exclude``."""
@@ -154,6 +159,10 @@ class Eeg(Modality):
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""
         return recordings.channel_report(rows)
+
+    def epochs(self, rows: Rows, names: Sequence[str], *, column: str, tmin: float, tmax: float | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+        """Spans of events.tsv or of annotations, see :func:`sslmed.modalities.eeg.epochs.epochs`."""
+        return epochs(rows, names, column=column, tmin=tmin, tmax=tmax)
 
     def summary(self, table: pd.DataFrame) -> str:
         """Number of montages."""

@@ -38,9 +38,9 @@ def acquisition(cohorts: Sequence[Rows], *, on_error: OnError = "raise") -> list
 
 def _recording(rows: Rows, i: int, shared: Sequence[str], on_error: OnError) -> Array:
     kept: Recording | None = None if rows.arrays is None else rows.arrays[i]
-    use, exclude = (chosen[0] for chosen in index.choices(rows.table.iloc[[i]]))
+    (use,), (exclude,), (units,) = index.choices(rows.table.iloc[[i]])
     try:
-        stored = _stored(str(rows.table["path"].iloc[i]), use, exclude) if kept is None else _held(kept)
+        stored = _stored(str(rows.table["path"].iloc[i]), use, exclude, units) if kept is None else _held(kept)
     except (FormatError, ReadError):
         if on_error == "raise":
             raise
@@ -71,9 +71,9 @@ def _held(recording: Recording) -> _Stored:
     return _Stored(recording.ch_names, recording.sfreq, length, len(recording.ch_names), signal)
 
 
-def _stored(path: str, use: list[str], exclude: list[str]) -> _Stored:
+def _stored(path: str, use: list[str], exclude: list[str], units: dict[str, str]) -> _Stored:
     recording_store.prepare([path])
-    names, sfreq, length, values = C.read_recording(path, use, exclude, _MOST)
+    names, sfreq, length, values = C.read_recording(path, use, exclude, units, _MOST)
     return _Stored(names, sfreq, length, len(C.recording_signals(path)), values.numpy().astype(float))
 
 

@@ -73,7 +73,7 @@ def features(cohorts: Sequence[Rows], names: Collection[str], channels: Sequence
 
 def _features(rows: Rows, names: Collection[str], channels: Sequence[str], reference: bool, on_error: OnError) -> dict[str, Array]:
     preprocessing = EegPreprocessing(sfreq=_SFREQ, window=_WINDOW, patch=1.0, l_freq=0.5, h_freq=48.0, scale="none", clip=0.0, average_reference=reference)
-    windows = source(rows, preprocessing)
+    windows = source(rows, preprocessing, measured=False)  # channels are known by their places
     recording = windows.recording_of.tolist()
     places = {tuple(np.asarray(electrode_position(c), np.float32).tolist()): i for i, c in enumerate(channels)}
     sums: dict[str, list[Any]] = {name: [0.0] * len(rows.table) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,7 @@ from sslmed._core import C, FormatError, ReadError
 from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
+from sslmed.modalities.eeg.recordings import files
 
 __all__ = ["check_names", "with_choice"]
 
@@ -47,10 +49,10 @@ def _labels(rows: Sequence[Rows]) -> Iterator[tuple[str, ...]]:
     known: set[tuple[str, ...]] = set()
     for one in rows:
         if one.arrays is None and index.is_indexed(one.table):
-            found = (names for names, _ in index.montages(one.table))
+            found: Iterator[list[str]] = (names for names, _ in index.montages(one.table))
         else:
-            kept = one.arrays or [None] * len(one.table)
-            found = (_of_file(str(path)) if recording is None else recording.ch_names for path, recording in zip(one.table["path"], kept, strict=True))
+            held = (recording.ch_names for recording in one.arrays or () if recording is not None)
+            found = itertools.chain(held, (_of_file(str(path)) for path in dict.fromkeys(files(one))))
         for names in map(tuple, found):
             if names and names not in known:
                 known.add(names)

@@ -17,7 +17,21 @@ from sslmed._checks import number
 from sslmed._core import C, FormatError, FormatWarning
 from sslmed.io import recording_store
 
-__all__ = ["COLUMNS", "channels", "choices", "codes_and_montages", "describe", "is_indexed", "montages", "write"]
+__all__ = [
+    "CHOICES",
+    "COLUMNS",
+    "SPAN",
+    "channels",
+    "choices",
+    "codes_and_montages",
+    "describe",
+    "is_indexed",
+    "is_spans",
+    "montages",
+    "parsed",
+    "positions",
+    "write",
+]
 
 COLUMNS = {
     "sfreq": "sampling rate in Hz of the recording's EEG channels",
@@ -25,6 +39,13 @@ COLUMNS = {
     "channels": "JSON list of the channels' names",
 }
 """Columns of an index beside ``path`` and ``subject``. Where recordings have gaps there is also ``stretches``, JSON of [first, last) samples."""
+
+
+SPAN = ("span_start", "span_stop")
+"""Columns of rows that are spans of recordings: s from the recording's first sample."""
+
+CHOICES = ("use_channels", "exclude_channels", "channel_units")
+"""Columns of JSON that say how a recording's channels are read."""
 
 
 def is_indexed(table: pd.DataFrame) -> bool:
@@ -38,6 +59,8 @@ def is_indexed(table: pd.DataFrame) -> bool:
 
 def describe(table: pd.DataFrame, threads: int = 8, flat_gap: float = 0.5) -> pd.DataFrame:
     """The table with an index's columns, read from the files' headers, their annotations, and their signals as far as gaps need it.
+
+    Of spans (:data:`SPAN`) what they hold.
 
     Args:
         table: Rows with ``path``.
@@ -54,46 +77,83 @@ def describe(table: pd.DataFrame, threads: int = 8, flat_gap: float = 0.5) -> pd
     """
     number("index", "flat_gap", flat_gap, 0)
     recording_store.prepare(table["path"])
+    of_file, files = _distinct_files(table)
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(C.recording_info, table["path"].astype(str), *choices(table), [flat_gap] * len(table)))
+        found = list(pool.map(C.recording_info, files["path"].astype(str), *choices(files), [flat_gap] * len(files)))
     for _, _, _, notes in found:
         for note in notes:
             warnings.warn(note, FormatWarning, stacklevel=3)
+    names = [json.dumps(channels, ensure_ascii=False) for channels, _, _, _ in found]
+    stretches = [found[file][2] for file in of_file]
+    if is_spans(table):
+        limits = zip(table[SPAN[0]].tolist(), table[SPAN[1]].tolist(), strict=True)
+        stretches = [
+            _within(there, first * found[file][1], last * found[file][1]) for there, file, (first, last) in zip(stretches, of_file, limits, strict=True)
+        ]
     columns: dict[str, Any] = {
-        "sfreq": [rate for _, rate, _, _ in found],
-        "n_samples": [sum(last - first for first, last in stretches) for _, _, stretches, _ in found],
-        "channels": pd.Categorical([json.dumps(names, ensure_ascii=False) for names, _, _, _ in found]),
+        "sfreq": [found[file][1] for file in of_file],
+        "n_samples": [sum(last - first for first, last in there) for there in stretches],
+        "channels": pd.Categorical([names[file] for file in of_file]),
     }
-    gaps = [None if len(stretches) == 1 and stretches[0][0] == 0 else json.dumps(stretches) for _, _, stretches, _ in found]
+    gaps = [None if len(there) == 1 and there[0][0] == 0 else json.dumps(there) for there in stretches]
     if any(gaps):
         columns["stretches"] = gaps
     return table.assign(**columns)
 
 
-def choices(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]]]:
-    """Of each row the channels that are wanted (none: all) and those that are not: the columns ``use_channels`` and ``exclude_channels``.
+def is_spans(table: pd.DataFrame) -> bool:
+    """Whether the rows of a cohort's table are spans of recordings, see :data:`SPAN`."""
+    return set(SPAN) <= set(table.columns)
+
+
+def _distinct_files(table: pd.DataFrame) -> tuple[list[int], pd.DataFrame]:
+    """Of each row which of the files it is of, and a table of these: spans of one file open it once."""
+    if not is_spans(table):
+        return list(range(len(table))), table
+    columns = ["path", *(column for column in CHOICES if column in table)]
+    codes = table.groupby(columns, sort=False, dropna=False, observed=True).ngroup().tolist()
+    return codes, table[columns].drop_duplicates().reset_index(drop=True)
+
+
+def _within(stretches: list[tuple[int, int]], first: float, last: float) -> list[tuple[int, int]]:
+    """What of stretches is in a span; an onset that is a decimal number may be half a sample off."""
+    low, high = round(first), round(last)
+    return [(max(a, low), min(b, high)) for a, b in stretches if min(b, high) > max(a, low)]
+
+
+def choices(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]], list[dict[str, str]]]:
+    """What columns say of each row's channels: wanted (none: all), not wanted, and units in the place of the file's.
 
     Raises:
-        ValueError: An entry is no JSON list of names.
+        ValueError: An entry of ``use_channels`` or ``exclude_channels`` is no JSON list of names, or one of ``channel_units`` no
+            JSON object.
     """
-    return _lists(table, "use_channels"), _lists(table, "exclude_channels")
+    units = [dict(value) for value in parsed(table, "channel_units", dict, 'objects, such as {"Fp1": "uV"}')]
+    names = 'lists of channel names, such as ["Fp1", "Cz"]'
+    return parsed(table, "use_channels", list, names), parsed(table, "exclude_channels", list, names), units
 
 
-def _lists(table: pd.DataFrame, column: str) -> list[list[str]]:
+def parsed(table: pd.DataFrame, column: str, kind: type[Any], example: str) -> list[Any]:
+    """The values of a column of JSON, equal ones the same object; empty ones where the column or a value is missing.
+
+    Raises:
+        ValueError: A value is no JSON of this kind, of texts.
+    """
     if column not in table:
-        return [[]] * len(table)
-    known: dict[Any, list[str]] = {}
+        return [kind()] * len(table)
+    known: dict[Any, Any] = {}
     for value in table[column].dropna().unique():
         try:
-            names = json.loads(str(value))
+            found = json.loads(str(value))
         except ValueError:
-            names = None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            found = None
+        if not isinstance(found, kind) or not all(isinstance(name, str) for name in found):
             row = int((table[column] == value).to_numpy().argmax())
-            what = f'column {column!r} must hold JSON lists of channel names, such as ["Fp1", "Cz"], found {str(value)!r}'
-            raise ValueError(f"{table['path'].iloc[row]}: {what} in row {row}")
-        known[value] = names
-    return [known.get(value, []) for value in table[column]]
+            where = f"{table['path'].iloc[row]}: " if "path" in table else ""
+            raise ValueError(f"{where}column {column!r} must hold JSON {example}, found {str(value)!r} in row {row}")
+        known[value] = found
+    empty = kind()
+    return [known.get(value, empty) for value in table[column].tolist()]
 
 
 def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
@@ -127,6 +187,11 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
         return f"{table['path'].iloc[int((codes == code).argmax())]}"
 
     return codes, [(_names(names[pair // len(rates)], code, where), float(rates[pair % len(rates)])) for code, pair in enumerate(pairs.tolist())]
+
+
+def positions(table: pd.DataFrame) -> list[dict[str, tuple[float, float, float]]]:
+    """Measured places of electrodes of each row in mm, by their names: the column ``electrode_positions``."""
+    return parsed(table, "electrode_positions", dict, 'objects, such as {"E1": [0, 80, 51]}')
 
 
 def _names(text: Any, code: int, where: Callable[[int], str]) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -63,8 +63,8 @@ def channels(rows: Rows) -> list[tuple[list[str], float]]:
             kept = rows.arrays or [None] * len(rows.table)
             recording_store.prepare(files(rows))
             rows.cache["channels"] = [
-                C.recording_info(str(path), use, exclude)[:2] if recording is None else (_chosen(recording, use, exclude), recording.sfreq)
-                for path, recording, use, exclude in zip(rows.table["path"], kept, *index.choices(rows.table), strict=True)
+                C.recording_info(str(path), use, exclude, units)[:2] if recording is None else (_chosen(recording, use, exclude), recording.sfreq)
+                for path, recording, use, exclude, units in zip(rows.table["path"], kept, *index.choices(rows.table), strict=True)
             ]
     return cast("list[tuple[list[str], float]]", rows.cache["channels"])
 
@@ -100,8 +100,19 @@ def electrodes(names: Sequence[str]) -> list[str | None]:
 
 
 def unknown_channels(rows: Rows) -> list[str]:
-    """Channel names without a position in the 10-05 system, sorted."""
-    return sorted({name for names in _distinct(rows) for name, known in zip(names, electrodes(names), strict=True) if known is None})
+    """Channel names without a position, in the 10-05 system or measured, sorted."""
+    found: set[str] = set()
+    seen: set[tuple[Any, ...]] = set()
+    measured = index.positions(rows.table) if "electrode_positions" in rows.table else None
+    pairs = zip(channels(rows), measured, strict=True) if measured else ((montage, {}) for montage in montages(rows))
+    for (names, _), places in pairs:
+        if (key := (tuple(names), frozenset(places))) in seen:
+            continue
+        seen.add(key)
+        for label, (kind, name, _, _) in zip(names, C.recognize_channels(list(names)), strict=True):
+            if kind != "electrode" and not has_own_place(label, name, kind, places):
+                found.add(label)
+    return sorted(found)
 
 
 def common_channels(*cohorts: Rows) -> list[str]:
@@ -117,27 +128,29 @@ def channel_report(rows: Rows) -> pd.DataFrame:
     known = index.channels(rows.table) if indexed else [None] * len(rows.table)
     counts: dict[tuple[Any, ...], int] = {}
     lines: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for path, recording, montage, use, exclude in zip(rows.table["path"], kept, known, *index.choices(rows.table), strict=True):
+    chosen = zip(*index.choices(rows.table), index.positions(rows.table), strict=True)
+    for path, recording, montage, (use, exclude, units, places) in zip(rows.table["path"], kept, known, chosen, strict=True):
         if montage is not None:
             signals = [(label, "uV", montage[1], True) for label in montage[0]]
             use, exclude = list(montage[0]), []
         elif recording is not None:
             signals = [(label, "uV", recording.sfreq, True) for label in recording.ch_names]
         else:
-            signals = C.recording_signals(str(path))
-        key = (tuple(signals), tuple(use), tuple(exclude))
+            found = C.recording_signals(str(path))
+            signals = [(label, units.get(label, unit), rate, scaled) for label, unit, rate, scaled in found]
+        key = (tuple(signals), tuple(use), tuple(exclude), frozenset(places))
         if key not in lines:
-            lines[key] = _meanings(signals, use, exclude)
+            lines[key] = _meanings(signals, use, exclude, places)
         counts[key] = counts.get(key, 0) + 1
     totals: dict[tuple[Any, ...], int] = {}
     for key, several in lines.items():
         for line in several:
             totals[line] = totals.get(line, 0) + counts[key]
-    columns = ["channel", "name", "kind", "reference", "used", "why", "recordings"]
+    columns = ["channel", "name", "kind", "reference", "position", "used", "why", "recordings"]
     return pd.DataFrame([(*line, count) for line, count in totals.items()], columns=columns)
 
 
-def _meanings(signals: list[tuple[str, str, float, bool]], use: list[str], exclude: list[str]) -> list[tuple[Any, ...]]:
+def _meanings(signals: list[tuple[str, str, float, bool]], use: list[str], exclude: list[str], places: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     uses = C.choose_channels(signals, use, exclude)
     read = iter(C.recognize_channels([label for label, used, _ in uses if used]))
     every = C.recognize_channels([signal[0] for signal in signals])
@@ -146,8 +159,16 @@ def _meanings(signals: list[tuple[str, str, float, bool]], use: list[str], exclu
         kind, name, reference, repeated = next(read) if used else whole
         if used and repeated:
             used, why = False, f"repeats {name}"
-        out.append((label, name, kind, reference, used, why))
+        position = "template" if kind == "electrode" else ""
+        if has_own_place(label, name, kind, places):
+            position = "measured"
+        out.append((label, name, kind, reference, position, used, why))
     return out
+
+
+def has_own_place(label: str, name: str, kind: str, places: Mapping[str, Any]) -> bool:
+    """Whether a channel's place was measured; as the C++ source decides it."""
+    return kind != "derivation" and any(known in places for known in (label, name, label.removeprefix("BioSemi ")))
 
 
 def _distinct(rows: Rows) -> list[tuple[str, ...]]:
@@ -272,11 +293,11 @@ def warn_of_scale(rows: Rows, looked_at: int = _LOOKED_AT) -> None:
     if rows.cache.get("scale", 0) >= min(looked_at, len(rows.table)):
         return
     kept = rows.arrays or [None] * len(rows.table)
-    files = np.flatnonzero([recording is None for recording in kept])  # arrays were looked at when they were taken
+    files = np.flatnonzero([recording is None for recording in kept] & ~rows.table["path"].duplicated().to_numpy())  # arrays were looked at when taken
     at = files[np.unique(np.linspace(0, len(files) - 1, min(len(files), looked_at)).astype(int))] if len(files) else files
-    paths, (use, exclude) = [str(rows.table["path"].iloc[i]) for i in at], index.choices(rows.table.iloc[at])
+    paths = [str(rows.table["path"].iloc[i]) for i in at]
     with ThreadPoolExecutor(4) as pool:
-        scales = list(pool.map(_amplitude, paths, use, exclude))
+        scales = list(pool.map(_amplitude, paths, *index.choices(rows.table.iloc[at])))
     rows.cache["scale"] = min(looked_at, len(rows.table))
     odd = [(path, scale) for path, scale in zip(paths, scales, strict=True) if _implausible(scale)]
     if odd:
@@ -286,9 +307,9 @@ def warn_of_scale(rows: Rows, looked_at: int = _LOOKED_AT) -> None:
         warnings.warn(told, ValueWarning, stacklevel=4)
 
 
-def _amplitude(path: str, use: list[str], exclude: list[str]) -> float:
+def _amplitude(path: str, use: list[str], exclude: list[str], units: dict[str, str]) -> float:
     """Typical deviation in µV; 0 of a file that cannot be read, which is told where its windows are."""
     try:
-        return C.typical_amplitude(path, use, exclude)
+        return C.typical_amplitude(path, use, exclude, units)
     except (FormatError, ReadError):
         return 0.0

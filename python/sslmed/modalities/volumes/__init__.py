@@ -38,7 +38,7 @@ class Volumes(Modality):
     bids = sessions.ENDINGS
     prepare_options = ("threads", "shard", "on_error", "progress", "spacing", "crop", "margin", "clip", "normalize", "storage")
 
-    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
+    def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         """Files of a session side by side, see :func:`sslmed.modalities.volumes.sessions.gather`."""
         return sessions.gather(table)
 
