@@ -187,8 +187,8 @@ void bind_eeg(py::module_& m) {
       [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units, double seconds) {
         const py::gil_scoped_release release;
         std::vector<std::string> notes;
-        const ChannelChoice choice{std::move(use), std::move(exclude), std::move(units)};
-        const auto recording = open_recording(path, std::make_shared<FileCache>(1), notes, choice, Spans::kStored);
+        const auto recording =
+            open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)}, Spans::kStored);
         const auto channels = static_cast<std::int64_t>(recording->channels().size());
         std::vector<std::size_t> all(recording->channels().size());
         std::iota(all.begin(), all.end(), std::size_t{0});
@@ -235,14 +235,13 @@ void bind_eeg(py::module_& m) {
       py::arg("units") = std::map<std::string, std::string>{}, "Median over a file's channels of their standard deviation in µV, over 2 s in the middle.");
   m.def(
       "recording_info",
-      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units,
-         double flat_gap) {
+      [](const std::string& path, std::vector<std::string> use, std::vector<std::string> exclude, std::map<std::string, std::string> units, double flat_gap) {
         std::vector<std::string> notes;
         std::unique_ptr<Recording> recording;
         {
           const py::gil_scoped_release release;
-          recording = open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)},
-                                     Spans::kUsable, flat_gap);
+          recording =
+              open_recording(path, std::make_shared<FileCache>(1), notes, {std::move(use), std::move(exclude), std::move(units)}, Spans::kUsable, flat_gap);
         }
         std::vector<std::pair<std::int64_t, std::int64_t>> stretches;
         for (const auto& stretch : recording->stretches()) stretches.emplace_back(stretch.first, stretch.last);

@@ -28,10 +28,22 @@ _FIELDS = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Of commands that take fields of dataclasses as options: ``--name value``."""
 
 
+_Channels = Annotated[str | None, typer.Option(help="Names of the channels that are read, separated by commas; by default all.")]
+_Exclude = Annotated[str | None, typer.Option(help="Names of channels that are not read, separated by commas.")]
+
+
 def _cohort(path: Path) -> Cohort:
     from sslmed.cohort import Cohort
 
     return Cohort.open(path)
+
+
+def _cohorts(paths: list[Path], channels: str | None, exclude: str | None) -> list[Cohort]:
+    """Cohorts, of which only some channels are read; each name is one of a channel of some of them."""
+    from sslmed import cohort_report
+
+    names = [None if text is None else [name.strip() for name in text.split(",") if name.strip()] for text in (channels, exclude)]
+    return cohort_report.choose_channels([_cohort(path) for path in paths], names[0], names[1] or ())
 
 
 def _extra(arguments: list[str]) -> dict[str, str]:
@@ -210,15 +222,18 @@ def transfer(
     threads: _Threads = 2,
     on_error: _OnError = "raise",
     transductive: Annotated[str, typer.Option(help="tell, exclude or raise: people whose signals the encoder was pretrained on.")] = "tell",
+    channels: _Channels = None,
+    exclude: _Exclude = None,
 ) -> None:
     """Score an encoder on a labelled cohort beside the baselines: transfer.csv and transfer.html."""
     from sslmed.evaluation.transfer import transfer as run_transfer
 
     if cv != "loso" and not cv.isdigit():
         raise ValueError(f"--cv must be a number or loso, got {cv!r}")
+    people, *tested = _cohorts([cohort, *([] if test is None else [test])], channels, exclude)
     result = run_transfer(
-        encoder, _cohort(cohort), target, protocol, pooling=pooling, cv=cv if cv == "loso" else int(cv),  # type: ignore[arg-type]
-        test=None if test is None else _cohort(test), regression=regression, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
+        encoder, people, target, protocol, pooling=pooling, cv=cv if cv == "loso" else int(cv),  # type: ignore[arg-type]
+        test=tested[0] if tested else None, regression=regression, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
         transductive=transductive,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -277,12 +292,15 @@ def shift(
     seed: _Seed = 0,
     threads: _Threads = 2,
     on_error: _OnError = "raise",
+    channels: _Channels = None,
+    exclude: _Exclude = None,
 ) -> None:
     """Report how two cohorts differ: shift.csv and shift.html."""
     from sslmed import shift as shift_module
 
+    here, there = _cohorts([public, clinic], channels, exclude)
     report = shift_module.report(
-        _cohort(public), _cohort(clinic), encoder,
+        here, there, encoder,
         by=None if by is None else [c for c in by.split(",") if c], target=target, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

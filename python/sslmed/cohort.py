@@ -58,23 +58,27 @@ class Cohort:
         """What the folder holds besides, see :meth:`report`."""
 
     @classmethod
-    def open(cls, path: _Path, *, name: str | None = None) -> Cohort:
+    def open(cls, path: _Path, *, name: str | None = None, channels: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Cohort:
         """The cohort that a path names: a prepared folder (:func:`sslmed.prepare`), a BIDS folder, another folder with files, or a table.
 
         Args:
             path: As for :meth:`from_bids`, :meth:`from_folder` or :meth:`from_table`.
             name: Name of the cohort; by default the folder's or the table's.
+            channels: Names of the channels that are read where a recording has them, as for :meth:`choose_channels`; None: all EEG.
+            exclude: Names of channels that are not read.
 
         Raises:
             FormatError: There are no files, or the table is none.
             ReadError: There is no such file, or a prepared folder lacks its table.
+            ValueError: A name is no channel's.
         """
         if not Path(path).is_dir():
-            return cls.from_table(path, name=name)
+            return cls.from_table(path, name=name, channels=channels, exclude=exclude)
         if (table := registry.table_of(Path(path))) is not None:
-            return cls.from_table(table, name=name or Path(path).resolve().name)
+            return cls.from_table(table, name=name or Path(path).resolve().name, channels=channels, exclude=exclude)
         endings = [ending for kind in registry.names() for ending in registry.get(kind).bids]
-        return cls.from_bids(path, name=name) if bids.is_bids(path, endings) or not folders.files_of(Path(path)) else cls.from_folder(path, name=name)
+        is_bids = bids.is_bids(path, endings) or not folders.files_of(Path(path))
+        return (cls.from_bids if is_bids else cls.from_folder)(path, name=name, channels=channels, exclude=exclude)
 
     @classmethod
     def from_bids(
@@ -88,22 +92,25 @@ class Cohort:
             root: The folder that holds participants.tsv.
             name: Name of the cohort; by default the folder's.
             task: Only files of this task.
-            channels: Names of the channels that are read where a recording has them; by default all EEG.
+            channels: Names of the channels that are read where a recording has them, as for :meth:`choose_channels`; None: all EEG.
             exclude: Names of channels that are not read.
 
         Raises:
             FormatError: There are no such files, or a subject that participants.tsv does not have.
             ReadError: The folder does not exist.
+            ValueError: A name is no channel's.
         """
         name = name or Path(root).resolve().name
         listing = bids.scan(root, {kind: registry.get(kind).in_bids() for kind in registry.names()}, task)
         kinds = listing.table.groupby("modality", sort=False)
         parts = [registry.get(str(kind)).gather(part, listing.sidecars) for kind, part in kinds]
         table = tables.without_marks(pd.concat(parts, ignore_index=True), name)
-        return cohort_report.told(cls(cohort_report.with_choice(table, channels, exclude), name), listing.left_out)
+        return cohort_report.told(cls(table, name).choose_channels(channels, exclude), listing.left_out)
 
     @classmethod
-    def from_folder(cls, root: _Path, *, subject: str = naming.SUBJECT, name: str | None = None) -> Cohort:
+    def from_folder(
+        cls, root: _Path, *, subject: str = naming.SUBJECT, name: str | None = None, channels: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    ) -> Cohort:
         """The files of a folder, and of folders within, whose endings a registered modality knows.
 
         Args:
@@ -111,9 +118,12 @@ class Cohort:
             subject: Regular expression whose match, from the start of a file's name without its ending, says whose the file is. By default a patient
                 as TCGA, TARGET, CPTAC, GTEx, HTAN and CAMELYON17 name them, or else the whole name.
             name: Name of the cohort; by default the folder's.
+            channels: Names of the channels that are read where a recording has them, as for :meth:`choose_channels`; None: all EEG.
+            exclude: Names of channels that are not read.
 
         Raises:
             FormatError: There are no such files, or a name does not match.
+            ValueError: A name is no channel's.
 
         Warns:
             LeftOutWarning: Files are no recordings or images of their own, such as masks.
@@ -121,18 +131,37 @@ class Cohort:
         """
         name = name or Path(root).resolve().name
         table, left_out = folders.table_of(Path(root), subject, name)
-        return cohort_report.told(cls(table, name), left_out)
+        return cohort_report.told(cls(table, name).choose_channels(channels, exclude), left_out)
 
     @classmethod
-    def from_table(cls, table: _Path | pd.DataFrame, *, name: str | None = None, root: _Path | None = None) -> Cohort:
+    def from_table(
+        cls,
+        table: _Path | pd.DataFrame,
+        *,
+        name: str | None = None,
+        root: _Path | None = None,
+        channels: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+    ) -> Cohort:
         """Files listed in a table (.tsv, .csv, .parquet or DataFrame) with at least ``path`` and ``subject``.
 
-        Relative paths, in ``path`` and in columns ``path_…``, count from ``root``, by default the table's folder (a DataFrame's: from the working
-        directory). An index (:meth:`index`) opens without touching the files.
+        An index (:meth:`index`) opens without touching the files.
+
+        Args:
+            table: The table, or its file.
+            name: Name of the cohort; by default the file's.
+            root: Folder that relative paths, in ``path`` and in columns ``path_…``, count from; by default the table's folder (a DataFrame's: the
+                working directory).
+            channels: Names of the channels that are read where a recording has them, as for :meth:`choose_channels`; None: all EEG.
+            exclude: Names of channels that are not read.
+
+        Raises:
+            FormatError, ReadError: The table cannot be read.
+            ValueError: A column is missing, or a name is no channel's.
         """
         if isinstance(table, pd.DataFrame):
             table = table if root is None else table.assign(path=[os.path.join(os.path.abspath(root), p) for p in table["path"]])
-            return cls(tables.without_marks(table, name or "cohort"), name or "cohort")
+            return cls(tables.without_marks(table, name or "cohort"), name or "cohort").choose_channels(channels, exclude)
         path = Path(table)
         frame = tables.read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
         for column in [c for c in frame if c == "path" or str(c).startswith("path_")]:
@@ -141,7 +170,7 @@ class Cohort:
             if not (absolute | missing).all():
                 paths = paths.where(absolute, f"{os.path.abspath(path.parent if root is None else root)}/" + paths)
                 frame[column] = paths.mask(missing) if missing.any() else paths
-        return cls(tables.without_marks(frame, name or path.stem), name or path.stem)
+        return cls(tables.without_marks(frame, name or path.stem), name or path.stem).choose_channels(channels, exclude)
 
     @classmethod
     def from_arrays(
@@ -152,6 +181,8 @@ class Cohort:
         table: pd.DataFrame,
         *,
         name: str = "arrays",
+        channels: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
     ) -> Cohort:
         """Recordings in memory.
 
@@ -161,32 +192,39 @@ class Cohort:
             ch_names: Channel names; one list for all, or one a recording.
             table: R rows with at least ``subject``.
             name: Name of the cohort.
+            channels: Names of the channels that are read where a recording has them, as for :meth:`choose_channels`; None: all EEG.
+            exclude: Names of channels that are not read.
 
         Raises:
-            ValueError: Counts do not match, values are not numbers, or a rate is not positive.
+            ValueError: Counts do not match, values are not numbers, a rate is not positive, or a name is no channel's.
 
         Warns:
             ValueWarning: Signals are so small that they are probably in V.
         """
-        return cls._read("arrays", values, sfreq, ch_names, table, name=name)
+        return cls._read("arrays", values, sfreq, ch_names, table, name=name).choose_channels(channels, exclude)
 
     @classmethod
-    def from_mne(cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne") -> Cohort:
+    def from_mne(
+        cls, raws: Sequence[Any], table: pd.DataFrame, *, name: str = "mne", channels: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    ) -> Cohort:
         """MNE's Raw objects: their channels that are not marked bad, in µV, as they are (filtered or not).
 
-        Spans annotated as bad ("BAD_…", as :class:`mne.Epochs` leaves them out) are gaps, and so is half a second and more of zeros
-        in all channels; no window goes across a boundary. A Raw that is not loaded (``preload=False``) is written once, piece by piece,
-        to a file in the folder of :func:`sslmed.io.set_recording_store` that is mapped into memory, and is gone with the cohort.
+        Spans annotated as bad ("BAD_…", as :class:`mne.Epochs` leaves them out) are gaps, and so are those that are found
+        in files (``flat_gap`` of :class:`sslmed.EegPreprocessing`); no window goes across a boundary. A Raw that is not loaded (``preload=False``) is
+        written once, piece by piece, to a file in the folder of :func:`sslmed.io.set_recording_store` that is mapped into memory, and is gone with the cohort.
 
         Args:
             raws: R objects, which are only read.
             table: R rows with at least ``subject``.
             name: Name of the cohort.
+            channels: Names of the channels that are read where a recording has them, as for :meth:`choose_channels`; None: all EEG.
+            exclude: Names of channels that are not read.
 
         Raises:
-            ValueError: Counts do not match, or a Raw has no good channel.
+            ValueError: Counts do not match, a Raw has no good channel, or a name is no channel's.
+            TypeError: A recording is no Raw.
         """
-        return cls._read("mne", raws, table, name=name)
+        return cls._read("mne", raws, table, name=name).choose_channels(channels, exclude)
 
     @classmethod
     def from_npz(
@@ -304,11 +342,12 @@ class Cohort:
         """The same rows, of which only some channels are read.
 
         Args:
-            channels: Names of the channels that are read where a recording has them; None: all EEG.
+            channels: Names of the channels that are read where a recording has them, in any spelling; None: all EEG.
             exclude: Names of channels that are not read, besides those that are excluded already (bad ones of channels.tsv).
 
         Raises:
             TypeError: A text is given in the place of a list.
+            ValueError: No recording has a channel of that name, or the rows have no channels.
 
         Examples:
             >>> import numpy as np, pandas as pd, sslmed as sm
@@ -316,7 +355,7 @@ class Cohort:
             >>> sm.modalities.eeg.channels(people.choose_channels(exclude=["A1"]))
             [(['Fp1', 'Cz'], 100.0)]
         """
-        return Cohort(cohort_report.with_choice(self.table, channels, exclude), self.name, self.arrays)
+        return cohort_report.choose_channels([self], channels, exclude)[0]
 
     def qualified(self) -> Cohort:
         """The same rows with subjects named by cohort and id, "public/sub-01": for people of different data sets whose names are the same."""

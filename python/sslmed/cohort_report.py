@@ -15,7 +15,7 @@ from sslmed.modalities import registry
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["channel_report", "report", "told", "with_choice"]
+__all__ = ["channel_report", "choose_channels", "report", "told"]
 
 
 _USED = {
@@ -54,25 +54,42 @@ def told(cohort: Cohort, left_out: Sequence[LeftOut]) -> Cohort:
     return cohort
 
 
-def with_choice(table: pd.DataFrame, channels: Sequence[str] | None, exclude: Sequence[str]) -> pd.DataFrame:
-    """The table with the columns ``use_channels`` and ``exclude_channels``, JSON lists of names.
+def choose_channels(cohorts: Sequence[Cohort], channels: Sequence[str] | None, exclude: Sequence[str]) -> list[Cohort]:
+    """The cohorts, of which only some channels are read, see :meth:`sslmed.Cohort.choose_channels`.
 
     Args:
-        table: A cohort's table.
+        cohorts: One or more; a name may be of a channel of one of them alone.
         channels: Names of the channels that are read; None: as before.
-        exclude: Names of channels that are not read, besides those of the table.
+        exclude: Names of channels that are not read, besides those of the tables.
 
     Raises:
         TypeError: A text is given in the place of a list.
+        ValueError: A name is no channel's, ``channels`` is empty, or the rows have no channels.
     """
     for name, given in (("channels", channels), ("exclude", exclude)):
-        if isinstance(given, str):
-            raise TypeError(f"{name}={given!r} must be a list of names, such as [{given!r}]")
+        if isinstance(given, str) or not all(isinstance(one, str) for one in given or ()):
+            raise TypeError(f"{name}={given!r} must be a list of names, such as ['Fp1', 'Cz']")
+    if channels is None and not exclude:
+        return list(cohorts)
+    if channels is not None and not len(channels):
+        raise ValueError("channels=[] must name at least one channel; None: all EEG")
+    for kind in dict.fromkeys(str(kind) for cohort in cohorts for kind in cohort.table["modality"].dropna().unique()):
+        parts = [cohort.part(kind) for cohort in cohorts if (cohort.table["modality"] == kind).any()]
+        registry.get(kind).check_channels(parts, channels or (), exclude)
+    return [_chosen(cohort, channels, exclude) for cohort in cohorts]
+
+
+def _chosen(cohort: Cohort, channels: Sequence[str] | None, exclude: Sequence[str]) -> Cohort:
+    """With the columns ``use_channels`` and ``exclude_channels``, JSON lists of names."""
+    columns: dict[str, object] = {}
     if channels is not None:
-        table = table.assign(use_channels=json.dumps(list(channels), ensure_ascii=False))
+        columns["use_channels"] = json.dumps(list(channels), ensure_ascii=False)
     if exclude:
-        before = table["exclude_channels"] if "exclude_channels" in table else [None] * len(table)
+        before = cohort.table["exclude_channels"] if "exclude_channels" in cohort.table else [None] * len(cohort)
         both = [[*(json.loads(text) if isinstance(text, str) else []), *exclude] for text in before]
-        names = [json.dumps(list(dict.fromkeys(row)), ensure_ascii=False) for row in both]
-        table = table.assign(exclude_channels=names)
-    return table
+        columns["exclude_channels"] = [json.dumps(list(dict.fromkeys(row)), ensure_ascii=False) for row in both]
+    chosen = cohort.with_columns(**columns)
+    chosen.left_out = cohort.left_out
+    for kind in chosen.table["modality"].dropna().unique():
+        chosen.table = registry.get(str(kind)).with_chosen_channels(chosen.table, channels or (), exclude)
+    return chosen

@@ -66,6 +66,8 @@ def resolve(
         first = cohorts[0].modalities
         chosen = whole_of({name: get(name).default(cohorts[0].part(name)) for name in first} if preprocessing is None else preprocessing)
         _check_modality(chosen, "preprocessing", *cohorts)
+        for name in first:
+            get(name).check([cohort.part(name) for cohort in cohorts if name in cohort.modalities], parts_of(chosen)[name])
         if encoder not in list_models():
             known = ", ".join(list_models())
             raise ValueError(f"encoder={encoder!r} is unknown, expected one of {known}, an encoder, or the path of an encoder.safetensors")

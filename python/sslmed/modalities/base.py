@@ -275,6 +275,17 @@ class Modality(ABC):
         """
         raise ValueError(f"{rows.name}: {self.rows} need no preparation, they are read as they are")
 
+    def check(self, rows: Sequence[Rows], preprocessing: Any) -> None:  # noqa: B027
+        """ValueError for a preprocessing of a new encoder that asks for something that cohorts of this modality do not have."""
+
+    def check_channels(self, rows: Sequence[Rows], channels: Sequence[str], exclude: Sequence[str]) -> None:
+        """ValueError for names of channels that no row has; by default of all names: there are no channels."""
+        raise ValueError(f"{rows[0].name}: channels={list(channels)}, exclude={list(exclude)}: {self.rows} have no channels")
+
+    def with_chosen_channels(self, table: pd.DataFrame, channels: Sequence[str], exclude: Sequence[str]) -> pd.DataFrame:
+        """A cohort's table after ``use_channels`` and ``exclude_channels`` were set in it; by default as it is."""
+        return table
+
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :meth:`sslmed.Cohort.channel_report`; by default a ValueError: there are no channels."""
         raise ValueError(f"{rows.name}: channel_report: {self.rows} have no channels")

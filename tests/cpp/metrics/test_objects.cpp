@@ -76,8 +76,8 @@ TEST_CASE("overlaps and counts of maps of bytes and words agree", "[metrics]") {
   }
   const std::vector<std::int32_t> wide_a(a.begin(), a.end()), wide_b(b.begin(), b.end());
   const Shape shape{3, 4, 50};
-  const LabelMap narrow[] = {{a.data(), nullptr, shape, 3}, {b.data(), nullptr, shape, 3}};
-  const LabelMap wide[] = {{nullptr, wide_a.data(), shape, 3}, {nullptr, wide_b.data(), shape, 3}};
+  const metrics::LabelMap narrow[] = {{a.data(), nullptr, shape, 3}, {b.data(), nullptr, shape, 3}};
+  const metrics::LabelMap wide[] = {{nullptr, wide_a.data(), shape, 3}, {nullptr, wide_b.data(), shape, 3}};
   const auto first = overlaps_of(narrow[0], narrow[1]);
   for (const auto& other : {overlaps_of(wide[0], wide[1]), overlaps_of(narrow[0], wide[1]), overlaps_of(wide[0], narrow[1])}) {
     REQUIRE(other.pairs.size() == first.pairs.size());

@@ -13,7 +13,7 @@ import pandas as pd
 from sslmed._core import C, ChannelWarning, FormatError
 from sslmed.bids import LeftOut
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
-from sslmed.modalities.eeg import electrodes, index, recordings
+from sslmed.modalities.eeg import choice, electrodes, index, recordings
 from sslmed.modalities.eeg.epochs import epochs
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
@@ -143,6 +143,18 @@ class Eeg(Modality):
         table = with_sidecars(table, sidecars)
         places = electrodes.measured(table["path"].tolist(), sidecars)
         return table.assign(electrode_positions=pd.Series(places, index=table.index, dtype=object)) if any(places) else table
+
+    def check(self, rows: Sequence[Rows], preprocessing: Any) -> None:
+        """That a recording has each of its ``channels`` and ``exclude``."""
+        choice.check_names(rows, preprocessing.channels, preprocessing.exclude)
+
+    def check_channels(self, rows: Sequence[Rows], channels: Sequence[str], exclude: Sequence[str]) -> None:
+        """See :func:`sslmed.modalities.eeg.choice.check_names`."""
+        choice.check_names(rows, channels, exclude)
+
+    def with_chosen_channels(self, table: pd.DataFrame, channels: Sequence[str], exclude: Sequence[str]) -> pd.DataFrame:
+        """See :func:`sslmed.modalities.eeg.choice.with_choice`."""
+        return choice.with_choice(table, channels, exclude)
 
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""

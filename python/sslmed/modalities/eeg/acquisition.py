@@ -38,7 +38,7 @@ def acquisition(cohorts: Sequence[Rows], *, on_error: OnError = "raise") -> list
 
 def _recording(rows: Rows, i: int, shared: Sequence[str], on_error: OnError) -> Array:
     kept: Recording | None = None if rows.arrays is None else rows.arrays[i]
-    use, exclude, units = (chosen[0] for chosen in index.choices(rows.table.iloc[[i]]))
+    (use,), (exclude,), (units,) = index.choices(rows.table.iloc[[i]])
     try:
         stored = _stored(str(rows.table["path"].iloc[i]), use, exclude, units) if kept is None else _held(kept)
     except (FormatError, ReadError):

@@ -60,7 +60,7 @@ def is_indexed(table: pd.DataFrame) -> bool:
 def describe(table: pd.DataFrame, threads: int = 8, flat_gap: float = 0.5) -> pd.DataFrame:
     """The table with an index's columns, read from the files' headers, their annotations, and their signals as far as gaps need it.
 
-    Of spans (:data:`SPAN`) the columns say what they hold.
+    Of spans (:data:`SPAN`) what they hold.
 
     Args:
         table: Rows with ``path``.

@@ -293,11 +293,11 @@ def warn_of_scale(rows: Rows, looked_at: int = _LOOKED_AT) -> None:
     if rows.cache.get("scale", 0) >= min(looked_at, len(rows.table)):
         return
     kept = rows.arrays or [None] * len(rows.table)
-    files = np.flatnonzero([recording is None for recording in kept])  # arrays were looked at when they were taken
+    files = np.flatnonzero([recording is None for recording in kept] & ~rows.table["path"].duplicated().to_numpy())  # arrays were looked at when taken
     at = files[np.unique(np.linspace(0, len(files) - 1, min(len(files), looked_at)).astype(int))] if len(files) else files
-    paths, (use, exclude, units) = [str(rows.table["path"].iloc[i]) for i in at], index.choices(rows.table.iloc[at])
+    paths = [str(rows.table["path"].iloc[i]) for i in at]
     with ThreadPoolExecutor(4) as pool:
-        scales = list(pool.map(_amplitude, paths, use, exclude, units))
+        scales = list(pool.map(_amplitude, paths, *index.choices(rows.table.iloc[at])))
     rows.cache["scale"] = min(looked_at, len(rows.table))
     odd = [(path, scale) for path, scale in zip(paths, scales, strict=True) if _implausible(scale)]
     if odd:
