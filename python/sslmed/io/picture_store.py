@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from sslmed._core import C, FormatError, FormatWarning
+from sslmed._core import C, FormatError, FormatWarning, ReadError, regular
 from sslmed.io import dicom
 from sslmed.io.dicom import Voi
 from sslmed.io.stores import CACHE, whole
 
-__all__ = ["NATIVE", "Foreign", "convert_pictures", "foreign_kind", "prepare", "set_picture_store"]
+__all__ = ["NATIVE", "Foreign", "check_voi", "convert_pictures", "foreign_kind", "prepare", "set_picture_store"]
 
 NATIVE = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff")
 """Endings of files that are not looked at before they are read: their formats need no copies."""
@@ -51,6 +51,8 @@ def set_picture_store(folder: str | os.PathLike[str]) -> None:
 
 def foreign_kind(path: str | os.PathLike[str]) -> Foreign | None:
     """Format of a picture that is read through a copy, by its first bytes; None for all other files, and those that cannot be read."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return None
     try:
         with open(path, "rb") as file:
             head = file.read(256)
@@ -99,6 +101,8 @@ def convert_pictures(paths: Iterable[str | os.PathLike[str]], *, voi: Voi = "aut
     copies: list[str] = []
     used: dict[str, list[str]] = {}
     for path in [os.fspath(one) for one in paths]:
+        if not os.path.exists(regular(path)):
+            raise ReadError(f"{path}: no such file")
         kind = foreign_kind(path)
         copies.append(copy := C.stored_picture(path, voi) if kind else path)
         if kind and not os.path.exists(copy):

@@ -76,7 +76,7 @@ def _lists(table: pd.DataFrame, column: str) -> list[list[str]]:
     for value in table[column].dropna().unique():
         try:
             names = json.loads(str(value))
-        except ValueError:
+        except (ValueError, RecursionError):
             names = None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f'column {column!r} must hold JSON lists of channel names, such as ["Fp1", "Cz"], found {str(value)!r}')
@@ -109,6 +109,13 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
     """[recordings] int64 codes, and the montage of each code."""
     name_codes, names = pd.factorize(table["channels"])
     rate_codes, rates = pd.factorize(table["sfreq"])
+    for column, codes_of in (("channels", name_codes), ("sfreq", rate_codes)):
+        if (missing := codes_of < 0).any():
+            row = int(missing.argmax())
+            raise FormatError(
+                f"index: {table['path'].iloc[row]}: expected a value in column {column!r} of every row, found none in {int(missing.sum())} of {len(table)} "
+                f"rows, row {row} first; index the recordings again"
+            )
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
     return codes, [(_names(names[pair // len(rates)]), float(rates[pair % len(rates)])) for pair in pairs.tolist()]
 
@@ -116,7 +123,7 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
 def _names(text: Any) -> list[str]:
     try:
         names = json.loads(str(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FormatError(f"index: expected a JSON list of names in column 'channels', found {str(text)[:80]!r}; index the recordings again")
