@@ -1,4 +1,5 @@
-"""What looks wrong with a slide when it is indexed: its scale, its background, no tissue. Each is a sentence with what to try."""
+"""What looks wrong with a slide when it is indexed: its scale, its background, no tissue. Each is a sentence with what
+to try."""
 
 from __future__ import annotations
 
