@@ -20,10 +20,12 @@ File::File(std::string path) : path_(std::move(path)) {
   } while (descriptor_ < 0 && errno == EINTR);
   if (descriptor_ < 0) throw ReadError(path_, "cannot be opened", errno);
   struct stat status {};
-  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    const int error = S_ISDIR(status.st_mode) ? EISDIR : (errno != 0 ? errno : EINVAL);
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode)) {
+    const int error = known ? EISDIR : errno;
     ::close(descriptor_);
     descriptor_ = -1;
+    if (known && !S_ISDIR(status.st_mode)) throw ReadError(path_, "is not a regular file: expected a file, found a pipe, socket or device; leave it out");
     throw ReadError(path_, "is not a regular file", error);
   }
   size_ = static_cast<std::uint64_t>(status.st_size);

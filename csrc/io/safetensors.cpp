@@ -37,15 +37,20 @@ std::uint64_t little_endian(const unsigned char* bytes) {
   return value;
 }
 
-// The bytes that a shape needs; throws JsonError on overflow.
+constexpr std::size_t kMaxAxes = 64;  // NumPy's limit
+
+// The bytes that a shape needs; throws JsonError on overflow, also of strides, which a dimension of 0 does not make smaller.
 std::uint64_t extent(const std::vector<std::int64_t>& shape, std::uint64_t element) {
+  if (shape.size() > kMaxAxes) throw JsonError("a shape of " + std::to_string(shape.size()) + " axes, more than " + std::to_string(kMaxAxes));
   std::uint64_t bytes = element;
+  bool empty = false;
   for (const auto dim : shape) {
-    if (dim != 0 && bytes > std::numeric_limits<std::uint64_t>::max() / static_cast<std::uint64_t>(dim))
-      throw JsonError("a shape whose size overflows 64 bits");
-    bytes *= static_cast<std::uint64_t>(dim);
+    const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(dim, 1));
+    if (bytes > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / size) throw JsonError("a shape whose size overflows 63 bits");
+    bytes *= size;
+    empty = empty || dim == 0;
   }
-  return bytes;
+  return empty ? 0 : bytes;
 }
 
 TensorEntry parse_entry(const std::string& name, const Json& value, std::uint64_t data_begin, std::uint64_t data_size) {

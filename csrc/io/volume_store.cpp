@@ -155,7 +155,7 @@ std::vector<std::uint8_t> encode_store(const StoreVolume& volume) {
 
 std::shared_ptr<const VolumeStore> VolumeStore::open(const std::string& path) {
   std::shared_ptr<VolumeStore> store(new VolumeStore(path));
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) throw ReadError(path, "cannot be opened", errno);
   struct stat status {};
   const bool known = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import stat
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -57,6 +59,22 @@ class ChannelWarning(SslmedWarning):
     """Channel names have no known position."""
 
 
+def regular(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The path. A pipe, socket or device is refused before it is opened, because opening it may wait for ever; what else is wrong says whoever opens it.
+
+    Raises:
+        ReadError: The path is neither a file nor a folder.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return path
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise ReadError(f"{os.fspath(path)}: is not a regular file: expected a file, found {kind}; leave it out, or copy its content to a file")
+    return path
+
+
 def tensor(array: Array) -> torch.Tensor:
     """A NumPy array as a tensor; tensors as they are."""
     if not isinstance(array, np.ndarray):
@@ -98,5 +116,6 @@ __all__ = [
     "ValueWarning",
     "WeakFitWarning",
     "check_torch",
+    "regular",
     "tensor",
 ]

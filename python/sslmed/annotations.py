@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sslmed._core import FormatError, FormatWarning, ReadError
+from sslmed._core import FormatError, FormatWarning, ReadError, regular
 
 __all__ = ["Annotation", "read_annotations", "write_annotations"]
 
@@ -123,7 +123,9 @@ def _loaded(source: Any) -> tuple[str, Any]:
         return "GeoJSON", source
     name = os.fspath(source)
     try:
-        data = Path(source).read_bytes()
+        data = Path(regular(source)).read_bytes()
+    except ReadError:
+        raise
     except OSError as error:
         raise ReadError(f"{name}: cannot be read: {error.strerror}") from error
     text = data.removeprefix(b"\xef\xbb\xbf")
@@ -140,6 +142,8 @@ def _loaded(source: Any) -> tuple[str, Any]:
         raise FormatError(f"{name}: expected XML, found {error}") from error
     except RecursionError:
         raise FormatError(f"{name}: expected JSON, found one that is nested too deeply") from None
+    except ValueError as error:  # whole numbers of thousands of digits
+        raise FormatError(f"{name}: expected JSON with numbers of ordinary length, found {error}") from error
 
 
 def _of_geojson(content: Any, name: str, label: str, left_out: Counter[str], depth: int) -> Iterator[Annotation]:

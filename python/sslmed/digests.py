@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sslmed._core import regular
+
 __all__ = ["PIECE", "TAIL", "WHOLE", "of_array", "of_file", "shape_of", "tail_of_array", "tail_of_file"]
 
 PIECE = 1 << 20
@@ -35,7 +37,7 @@ def of_file(path: str | os.PathLike[str], start: int = 0) -> bytes:
     Raises:
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = size - start
         digest = hashlib.blake2b(str(length).encode(), digest_size=_SIZE)
@@ -56,7 +58,7 @@ def tail_of_file(path: str | os.PathLike[str], start: int = 0) -> bytes:
     Raises:
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL))
         return hashlib.blake2b(file.read(TAIL), digest_size=_SIZE).digest()
 

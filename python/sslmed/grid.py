@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sslmed._core import FormatError, ReadError
+from sslmed._core import FormatError, ReadError, regular
 from sslmed.cohort import Cohort
 from sslmed.encoders import Encoder
 from sslmed.evaluation.features import encoder_features
@@ -175,10 +175,10 @@ def _read(grid: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
         settings: Any = dict(grid)
     else:
         try:
-            settings = yaml.safe_load(Path(grid).read_text())
+            settings = yaml.safe_load(Path(regular(grid)).read_text())
         except FileNotFoundError:
             raise ReadError(f"{grid}: no such file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise FormatError(f"{grid}: expected YAML, found {error}") from error
     if not isinstance(settings, dict):
         raise FormatError(f"{_name(grid)}: expected sections, found {type(settings).__name__}")

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from sslmed._core import C, FormatError, ReadError, ValueWarning
+from sslmed._core import C, FormatError, ReadError, ValueWarning, regular
 
 __all__ = [
     "Texts",
@@ -48,6 +48,7 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
     try:
         if path.is_dir():
             raise IsADirectoryError
+        regular(path)
         if path.suffix.lower() == ".parquet":
             return read(path)
         # As texts: a subject "001" is not 1, whoever else is in the table, and session "01" is not "1".
@@ -59,6 +60,8 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         return found.rename(columns=str.strip)
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
+    except ReadError:
+        raise
     except IsADirectoryError:
         raise ReadError(f"{path}: is a folder without recordings in BIDS form") from None
     except pd.errors.ParserWarning:

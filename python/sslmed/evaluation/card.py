@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sslmed._checks import OnError, whole
-from sslmed._core import FormatError, SslmedWarning
+from sslmed._core import FormatError, SslmedWarning, regular
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, EncoderLike, resolve
 from sslmed.evaluation import exposure
@@ -124,13 +124,13 @@ class Card:
         file = Path(path)
         file = file.with_suffix(_SUFFIX) if file.suffix == ".safetensors" else file
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = json.loads(Path(regular(file)).read_text(encoding="utf-8"))
             if values.pop("format") != "sslmed-card-1":
                 raise KeyError("format")
             table = pd.DataFrame(values.pop("table"), columns=list(COLUMNS))
             numbers: dict[str, Any] = dict.fromkeys(COLUMNS[2:-1], float)
             return cls(table=table.astype(numbers), **values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise FormatError(f"{file}: expected a card that was saved as JSON, found {error!r}") from error
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sslmed._core import regular
 from sslmed.evaluation.assess import Options, assess
 from sslmed.evaluation.crossfit import Pipeline, Study
 from sslmed.evaluation.evaluate import Prepared, covariate_pipelines, positive_class, prepared
@@ -50,8 +51,8 @@ def load_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         True
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(Path(regular(path)).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"load_manifest: path={os.fspath(path)!r} must be JSON that save_manifest wrote: {error}") from error
     _check(found, "load_manifest", f"path={os.fspath(path)!r}")
     return dict(found)

@@ -19,8 +19,8 @@ from sslmed._core import FormatError, ReadError
 __all__ = ["COLUMNS", "WORDS", "Voi", "header", "is_dicom", "pixels_start", "read"]
 
 Voi: TypeAlias = Literal["auto", "lut", "window", "range"]
-"""How gray values become light: by the VOI LUT, by the first window, from the lowest to the highest value (of files of 8 bits: 0 to 255), or by
-the first of these that a file has."""
+"""How gray values become light: by the VOI LUT, by the first window, from the lowest to the highest value (of files of
+8 bits: 0 to 255), or by the first of these that a file has."""
 
 WORDS = {"lut": "the VOI LUT", "window": "the window", "range": "the lowest and highest value (of 8 bits: 0 and 255), without a VOI LUT or window"}
 
@@ -51,7 +51,8 @@ def is_dicom(head: bytes) -> bool:
 
 
 def read(path: str, voi: Voi = "auto") -> tuple[npt.NDArray[Any], str]:
-    """Pixels of a single image as they are to be shown: [H, W] uint16 over the whole range, or [H, W, 3] uint8; and how they became so.
+    """Pixels of a single image as they are to be shown: [H, W] uint16 over the whole range, or [H, W, 3] uint8; and how
+    they became so.
 
     Raises:
         FormatError: The file is damaged or no single image, or has not what ``voi`` asks for.
@@ -107,7 +108,8 @@ def pixels_start(path: str) -> int:
 
 @contextlib.contextmanager
 def _understood(path: str) -> Iterator[None]:
-    """Errors of all kinds that pydicom raises for damaged files, also when a value is first asked for, as a FormatError.
+    """Errors of all kinds that pydicom raises for damaged files, also when a value is first asked for, as a
+    FormatError.
 
     It warns of values that break the standard, which nothing here depends on.
     """

@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from sslmed._core import C, FormatError, FormatWarning
+from sslmed._core import C, FormatError, FormatWarning, ReadError, regular
 from sslmed.io import dicom
 from sslmed.io.dicom import Voi
 from sslmed.io.stores import CACHE, whole
 
-__all__ = ["NATIVE", "Foreign", "convert_pictures", "foreign_kind", "prepare", "set_picture_store"]
+__all__ = ["NATIVE", "Foreign", "check_voi", "convert_pictures", "foreign_kind", "prepare", "set_picture_store"]
 
 NATIVE = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff")
 """Endings of files that are not looked at before they are read: their formats need no copies."""
@@ -33,9 +33,10 @@ C.set_picture_store(os.environ.get("SSLMED_PICTURES") or os.path.join(CACHE, "pi
 def set_picture_store(folder: str | os.PathLike[str]) -> None:
     """Sets where converted copies of pictures are kept, for this process.
 
-    DICOM radiographs are read through pydicom once, and WebP, GIF, JPEG 2000, AVIF and HEIF pictures through Pillow, and written as TIFF to this folder,
-    from where they are read as fast as from any native format. A copy belongs to a file's path, size and time of change; it may be deleted at any time, and
-    is then made again. By default the environment variable ``SSLMED_PICTURES``, or else ``sslmed/pictures`` in the user's cache folder
+    DICOM radiographs are read through pydicom once, and WebP, GIF, JPEG 2000, AVIF and HEIF pictures through Pillow,
+    and written as TIFF to this folder, from where they are read as fast as from any native format. A copy belongs to a
+    file's path, size and time of change; it may be deleted at any time, and is then made again. By default the
+    environment variable ``SSLMED_PICTURES``, or else ``sslmed/pictures`` in the user's cache folder
     (``XDG_CACHE_HOME``, ``~/.cache``).
 
     Args:
@@ -50,7 +51,10 @@ def set_picture_store(folder: str | os.PathLike[str]) -> None:
 
 
 def foreign_kind(path: str | os.PathLike[str]) -> Foreign | None:
-    """Format of a picture that is read through a copy, by its first bytes; None for all other files, and those that cannot be read."""
+    """Format of a picture that is read through a copy, by its first bytes; None for all other files, and those that
+    cannot be read."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return None
     try:
         with open(path, "rb") as file:
             head = file.read(256)
@@ -68,18 +72,21 @@ def foreign_kind(path: str | os.PathLike[str]) -> Foreign | None:
 
 
 def convert_pictures(paths: Iterable[str | os.PathLike[str]], *, voi: Voi = "auto") -> list[str]:
-    """Converts DICOM radiographs, WebP, GIF, JPEG 2000, AVIF and HEIF pictures that have no copy yet; sources and indexes do it by themselves.
+    """Converts DICOM radiographs, WebP, GIF, JPEG 2000, AVIF and HEIF pictures that have no copy yet; sources and
+    indexes do it by themselves.
 
-    Radiographs become gray as DICOM says that they are to be shown: rescaled, with their VOI LUT or window, MONOCHROME1 inverted, with values that are
-    padding black. Of animations the first picture is taken.
+    Radiographs become gray as DICOM says that they are to be shown: rescaled, with their VOI LUT or window, MONOCHROME1
+    inverted, with values that are padding black. Of animations the first picture is taken.
 
     Args:
         paths: The files.
-        voi: How gray values of radiographs become light: "lut" by the file's VOI LUT, "window" by its first window (center and width), "range" from the
-            lowest to the highest value (of 8 bits: 0 to 255), "auto" by the first of these that the file has.
+        voi: How gray values of radiographs become light: "lut" by the file's VOI LUT, "window" by its first window
+            (center and width), "range" from the lowest to the highest value (of 8 bits: 0 to 255), "auto" by the first
+            of these that the file has.
 
     Returns:
-        The copies, a TIFF file each, in the folder of :func:`set_picture_store`; of a file that needs none, the file itself.
+        The copies, a TIFF file each, in the folder of :func:`set_picture_store`; of a file that needs none, the file
+        itself.
 
     Raises:
         FormatError: A file is damaged; a DICOM file is no single image, or has not what ``voi`` asks for.
@@ -99,6 +106,8 @@ def convert_pictures(paths: Iterable[str | os.PathLike[str]], *, voi: Voi = "aut
     copies: list[str] = []
     used: dict[str, list[str]] = {}
     for path in [os.fspath(one) for one in paths]:
+        if not os.path.exists(regular(path)):
+            raise ReadError(f"{path}: no such file")
         kind = foreign_kind(path)
         copies.append(copy := C.stored_picture(path, voi) if kind else path)
         if kind and not os.path.exists(copy):
@@ -118,7 +127,8 @@ def convert_pictures(paths: Iterable[str | os.PathLike[str]], *, voi: Voi = "aut
 
 
 def prepare(paths: Iterable[Any], voi: Voi = "auto") -> None:
-    """Converts those of the files that need it and have no copy yet; files whose endings are :data:`NATIVE` are not looked at."""
+    """Converts those of the files that need it and have no copy yet; files whose endings are :data:`NATIVE` are not
+    looked at."""
     few = [path for path in map(str, paths) if not path.lower().endswith(NATIVE)]
     if few:
         convert_pictures([path for path in few if foreign_kind(path)], voi=voi)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sslmed._core import FormatError
+from sslmed._core import FormatError, regular
 from sslmed.io.nifti import Volume, read_nifti
 
 __all__ = ["dicom_files", "read_volume"]
@@ -63,6 +63,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         return read_nifti(path)
     if not file.exists():
         raise FileNotFoundError(f"read_volume: {file} does not exist")
+    regular(file)
     if file.is_dir():
         return _read_series(file)
     if name.endswith(_FREESURFER):

@@ -25,6 +25,8 @@ Kind = Literal["slides", "images"]
 
 def picture_of(path: str | os.PathLike[str]) -> Kind | None:
     """ "slides" for tiled TIFF and DICOM of whole slides, "images" for other TIFF and DICOM and for PNG, JPEG, BMP, WebP, GIF and the like; else None."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return None
     try:
         with open(path, "rb") as file:
             head = file.read(4096)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sslmed._core import C, FormatError, ReadError
+from sslmed._core import C, FormatError, ReadError, regular
 
 __all__ = ["read_tensors"]
 
@@ -63,9 +63,9 @@ def _read_folder(folder: Path) -> dict[str, torch.Tensor]:
 
 def _read_shards(index: Path) -> dict[str, torch.Tensor]:
     try:
-        places = json.loads(index.read_text())["weight_map"]
+        places = json.loads(Path(regular(index)).read_text())["weight_map"]
         names = {str(key): str(file) for key, file in places.items()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise FormatError(f"{index}: expected an index with a 'weight_map', found {error!r}") from error
     out: dict[str, torch.Tensor] = {}
     for file in sorted(set(names.values())):
@@ -82,7 +82,9 @@ def _read_shards(index: Path) -> dict[str, torch.Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(regular(path), map_location="cpu", weights_only=True)
+    except ReadError:
+        raise
     except OSError as error:
         raise ReadError(f"{path}: {error}") from error
     except pickle.UnpicklingError as error:
@@ -95,6 +97,8 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     out: dict[str, torch.Tensor] = {}
     try:
         _flatten(content, "", out, _DEEPEST)
+    except ValueError as error:
+        raise FormatError(f"{path}: expected tensors as large as what the file holds, found {error}") from error
     except RecursionError as error:
         raise FormatError(f"{path}: expected at most {_DEEPEST} dictionaries inside of each other, found more, or one that holds itself") from error
     if not out:
@@ -104,6 +108,8 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 def _flatten(content: Any, prefix: str, out: dict[str, torch.Tensor], levels: int) -> None:
     if isinstance(content, torch.Tensor) and prefix:
+        if not content.is_sparse and content.numel() * content.element_size() > 16 * max(1, content.untyped_storage().nbytes()):
+            raise ValueError(f"tensor {prefix!r} of {content.numel()} values that are repeated from {content.untyped_storage().nbytes()} bytes")
         out[prefix] = content
     elif isinstance(content, Mapping):
         if levels == 0:

@@ -1,4 +1,5 @@
-"""Texts of callers (names of cohorts, classes, sites, columns) as each kind of output takes them: one function a kind."""
+"""Texts of callers (names of cohorts, classes, sites, columns) as each kind of output takes them: one function a
+kind."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def plot_text(text: Any) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value as a cell of a table that spreadsheets open: texts that they would run as formulas start with an apostrophe. Numbers stay.
+    """A value as a cell of a table that spreadsheets open: texts that they would run as formulas start with an
+    apostrophe. Numbers stay.
 
     Examples:
         >>> from sslmed.reporting.escape import csv_cell

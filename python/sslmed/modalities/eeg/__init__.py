@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from sslmed._core import C, ChannelWarning, FormatError
+from sslmed._core import C, ChannelWarning, FormatError, regular
 from sslmed.bids import LeftOut
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.eeg import choice, electrodes, index, recordings
@@ -123,7 +123,7 @@ class Eeg(Modality):
         """Byte where the data records start. The header before them names the patient, and does not count."""
         if not os.fspath(path).lower().endswith((".edf", ".bdf", ".rec")):
             return 0
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             header, size = file.read(192), os.fstat(file.fileno()).st_size
         length = header[184:192].strip()
         return int(length) if length.isdigit() and int(length) < size else 0

@@ -145,7 +145,7 @@ def parsed(table: pd.DataFrame, column: str, kind: type[Any], example: str) -> l
     for value in table[column].dropna().unique():
         try:
             found = json.loads(str(value))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, kind) or not all(isinstance(name, str) for name in found):
             row = int((table[column] == value).to_numpy().argmax())
@@ -181,6 +181,13 @@ def codes_and_montages(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[
     """[recordings] int64 codes, and the montage of each code."""
     name_codes, names = pd.factorize(table["channels"])
     rate_codes, rates = pd.factorize(table["sfreq"])
+    for column, codes_of in (("channels", name_codes), ("sfreq", rate_codes)):
+        if (missing := codes_of < 0).any():
+            row = int(missing.argmax())
+            raise FormatError(
+                f"index: {table['path'].iloc[row]}: expected a value in column {column!r} of every row, found none in {int(missing.sum())} of {len(table)} "
+                f"rows, row {row} first; index the recordings again"
+            )
     codes, pairs = pd.factorize(name_codes.astype(np.int64) * len(rates) + rate_codes)
 
     def where(code: int) -> str:
@@ -197,7 +204,7 @@ def positions(table: pd.DataFrame) -> list[dict[str, tuple[float, float, float]]
 def _names(text: Any, code: int, where: Callable[[int], str]) -> list[str]:
     try:
         names = json.loads(str(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         found = f"found {str(text)[:80]!r}; index the recordings again"

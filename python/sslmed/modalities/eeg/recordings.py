@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -15,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sslmed._core import C, FormatError, ReadError, ValueWarning
+from sslmed._core import C, FormatError, ReadError, ValueWarning, regular
 from sslmed.io import recording_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.eeg import index
@@ -35,6 +37,12 @@ __all__ = [
 ]
 
 _Path = str | os.PathLike[str]
+
+_DAMAGED = (
+    *(ValueError, TypeError, OSError, EOFError, SyntaxError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)  # what NumPy and zipfile raise for damaged archives
+_MOST_UNPACKED = 1 << 30  # bytes above which an array may not be packed more than 200 times
 
 
 _LEAST, _MOST = 0.05, 5000.0
@@ -212,24 +220,43 @@ def from_npz(paths: Sequence[_Path], *, data: str, sfreq: str, ch_names: str, co
     values, rates, names, rows = [], [], [], []
     for path in map(Path, paths):
         try:
-            archive = np.load(path, allow_pickle=False)
+            archive = np.load(regular(path), allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise FormatError(f"{path}: expected a .npz with the keys {', '.join((data, sfreq, ch_names, *columns))}, found a single array (.npy)")
             with archive:
                 missing = [k for k in (data, sfreq, ch_names, *columns) if k not in archive]
                 if missing:
                     raise FormatError(f"{path}: expected the keys {', '.join(missing)}, found {', '.join(archive.files)}")
+                for key in (data, sfreq, ch_names, *columns):
+                    _check_size(archive, key, path)
                 values.append(archive[data])
                 rates.append(float(archive[sfreq]))
                 names.append([str(c) for c in archive[ch_names]])
                 rows.append({"path": str(path)} | {c: str(archive[c]) for c in columns})
         except FileNotFoundError:
             raise ReadError(f"{path}: no such file") from None
-        except FormatError:
+        except (FormatError, ReadError):
             raise
-        except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGED as error:
             raise FormatError(f"{path}: expected a .npz of plain arrays, found {error}") from error
     return from_arrays(values, rates, names, pd.DataFrame(rows), name=name)
+
+
+def _check_size(archive: Any, key: str, path: Path) -> None:
+    """FormatError for an array that claims more values than its file holds, or that unpacks to more than a thousand times that: it would fill the memory."""
+    entry = next(one for one in archive.zip.infolist() if one.filename in (key, f"{key}.npy"))
+    if entry.file_size > _MOST_UNPACKED and entry.file_size > 200 * entry.compress_size:
+        raise FormatError(f"{path}: expected recordings, found {entry.compress_size} bytes of {key!r} that unpack to {entry.file_size}")
+    with archive.zip.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise FormatError(f"{path}: expected an array {key!r} that {entry.file_size} bytes hold, found a shape of {_short(shape)}")
+
+
+def _short(shape: tuple[int, ...]) -> str:
+    return str(list(shape)) if len(shape) <= 8 else f"{len(shape)} axes"
 
 
 def _recordings(values: Any, sfreq: Any, ch_names: Any, paths: Sequence[str], name: str) -> list[Recording]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from sslmed._core import C
+from sslmed._core import C, regular
 from sslmed.io import dicom
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.images.baselines import color
@@ -52,7 +52,7 @@ class Images(Modality):
 
     def body(self, path: str | os.PathLike[str]) -> int:
         """Where the pixels of a DICOM file start; 0 for all others."""
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             foreign = dicom.is_dicom(file.read(256))
         return dicom.pixels_start(os.fspath(path)) if foreign else 0
 

@@ -1,4 +1,5 @@
-"""The index of DICOM images: what their headers say of people and how they were taken, as columns of a cohort's table."""
+"""The index of DICOM images: what their headers say of people and how they were taken, as columns of a cohort's
+table."""
 
 from __future__ import annotations
 
@@ -17,9 +18,11 @@ __all__ = ["describe", "write"]
 
 
 def describe(rows: Rows, threads: int = 4) -> pd.DataFrame:
-    """The table with :data:`sslmed.io.dicom.COLUMNS` where it does not have them: a column of the caller's stays as it is, with its missing values.
+    """The table with :data:`sslmed.io.dicom.COLUMNS` where it does not have them: a column of the caller's stays as it
+    is, with its missing values.
 
-    Rows of other formats have no values there, and a column that no header has is left out. Files that need a copy get one.
+    Rows of other formats have no values there, and a column that no header has is left out. Files that need a copy get
+    one.
 
     Args:
         rows: A cohort of images.

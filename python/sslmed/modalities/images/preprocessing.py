@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sslmed.io.dicom import Voi
+from sslmed.io.picture_store import check_voi
 from sslmed.modalities.pictures import Augmentation, PicturePreprocessing
 
 __all__ = ["ImagePreprocessing"]
@@ -28,3 +29,6 @@ class ImagePreprocessing(PicturePreprocessing):
     voi: Voi = "auto"
     """How gray values of DICOM radiographs become light: "lut" by the file's VOI LUT, "window" by its first window (center and
     width), "range" from the lowest to the highest value (of 8 bits: 0 to 255), "auto" by the first of these that a file has."""
+
+    def __post_init__(self) -> None:
+        check_voi(type(self).__name__, self.voi)

@@ -33,7 +33,6 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
     Warns:
         FormatWarning: How gray values of radiographs became light, where they were converted.
     """
-    picture_store.check_voi(type(preprocessing).__name__, preprocessing.voi)
     picture_store.prepare(rows.table["path"], preprocessing.voi)
     return C.ImageSource(
         modality=preprocessing.modality,

@@ -1,4 +1,5 @@
-"""What looks wrong with a slide when it is indexed: its scale, its background, no tissue. Each is a sentence with what to try."""
+"""What looks wrong with a slide when it is indexed: its scale, its background, no tissue. Each is a sentence with what
+to try."""
 
 from __future__ import annotations
 
@@ -6,13 +7,18 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from sslmed._core import ValueWarning
 from sslmed.transforms import tissue
 
-__all__ = ["of_scale", "of_tissue", "told"]
+__all__ = ["LEAST", "MOST", "of_index", "of_scale", "of_tissue", "told"]
+
+LEAST, MOST = 0.01, 100.0
+"""µm per pixel of level 0 that :func:`sslmed.io.open_slide` takes."""
+
 
 _FINEST, _COARSEST = 0.05, 10.0  # µm per pixel of level 0: lenses of 200x and 1x
 _LONGEST = 160.0  # mm: the largest glass in use is 152 mm long
@@ -43,6 +49,34 @@ def of_scale(width: int, height: int, mpp: tuple[float, float]) -> str:
     else:
         return ""
     return f"implausible scale: {x:.4g} x {y:.4g} µm per pixel of level 0, {found}; give the right one in a column mpp of the table"
+
+
+def of_index(table: pd.DataFrame, name: str) -> None:
+    """Whether the scales of an index, which anybody may have changed, can be true.
+
+    Raises:
+        ValueError: A scale is none.
+
+    Warns:
+        ValueWarning: A scale is implausible, and was not told when the slide was indexed.
+    """
+    mpp = table[["mpp_x", "mpp_y"]].to_numpy(np.float64)
+    bad = ~((mpp >= LEAST) & (mpp <= MOST)).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{name}: {table['path'].iloc[row]}: mpp_x={mpp[row, 0]:g} and mpp_y={mpp[row, 1]:g} in row {row} of the index, expected µm per pixel of level 0 "
+            f"within [{LEAST:g}, {MOST:g}], such as 0.25; so it is with {int(bad.sum())} of {len(table)} slides. Index them again, with the right scale in a "
+            "column mpp"
+        )
+    longest = (table[["width", "height"]].to_numpy(np.float64) * mpp).max(axis=1) / 1000
+    odd = (longest > _LONGEST) | (mpp.max(axis=1) > _COARSEST) | (mpp.min(axis=1) < _FINEST) | (mpp.max(axis=1) > _RATIO * mpp.min(axis=1))
+    if "index_note" in table:
+        odd &= ~table["index_note"].astype(str).str.startswith("implausible scale").to_numpy(bool)
+    if odd.any():
+        row = int(odd.argmax())
+        found = of_scale(int(table["width"].iloc[row]), int(table["height"].iloc[row]), (mpp[row, 0], mpp[row, 1]))
+        warnings.warn(f"{name}: {int(odd.sum())} of {len(table)} slides of the index: {found} ({table['path'].iloc[row]})", ValueWarning, stacklevel=4)
 
 
 def of_tissue(rgb: torch.Tensor, cells: torch.Tensor, options: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sslmed.modalities.base import Rows
 from sslmed.modalities.slides.columns import COLUMNS, KEPT, is_indexed
+from sslmed.modalities.slides.findings import LEAST, MOST
 
 __all__ = ["OWN", "slides"]
 
@@ -19,7 +20,6 @@ OWN = ("_scale", "_drawn", "_state")
 """Columns that :func:`slides` adds."""
 
 _ENDINGS = (".geojson", ".json", ".xml")
-_LEAST, _MOST = 0.01, 100.0  # µm per pixel, as open_slide has it
 
 Scale = tuple[float, float] | None
 
@@ -56,8 +56,7 @@ def _scales(table: pd.DataFrame, name: str, *, earlier: bool) -> list[Scale]:
     elif earlier:
         if "index_state" not in table:
             return [None] * len(table)
-        kept = [json.loads(state)["mpp"] for state in table["index_state"]]
-        return [None if scale is None else (scale[0], scale[1]) for scale in kept]
+        return [_kept(state) for state in table["index_state"]]
     elif "mpp_x" in table or "mpp_y" in table:
         for column, other in (("mpp_x", "mpp_y"), ("mpp_y", "mpp_x")):
             if column not in table:
@@ -71,6 +70,15 @@ def _scales(table: pd.DataFrame, name: str, *, earlier: bool) -> list[Scale]:
     return [None if a is None or b is None else (a, b) for a, b in zip(x, y, strict=True)]
 
 
+def _kept(state: Any) -> Scale:
+    """The scale that a row of an earlier index was made with; None where its state is missing or no such text: the slide is looked at again."""
+    try:
+        x, y = json.loads(state)["mpp"]
+        return float(x), float(y)
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return None
+
+
 def _numbers(table: pd.DataFrame, column: str, name: str) -> list[float | None]:
     out: list[float | None] = []
     for row, value in enumerate(table[column]):
@@ -81,10 +89,10 @@ def _numbers(table: pd.DataFrame, column: str, name: str) -> list[float | None]:
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
-        if not _LEAST <= number <= _MOST:
+        if not LEAST <= number <= MOST:
             hint = f"; write a decimal point: {str(value).replace(',', '.')}" if "," in str(value) else ""
             where = f"{name}: {table['path'].iloc[row]}: column {column!r} has {value!r} in row {row}"
-            raise ValueError(f"{where}, expected µm per pixel of level 0 within [{_LEAST:g}, {_MOST:g}], such as 0.25, or nothing{hint}")
+            raise ValueError(f"{where}, expected µm per pixel of level 0 within [{LEAST:g}, {MOST:g}], such as 0.25, or nothing{hint}")
         out.append(number)
     return out
 

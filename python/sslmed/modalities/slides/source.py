@@ -12,6 +12,7 @@ from sslmed import tables
 from sslmed._core import C, LeftOutWarning
 from sslmed.io.slide import use_openslide
 from sslmed.modalities.base import Rows
+from sslmed.modalities.slides import findings
 from sslmed.modalities.slides.index import COLUMNS
 from sslmed.modalities.slides.preprocessing import SlidePreprocessing
 
@@ -58,11 +59,13 @@ def source(
 
     Warns:
         LeftOutWarning: Slides of the index have no tissue, and so give no pictures.
+        ValueWarning: A scale of the index is implausible, and was not told when it was made.
     """
     table = rows.table
     for column in (*COLUMNS, "subject"):
         if column != "tissue_mm2" and table[column].isna().any():
             raise ValueError(f"{rows.name}: every slide of an index needs {column}; row {int(table[column].isna().argmax())} has none")
+    findings.of_index(table, rows.name)
     check_scale(rows, preprocessing.mpp)
     if (empty := (table["cells"] == 0).to_numpy()).any() and not empty.all():
         first = table["path"].iloc[int(empty.argmax())]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
-from sslmed._core import ReadError
+from sslmed._core import ReadError, regular
 from sslmed.io.volumes import dicom_files
 from sslmed.modalities.volumes.files import NIFTI
 
@@ -60,7 +60,7 @@ def content(path: str) -> bytes:
     digest = blake2b(digest_size=16)
     for member in members(path):
         try:
-            with open(member, "rb") as file:
+            with open(regular(member), "rb") as file:
                 while piece := file.read(1 << 20):
                     digest.update(piece)
         except FileNotFoundError as error:
@@ -98,7 +98,7 @@ def _pair(start: Path, stem: str) -> Iterator[Path]:
 
 def _lines(path: Path) -> list[str]:
     """Lines of a header. What follows it in the same file, values, is cut off where it is not of use."""
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         return file.read(_HEADER).decode("latin-1").splitlines()
 
 
