@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from sslmed._core import C, ChannelWarning, FormatError
-from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
 from sslmed.modalities.eeg import index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
@@ -52,6 +52,7 @@ class Eeg(Modality):
     bids_folders = ("eeg",)
     bids_parts = (".fdt", ".vmrk", ".eeg")
     other_formats = "Cohort.from_mne takes what MNE reads"
+    likeness = "signals"
     readers: ClassVar[Mapping[str, Any]] = {"arrays": recordings.from_arrays, "mne": recordings.from_mne, "npz": recordings.from_npz}
 
     def recognizes(self, table: pd.DataFrame) -> bool:
@@ -132,6 +133,18 @@ class Eeg(Modality):
         if out is not None:
             index.write(table, out)
         return table
+
+    def fingerprint(self, rows: Rows) -> Any:
+        """Its largest waves, see :func:`sslmed.modalities.eeg.copies.fingerprint`."""
+        from sslmed.modalities.eeg import copies  # needs SciPy's image processing, which takes long to load
+
+        return copies.fingerprint(rows)
+
+    def copies(self, fingerprints: Sequence[Any], groups: Array) -> Iterable[Copy]:
+        """Copies of recordings, see :func:`sslmed.modalities.eeg.copies.copies`."""
+        from sslmed.modalities.eeg import copies
+
+        return copies.copies(fingerprints, groups)
 
     def gather(self, table: pd.DataFrame) -> pd.DataFrame:
         """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
