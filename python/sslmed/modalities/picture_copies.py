@@ -130,6 +130,8 @@ def _features(gray: Array) -> tuple[Array, Array]:
     peak[:, [0, 1, -2, -1]] = False
     peak[:, :, [0, 1, -2, -1]] = False
     level, y, x = np.nonzero(peak)
+    if not len(level):
+        return np.zeros(0, np.uint64), np.zeros((0, 2), np.float32)
     order = np.argsort(-size[level, y, x], kind="stable")
     order = np.concatenate([order[level[order] == one][:most] for one, most in enumerate(_MOST, 1)])
     level, y, x = level[order], y[order], x[order]

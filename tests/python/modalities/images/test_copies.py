@@ -97,6 +97,8 @@ def test_pictures_of_their_own_are_not_found():
 def test_pictures_without_structure_are_nobodys_copies():
     flat = of([np.full((64, 64, 3), 255, np.uint8), np.full((64, 64, 3), 255, np.uint8), np.full((2, 200, 1), 9, np.uint8), np.zeros((1, 1, 3), np.uint8)])
     assert not list(copies(flat, np.arange(4)))
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
+    assert not len(of([ramp])[0].hashes), "no blobs"
     assert not list(copies([], np.zeros(0)))
 
 
