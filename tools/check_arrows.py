@@ -37,6 +37,7 @@ FLOORS = (
     ("bids",),
     ("modalities",),
     ("contents",),
+    ("near_duplicates",),
     ("leakage", "provenance"),
     ("encoders",),
     ("cohort_report", "folders", "joining", "splitting"),
@@ -53,14 +54,21 @@ FLOORS = (
     ("__main__",),
 )
 # Inside modalities/: the ground floor, several views of a sample, pictures, the modalities themselves (which may not see each other), and the package.
-MODALITY_FLOORS = (("base",), ("views", "file_kinds"), ("joined", "pictures"), ("registry",), ("eeg", "slides", "images", "volumes"), ("__init__",))
+MODALITY_FLOORS = (
+    ("base",),
+    ("views", "file_kinds", "matching"),
+    ("joined", "pictures", "picture_copies"),
+    ("registry",),
+    ("eeg", "slides", "images", "volumes"),
+    ("__init__",),
+)
 # The package itself loads names on demand, and is no room.
 PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
     "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
-    "grid", "joining", "leakage", "methods", "preparation",
+    "grid", "joining", "leakage", "methods", "near_duplicates", "preparation",
     "pretraining", "provenance", "runs", "shift", "sources", "splitting", "tables", "training",
 )  # fmt: skip
 WORDS = ("eeg", "slide", "slides", "image", "images", "picture", "pictures", "volume", "volumes")

@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sslmed._checks import whole
 from sslmed.contents import Place, equal_contents
+from sslmed.near_duplicates import near_duplicates
 
 if TYPE_CHECKING:
     from sslmed.cohort import Cohort
 
-__all__ = ["find", "refuse_overlap", "refuse_shared_files"]
+__all__ = ["find", "groups", "refuse_overlap", "refuse_shared_files"]
 
 _COLUMNS = ["cohort_a", "row_a", "cohort_b", "row_b", "kind", "similarity"]
 
 
-def find(*cohorts: Cohort) -> pd.DataFrame:
+def find(*cohorts: Cohort, near: bool = True, threads: int = 2) -> pd.DataFrame:
     """Lists pairs of rows that should not be in training and test data at the same time.
 
     Between two cohorts every such pair is listed. Within one cohort only pairs of different subjects are: folds keep the rows of one subject together.
-    Near duplicates (a recording that was filtered, cut or saved in another format) are not found.
 
     Args:
         *cohorts: Cohorts to look through, in files or in memory.
+        near: Look for near duplicates too. Every file is then read once; otherwise only files of equal size are.
+        threads: Number of files that are read at a time for near duplicates.
 
     Returns:
         One line a pair: ``cohort_a, row_a, cohort_b, row_b, kind, similarity``. Rows are positions in the cohorts' tables; of cohorts with the same name,
@@ -35,13 +38,19 @@ def find(*cohorts: Cohort) -> pd.DataFrame:
 
         - "same file": both rows list one file, also by a link (``similarity`` 1);
         - "same content": the signals are equal, whatever the names of files and people (``similarity`` 1);
+        - "near duplicate": one row is a copy of the other, or of a part of it, that was converted, resampled, cut, scaled, filtered or changed otherwise
+          (``similarity``: the correlation of the two where they overlap; docs/leakage.md lists what is found). Recordings, images and slides;
         - "same subject": subject and site are the same, in two cohorts (``similarity`` NaN: the signals differ).
 
     Raises:
         TypeError: An argument is not a cohort.
-        ValueError: There is no cohort.
+        ValueError: There is no cohort, or ``threads`` is below 1.
+
+    Warns:
+        LeftOutWarning: Rows could not be compared for near duplicates.
 
     See Also:
+        :func:`groups`: Keeps what was found on one side.
         :func:`sslmed.provenance.overlap`: Whom an encoder has seen.
 
     Examples:
@@ -58,17 +67,71 @@ def find(*cohorts: Cohort) -> pd.DataFrame:
             raise TypeError(f"find: cohorts[{number}]={cohort!r} must be a Cohort, got {type(cohort).__name__}")
     if not cohorts:
         raise ValueError("find: cohorts is empty, expected at least one cohort")
+    whole("find", "threads", threads, 1)
     subjects = [cohort.table["subject"].astype(str).to_numpy() for cohort in cohorts]
-    kinds: dict[tuple[Place, Place], str] = {}
-    for kind, groups in (("same file", _same_files(cohorts)), ("same content", equal_contents(cohorts)), ("same subject", _same_people(cohorts))):
-        for group in groups:
+    kinds: dict[tuple[Place, Place], tuple[str, float]] = {}
+    for kind, several in (("same file", _same_files(cohorts)), ("same content", equal_contents(cohorts))):
+        for group in several:
             for pair in _across(group, subjects):
-                kinds.setdefault(pair, kind)
+                kinds.setdefault(pair, (kind, 1.0))
+    if near:
+        for a, b, similarity in near_duplicates(cohorts, threads=threads):
+            kinds.setdefault((a, b), ("near duplicate", similarity))
+    for group in _same_people(cohorts):
+        for pair in _across(group, subjects):
+            kinds.setdefault(pair, ("same subject", np.nan))
     names = _different([cohort.name for cohort in cohorts])
-    lines = [
-        (names[a.cohort], a.row, names[b.cohort], b.row, kind, np.nan if kind == "same subject" else 1.0) for (a, b), kind in sorted(kinds.items(), key=_place)
-    ]
+    lines = [(names[a.cohort], a.row, names[b.cohort], b.row, *how) for (a, b), how in sorted(kinds.items(), key=_place)]
     return pd.DataFrame(lines, columns=_COLUMNS)
+
+
+def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
+    """Subjects of which any rows are linked by pairs, as one: the connected components, named after the first subject of each.
+
+    With these as the subjects, folds and splits keep copies on one side, and copies that are listed for two people are no longer refused.
+
+    Args:
+        cohort: A cohort.
+        found: Pairs as :func:`find` lists them; those of other cohorts count where they link rows of this one.
+
+    Returns:
+        A name for each row of the cohort's table.
+
+    Raises:
+        ValueError: ``found`` lacks a column, or names a row that the cohort does not have.
+
+    See Also:
+        :func:`sslmed.evaluation.splits`: Folds, which take the pairs as ``duplicates``.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> import sslmed as sm
+        >>> x = np.random.default_rng(0).normal(size=(3, 2, 800))
+        >>> cohort = sm.Cohort.from_arrays(x[[0, 1, 0, 2]], 100, ["Cz", "Pz"], pd.DataFrame({"subject": list("abcd")}), name="here")
+        >>> sm.leakage.groups(cohort, sm.leakage.find(cohort)).tolist()
+        ['a', 'b', 'a', 'd']
+    """
+    if missing := [column for column in _COLUMNS[:4] if column not in found]:
+        raise ValueError(f"groups: found needs the columns {', '.join(_COLUMNS[:4])} of sslmed.leakage.find, but lacks {', '.join(missing)}")
+    subjects = cohort.table["subject"].astype(str).tolist()
+    parents: dict[Hashable, Hashable] = {}
+
+    def root(node: Hashable) -> Hashable:
+        while (parent := parents.setdefault(node, node)) != node:
+            parents[node] = node = parents[parent]
+        return node
+
+    def node_of(name: str, row: int) -> Hashable:
+        if name != cohort.name:
+            return name, row
+        if not 0 <= row < len(subjects):
+            raise ValueError(f"groups: found has row {row} of {name!r}, whose rows are 0 to {len(subjects) - 1}; give the pairs of this cohort")
+        return subjects[row]
+
+    for name, row, other, other_row in found[_COLUMNS[:4]].itertuples(index=False):
+        parents[root(node_of(name, row))] = root(node_of(other, other_row))
+    first: dict[Hashable, str] = {}
+    return pd.Series([first.setdefault(root(subject), subject) for subject in subjects], index=cohort.table.index, name="subject", dtype=object)
 
 
 def refuse_overlap(train: Any, test: Any, where: str = "") -> None:
@@ -158,5 +221,5 @@ def _different(names: list[str]) -> list[str]:
     return out
 
 
-def _place(pair: tuple[tuple[Place, Place], str]) -> tuple[Place, Place]:
+def _place(pair: tuple[tuple[Place, Place], Any]) -> tuple[Place, Place]:
     return pair[0]

@@ -29,7 +29,7 @@ def test_copies_links_and_headers_are_found(tiny_site, tmp_path):
     data = bytearray((tmp_path / "copy.edf").read_bytes())
     data[8:88] = b"X X X somebody-else".ljust(80)
     (tmp_path / "renamed.edf").write_bytes(data)
-    data[-1] ^= 1
+    data[-1] ^= 1  # one bit of one sample
     (tmp_path / "other.edf").write_bytes(data)
     names = ["copy", "link", "renamed", "other"]
     other = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / f"{n}.edf") for n in names], "subject": names}), name="other")
@@ -38,11 +38,19 @@ def test_copies_links_and_headers_are_found(tiny_site, tmp_path):
         ("public", 0, "other", 0, "same content"),
         ("public", 0, "other", 1, "same file"),
         ("public", 0, "other", 2, "same content"),
+        ("public", 0, "other", 3, "near duplicate"),
         ("other", 0, "other", 1, "same content"),
         ("other", 0, "other", 2, "same content"),
+        ("other", 0, "other", 3, "near duplicate"),
         ("other", 1, "other", 2, "same content"),
+        ("other", 1, "other", 3, "near duplicate"),
+        ("other", 2, "other", 3, "near duplicate"),
     ]
-    assert found["similarity"].eq(1).all()
+    near = found["kind"] == "near duplicate"
+    assert found["similarity"][~near].eq(1).all()
+    assert found["similarity"][near].gt(0.99).all()
+    exact = find(tiny_site, other, near=False)
+    assert listed(exact) == [line for line in listed(found) if line[-1] != "near duplicate"]
     with pytest.raises(ValueError, match=r"subject 'sub-public000'\) and .*copy.edf \(subject 'copy'\) hold the same signal"):
         sm.transfer(None, tiny_site, "age", test=other.with_columns(age=40.0), baselines=["dummy"], bootstrap=5)
     with pytest.raises(ValueError, match=r"copy.edf \(subject 'copy'\) and .*link.edf \(subject 'link'\) hold the same signal"):
@@ -54,7 +62,8 @@ def test_within_a_cohort_rows_of_one_subject_are_normal():
     assert listed(find(people([0, 0, 1, 1], ["a", "a", "b", "b"]))) == []
     assert listed(find(people([0, 0, 1, 0], ["a", "b", "b", "a"]))) == [("here", 0, "here", 1, "same content"), ("here", 1, "here", 3, "same content")]
     file = sm.Cohort.from_table(pd.DataFrame({"path": ["x.edf", "./x.edf", "y.edf"], "subject": ["a", "b", "b"]}), name="files")
-    assert listed(find(file)) == [("files", 0, "files", 1, "same file")]
+    with pytest.warns(sm.LeftOutWarning, match=r"near duplicates: 3 of 3 rows are compared by file, content and subject only; the first: .*x.edf"):
+        assert listed(find(file)) == [("files", 0, "files", 1, "same file")]
 
 
 def test_between_cohorts_each_pair_is_listed_once():
@@ -80,6 +89,31 @@ def test_what_is_no_cohort_is_refused():
         find(people([0], ["a"]), "x")
     with pytest.raises(ValueError, match="cohorts is empty"):
         find()
+    with pytest.raises(ValueError, match="threads=0"):
+        find(people([0], ["a"]), threads=0)
+
+
+def test_linked_subjects_are_one_group():
+    here = people([0, 1, 0, 2, 1, 3], list("abcdeb"))
+    found = find(here)
+    assert listed(found) == [("here", 0, "here", 2, "same content"), ("here", 1, "here", 4, "same content")]
+    assert sm.leakage.groups(here, found).tolist() == ["a", "b", "a", "d", "b", "b"]
+    through = pd.DataFrame([("here", 0, "there", 7), ("there", 7, "here", 3)], columns=["cohort_a", "row_a", "cohort_b", "row_b"])
+    assert sm.leakage.groups(here, through).tolist() == ["a", "b", "c", "a", "e", "b"]
+    assert sm.leakage.groups(here, found.iloc[:0]).tolist() == list("abcdeb")
+    for cv in (2, 3, "loso"):
+        for train, test in sm.evaluation.splits(here, cv, duplicates=found):
+            assert not {0, 2} & set(train) or not {0, 2} & set(test)
+            assert not {1, 4, 5} & set(train) or not {1, 4, 5} & set(test)
+    merged = here.with_columns(subject=sm.leakage.groups(here, found))
+    assert not len(find(merged))
+    assert len(list(merged.folds("loso"))) == 3
+    with pytest.raises(ValueError, match=r"cv, fold 0: subject 'a' and 1 more in training and test data"):
+        sm.evaluation.splits(here, [([0, 1], [2, 3, 4, 5])], duplicates=found)
+    with pytest.raises(ValueError, match=r"lacks row_b"):
+        sm.leakage.groups(here, found.drop(columns="row_b"))
+    with pytest.raises(ValueError, match=r"row 9 of 'here', whose rows are 0 to 5"):
+        sm.leakage.groups(here, pd.DataFrame([("here", 0, "here", 9)], columns=["cohort_a", "row_a", "cohort_b", "row_b"]))
 
 
 @pytest.mark.parametrize("protocol", ["linear", "knn"])
@@ -111,5 +145,6 @@ def test_many_rows(tmp_path):
     for i in range(100):
         (tmp_path / f"{i:03}.png").write_bytes(bytes([i % 90, 1, 2]))
     paths = [str(tmp_path / f"{i:03}.png") for i in range(100)]
-    found = find(sm.Cohort.from_table(pd.DataFrame({"path": paths, "subject": [str(i) for i in range(100)]}), name="many"))
+    with pytest.warns(sm.LeftOutWarning, match="100 of 100 rows"):
+        found = find(sm.Cohort.from_table(pd.DataFrame({"path": paths, "subject": [str(i) for i in range(100)]}), name="many"))
     assert listed(found) == [("many", i, "many", i + 90, "same content") for i in range(10)]

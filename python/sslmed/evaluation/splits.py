@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from sslmed._checks import whole
 from sslmed._core import UntestedWarning
 from sslmed.cohort import Cohort
-from sslmed.leakage import refuse_shared_files
+from sslmed.leakage import groups, refuse_shared_files
 
 __all__ = ["CV", "Fold", "repeated", "splits"]
 
@@ -22,7 +23,7 @@ CV: TypeAlias = int | Literal["loso"] | Iterable[Any] | Any
 """A number of folds, "loso", a splitter of scikit-learn, or pairs of training and test rows."""
 
 
-def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int = 0) -> list[Fold]:
+def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int = 0, duplicates: pd.DataFrame | None = None) -> list[Fold]:
     """Splits a cohort into folds that share no subject and no file between training and test rows.
 
     Args:
@@ -37,6 +38,7 @@ def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int
             What a splitter or the pairs give is checked.
         stratify: Column of classes that every training part must have at least two of.
         seed: Seed of the folds of a number; splitters have their own ``random_state``.
+        duplicates: Pairs of :func:`sslmed.leakage.find`: subjects that they link count as one (:func:`sslmed.leakage.groups`).
 
     Returns:
         Pairs (train, test) of row positions, in the order of the folds.
@@ -64,6 +66,8 @@ def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int
     if stratify is not None and stratify not in cohort.table:
         raise ValueError(f"{cohort.name}: stratify={stratify!r} is not a column of the table; there are {', '.join(map(str, cohort.table.columns))}")
     whole("splits", "seed", seed)
+    if duplicates is not None:
+        cohort = cohort.with_columns(subject=groups(cohort, duplicates))
     if isinstance(cv, str) or (isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)):
         n = int(cohort.table["subject"].nunique())
         if (isinstance(cv, str) and cv != "loso") or (not isinstance(cv, str) and not 2 <= cv <= n):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from sslmed._checks import OnError
 from sslmed._core import C
 from sslmed.bids import Kind, LeftOut
 
-__all__ = ["Array", "Baseline", "Mask", "Modality", "OnError", "Preprocessing", "Ratio", "Rows"]
+__all__ = ["Array", "Baseline", "Copy", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -26,6 +26,17 @@ Mask = Literal["none", "random", "bernoulli", "time", "channel", "space", "multi
 
 Ratio = float | tuple[float, float]
 """Share of tokens that are hidden, or the lowest and the highest, from which each mask draws its own."""
+
+
+class Copy(NamedTuple):
+    """Two rows of which one is a copy of the other, or of a part of it."""
+
+    a: int
+    """Number of the one row."""
+    b: int
+    """Number of the other row, a < b."""
+    similarity: float
+    """Correlation of the two where they overlap, from 0 to 1."""
 
 
 class Rows(Protocol):
@@ -40,6 +51,16 @@ class Rows(Protocol):
     def arrays(self) -> Sequence[Any] | None:
         """What the modality's reader keeps in memory of each row, None for a row that is a file; None: all rows are files."""
         ...
+
+
+@dataclass
+class OneRow:
+    """A row of a cohort, for what takes cohorts (:class:`Rows`)."""
+
+    table: pd.DataFrame
+    name: str
+    arrays: Sequence[Any] | None
+    cache: dict[str, Any] = field(default_factory=dict)
 
 
 class Preprocessing(Protocol):
@@ -128,6 +149,8 @@ class Modality(ABC):
     """Options of :meth:`index`."""
     prepare_options: ClassVar[tuple[str, ...]] = ("threads",)
     """Options of :meth:`prepare`."""
+    likeness: ClassVar[str] = ""
+    """Of which kind the fingerprints of rows are: rows of modalities with the same kind are compared with each other. Empty: there are none."""
     readers: ClassVar[Mapping[str, Callable[..., tuple[pd.DataFrame, list[Any]]]]] = {}
     """Functions that make a table and an array a row of data in memory, by the name of the constructor of :class:`sslmed.Cohort`."""
 
@@ -260,6 +283,27 @@ class Modality(ABC):
             OSError: The file cannot be read.
         """
         return digests.of_file(self.data_file(path), self.body(path))
+
+    def fingerprint(self, rows: Rows) -> Any:
+        """What :meth:`copies` compares of one row; by default a ValueError: there is none.
+
+        Args:
+            rows: A cohort with one row.
+
+        Raises:
+            FormatError, ReadError: The file cannot be read.
+            ValueError: There is too little of it.
+        """
+        raise ValueError(f"{rows.name}: {self.rows} have no fingerprints")
+
+    def copies(self, fingerprints: Sequence[Any], groups: Array) -> Iterable[Copy]:
+        """Pairs of rows of which one is a copy of the other, or of a part of it, by their fingerprints; by default none.
+
+        Args:
+            fingerprints: Of modalities with this :attr:`likeness`.
+            groups: A number for each of them; those with the same one are not compared.
+        """
+        return ()
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
         """The table with columns that make it open without touching a file, also written to ``out``.

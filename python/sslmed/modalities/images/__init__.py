@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -11,6 +12,9 @@ import pandas as pd
 from sslmed._core import C, regular
 from sslmed.io import dicom
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed import io
+from sslmed._core import C
+from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
 from sslmed.modalities.images.baselines import color
 from sslmed.modalities.images.index import describe, write
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
@@ -26,6 +30,7 @@ class Images(Modality):
     preprocessing = ImagePreprocessing
     rows = "images"
     samples = "images"
+    likeness = "pictures"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp", ".dicom")
 
@@ -45,6 +50,18 @@ class Images(Modality):
     ) -> C.Source:
         """One picture of each image, see :func:`source`."""
         return source(rows, preprocessing, random=random, targets=targets)
+
+    def fingerprint(self, rows: Rows) -> Any:
+        """Fine structure of the picture, see :func:`sslmed.modalities.picture_copies.fingerprint`."""
+        from sslmed.modalities import picture_copies  # needs SciPy's image processing, which takes long to load
+
+        return picture_copies.fingerprint(io.read_image(str(rows.table["path"].iloc[0])))
+
+    def copies(self, fingerprints: Sequence[Any], groups: Array) -> Iterable[Copy]:
+        """Copies of pictures, see :func:`sslmed.modalities.picture_copies.copies`."""
+        from sslmed.modalities import picture_copies
+
+        return picture_copies.copies(fingerprints, groups)
 
     def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
         """Color, see :func:`color`."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from sslmed._core import C
-from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed.io import open_slide
+from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
 from sslmed.modalities.slides.baselines import color
 from sslmed.modalities.slides.index import COLUMNS, SUFFIXES, describe, is_indexed, tissue_of, write
 from sslmed.modalities.slides.preprocessing import SlidePreprocessing
@@ -19,6 +20,8 @@ from sslmed.modalities.slides.source import source
 from sslmed.transforms import tissue
 
 __all__ = ["COLUMNS", "SLIDES", "SUFFIXES", "SlidePreprocessing", "Slides", "color", "describe", "is_indexed", "source", "tissue_of"]
+
+_OVERVIEW = 1024  # pixels of the longer side of a slide's picture in which copies are looked for
 
 
 class Slides(Modality):
@@ -28,6 +31,7 @@ class Slides(Modality):
     preprocessing = SlidePreprocessing
     rows = "slides"
     samples = "pictures"
+    likeness = "pictures"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (*SUFFIXES, ".dcm")
     index_options = (
@@ -75,6 +79,18 @@ class Slides(Modality):
     def summary(self, table: pd.DataFrame) -> str:
         """The area of tissue."""
         return f"{table['tissue_mm2'].sum():.2f} mm² of tissue"
+
+    def fingerprint(self, rows: Rows) -> Any:
+        """Fine structure of the slide as a small picture, see :func:`sslmed.modalities.picture_copies.fingerprint`."""
+        from sslmed.modalities import picture_copies  # needs SciPy's image processing, which takes long to load
+
+        return picture_copies.fingerprint(open_slide(str(rows.table["path"].iloc[0])).thumbnail(_OVERVIEW))
+
+    def copies(self, fingerprints: Sequence[Any], groups: Array) -> Iterable[Copy]:
+        """Copies of pictures, see :func:`sslmed.modalities.picture_copies.copies`."""
+        from sslmed.modalities import picture_copies
+
+        return picture_copies.copies(fingerprints, groups)
 
     def features(self, cohorts: Sequence[Rows], names: Collection[str], *, threads: int = 2, on_error: OnError = "raise") -> list[dict[str, Array]]:
         """Color of the tissue, see :func:`color`."""
