@@ -35,11 +35,12 @@ std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, cons
 }
 
 std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole,
-                                               TargetColumns targets) {
+                                               TargetColumns targets, std::vector<std::string> labels) {
   auto images = origins_of(origins);
-  return std::make_shared<ImageSource>(std::move(images),
-                                       ImageSourceOptions{size, choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit"), whole, modality},
-                                       std::move(targets));
+  return std::make_shared<ImageSource>(
+      std::move(images),
+      ImageSourceOptions{size, choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit"), whole, modality, std::move(labels)},
+      std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {
@@ -161,7 +162,7 @@ void bind_pictures(py::module_& m) {
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0, "uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.");
   py::class_<ImageSource, data::Source, std::shared_ptr<ImageSource>>(m, "ImageSource")
       .def(py::init(&make_image_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("size"), py::arg("fit"), py::arg("whole"),
-           py::arg("targets") = TargetColumns{})
+           py::arg("targets") = TargetColumns{}, py::arg("labels") = std::vector<std::string>{})
       .def(
           "sample",
           [](const ImageSource& source, std::int64_t index) {

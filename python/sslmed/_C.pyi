@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recognize_channels', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'decoder_names', 'dense_names', 'dice_ce', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_image', 'read_nifti', 'read_nifti_header', 'recognize_channels', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -1766,6 +1766,179 @@ class Supervised(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
+class DiceCeOptions:
+    """
+    Of Dice and cross-entropy (tasks/dice_ce.h).
+    """
+    batch: bool
+    include_background: bool
+    squared: bool
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def ce_weight(self) -> float:
+        ...
+    @ce_weight.setter
+    def ce_weight(self, arg0: float) -> None:
+        ...
+    @property
+    def class_weights(self) -> list[float]:
+        ...
+    @class_weights.setter
+    def class_weights(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def dice_weight(self) -> float:
+        ...
+    @dice_weight.setter
+    def dice_weight(self, arg0: float) -> None:
+        ...
+    @property
+    def ignore(self) -> int:
+        ...
+    @ignore.setter
+    def ignore(self, arg0: int) -> None:
+        ...
+    @property
+    def label_smoothing(self) -> float:
+        ...
+    @label_smoothing.setter
+    def label_smoothing(self, arg0: float) -> None:
+        ...
+    @property
+    def smooth_dr(self) -> float:
+        ...
+    @smooth_dr.setter
+    def smooth_dr(self, arg0: float) -> None:
+        ...
+    @property
+    def smooth_nr(self) -> float:
+        ...
+    @smooth_nr.setter
+    def smooth_nr(self, arg0: float) -> None:
+        ...
+class Segmenter:
+    """
+    An encoder with a decoder of its maps (nn/segmenter.h).
+    """
+    def __init__(self, encoder: Encoder, *, decoder: str = 'unet', classes: int = 2, features: int = 32, layers: collections.abc.Sequence[int] = [], groups: int = 0, residual: bool = False, attention: bool = False, seed: int = 0) -> None:
+        ...
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class SlidingWindowOptions:
+    """
+    Of prediction by windows (nn/sliding_window.h).
+    """
+    argmax: bool
+    convention: str
+    mode: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def batch(self) -> int:
+        ...
+    @batch.setter
+    def batch(self, arg0: int) -> None:
+        ...
+    @property
+    def fill(self) -> float:
+        ...
+    @fill.setter
+    def fill(self, arg0: float) -> None:
+        ...
+    @property
+    def flips(self) -> list[int]:
+        ...
+    @flips.setter
+    def flips(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def overlap(self) -> list[float]:
+        ...
+    @overlap.setter
+    def overlap(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def roi(self) -> list[int]:
+        ...
+    @roi.setter
+    def roi(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+class SegmentOptions:
+    """
+    Of a task learned from label maps (tasks/segment.h).
+    """
+    attention: bool
+    decoder: str
+    loss: DiceCeOptions
+    residual: bool
+    target: str
+    tuned: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def drop_path(self) -> float:
+        ...
+    @drop_path.setter
+    def drop_path(self, arg0: float) -> None:
+        ...
+    @property
+    def features(self) -> int:
+        ...
+    @features.setter
+    def features(self, arg0: int) -> None:
+        ...
+    @property
+    def groups(self) -> int:
+        ...
+    @groups.setter
+    def groups(self, arg0: int) -> None:
+        ...
+    @property
+    def layer_decay(self) -> float:
+        ...
+    @layer_decay.setter
+    def layer_decay(self, arg0: float) -> None:
+        ...
+    @property
+    def layers(self) -> list[int]:
+        ...
+    @layers.setter
+    def layers(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+    @property
+    def values(self) -> list[int]:
+        ...
+    @values.setter
+    def values(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+class Segment(Objective):
+    def __init__(self, encoder: Encoder, options: SegmentOptions, recipe: Recipe | None = None) -> None:
+        ...
+    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
 class Step:
     """
     Where a run is, and its other ranks.
@@ -2250,7 +2423,7 @@ class SlideSource(Source):
         uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
         """
 class ImageSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, labels: collections.abc.Sequence[str] = []) -> None:
         ...
     def sample(self, index: int) -> torch.Tensor:
         """
@@ -2823,10 +2996,16 @@ def choose_channels(signals: collections.abc.Sequence[tuple[str, str, float, boo
     """
 def create_dense(name: str, *, rank: int = 2, in_chans: int = 3, num_classes: int = 0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = [], seed: int = 0, options: collections.abc.Mapping[str, bool | int | float | str | collections.abc.Sequence[int]] = {}) -> DenseEncoder:
     ...
+def decoder_names() -> list[str]:
+    """
+    Names of decoders.
+    """
 def dense_names() -> list[str]:
     """
     Names that create_dense takes.
     """
+def dice_ce(logits: torch.Tensor, labels: torch.Tensor, options: DiceCeOptions) -> torch.Tensor:
+    ...
 def dino(student: torch.Tensor, teacher: torch.Tensor, center: torch.Tensor, student_temp: float, teacher_temp: float) -> torch.Tensor:
     ...
 def dino_pairs(student: torch.Tensor, teacher: torch.Tensor, student_temp: float) -> torch.Tensor:
@@ -2981,6 +3160,8 @@ def set_slide_cache(bytes: int) -> None:
     ...
 def sinkhorn(logits: torch.Tensor, temperature: float, iterations: int, comm: Comm | None = None) -> torch.Tensor:
     ...
+def sliding_window(image: torch.Tensor, predictor: typing.Any, options: SlidingWindowOptions) -> torch.Tensor:
+    ...
 def solarise(rgb: torch.Tensor, threshold: int) -> torch.Tensor:
     ...
 def standard_name(name: str) -> str | None:
@@ -3044,6 +3225,10 @@ def volume_noise(volume: torch.Tensor, std: float, seed: int) -> torch.Tensor:
 def volume_regions() -> Pooling:
     """
     Pooling by twelve regions: left or right, back, middle or front, low or high.
+    """
+def window_starts(size: int, roi: int, overlap: float, convention: str) -> list[int]:
+    """
+    First cells of the windows along an axis.
     """
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
     ...

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         distributed,
         evaluation,
         grid,
+        inference,
         io,
         leakage,
         losses,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from sslmed.modalities.volumes import VolumeAugmentation, VolumePreprocessing, VolumeView
     from sslmed.preparation import prepare
     from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
+    from sslmed.segmentation import Segmentation, SegmentationResult, segment
     from sslmed.training import Loader, Trainer, encode
     from sslmed.transforms import volume
 
@@ -96,6 +98,8 @@ _HOMES = {
     "PythonObjective": "methods",
     "Run": "pretraining",
     "Runs": "pretraining",
+    "Segmentation": "segmentation",
+    "SegmentationResult": "segmentation",
     "SliceEncoder": "encoders",
     "SlidePreprocessing": "modalities.slides",
     "Trainer": "training",
@@ -113,6 +117,7 @@ _HOMES = {
     "finetune": "finetuning",
     "prepare": "preparation",
     "pretrain": "pretraining",
+    "segment": "segmentation",
     "slides": "modalities",
     "to_volumes": "lifting",
     "transfer": "evaluation",
@@ -151,6 +156,8 @@ __all__ = [
     "ReadError",
     "Run",
     "Runs",
+    "Segmentation",
+    "SegmentationResult",
     "SliceEncoder",
     "SlidePreprocessing",
     "SslmedWarning",
@@ -175,6 +182,7 @@ __all__ = [
     "few_shot",
     "finetune",
     "grid",
+    "inference",
     "io",
     "leakage",
     "losses",
@@ -186,6 +194,7 @@ __all__ = [
     "presets",
     "pretrain",
     "provenance",
+    "segment",
     "shift",
     "slides",
     "to_volumes",

@@ -10,6 +10,7 @@ import pandas as pd
 from sslmed._core import C
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.images.baselines import color
+from sslmed.modalities.images.label_maps import ImageLabelMaps
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
 from sslmed.modalities.images.source import source
 
@@ -25,6 +26,10 @@ class Images(Modality):
     samples = "images"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp")
+
+    def label_maps(self, rows: Rows, preprocessing: Any) -> ImageLabelMaps:
+        """Whole images with their label maps, see :class:`ImageLabelMaps`."""
+        return ImageLabelMaps(rows, preprocessing)
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths alone."""

@@ -24,3 +24,6 @@ class ImagePreprocessing(PicturePreprocessing):
     fit: Literal["crop", "pad"] = "crop"
     """"crop": the shorter side gets the size, and of the longer one the middle is taken (in training any part); "pad": the longer side gets the size, and
     black is added beside the shorter one."""
+    labels: bool = False
+    """Whether views carry the label map of the column ``path_labels`` as the target "labels": PNG files of one channel, whose gray levels are the labels
+    (two colors are 0 and 255); -1 beside the image and where a row has none."""
