@@ -228,7 +228,7 @@ def segment(
         ...     labels = torch.zeros(16, 16, 16, dtype=torch.int16)
         ...     labels[4:12, 4:12, 4 + i : 12] = 1
         ...     row = {"subject": f"s{i}", "path": str(folder / f"{i}_T1w.nii.gz"), "path_labels": str(folder / f"{i}_dseg.nii.gz")}
-        ...     sm.io.write_nifti(sm.io.Volume(labels.float() + 1, torch.eye(4)), row["path"])
+        ...     sm.io.write_nifti(sm.io.Volume(labels + torch.rand(16, 16, 16), torch.eye(4)), row["path"])
         ...     sm.io.write_nifti(sm.io.Volume(labels, torch.eye(4)), row["path_labels"])
         ...     rows.append(row)
         >>> raw = sm.Cohort.from_table(pd.DataFrame(rows))
