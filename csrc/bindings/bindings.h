@@ -34,6 +34,7 @@ void bind_data(py::module_& m);
 void bind_eeg(py::module_& m);
 void bind_pictures(py::module_& m);
 void bind_tasks(py::module_& m);
+void bind_segment(py::module_& m);
 void bind_train(py::module_& m);
 void bind_volume(py::module_& m);
 void bind_volume_spatial(py::module_& m);

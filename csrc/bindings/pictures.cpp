@@ -35,10 +35,11 @@ std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, cons
 }
 
 std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole,
-                                               const std::string& voi, TargetColumns targets) {
+                                               const std::string& voi, TargetColumns targets, std::vector<std::string> labels) {
   auto images = origins_of(origins);
   const auto how = choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit");
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi}, std::move(targets));
+  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels)},
+                                       std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {
@@ -160,7 +161,7 @@ void bind_pictures(py::module_& m) {
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0, "uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.");
   py::class_<ImageSource, data::Source, std::shared_ptr<ImageSource>>(m, "ImageSource")
       .def(py::init(&make_image_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("size"), py::arg("fit"), py::arg("whole"),
-           py::arg("voi") = "auto", py::arg("targets") = TargetColumns{})
+           py::arg("voi") = "auto", py::arg("targets") = TargetColumns{}, py::arg("labels") = std::vector<std::string>{})
       .def(
           "sample",
           [](const ImageSource& source, std::int64_t index) {

@@ -59,12 +59,7 @@ at::Tensor standardized(const at::Tensor& dense, const nn::Encoder& encoder) {
   const auto* vit = dynamic_cast<const nn::VisionTransformer*>(&encoder);
   TORCH_CHECK_VALUE(vit != nullptr,
                     "the views are bytes, which an encoder written in Python takes as they are; a pretext task needs floating-point views there");
-  const auto& patch = vit->config().embedding.patch_size;
-  const auto patches = nn::patchify(dense, patch);
-  std::vector<std::int64_t> grid;
-  for (std::size_t a = 0; a < patch.size(); ++a) grid.push_back(dense.size(static_cast<std::int64_t>(a) + 2) / patch[a]);
-  const auto values = vit->embedding(EmbeddingKey{}).standardized(patches.flatten(0, 1));
-  return unpatchify(values.view(patches.sizes()), grid, patch);
+  return vit->standardized_dense(dense);
 }
 
 DenseView dense_view(const data::Batch& batch, const data::ViewBatch& view, const nn::Encoder& encoder, std::uint64_t seed, std::int64_t step,

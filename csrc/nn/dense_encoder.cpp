@@ -33,6 +33,12 @@ void DenseEncoder::make_head(torch::nn::Module& owner, const std::string& name, 
   if (dense_shape_.num_classes > 0) head_ = owner.register_module(name, std::make_shared<Linear>(dim, dense_shape_.num_classes));
 }
 
+std::vector<std::vector<std::int64_t>> DenseEncoder::axis_strides() const {
+  std::vector<std::vector<std::int64_t>> out;
+  for (const auto stride : strides()) out.emplace_back(static_cast<std::size_t>(dense_shape_.rank), stride);
+  return out;
+}
+
 at::Tensor DenseEncoder::checked(const Input& view) const {
   const auto* dense = std::get_if<DenseInput>(&view);
   TORCH_CHECK_VALUE(dense != nullptr, "this encoder takes dense views [B, C, spatial…], got patches");

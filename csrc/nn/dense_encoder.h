@@ -37,6 +37,8 @@ class DenseEncoder : public Encoder {
   // Channels, and input cells along an axis to a cell, of each map of the pyramid.
   virtual std::vector<std::int64_t> widths() const = 0;
   virtual std::vector<std::int64_t> strides() const = 0;
+  // The same along each axis, where they differ; by default those of strides().
+  virtual std::vector<std::vector<std::int64_t>> axis_strides() const;
   // Whether it takes Context::visible: cells that are not are as if they were not there.
   virtual bool takes_visible() const { return false; }
   // The fewest cells of the input along each axis.

@@ -46,6 +46,7 @@ struct Context {
   const Comm* comm = &Comm::alone();  // the other ranks, for layers whose samples interact (batch normalisation)
   at::Tensor drop_path;               // [2·depth, B] factors of each sequence's residual branches, in the order of the blocks; undefined: none
   std::vector<std::int64_t> samples;  // [B] which sample each sequence is of; empty: one each
+  std::vector<std::int64_t> layers;   // blocks of a vision transformer whose tokens Features::layers shall hold, numbered from 0
   at::Tensor visible;                 // [B, cells of the last map…] bool, of convolutional encoders: other cells are zero after every norm; undefined: all
 };
 
@@ -56,6 +57,7 @@ struct Features {
   Lengths lengths;                  // [B] of `tokens`
   at::Tensor pooled;                // [B, D] mean over patch tokens
   std::vector<at::Tensor> pyramid;  // [B, D_i, spatial…] maps from fine to coarse; empty of encoders that have none
+  std::vector<at::Tensor> layers;   // as `tokens`, after each of Context::layers and the last norm, as DINOv2 takes them for dense tasks
   bool class_token = false;
   std::int64_t registers = 0;  // after the class token
   std::int64_t prefix() const { return (class_token ? 1 : 0) + registers; }

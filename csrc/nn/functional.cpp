@@ -45,6 +45,21 @@ at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   }
 }
 
+at::Tensor conv_transpose(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::vector<std::int64_t>& stride, const Rows&) {
+  const std::vector<std::int64_t> zeros(stride.size(), 0);  // padding, output padding
+  const std::vector<std::int64_t> ones(stride.size(), 1);   // dilation, written out for ONNX
+  switch (weight.dim()) {
+    case 3:
+      return at::conv_transpose1d(x, weight, bias, stride, zeros, zeros, 1, ones);
+    case 4:
+      return at::conv_transpose2d(x, weight, bias, stride, zeros, zeros, 1, ones);
+    case 5:
+      return at::conv_transpose3d(x, weight, bias, stride, zeros, zeros, 1, ones);
+    default:
+      TORCH_CHECK_VALUE(false, "conv_transpose: expected a weight [C, D, 1 to 3 spatial axes], got ", weight.sizes());
+  }
+}
+
 at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows&) {
   const std::vector<std::int64_t> kernels(static_cast<std::size_t>(x.dim()) - 2, kernel), strides(kernels.size(), stride), paddings(kernels.size(), padding);
   const std::vector<std::int64_t> ones(kernels.size(), 1);  // dilation, written out for ONNX
@@ -71,6 +86,33 @@ at::Tensor upsample_nearest(const at::Tensor& x, const std::vector<std::int64_t>
       return at::upsample_nearest3d(x, size);
     default:
       TORCH_CHECK_VALUE(false, "upsample_nearest: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
+  }
+}
+
+at::Tensor upsample_linear(const at::Tensor& x, const std::vector<std::int64_t>& size, const Rows&) {
+  if (x.sizes().slice(2) == at::IntArrayRef(size)) return x;
+  switch (x.dim()) {
+    case 3:
+      return at::upsample_linear1d(x, size, /*align_corners=*/false);
+    case 4:
+      return at::upsample_bilinear2d(x, size, /*align_corners=*/false);
+    case 5:
+      return at::upsample_trilinear3d(x, size, /*align_corners=*/false);
+    default:
+      TORCH_CHECK_VALUE(false, "upsample_linear: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
+  }
+}
+
+at::Tensor adaptive_mean(const at::Tensor& x, std::int64_t cells, const Rows&) {
+  switch (x.dim()) {
+    case 3:
+      return at::adaptive_avg_pool1d(x, cells);
+    case 4:
+      return at::adaptive_avg_pool2d(x, {cells, cells});
+    case 5:
+      return at::adaptive_avg_pool3d(x, {cells, cells, cells});
+    default:
+      TORCH_CHECK_VALUE(false, "adaptive_mean: expected [B, C, 1 to 3 spatial axes], got ", x.sizes());
   }
 }
 

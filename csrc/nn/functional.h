@@ -25,10 +25,17 @@ at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
 // The same with a stride and a padding for each axis.
 at::Tensor conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::vector<std::int64_t>& stride,
                 const std::vector<std::int64_t>& padding, const Rows& rows);
+// The transposed convolution whose kernel is its stride: each cell becomes a block of `stride` cells. x [B, C, spatial…] of rank 1, 2 or 3, weight
+// [C, D, stride…], bias [D] or undefined.
+at::Tensor conv_transpose(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::vector<std::int64_t>& stride, const Rows& rows);
 // The largest value of each window, along every axis of x [B, C, spatial…] of rank 1, 2 or 3.
 at::Tensor max_pool(const at::Tensor& x, std::int64_t kernel, std::int64_t stride, std::int64_t padding, const Rows& rows);
 // Every cell takes the value of the nearest one of x [B, C, spatial…] of rank 1, 2 or 3; `size` along each axis.
 at::Tensor upsample_nearest(const at::Tensor& x, const std::vector<std::int64_t>& size, const Rows& rows);
+// The same by linear interpolation between the middles of cells (align_corners=False).
+at::Tensor upsample_linear(const at::Tensor& x, const std::vector<std::int64_t>& size, const Rows& rows);
+// Means over `cells` parts of each axis, which may overlap where they do not divide it.
+at::Tensor adaptive_mean(const at::Tensor& x, std::int64_t cells, const Rows& rows);
 // Over the cells and the channels of each group, sample by sample: x [B, C, spatial…], weight and bias [C].
 at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, const Rows& rows);
 // (x - mean) / sqrt(var + eps) * weight + bias, all [C] but x [B, C, …]. Samples interact by their statistics: it has no ownership to tell.

@@ -12,6 +12,7 @@
 #include "nn/resnet.h"
 #include "nn/sam.h"
 #include "nn/swin.h"
+#include "nn/unet.h"
 
 namespace sslmed::nn {
 namespace {
@@ -23,9 +24,9 @@ struct Model {
 
 const std::vector<Model>& model_table() {
   static const std::vector<Model> table{
-      {"resnet10", build_resnet},        {"resnet18", build_resnet},  {"resnet34", build_resnet},   {"resnet50", build_resnet},
-      {"wide_resnet50_2", build_resnet}, {"sam_vit_base", build_sam}, {"sam_vit_large", build_sam}, {"sam_vit_huge", build_sam},
-      {"swin_tiny", build_swin},         {"swin_small", build_swin},  {"swin_base", build_swin},    {"convnet", build_convnet},
+      {"resnet10", build_resnet},  {"resnet18", build_resnet},   {"resnet34", build_resnet},  {"resnet50", build_resnet}, {"wide_resnet50_2", build_resnet},
+      {"sam_vit_base", build_sam}, {"sam_vit_large", build_sam}, {"sam_vit_huge", build_sam}, {"swin_tiny", build_swin},  {"swin_small", build_swin},
+      {"swin_base", build_swin},   {"convnet", build_convnet},   {"unet", build_unet},
   };
   return table;
 }

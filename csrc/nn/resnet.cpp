@@ -119,6 +119,16 @@ std::vector<std::int64_t> ResNet::strides() const {
   return out;
 }
 
+std::vector<std::vector<std::int64_t>> ResNet::axis_strides() const {
+  std::vector<std::vector<std::int64_t>> out{config_.stem_stride};
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    auto stride = config_.stem_stride;
+    for (auto& cells : stride) cells = (cells * (config_.max_pool ? 2 : 1)) << i;
+    out.push_back(std::move(stride));
+  }
+  return out;
+}
+
 Features ResNet::forward_dense(const at::Tensor& input, const Context& context) const {
   const auto& visible = context.visible;
   const auto rows = Rows::single(input.size(0), context.samples);

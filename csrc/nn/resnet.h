@@ -36,6 +36,7 @@ class ResNet : public DenseEncoder {
   Features forward_dense(const at::Tensor& x, const Context& context) const override;
   std::vector<std::int64_t> widths() const override;
   std::vector<std::int64_t> strides() const override;
+  std::vector<std::vector<std::int64_t>> axis_strides() const override;
   bool takes_visible() const override { return true; }
   bool gathers() const override { return is_training(); }
   at::Tensor absent(const Context& context) const override { return pass_without_samples(context); }

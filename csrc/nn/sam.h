@@ -33,6 +33,7 @@ class SamEncoder : public DenseEncoder {
   Features forward_dense(const at::Tensor& x, const Context& context) const override;
   std::vector<std::int64_t> widths() const override { return {config_.out_chans}; }
   std::vector<std::int64_t> strides() const override { return {config_.patch_size.front()}; }
+  std::vector<std::vector<std::int64_t>> axis_strides() const override { return {config_.patch_size}; }
   std::int64_t min_size() const override;
 
  private:

@@ -186,6 +186,16 @@ std::vector<std::int64_t> Swin::strides() const {
   return out;
 }
 
+std::vector<std::vector<std::int64_t>> Swin::axis_strides() const {
+  std::vector<std::vector<std::int64_t>> out;
+  for (std::size_t i = 0; i < widths().size(); ++i) {
+    auto stride = config_.patch_size;
+    for (auto& cells : stride) cells <<= i;
+    out.push_back(std::move(stride));
+  }
+  return out;
+}
+
 std::int64_t Swin::layer_of(const std::string& parameter) const {
   const std::string layers = "layers.", blocks = ".blocks.";
   if (!parameter.starts_with(layers)) return Encoder::layer_of(parameter);

@@ -40,6 +40,7 @@ class Swin : public DenseEncoder {
   Features forward_dense(const at::Tensor& x, const Context& context) const override;
   std::vector<std::int64_t> widths() const override;
   std::vector<std::int64_t> strides() const override;
+  std::vector<std::vector<std::int64_t>> axis_strides() const override;
   std::int64_t layer_of(const std::string& parameter) const override;
 
  private:

@@ -141,6 +141,16 @@ at::Tensor PatchEmbedding::standardized(const at::Tensor& values) const {
   return values.to(type).mul_(pixel_scale_.to(options)).add_(pixel_shift_.to(options));
 }
 
+at::Tensor PatchEmbedding::standardized_dense(const at::Tensor& dense) const {
+  const auto type = weight_.scalar_type();
+  if (dense.scalar_type() != at::kByte) return dense.to(type);
+  std::vector<std::int64_t> each(static_cast<std::size_t>(dense.dim()) - 1, 1);
+  each[0] = config_.in_chans;
+  const auto options = dense.options().dtype(type);
+  const auto of_channels = [&](const at::Tensor& values) { return values.narrow(0, 0, config_.in_chans).view(each).to(options); };  // (p…, c) order
+  return dense.to(type).mul_(of_channels(pixel_scale_)).add_(of_channels(pixel_shift_));
+}
+
 std::uint64_t seed_of(const std::string& modality, std::uint64_t seed) {
   std::uint64_t hash = 14695981039346656037ull ^ seed;  // FNV-1a
   for (const char c : modality) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
@@ -270,10 +280,13 @@ Features VisionTransformer::forward_views(const std::vector<PatchTokens>& views,
     factors = drop_path.repeat_interleave(repeats, 1).view({config_.depth, 2, -1, 1});
   }
   if (norm_pre_) x = norm_pre_->forward(x, rows);
-  for (std::size_t i = 0; i < blocks_.size(); ++i)
-    x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor(), rotation);
-  x = norm_->forward(x, rows);
   Features out;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    x = blocks_[i]->forward(x, rows, factors.defined() ? factors[static_cast<std::int64_t>(i)] : at::Tensor(), rotation);
+    if (std::find(context.layers.begin(), context.layers.end(), static_cast<std::int64_t>(i)) != context.layers.end())
+      out.layers.push_back(norm_->forward(x, rows));
+  }
+  x = norm_->forward(x, rows);
   out.pooled = mean_rows(x, rows.lengths(), prefix());
   out.tokens = std::move(x);
   out.lengths = rows.lengths();

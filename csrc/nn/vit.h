@@ -45,6 +45,8 @@ class PatchEmbedding {
   at::Tensor forward(const PatchTokens& tokens) const;  // [ΣN, D]
   // Patches as the network sees them, and as what restores them is compared with: bytes standardised, other numbers as they are.
   at::Tensor standardized(const at::Tensor& values) const;  // [n, P]
+  // The same for dense images [B, C, spatial…].
+  at::Tensor standardized_dense(const at::Tensor& dense) const;
   at::Tensor class_row() const { return positions_ ? positions_->class_row() : at::Tensor(); }
   // How queries and keys of these tokens are turned; undefined where positions are added instead.
   Rotation rotation(const PatchTokens& tokens, std::int64_t head_dim) const;
@@ -77,6 +79,8 @@ class VisionTransformer : public Encoder {
   at::Tensor forward_features(const at::Tensor& dense) const;  // [B, C, spatial…] to [B, prefix+N, D]
   // Class token, or the mean over patches where there is none; through `head` with num_classes > 0.
   at::Tensor forward(const at::Tensor& dense) const;
+  // Dense images as the first embedding sees them.
+  at::Tensor standardized_dense(const at::Tensor& dense) const { return embeddings_.front().standardized_dense(dense); }
   // Dense images as tokens of the first embedding.
   PatchTokens tokens_of(const at::Tensor& dense) const;
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         distributed,
         evaluation,
         grid,
+        inference,
         io,
         leakage,
         losses,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from sslmed.modalities.volumes import VolumeAugmentation, VolumePreprocessing, VolumeView
     from sslmed.preparation import prepare
     from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
+    from sslmed.segmentation import Segmentation, SegmentationResult, segment
     from sslmed.training import Loader, Trainer, encode
     from sslmed.transforms import volume
 
@@ -101,6 +103,8 @@ _HOMES = {
     "PythonObjective": "methods",
     "Run": "pretraining",
     "Runs": "pretraining",
+    "Segmentation": "segmentation",
+    "SegmentationResult": "segmentation",
     "SliceEncoder": "encoders",
     "SlideLevelResult": "bags",
     "SlidePreprocessing": "modalities.slides",
@@ -120,6 +124,7 @@ _HOMES = {
     "prepare": "preparation",
     "pretrain": "pretraining",
     "slide_level": "bags",
+    "segment": "segmentation",
     "slides": "modalities",
     "store_features": "bags",
     "to_volumes": "lifting",
@@ -161,6 +166,8 @@ __all__ = [
     "ReadError",
     "Run",
     "Runs",
+    "Segmentation",
+    "SegmentationResult",
     "SliceEncoder",
     "SlideLevelResult",
     "SlidePreprocessing",
@@ -187,6 +194,7 @@ __all__ = [
     "few_shot",
     "finetune",
     "grid",
+    "inference",
     "io",
     "leakage",
     "losses",
@@ -199,6 +207,7 @@ __all__ = [
     "presets",
     "pretrain",
     "provenance",
+    "segment",
     "shift",
     "slide_level",
     "slides",

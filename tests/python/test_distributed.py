@@ -117,6 +117,19 @@ def test_two_ranks_take_the_step_of_one_process_in_every_pretext_task(tiny_site,
             assert a == pytest.approx(b, rel=1e-9)
 
 
+def test_two_ranks_take_the_step_of_one_process_in_segmentation(tiny_site, tmp_path):
+    sm.prepare(head_cohort(tmp_path / "raw", 11), tmp_path / "heads", spacing=4.0, progress=False)
+    for processes in (1, 2):
+        ok(launch("segment", tmp_path / str(processes), tiny_site, processes=processes))
+    runs = sorted(path.name for path in (tmp_path / "1").glob("*.safetensors"))
+    assert len(runs) == 4
+    for name in runs:
+        one, two = (sm.io.load_safetensors(tmp_path / n / name) for n in "12")
+        seen = difference(one, two)
+        print(f"{name}: {seen:.2e}")
+        assert seen <= 1e-9, name
+
+
 def test_the_shares_of_a_batch_are_the_batch(tiny_site):
     pre = sm.EegPreprocessing(sfreq=100, window=2, patch=0.5, h_freq=45)
 

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "io/image.h"
 #include "transforms/bicubic.h"
+#include "transforms/geometry.h"
 
 namespace sslmed::picture {
 namespace {
@@ -45,6 +46,8 @@ ImageSource::ImageSource(data::Origins images, const ImageSourceOptions& options
   const auto n = images_.subject_codes.size();
   if (n == 0) throw ValueError("no images");
   images_.check(n);
+  if (!options_.labels.empty() && options_.labels.size() != n)
+    throw ValueError("labels: has " + std::to_string(options_.labels.size()) + " files, expected one for each of " + std::to_string(n) + " images");
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
       throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) +
@@ -77,6 +80,35 @@ std::vector<std::string> ImageSource::take_warnings() const {
   for (auto& [words, text] : told_.found)
     if (!text.empty()) texts.push_back(std::exchange(text, {}));
   return texts;
+}
+
+data::LabelMap ImageSource::label_map(std::int64_t index, const std::vector<std::int64_t>& shape, double aspect) const {
+  data::LabelMap out{{shape[0], shape[1]}, std::vector<std::int32_t>(static_cast<std::size_t>(shape[0] * shape[1]), data::kUnlabeled)};
+  const auto& path = options_.labels[static_cast<std::size_t>(index)];
+  if (path.empty()) return out;
+  std::vector<std::string> harmless;
+  const auto map = io::read_image(path, {}, harmless);
+  if (!harmless.empty()) tell(path, harmless);
+  if (map.channels != 1) throw FormatError(path, "a label map of one channel (gray levels are the labels)", std::to_string(map.channels) + " channels");
+  const auto own = static_cast<double>(map.width) / static_cast<double>(map.height);
+  if (std::abs(own - aspect) > 0.02 * aspect)
+    throw FormatError(path, "a label map of its image's aspect ratio " + std::to_string(aspect),
+                      std::to_string(map.width) + " x " + std::to_string(map.height));
+  const auto width = map.width, height = map.height;
+  auto geometry = transforms::Geometry::identity({height, width});
+  if (options_.fit == Fit::kPad) {
+    const auto longer = std::max(width, height), w = scaled(width, longer, options_.size), h = scaled(height, longer, options_.size);
+    const auto top = static_cast<double>((shape[0] - h) / 2), left = static_cast<double>((shape[1] - w) / 2);
+    geometry.resize({h, w}).affine({1, 0, 0, 1}, {-top, -left}, {shape[0], shape[1]});
+  } else if (options_.whole) {
+    geometry.resize({shape[0], shape[1]});
+  } else {
+    const auto side = static_cast<double>(std::min(width, height)), step = side / static_cast<double>(options_.size);
+    geometry.affine({step, 0, 0, step}, {(static_cast<double>(height) - side) / 2, (static_cast<double>(width) - side) / 2}, {shape[0], shape[1]});
+  }
+  const std::vector<std::int32_t> values(map.bytes.begin(), map.bytes.end());
+  transforms::resample<std::int32_t>(geometry, values.data(), 1, transforms::Interpolation::kNearest, data::kUnlabeled, out.classes.data());
+  return out;
 }
 
 data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
@@ -113,6 +145,7 @@ data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
     const auto side = static_cast<double>(shorter);
     pixels = resized({(all.width - side) / 2, (all.height - side) / 2, side, side}, size, size);
   }
+  if (!options_.labels.empty()) sample.targets["labels"] = label_map(index, shape, static_cast<double>(width) / static_cast<double>(height));
   sample.arrays.push_back({options_.modality, std::move(shape), std::move(pixels), data::GridSpace{{0, 0}, {0, 0}}});
   return sample;
 }

@@ -22,6 +22,7 @@ struct ImageSourceOptions {
   bool whole = false;               // kCrop: the longer side stays whole, for a recipe that crops at random
   std::string modality = "images";  // of its samples
   std::string voi = "auto";         // io::ImageOptions::voi
+  std::vector<std::string> labels;  // label maps of one channel, one file an image, which may be empty; they follow the picture as the target "labels"
 };
 
 class ImageSource : public data::Source {
@@ -38,6 +39,8 @@ class ImageSource : public data::Source {
   std::vector<std::string> take_warnings() const;
 
  private:
+  // The label map of an image on the grid of its picture [rows, columns]; kUnlabeled around it and where there is no file.
+  data::LabelMap label_map(std::int64_t index, const std::vector<std::int64_t>& shape, double aspect) const;
   void tell(const std::string& path, const std::vector<std::string>& found) const;
 
   data::Origins images_;

@@ -17,6 +17,7 @@ from sslmed.methods.moco import Moco
 from sslmed.methods.pretext import Pretext, Reconstruction
 from sslmed.methods.python import Loss, PythonObjective, Step
 from sslmed.methods.rotation import Rotation
+from sslmed.methods.segment import Segment
 from sslmed.methods.simclr import SimClr
 from sslmed.methods.simmim import SimMim
 from sslmed.methods.spark import Spark
@@ -48,6 +49,7 @@ __all__ = [
     "PythonObjective",
     "Reconstruction",
     "Rotation",
+    "Segment",
     "SimClr",
     "SimMim",
     "Spark",

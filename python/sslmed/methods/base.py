@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from sslmed._checks import whole
 from sslmed.encoders import CohortEncoder, Encoder
-from sslmed.nn import VisionTransformer
+from sslmed.nn import Mirror
 
 __all__ = ["Method", "at_least_one", "check_run", "get", "names", "needs_encoder", "options_of", "recipe_for", "register", "resolve"]
 
@@ -133,7 +133,7 @@ def needs_encoder(encoder: CohortEncoder, method: str) -> Encoder:
     return encoder
 
 
-def recipe_for(encoder: VisionTransformer | CohortEncoder, *, default_augmentation: bool = True, augmentation: Any = None, **options: Any) -> Any:
+def recipe_for(encoder: Mirror | CohortEncoder, *, default_augmentation: bool = True, augmentation: Any = None, **options: Any) -> Any:
     """How samples are cut and masked for an encoder; None for one of dense inputs, which a loader refuses.
 
     Args:

@@ -92,7 +92,7 @@ class Pretext(Mirror):
         options: Any,
         build: Callable[[Any, C.Recipe | None], Any],
     ) -> None:
-        recipe = recipe_for(encoder, augmentation=options.augmentation)  # type: ignore[arg-type]
+        recipe = recipe_for(encoder, augmentation=options.augmentation)
         super().__init__(lambda: build(encoder._build(), recipe), lambda: build(encoder._handle, recipe))
         self.preprocessing = getattr(encoder, "preprocessing", None)
         self.options = options

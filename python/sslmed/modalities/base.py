@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
 from sslmed.bids import Kind, LeftOut
 
-__all__ = ["Array", "Baseline", "Copy", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows"]
+__all__ = ["Array", "Baseline", "Copy", "LabelMaps", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -116,6 +117,32 @@ class Baseline:
     """Whether a bias correction of the encoder's predictions is applied to theirs too."""
     acquisition: bool = False
     """Whether they tell how a row was recorded, and next to nothing of the person: what predicts the target as well as they do may be the device."""
+
+
+class LabelMaps(Protocol):
+    """Rows of a cohort as whole arrays with their label maps: what segmentation is evaluated on."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, row: int) -> torch.Tensor:
+        """The sample of a row as an encoder of dense inputs takes it, [C, spatial…]."""
+        ...
+
+    def truth(self, row: int) -> torch.Tensor | None:
+        """The label map of a row [spatial…] int32, on the grid of :meth:`placed`; -1 where nothing is known; None: the row has none."""
+        ...
+
+    def placed(self, row: int, labels: torch.Tensor, outside: int) -> torch.Tensor:
+        """Labels [spatial…] on the grid of :meth:`read` brought to the grid of the row's file; ``outside`` where that reaches further."""
+        ...
+
+    def spacing(self, row: int) -> tuple[float, ...] | None:
+        """Size in mm of a cell of the row's file along each axis; None where it is not known."""
+        ...
+
+    def write(self, row: int, labels: torch.Tensor, stem: str) -> str:
+        """Writes labels on the grid of :meth:`placed` to a file whose path begins with ``stem``, and gives its path."""
+        ...
 
 
 class Modality(ABC):
@@ -234,6 +261,14 @@ class Modality(ABC):
             random: Draw places at random, for training.
             targets: Numbers by name, one a row, that samples carry.
         """
+
+    def label_maps(self, rows: Rows, preprocessing: Any) -> LabelMaps:
+        """The rows as whole arrays with their label maps (column ``path_labels``), for segmentation.
+
+        Raises:
+            ValueError: The modality has no label maps.
+        """
+        raise ValueError(f"{rows.name}: {self.rows} have no label maps; segmentation is for images and volumes")
 
     def extra_channels(self, rows: Rows) -> list[str]:
         """Channel names for which an encoder needs a learned row, with a warning if there are any; by default none."""

@@ -7,6 +7,7 @@ from sslmed.nn.dense import DenseNet
 from sslmed.nn.features import Features
 from sslmed.nn.inflation import inflate
 from sslmed.nn.mirror import Mirror
+from sslmed.nn.segmenter import Segmenter
 from sslmed.nn.slices import SliceNet
 from sslmed.nn.vit import VisionTransformer, create_vit
 from sslmed.nn.weights import load_weights, save_weights
@@ -17,6 +18,7 @@ __all__ = [
     "DenseNet",
     "Features",
     "Mirror",
+    "Segmenter",
     "SliceNet",
     "VisionTransformer",
     "create",

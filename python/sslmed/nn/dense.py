@@ -63,6 +63,15 @@ class DenseNet(Mirror):
             - ``merging``: order of merged neighbors, which weights depend on: "timm", "monai", "mergingv2", or
               "monai_legacy" for weights from before MONAI joined all eight neighbors.
 
+            ``unet``: the contracting half of a U-Net as nnU-Net has it (arXiv 1809.10486), with the parameter names of MONAI's DynUNet;
+            :class:`sslmed.nn.Segmenter` adds the other half:
+
+            - ``filters``: channels of each level (32, 64 … up to 320 of volumes, 512 of others);
+            - ``kernel_size``, ``strides``: one number, one a level, or one a level and axis (3; 1, then 2);
+            - ``norm``: "instance" (default) or "group", with at most ``groups`` (8) groups;
+            - ``residual``: shortcuts around each pair of convolutions;
+            - ``attention``: gates on the skip connections (arXiv 1804.03999), in the decoder.
+
             ``convnet``: a few convolutions with stride 2; ``widths``: number of channels of each.
 
     Raises:

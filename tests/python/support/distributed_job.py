@@ -13,7 +13,7 @@ import sslmed as sm
 from sslmed._core import C
 from sslmed.distributed import is_first, ranks, under_torchrun
 from sslmed.encoders import Encoder
-from sslmed.methods import Distill, MaskedAutoencoder, PythonObjective, Supervised
+from sslmed.methods import Distill, MaskedAutoencoder, PythonObjective, Segment, Supervised
 
 sys.path.append(str(Path(__file__).parents[1] / "toy"))
 
@@ -272,6 +272,20 @@ def pretext(folder, _cohort):
                 weights = {key: value.detach().clone() for key, value in objective.state_dict().items()}
                 sm.io.save_safetensors(weights, folder / f"{name} {kind}.safetensors")
                 (folder / f"{name} {kind}.json").write_text(json.dumps(losses))
+
+
+def segment(folder, _cohort):
+    """Label maps, with Dice by sample and over the batch. Two ranks get three and two samples of each batch of five, and one and none of the last."""
+    cohort = sm.Cohort.open(folder.parent / "heads" / "cohort.parquet")
+    how = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16, labels=True)
+    for name, loss in (("sample", {}), ("batch", {"batch": True, "include_background": False})):
+        for encoder in (sm.DenseEncoder("unet", how, filters=[4, 8], seed=2), sm.ConvEncoder(how, (4, 8))):
+            objective = Segment(encoder, values=(0, 1, 2, 3), loss=loss, seed=1)
+            loader = sm.Loader(cohort, how, batch_size=5, seed=1, random=True)
+            assert sm.Trainer(objective, loader, epochs=3, lr=1e-3, fp64=True, clip_norm=1.0).fit()
+            if is_first():
+                weights = {key: value.detach().clone() for key, value in objective.state_dict().items()}
+                sm.io.save_safetensors(weights, folder / f"{name} {type(encoder).__name__}.safetensors")
 
 
 if __name__ == "__main__":

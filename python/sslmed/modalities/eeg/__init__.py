@@ -12,12 +12,9 @@ import pandas as pd
 
 from sslmed._core import C, ChannelWarning, FormatError, regular
 from sslmed.bids import LeftOut
-from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
 from sslmed.modalities.eeg import choice, electrodes, index, recordings
 from sslmed.modalities.eeg.epochs import epochs
-from sslmed._core import C, ChannelWarning, FormatError
-from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
-from sslmed.modalities.eeg import index, recordings
 from sslmed.modalities.eeg.preprocessing import EegPreprocessing
 from sslmed.modalities.eeg.recordings import channels, common_channels, montages, unknown_channels
 from sslmed.modalities.eeg.sidecars import CHANNELS, with_sidecars
@@ -159,17 +156,18 @@ class Eeg(Modality):
     def with_chosen_channels(self, table: pd.DataFrame, channels: Sequence[str], exclude: Sequence[str]) -> pd.DataFrame:
         """See :func:`sslmed.modalities.eeg.choice.with_choice`."""
         return choice.with_choice(table, channels, exclude)
+
     def fingerprint(self, rows: Rows) -> Any:
         """Its largest waves, see :func:`sslmed.modalities.eeg.copies.fingerprint`."""
         from sslmed.modalities.eeg import copies  # needs SciPy's image processing, which takes long to load
+
         return copies.fingerprint(rows)
+
     def copies(self, fingerprints: Sequence[Any], groups: Array) -> Iterable[Copy]:
         """Copies of recordings, see :func:`sslmed.modalities.eeg.copies.copies`."""
         from sslmed.modalities.eeg import copies
+
         return copies.copies(fingerprints, groups)
-    def gather(self, table: pd.DataFrame) -> pd.DataFrame:
-        """With the channels that channels.tsv calls bad, or of another type than EEG, in the column ``exclude_channels``."""
-        return with_sidecars(table)
 
     def channel_report(self, rows: Rows) -> pd.DataFrame:
         """What each channel's name is taken for, see :func:`sslmed.modalities.eeg.recordings.channel_report`."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pandas as pd
 
+from sslmed import io
 from sslmed._core import C, regular
 from sslmed.io import dicom
-from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
-from sslmed import io
-from sslmed._core import C
 from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
 from sslmed.modalities.images.baselines import color
 from sslmed.modalities.images.index import describe, write
+from sslmed.modalities.images.label_maps import ImageLabelMaps
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
 from sslmed.modalities.images.source import source
 
@@ -33,6 +31,10 @@ class Images(Modality):
     likeness = "pictures"
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp", ".dicom")
+
+    def label_maps(self, rows: Rows, preprocessing: Any) -> ImageLabelMaps:
+        """Whole images with their label maps, see :class:`ImageLabelMaps`."""
+        return ImageLabelMaps(rows, preprocessing)
 
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths alone."""

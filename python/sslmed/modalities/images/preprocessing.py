@@ -29,6 +29,9 @@ class ImagePreprocessing(PicturePreprocessing):
     voi: Voi = "auto"
     """How gray values of DICOM radiographs become light: "lut" by the file's VOI LUT, "window" by its first window (center and
     width), "range" from the lowest to the highest value (of 8 bits: 0 to 255), "auto" by the first of these that a file has."""
+    labels: bool = False
+    """Whether views carry the label map of the column ``path_labels`` as the target "labels": PNG files of one channel, whose gray levels are the labels
+    (two colors are 0 and 255); -1 beside the image and where a row has none."""
 
     def __post_init__(self) -> None:
         check_voi(type(self).__name__, self.voi)

@@ -10,7 +10,7 @@ from sslmed.io import picture_store
 from sslmed.modalities.base import Rows
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
 
-__all__ = ["source"]
+__all__ = ["label_paths", "source"]
 
 
 def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = False, targets: Mapping[str, Sequence[float]] | None = None) -> C.ImageSource:
@@ -26,7 +26,7 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
         targets: Numbers by name, one an image.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or label maps are asked for and no column lists them.
         FormatError, ReadError: A file cannot be converted.
         ImportError: There are DICOM files, and pydicom is not installed.
 
@@ -42,4 +42,16 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
         whole=random,
         voi=preprocessing.voi,
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
+        labels=label_paths(rows) if preprocessing.labels else [],
     )
+
+
+def label_paths(rows: Rows) -> list[str]:
+    """The label map of each row; "" where a row has none.
+
+    Raises:
+        ValueError: The table has no column ``path_labels``.
+    """
+    if "path_labels" not in rows.table:
+        raise ValueError(f"{rows.name}: labels=True needs a column path_labels of label maps")
+    return ["" if path is None or path != path else str(path) for path in rows.table["path_labels"]]

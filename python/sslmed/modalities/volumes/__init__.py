@@ -13,6 +13,7 @@ import pandas as pd
 from sslmed._core import C, FormatError
 from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
 from sslmed.modalities.volumes import files, members, preparation, sessions
+from sslmed.modalities.volumes.label_maps import VolumeLabelMaps
 from sslmed.modalities.volumes.preprocessing import VolumeAugmentation, VolumePreprocessing, VolumeView
 from sslmed.modalities.volumes.source import source
 
@@ -99,6 +100,10 @@ class Volumes(Modality):
     ) -> C.Source:
         """One sample a session, see :func:`source`."""
         return source(rows, preprocessing, extra_channels=extra_channels, random=random, targets=targets)
+
+    def label_maps(self, rows: Rows, preprocessing: Any) -> VolumeLabelMaps:
+        """Whole volumes with their label maps, see :class:`VolumeLabelMaps`."""
+        return VolumeLabelMaps(rows, preprocessing)
 
     def extra_channels(self, rows: Rows) -> list[str]:
         """The sequences, where there are several: their tokens need to be told apart."""

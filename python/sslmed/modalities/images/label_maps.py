@@ -1,0 +1,94 @@
+"""Whole images with their label maps."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sslmed import io
+from sslmed._core import FormatError
+from sslmed.modalities.base import Rows
+from sslmed.modalities.images.preprocessing import ImagePreprocessing
+from sslmed.modalities.images.source import label_paths, source
+
+__all__ = ["ImageLabelMaps", "write_labels"]
+
+
+class ImageLabelMaps:
+    """Images whose shorter side has the size of training, and labels on the grid of their files.
+
+    Args:
+        rows: A cohort of images; label maps are listed in the column ``path_labels``, if there is one.
+        preprocessing: One that gives dense views.
+    """
+
+    def __init__(self, rows: Rows, preprocessing: ImagePreprocessing) -> None:
+        self._source = source(rows, replace(preprocessing, labels=False), random=True)
+        self._paths = [str(path) for path in rows.table["path"]]
+        self._labels = label_paths(rows) if "path_labels" in rows.table else [""] * len(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, row: int) -> torch.Tensor:
+        """[3, height, width] uint8."""
+        picture: torch.Tensor = self._source.sample(row)
+        return picture.permute(2, 0, 1).contiguous()
+
+    def truth(self, row: int) -> torch.Tensor | None:
+        """[height, width] int32, or None.
+
+        Raises:
+            FormatError, ReadError: The file of labels cannot be read, or has several channels.
+        """
+        path = self._labels[row]
+        if not path:
+            return None
+        labels = io.read_image(path)
+        if labels.shape[2] != 1:
+            raise FormatError(f"{path}: expected a label map of one channel, found {labels.shape[2]} channels")
+        return labels[..., 0].to(torch.int32)
+
+    def placed(self, row: int, labels: torch.Tensor, outside: int) -> torch.Tensor:
+        """Labels at the size of the image's file, by the nearest pixel. Nothing lies outside."""
+        height, width = io.read_image(self._paths[row]).shape[:2]
+        own = labels.float()[None, None]
+        return torch.nn.functional.interpolate(own, (int(height), int(width)), mode="nearest-exact")[0, 0].to(labels.dtype)
+
+    def spacing(self, row: int) -> None:
+        """Not known."""
+        return None
+
+    def write(self, row: int, labels: torch.Tensor, stem: str) -> str:
+        """``<stem>_labels.png``, whose gray levels are the labels."""
+        path = f"{stem}_labels.png"
+        write_labels(labels, path)
+        return path
+
+
+def write_labels(labels: torch.Tensor, path: str | Path) -> None:
+    """Writes a label map as a PNG of one channel.
+
+    Args:
+        labels: [height, width] whole numbers from 0 to 255.
+        path: File to write.
+
+    Raises:
+        ValueError: The shape or a number does not fit.
+    """
+    if labels.dim() != 2 or labels.numel() == 0 or labels.is_floating_point():
+        raise ValueError(f"write_labels: labels must be whole numbers [height, width], got {labels.dtype} {tuple(labels.shape)}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > 255:
+        raise ValueError(f"write_labels: labels must be within 0 and 255, got {low if low < 0 else high}")
+    pixels = labels.to(torch.uint8).numpy()
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)  # no filter
+    height, width = pixels.shape
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b""))
+    data = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
+    Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + data)
