@@ -7,7 +7,7 @@ namespace sslmed::bindings {
 void bind_lift(py::module_& m);
 void bind_folders(py::module_& m);
 void bind_bags(py::module_& m);
-}
+}  // namespace sslmed::bindings
 
 namespace {
 

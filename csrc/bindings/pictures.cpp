@@ -38,8 +38,7 @@ std::shared_ptr<ImageSource> make_image_source(const std::string& modality, cons
                                                const std::string& voi, TargetColumns targets, std::vector<std::string> labels) {
   auto images = origins_of(origins);
   const auto how = choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit");
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels)},
-                                       std::move(targets));
+  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels)}, std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {

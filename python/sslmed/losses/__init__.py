@@ -1,5 +1,4 @@
-"""Losses of self-supervised methods, and of survival, as functions of tensors, computed by the C++ core with their own gradients.
-"""Losses of self-supervised methods and of segmentation as functions of tensors, computed by the C++ core with their own gradients.
+"""Losses of self-supervised methods, of segmentation and of survival, computed by the C++ core with their own gradients.
 
 Every loss is a scalar to minimize. Half precision is computed, and returned, in float32. ``ranks`` of
 :func:`sslmed.distributed.ranks` lets the rows of all processes take part.
