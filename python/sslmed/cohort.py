@@ -490,7 +490,7 @@ class Cohort:
         Examples:
             >>> import tempfile, numpy as np, pandas as pd, sslmed as sm
             >>> file = tempfile.mkdtemp() + "/a.edf"
-            >>> sm.io.write_edf(file, 20 * np.random.randn(2, 2000), 100.0, ["Cz", "Pz"], annotations=[(0.0, 8.0, "rest"), (10.0, 9.0, "task")])
+            >>> sm.io.write_edf(file, 20 * np.random.randn(2, 2000), 100, ["Cz", "Pz"], annotations=[(0.0, 8.0, "rest"), (10.0, 9.0, "task")])
             >>> spans = sm.Cohort.from_table(pd.DataFrame({"path": [file], "subject": ["a"]})).epochs("rest", "task")
             >>> spans.table[["trial_type", "span_start", "span_stop"]].values.tolist()
             [['rest', 0.0, 8.0], ['task', 10.0, 19.0]]
