@@ -97,8 +97,6 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     out: dict[str, torch.Tensor] = {}
     try:
         _flatten(content, "", out, _DEEPEST)
-    except ValueError as error:
-        raise FormatError(f"{path}: expected tensors as large as what the file holds, found {error}") from error
     except RecursionError as error:
         raise FormatError(f"{path}: expected at most {_DEEPEST} dictionaries inside of each other, found more, or one that holds itself") from error
     if not out:
@@ -108,8 +106,6 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 def _flatten(content: Any, prefix: str, out: dict[str, torch.Tensor], levels: int) -> None:
     if isinstance(content, torch.Tensor) and prefix:
-        if not content.is_sparse and content.numel() * content.element_size() > 16 * max(1, content.untyped_storage().nbytes()):
-            raise ValueError(f"tensor {prefix!r} of {content.numel()} values that are repeated from {content.untyped_storage().nbytes()} bytes")
         out[prefix] = content
     elif isinstance(content, Mapping):
         if levels == 0:
