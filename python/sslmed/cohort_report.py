@@ -72,7 +72,7 @@ def choose_channels(cohorts: Sequence[Cohort], channels: Sequence[str] | None, e
     if channels is None and not exclude:
         return list(cohorts)
     if channels is not None and not len(channels):
-        raise ValueError("channels=[] must name at least one channel; None: all EEG")
+        raise ValueError("channels=[] must name at least one channel; None: all that are read")
     for kind in dict.fromkeys(str(kind) for cohort in cohorts for kind in cohort.table["modality"].dropna().unique()):
         parts = [cohort.part(kind) for cohort in cohorts if (cohort.table["modality"] == kind).any()]
         registry.get(kind).check_channels(parts, channels or (), exclude)
