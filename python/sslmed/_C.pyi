@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bandpass', 'barlow_twins', 'block_mask', 'byol', 'choose_channels', 'create_dense', 'dense_names', 'dino', 'dino_pairs', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'microvolts', 'multiblock_mask', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'solarise', 'standard_name', 'standard_names', 'stored_recording', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decoder_names', 'dense_names', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -1766,6 +1766,179 @@ class Supervised(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
+class DiceCeOptions:
+    """
+    Of Dice and cross-entropy (tasks/dice_ce.h).
+    """
+    batch: bool
+    include_background: bool
+    squared: bool
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def ce_weight(self) -> float:
+        ...
+    @ce_weight.setter
+    def ce_weight(self, arg0: float) -> None:
+        ...
+    @property
+    def class_weights(self) -> list[float]:
+        ...
+    @class_weights.setter
+    def class_weights(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def dice_weight(self) -> float:
+        ...
+    @dice_weight.setter
+    def dice_weight(self, arg0: float) -> None:
+        ...
+    @property
+    def ignore(self) -> int:
+        ...
+    @ignore.setter
+    def ignore(self, arg0: int) -> None:
+        ...
+    @property
+    def label_smoothing(self) -> float:
+        ...
+    @label_smoothing.setter
+    def label_smoothing(self, arg0: float) -> None:
+        ...
+    @property
+    def smooth_dr(self) -> float:
+        ...
+    @smooth_dr.setter
+    def smooth_dr(self, arg0: float) -> None:
+        ...
+    @property
+    def smooth_nr(self) -> float:
+        ...
+    @smooth_nr.setter
+    def smooth_nr(self, arg0: float) -> None:
+        ...
+class Segmenter:
+    """
+    An encoder with a decoder of its maps (nn/segmenter.h).
+    """
+    def __init__(self, encoder: Encoder, *, decoder: str = 'unet', classes: int = 2, features: int = 32, layers: collections.abc.Sequence[int] = [], groups: int = 0, residual: bool = False, attention: bool = False, seed: int = 0) -> None:
+        ...
+    def forward(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class SlidingWindowOptions:
+    """
+    Of prediction by windows (nn/sliding_window.h).
+    """
+    argmax: bool
+    convention: str
+    mode: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def batch(self) -> int:
+        ...
+    @batch.setter
+    def batch(self, arg0: int) -> None:
+        ...
+    @property
+    def fill(self) -> float:
+        ...
+    @fill.setter
+    def fill(self, arg0: float) -> None:
+        ...
+    @property
+    def flips(self) -> list[int]:
+        ...
+    @flips.setter
+    def flips(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def overlap(self) -> list[float]:
+        ...
+    @overlap.setter
+    def overlap(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def roi(self) -> list[int]:
+        ...
+    @roi.setter
+    def roi(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+class SegmentOptions:
+    """
+    Of a task learned from label maps (tasks/segment.h).
+    """
+    attention: bool
+    decoder: str
+    loss: DiceCeOptions
+    residual: bool
+    target: str
+    tuned: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def drop_path(self) -> float:
+        ...
+    @drop_path.setter
+    def drop_path(self, arg0: float) -> None:
+        ...
+    @property
+    def features(self) -> int:
+        ...
+    @features.setter
+    def features(self, arg0: int) -> None:
+        ...
+    @property
+    def groups(self) -> int:
+        ...
+    @groups.setter
+    def groups(self, arg0: int) -> None:
+        ...
+    @property
+    def layer_decay(self) -> float:
+        ...
+    @layer_decay.setter
+    def layer_decay(self, arg0: float) -> None:
+        ...
+    @property
+    def layers(self) -> list[int]:
+        ...
+    @layers.setter
+    def layers(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+    @property
+    def values(self) -> list[int]:
+        ...
+    @values.setter
+    def values(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+class Segment(Objective):
+    def __init__(self, encoder: Encoder, options: SegmentOptions, recipe: Recipe | None = None) -> None:
+        ...
+    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
 class Step:
     """
     Where a run is, and its other ranks.
@@ -2130,6 +2303,12 @@ class EegOptions:
     def exclude(self, arg1: collections.abc.Sequence[str]) -> None:
         ...
     @property
+    def flat_gap(self) -> float:
+        ...
+    @flat_gap.setter
+    def flat_gap(self, arg0: float) -> None:
+        ...
+    @property
     def h_freq(self) -> float:
         ...
     @h_freq.setter
@@ -2250,7 +2429,7 @@ class SlideSource(Source):
         uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
         """
 class ImageSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, voi: str = 'auto', targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, labels: collections.abc.Sequence[str] = []) -> None:
         ...
     def sample(self, index: int) -> torch.Tensor:
         """
@@ -2789,6 +2968,178 @@ class Distill(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
+class BagSource(Source):
+    """
+    Bags of features in files (data/bags.h).
+    """
+    def __init__(self, *, names: collections.abc.Sequence[str], subjects: collections.abc.Sequence[str], files: collections.abc.Sequence[collections.abc.Sequence[str]], targets: collections.abc.Mapping[str, collections.abc.Sequence[float]], max_rows: int = 0) -> None:
+        ...
+class BagRecipe(Recipe):
+    """
+    Every row of a bag is a token.
+    """
+    def __init__(self) -> None:
+        ...
+class AggregatorConfig:
+    """
+    Of an encoder of bags (nn/aggregators.h).
+    """
+    kind: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def attention(self) -> int:
+        ...
+    @attention.setter
+    def attention(self, arg0: int) -> None:
+        ...
+    @property
+    def branches(self) -> int:
+        ...
+    @branches.setter
+    def branches(self, arg0: int) -> None:
+        ...
+    @property
+    def depth(self) -> int:
+        ...
+    @depth.setter
+    def depth(self, arg0: int) -> None:
+        ...
+    @property
+    def heads(self) -> int:
+        ...
+    @heads.setter
+    def heads(self, arg0: int) -> None:
+        ...
+    @property
+    def hidden(self) -> int:
+        ...
+    @hidden.setter
+    def hidden(self, arg0: int) -> None:
+        ...
+    @property
+    def in_dim(self) -> int:
+        ...
+    @in_dim.setter
+    def in_dim(self, arg0: int) -> None:
+        ...
+    @property
+    def iterations(self) -> int:
+        ...
+    @iterations.setter
+    def iterations(self, arg0: int) -> None:
+        ...
+    @property
+    def landmarks(self) -> int:
+        ...
+    @landmarks.setter
+    def landmarks(self, arg0: int) -> None:
+        ...
+    @property
+    def residual(self) -> int:
+        ...
+    @residual.setter
+    def residual(self, arg0: int) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+class Aggregator(Encoder):
+    def __init__(self, config: AggregatorConfig) -> None:
+        ...
+    def forward(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], grid: torch.Tensor | None = None, extents: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
+class BagTaskOptions:
+    """
+    Of a task learned from labels of bags (tasks/bags.h).
+    """
+    event: str
+    outcome: str
+    subtyping: bool
+    target: str
+    ties: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def class_weights(self) -> list[float]:
+        ...
+    @class_weights.setter
+    def class_weights(self, arg0: collections.abc.Sequence[float]) -> None:
+        ...
+    @property
+    def classes(self) -> int:
+        ...
+    @classes.setter
+    def classes(self, arg0: int) -> None:
+        ...
+    @property
+    def dropout(self) -> float:
+        ...
+    @dropout.setter
+    def dropout(self, arg0: float) -> None:
+        ...
+    @property
+    def instance_count(self) -> int:
+        ...
+    @instance_count.setter
+    def instance_count(self, arg0: int) -> None:
+        ...
+    @property
+    def instance_weight(self) -> float:
+        ...
+    @instance_weight.setter
+    def instance_weight(self, arg0: float) -> None:
+        ...
+    @property
+    def label_smoothing(self) -> float:
+        ...
+    @label_smoothing.setter
+    def label_smoothing(self, arg0: float) -> None:
+        ...
+    @property
+    def mean(self) -> float:
+        ...
+    @mean.setter
+    def mean(self, arg0: float) -> None:
+        ...
+    @property
+    def scale(self) -> float:
+        ...
+    @scale.setter
+    def scale(self, arg0: float) -> None:
+        ...
+    @property
+    def seed(self) -> int:
+        ...
+    @seed.setter
+    def seed(self, arg0: int) -> None:
+        ...
+class BagTask(Objective):
+    def __init__(self, aggregator: Aggregator, options: BagTaskOptions) -> None:
+        ...
+    def forward(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], grid: torch.Tensor | None = None, extents: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        ...
+    def loss_of(self, values: torch.Tensor, lengths: collections.abc.Sequence[int], target: torch.Tensor, event: torch.Tensor | None = None, grid: torch.Tensor | None = None, extents: torch.Tensor | None = None, dropout: float = 0.0, seeds: collections.abc.Sequence[int] = []) -> torch.Tensor:
+        ...
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def set_buffer(self, name: str, value: torch.Tensor) -> None:
+        ...
+    def train(self, mode: bool) -> None:
+        ...
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -2809,10 +3160,18 @@ def augment_signal(signal: torch.Tensor, sfreq: float, how: SignalAugmentation, 
     """
 def average_reference(x: torch.Tensor, good: torch.Tensor | None = None) -> torch.Tensor:
     ...
+def bag_answers(task: BagTask, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    [n, outputs] float64 of every bag, and the bags' numbers.
+    """
 def bandpass(x: torch.Tensor, sfreq: float, low: float, high: float, order: int = 4) -> torch.Tensor:
     ...
 def barlow_twins(a: torch.Tensor, b: torch.Tensor, off_diagonal: float, comm: Comm | None = None) -> torch.Tensor:
     ...
+def best_pairs(edges: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """
+    The column of each row, or -1.
+    """
 def block_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], ratio: float, batch: int, seed: int, axis: str, block: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -2821,16 +3180,32 @@ def choose_channels(signals: collections.abc.Sequence[tuple[str, str, float, boo
     """
     Of each signal (label, unit, Hz, readable): its label, whether a source would read it, and why not.
     """
+def connected_components(mask: torch.Tensor, connectivity: int) -> torch.Tensor:
+    """
+    Numbers of components, int32.
+    """
+def cox(risk: torch.Tensor, time: torch.Tensor, event: torch.Tensor, ties: str) -> torch.Tensor:
+    ...
 def create_dense(name: str, *, rank: int = 2, in_chans: int = 3, num_classes: int = 0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = [], seed: int = 0, options: collections.abc.Mapping[str, bool | int | float | str | collections.abc.Sequence[int]] = {}) -> DenseEncoder:
     ...
+def decoder_names() -> list[str]:
+    """
+    Names of decoders.
+    """
 def dense_names() -> list[str]:
     """
     Names that create_dense takes.
     """
+def dice_ce(logits: torch.Tensor, labels: torch.Tensor, options: DiceCeOptions) -> torch.Tensor:
+    ...
 def dino(student: torch.Tensor, teacher: torch.Tensor, center: torch.Tensor, student_temp: float, teacher_temp: float) -> torch.Tensor:
     ...
 def dino_pairs(student: torch.Tensor, teacher: torch.Tensor, student_temp: float) -> torch.Tensor:
     ...
+def distance_transform(mask: torch.Tensor, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], threads: int) -> torch.Tensor:
+    """
+    Distances to the nearest cell that is 0.
+    """
 def distant_permutations(tiles: int, count: int, seed: int = 0) -> list[list[int]]:
     ...
 def edflib_annotations(path: str) -> list[tuple[float, float, str]]:
@@ -2843,6 +3218,10 @@ def electrode_position(name: str) -> typing.Annotated[list[float], "FixedSize(3)
     ...
 def encode(encoder: Encoder, loader: Loader, pooling: Pooling) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def euler_characteristic(mask: torch.Tensor, label: int | None, full: bool) -> int:
+    """
+    Components - tunnels + cavities.
+    """
 def feature_health(features: torch.Tensor) -> tuple[float, float]:
     """
     (standard deviation over samples relative to the features' size, effective rank) of [B, D].
@@ -2875,6 +3254,10 @@ def koleo(x: torch.Tensor, comm: Comm | None = None) -> torch.Tensor:
     ...
 def l_exp(a: torch.Tensor, b: torch.Tensor, metadata: torch.Tensor, sigma: float, temperature: float, comm: Comm | None = None) -> torch.Tensor:
     ...
+def label_overlaps(prediction: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    (labels of the prediction, of the reference: rows of [label, cells, sums of indices], pairs: rows of [position, position, cells]).
+    """
 def load_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     ...
 def lose_resolution(volume: torch.Tensor, axis: int, factor: float) -> torch.Tensor:
@@ -2883,12 +3266,28 @@ def macenko_fit(rgb: torch.Tensor) -> Stains | None:
     ...
 def macenko_transform(rgb: torch.Tensor, source: Stains, target: Stains, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], tissue_only: bool) -> torch.Tensor:
     ...
+def mask_counts(prediction: torch.Tensor, reference: torch.Tensor, label: int | None) -> typing.Annotated[list[int], "FixedSize(3)"]:
+    """
+    Cells of the object in the prediction, the reference, and both.
+    """
+def match_detections(first: torch.Tensor, object: torch.Tensor, overlap: torch.Tensor, ignored: torch.Tensor, crowd: torch.Tensor, thresholds: collections.abc.Sequence[float]) -> torch.Tensor:
+    """
+    The object of each detection, or -1: [thresholds, detections].
+    """
 def microvolts(unit: str) -> float | None:
     """
-    Microvolts in one unit; None of what is no voltage.
+    µV in one unit, in any spelling; None for what is no voltage.
     """
 def multiblock_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], batch: int, seed: int, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def names_without_channel(labels: collections.abc.Sequence[str], names: collections.abc.Sequence[str]) -> list[str]:
+    """
+    Of names of channels, those that mean none of a recording's labels.
+    """
+def near_pairs(rows: torch.Tensor, columns: torch.Tensor, radius: float) -> torch.Tensor:
+    """
+    The column of each row within the radius, or -1.
+    """
 def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
     ...
 def nt_xent(a: torch.Tensor, b: torch.Tensor, temperature: float, comm: Comm | None = None) -> torch.Tensor:
@@ -2902,6 +3301,10 @@ def philox(seed: int, epoch: int, index: int, stream: int, n: int) -> list[int]:
 def philox_sum(seed: int, n: int) -> int:
     """
     Draws n words and adds them up: the generator's own speed, for benchmarks.
+    """
+def picture_store() -> str:
+    """
+    The folder of converted pictures.
     """
 def plan_volume(shape: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], options: VolumeSpatialOptions, seed: int, epoch: int, index: int) -> tuple[VolumeMap, int, float]:
     """
@@ -2933,7 +3336,7 @@ def read_distinct(paths: collections.abc.Sequence[bytes], threads: int = 4) -> t
     """
     The bytes of small files: of each path the number of its content, and the contents, each once.
     """
-def read_image(path: str, dtype: torch.dtype) -> torch.Tensor:
+def read_image(path: str, dtype: torch.dtype, voi: str = 'auto') -> torch.Tensor:
     ...
 def read_nifti(path: str, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor, list[float], int, list[tuple[int, bytes]]]:
     """
@@ -2943,6 +3346,10 @@ def read_nifti_header(path: str) -> tuple[list[int], torch.Tensor, list[float], 
     """
     (shape, affine [4, 4], spacing, code of the affine, NIfTI datatype, slope, intercept, description).
     """
+def read_recording(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}, seconds: float = 600.0) -> tuple[list[str], float, float, torch.Tensor]:
+    """
+    Of the EEG channels that a source would read: names, Hz, s that are stored, and the first `seconds` of them, [channels, samples] in µV.
+    """
 def recognize_channels(labels: collections.abc.Sequence[str]) -> list[tuple[str, str, str, bool]]:
     """
     Of each label among the others: kind, 10-05 name (or label), reference, and whether an earlier one is at the same place.
@@ -2951,7 +3358,7 @@ def recording_annotations(path: bytes) -> tuple[list[tuple[float, float, str]], 
     """
     All annotations of a file: onset in s, duration in s, text; and what of them was left out.
     """
-def recording_info(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
+def recording_info(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}, flat_gap: float = 0.5) -> tuple[list[str], float, list[tuple[int, int]], list[str]]:
     """
     Of the EEG channels that a source would read from this file: names, Hz, stretches of samples without a gap, and what was salvaged.
     """
@@ -2962,6 +3369,10 @@ def recording_signals(path: str) -> list[tuple[str, str, float, bool]]:
 def recording_store() -> str:
     """
     The folder of converted recordings.
+    """
+def region_curve(scores: torch.Tensor, regions: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    (fpr, tpr), means over the regions.
     """
 def reinhard_fit(rgb: torch.Tensor) -> LabMoments | None:
     ...
@@ -2987,11 +3398,15 @@ def rotate_quarters(rgb: torch.Tensor, turns: int) -> torch.Tensor:
     ...
 def save_safetensors(path: str, tensors: collections.abc.Mapping[str, torch.Tensor], metadata: collections.abc.Mapping[str, str]) -> None:
     ...
+def set_picture_store(folder: str) -> None:
+    ...
 def set_recording_store(folder: str) -> None:
     ...
 def set_slide_cache(bytes: int) -> None:
     ...
 def sinkhorn(logits: torch.Tensor, temperature: float, iterations: int, comm: Comm | None = None) -> torch.Tensor:
+    ...
+def sliding_window(image: torch.Tensor, predictor: typing.Any, options: SlidingWindowOptions) -> torch.Tensor:
     ...
 def solarise(rgb: torch.Tensor, threshold: int) -> torch.Tensor:
     ...
@@ -2999,9 +3414,21 @@ def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
     ...
+def stored_picture(path: str, voi: str) -> str:
+    """
+    Where the converted copy of a file is, or would be.
+    """
 def stored_recording(path: str) -> str:
     """
     Where the converted copy of a file is, or would be.
+    """
+def surface_areas(spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], rank: int) -> torch.Tensor:
+    """
+    Area of the surface in a neighborhood of cells, by its code.
+    """
+def surface_distances(prediction: torch.Tensor, reference: torch.Tensor, label: int | None, corners: bool, spacing: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], threads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    (distances from the prediction's surface, its areas, distances from the reference's, its areas).
     """
 def tile_cache() -> tuple[int, int]:
     ...
@@ -3062,6 +3489,10 @@ def walk_folder(root: bytes, endings: collections.abc.Sequence[str], marks: coll
     Files below a folder by their names (io/folders.h): folders below it; columns of files, which are the folder, the name, the number of its ending
     or -1 for a mark, whether it is no file, and labels of the entities (empty: none); links to a folder around them; folders that cannot be read;
     other files by ending, as a count and a path.
+    """
+def window_starts(size: int, roi: int, overlap: float, convention: str) -> list[int]:
+    """
+    First cells of the windows along an axis.
     """
 def write_edf(path: str, data: collections.abc.Sequence[torch.Tensor], sfreq: collections.abc.Sequence[int], ch_names: collections.abc.Sequence[str], units: collections.abc.Sequence[str], ranges: collections.abc.Sequence[tuple[float, float]], annotations: collections.abc.Sequence[tuple[float, float, str]], start_time: typing.Annotated[collections.abc.Sequence[int], "FixedSize(6)"] | None, patient: str, bdf: bool) -> None:
     ...

@@ -16,7 +16,7 @@ namespace {
 
 struct Case {
   std::vector<std::uint8_t> values;
-  LabelMap map;
+  metrics::LabelMap map;
 };
 
 Case random_mask(const Shape& shape, int rank, double share, std::uint64_t seed) {
@@ -173,7 +173,7 @@ TEST_CASE("components are numbered by their first cells", "[metrics]") {
                                       1, 0, 1, 0,  //
                                       1, 1, 1, 0,  //
                                       0, 0, 0, 1};
-  LabelMap map{values.data(), nullptr, {1, 4, 4}, 2};
+  metrics::LabelMap map{values.data(), nullptr, {1, 4, 4}, 2};
   std::vector<std::int32_t> out(16);
   CHECK(connected_components(map, 1, out.data()) == 2);
   CHECK(out == std::vector<std::int32_t>{1, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0, 2});
