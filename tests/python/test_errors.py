@@ -137,7 +137,7 @@ BAD: list[tuple[Callable[..., Any], list[tuple[str, Any]]]] = [
                  ("on_error", "ignore"), ("augmentation", 3), ("targets", {"age": [1.0]}), ("rank", 2), ("ranks", 0),
                  ("preprocessing", sm.ImagePreprocessing())]),
     (source, [("sfreq", 0.0), ("window", 0.0), ("l_freq", -1.0), ("h_freq", 0.1), ("margin", -1.0), ("clip", -1.0), ("unit", 0.0), ("scale", "big"),
-              ("montage", ("Cz", "Cz")), ("channels", "Cz"), ("exclude", "Cz")]),
+              ("flat_gap", -1.0), ("montage", ("Cz", "Cz")), ("channels", "Cz"), ("exclude", "Cz")]),
     (images, [("size", 0), ("patch", 5), ("voi", "cubic")]),
     (augmentation, [("scale", (0.5, 0.2)), ("p_turn", 0.3), ("p_flip", 0.3), ("brightness", -1.0), ("contrast", -1.0), ("saturation", -1.0), ("hue", 0.7),
                     ("p_jitter", 2.0), ("p_grayscale", 2.0), ("p_blur", 2.0), ("blur_sigma", (2.0, 1.0)), ("p_solarize", 2.0)]),

@@ -67,7 +67,10 @@ def splits(cohort: Cohort, cv: CV = 5, *, stratify: str | None = None, seed: int
         raise ValueError(f"{cohort.name}: stratify={stratify!r} is not a column of the table; there are {', '.join(map(str, cohort.table.columns))}")
     whole("splits", "seed", seed)
     if duplicates is not None:
-        cohort = cohort.with_columns(subject=groups(cohort, duplicates))
+        try:
+            cohort = cohort.with_columns(subject=groups(cohort, duplicates))
+        except ValueError as error:
+            raise ValueError(f"splits: duplicates: {error}") from None
     if isinstance(cv, str) or (isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)):
         n = int(cohort.table["subject"].nunique())
         if (isinstance(cv, str) and cv != "loso") or (not isinstance(cv, str) and not 2 <= cv <= n):

@@ -294,7 +294,13 @@ BAD = {
         ("protocol", "x", "protocol='x'"),
         ("options", {"test": 1}, "test is taken from cohorts"),
     ],
-    sm.evaluation.splits: [_COHORT, _SEED, ("cv", 9, "cv=9 must be"), ("stratify", "x", "stratify='x' is not a column")],
+    sm.evaluation.splits: [
+        _COHORT,
+        _SEED,
+        ("cv", 9, "cv=9 must be"),
+        ("stratify", "x", "stratify='x' is not a column"),
+        ("duplicates", pd.DataFrame({"x": [1]}), "found needs the columns cohort_a"),
+    ],
     sm.finetune: [
         _ENCODER,
         _COHORT,

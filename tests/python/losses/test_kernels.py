@@ -189,7 +189,7 @@ def test_whole_numbers_are_refused(name):
 
 
 def test_every_loss_is_in_the_table_of_errors():
-    assert set(CASES) | {"masked_mse", "ijepa"} == set(losses.__all__)
+    assert set(CASES) | {"masked_mse", "ijepa", "dice_ce", "cox"} == set(losses.__all__)
 
 
 def test_two_views_of_one_row_are_needed_by_statistics():

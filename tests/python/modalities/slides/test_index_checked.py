@@ -88,5 +88,5 @@ def test_recordings_of_an_index_without_channels_do_not_get_those_of_others(colu
 
 
 def test_channels_of_any_depth_are_no_list() -> None:
-    with pytest.raises(sm.FormatError, match="index: expected a JSON list of names in column 'channels'"):
+    with pytest.raises(sm.FormatError, match=r"a\.edf: expected a JSON list of names in the index's column 'channels'"):
         eeg_index.channels(indexed(channels="[" * 20_000))
