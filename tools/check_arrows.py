@@ -40,7 +40,7 @@ FLOORS = (
     ("near_duplicates",),
     ("leakage", "provenance"),
     ("encoders",),
-    ("cohort_report", "folders", "joining", "splitting"),
+    ("cohort_report", "cohort_table", "folders", "joining", "splitting"),
     ("cohort", "lifting", "exporting"),
     ("preparation",),
     ("training",),
@@ -67,7 +67,7 @@ PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
+    "bids", "cli", "cohort", "cohort_report", "cohort_table", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
     "grid", "joining", "leakage", "methods", "near_duplicates", "preparation",
     "pretraining", "provenance", "runs", "shift", "sources", "splitting", "tables", "training",
 )  # fmt: skip
