@@ -28,6 +28,7 @@ from sslmed.modalities.base import LabelMaps
 from sslmed.nn.segmenter import DecoderName
 from sslmed.reporting import plots
 from sslmed.training import Interrupt, Loader, Trainer
+from sslmed.training.samples_of import digest, rows_of
 
 __all__ = ["Segmentation", "SegmentationResult", "segment"]
 
@@ -350,6 +351,8 @@ def _trained(
         cohort, encoder.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, seed=seed, random=True, drop_last=True, shrink=True,
         extra_channels=encoder.extra_channels,
     )  # fmt: skip
+    if checkpoints is not None:
+        about = about | {"rows": digest(rows_of(loader, "shuffle", [_COLUMN]))}
     steps = options.epochs * loader.sampler.batches_per_epoch
     trainer = Trainer(
         task, loader, epochs=options.epochs, lr=options.lr, warmup_steps=math.ceil(options.warmup * steps), weight_decay=options.weight_decay,
