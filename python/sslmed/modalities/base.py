@@ -240,6 +240,10 @@ class Modality(ABC):
         """Columns of the table that features depend on; by default all of them. Those named ``path_…`` hold further files."""
         return list(table.columns)
 
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """Columns by which the same files give other samples: a run that they changed for goes on with other data. By default all of :meth:`columns`."""
+        return [column for column in self.columns(table) if column not in ("path", "subject")]
+
     @abstractmethod
     def source(
         self,

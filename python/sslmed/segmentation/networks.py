@@ -16,6 +16,7 @@ from sslmed.encoders import CohortEncoder, EncoderLike, resolve
 from sslmed.inference import sliding_window
 from sslmed.methods import Segment
 from sslmed.nn.segmenter import DecoderName
+from sslmed.segmentation.cases import LABELS
 from sslmed.segmentation.options import Segmentation
 from sslmed.training import Loader
 
@@ -75,7 +76,7 @@ def trained(
         cohort, encoder.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, seed=seed,
         random=True, drop_last=True, shrink=True, extra_channels=encoder.extra_channels,
     )  # fmt: skip
-    fitted(task, loader, options, checkpoints=checkpoints, about=about | asdict(options), callback=callback)
+    fitted(task, loader, options, checkpoints=checkpoints, about=about | asdict(options), labels=[LABELS], callback=callback)
     return task
 
 
