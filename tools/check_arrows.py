@@ -40,12 +40,13 @@ FLOORS = (
     ("near_duplicates",),
     ("leakage", "provenance"),
     ("encoders",),
-    ("cohort_report", "folders", "joining", "splitting"),
+    ("cohort_report", "cohort_table", "folders", "joining", "splitting"),
     ("cohort", "lifting", "exporting"),
     ("preparation",),
     ("training",),
     ("methods",),
     ("labels", "runs"),
+    ("dense_tasks",),
     ("pretraining", "finetuning", "segmentation"),
     ("evaluation",),
     ("shift", "presets", "bags"),
@@ -67,7 +68,8 @@ PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
+    "bids", "cli", "cohort", "cohort_report", "cohort_table", "contents", "dense_tasks", "digests", "encoders", "evaluation", "exporting", "finetuning",
+    "folders",
     "grid", "joining", "leakage", "methods", "near_duplicates", "preparation",
     "pretraining", "provenance", "runs", "shift", "sources", "splitting", "tables", "training",
 )  # fmt: skip

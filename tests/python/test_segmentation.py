@@ -148,7 +148,8 @@ def test_pictures_are_segmented(pictures, tmp_path):
 
 
 def test_empty_and_missed_cases_are_counted():
-    from sslmed.segmentation import _CASES, _summary
+    from sslmed.segmentation.cases import CASES
+    from sslmed.segmentation.tables import summary
 
     cases = pd.DataFrame(
         [
@@ -157,9 +158,9 @@ def test_empty_and_missed_cases_are_counted():
             [2, "c", "s2", 0, "1", float("nan"), 0, 4],  # not there, but predicted
             [3, "d", "s3", 0, "1", float("nan"), 0, 0],
         ],
-        columns=_CASES,
+        columns=CASES,
     )
-    line = _summary(cases, "x", 0).iloc[0]
+    line = summary(cases, "x", 0).iloc[0]
     assert (line["value"], line["n_subjects"], line["n_cases"], line["n_missed"], line["n_empty"], line["n_false"]) == (0.4, 2, 4, 1, 2, 1)
     assert np.isnan(line["low"])
 

@@ -1,0 +1,122 @@
+"""Training and scoring of segmentation, fold by fold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+
+from sslmed._checks import choice, whole
+from sslmed._world import own_settings
+from sslmed.cohort import Cohort
+from sslmed.dense_tasks import parts_of, renamed_target
+from sslmed.dense_tasks.fitting import Callback
+from sslmed.encoders import EncoderLike
+from sslmed.nn.segmenter import DecoderName
+from sslmed.segmentation.cases import CASES, LABELS, Truths, classes_of, maps_of, scored
+from sslmed.segmentation.networks import encoder_of, labels_of, name_of, trained
+from sslmed.segmentation.options import Segmentation
+from sslmed.segmentation.result import SegmentationResult
+
+__all__ = ["segment"]
+
+
+@own_settings()
+def segment(
+    cohort: Cohort,
+    target: str = LABELS,
+    encoder: EncoderLike = "unet",
+    decoder: DecoderName = "unet",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    folds: int | None = 5,
+    values: Sequence[int] | None = None,
+    preprocessing: Any = None,
+    options: Segmentation | None = None,
+    seed: int = 0,
+    threads: int = 2,
+    callback: Callback | None = None,
+) -> SegmentationResult:
+    """Trains networks to give every cell its class, and scores them on people that they have not seen.
+
+    In each fold a network is trained on the other folds' people and predicts the held-out ones by overlapping windows;
+    nothing of the held-out people takes part in training. Dice is computed case by case on the grid of the label maps
+    (of volumes that were prepared, on the grid of the store).
+
+    Args:
+        cohort: Images or volumes with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`) hold
+            their labels. Images: PNG of one channel.
+        target: Column of the label maps; of a prepared cohort the labels that were prepared with it, "path_labels".
+        encoder: A name ("unet", "resnet18", "swin_tiny" …), a path or an encoder, see
+            :func:`sslmed.encoders.resolve`. Its weights are copied.
+        decoder: Decoder of its maps: "linear", "unet", "unetr" or "upernet", see :class:`sslmed.nn.Segmenter`.
+        out: Folder for checkpoints of the training and, at the end, what :meth:`SegmentationResult.save` writes. A fold
+            that was interrupted goes on from its last checkpoint. None: nothing is written.
+        folds: Number of folds over people; None: one network is trained on everybody, and nothing is scored.
+        values: What each class is in the label maps, the background first; None: all that occur.
+        preprocessing: Preprocessing of an encoder that is given by name; it needs a ``size``, the cells of training
+            samples.
+        options: Options of training and prediction.
+        seed: Seed of folds, weights, crops and intervals.
+        threads: Number of loader threads.
+        callback: Called with the records of new steps; the training stops where it returns False.
+
+    Raises:
+        TypeError: ``cohort`` is not a cohort.
+        ValueError: An option is out of range, the column is missing, label maps hold fewer than two classes, or no
+            ``size`` is known.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch, pandas as pd, sslmed as sm
+        >>> folder, rows = Path(tempfile.mkdtemp()), []
+        >>> for i in range(2):
+        ...     labels = torch.zeros(16, 16, 16, dtype=torch.int16)
+        ...     labels[4:12, 4:12, 4 + i : 12] = 1
+        ...     row = {"subject": f"s{i}", "path": str(folder / f"{i}_T1w.nii.gz")}
+        ...     row["path_labels"] = str(folder / f"{i}_dseg.nii.gz")
+        ...     sm.io.write_nifti(sm.io.Volume(labels + torch.rand(16, 16, 16), torch.eye(4)), row["path"])
+        ...     sm.io.write_nifti(sm.io.Volume(labels, torch.eye(4)), row["path_labels"])
+        ...     rows.append(row)
+        >>> raw = sm.Cohort.from_table(pd.DataFrame(rows))
+        >>> cohort = sm.prepare(raw, folder / "prepared", spacing=1.0, crop="none", progress=False)
+        >>> how = sm.VolumePreprocessing(spacing=1.0, crop="none", size=16, patch=None)
+        >>> result = sm.segment(cohort, preprocessing=how, folds=2, options=sm.Segmentation(epochs=1))
+        >>> result.table["class"].tolist()
+        ['1', 'mean']
+    """
+    if not isinstance(cohort, Cohort):
+        raise TypeError(f"segment: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
+    choice("segment", "decoder", decoder, get_args(DecoderName))
+    whole("segment", "seed", seed, 0)
+    whole("segment", "threads", threads, 1)
+    options = options or Segmentation()
+    cohort = renamed_target(cohort, target, LABELS)
+    model = encoder_of(encoder, cohort, preprocessing, seed)
+    maps = maps_of(cohort, model.preprocessing)
+    truths = Truths(maps)
+    classes = classes_of(cohort, truths, values)
+    about = {
+        "cohort": cohort.name, "target": target, "encoder": repr(model), "decoder": decoder, "values": classes,
+        "folds": folds, "seed": seed,
+    }  # fmt: skip
+    tasks, people, cases = [], [], []
+    for part in parts_of("segment", cohort, folds, seed):
+        task = trained(
+            part.train, model, decoder, classes, options, seed=seed, threads=threads, callback=callback,
+            checkpoints=None if out is None else Path(out) / f"fold-{part.number}", about=about | {"fold": part.number},
+        )  # fmt: skip
+        tasks.append(task)
+        people.append(part.people)
+        for row in map(int, part.test):
+            labels = maps.placed(row, labels_of([task], maps.read(row), options), classes[0])
+            cases += scored(cohort, row, part.number, classes, labels, truths)
+    table = pd.DataFrame(cases, columns=CASES)
+    result = SegmentationResult(tasks, people, table, name_of(model, decoder), options, about)
+    if out is not None:
+        result.save(out)
+    return result
