@@ -21,7 +21,7 @@ ALLOWED = {
     "data": {"core", "io", "transforms", "masking", "ops"},
     "modalities": {"core", "io", "transforms", "masking", "ops", "data"},
     "methods": {"core", "masking", "data", "nn", "ops"},
-    "tasks": {"core", "masking", "data", "nn", "ops", "methods"},
+    "tasks": {"core", "masking", "metrics", "data", "nn", "ops", "methods"},
     "train": {"core", "io", "data", "nn", "methods", "tasks"},
     "bindings": {"core", "io", "transforms", "masking", "metrics", "ops", "nn", "data", "modalities", "methods", "tasks", "train"},
 }
