@@ -37,6 +37,7 @@ from sslmed._core import (
 if TYPE_CHECKING:
     from sslmed import (
         bags,
+        benchmarking,
         distributed,
         evaluation,
         grid,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         transforms,
     )
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
+    from sslmed.benchmarking import BenchmarkResult, benchmark
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
@@ -83,6 +85,7 @@ __version__ = _version("sslmed")
 _HOMES = {
     "Augmentation": "modalities",
     "BagTraining": "bags",
+    "BenchmarkResult": "benchmarking",
     "Card": "evaluation.card",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
@@ -114,6 +117,7 @@ _HOMES = {
     "VolumeAugmentation": "modalities.volumes",
     "VolumePreprocessing": "modalities.volumes",
     "VolumeView": "modalities.volumes",
+    "benchmark": "benchmarking",
     "card": "evaluation.card",
     "encode": "training",
     "evaluate": "evaluation",
@@ -137,6 +141,7 @@ _HOMES = {
 __all__ = [
     "Augmentation",
     "BagTraining",
+    "BenchmarkResult",
     "Card",
     "ChannelWarning",
     "Cohort",
@@ -184,6 +189,8 @@ __all__ = [
     "WeakFitWarning",
     "__version__",
     "bags",
+    "benchmark",
+    "benchmarking",
     "card",
     "distributed",
     "encode",

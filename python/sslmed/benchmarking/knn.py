@@ -58,9 +58,8 @@ def knn_predict(
     """
     number("knn_predict", "temperature", temperature, 0, strict=True)
     if x.ndim != 2 or x_test.ndim != 2 or x.shape[1] != x_test.shape[1] or len(y) != len(x) or not len(x):
-        raise ValueError(
-            f"knn_predict: x, y and x_test must be [n, D], [n] and [m, D], got {x.shape}, {np.shape(y)} and {x_test.shape}"
-        )
+        shapes = f"{list(x.shape)}, {list(np.shape(y))} and {list(x_test.shape)}"
+        raise ValueError(f"knn_predict: x, y and x_test must be [n, D], [n] and [m, D], got {shapes}")
     for one in k:
         whole("knn_predict", "k", one, 1)
     if k and max(k) > len(x):
@@ -103,8 +102,8 @@ def best_k(
         temperature: As in :func:`knn_predict`.
 
     Returns:
-        The k with the largest area under the ROC curve (of values: the least mean absolute error), the smallest of those that are
-        equally good, and the score of each k that every person has neighbors for.
+        The k with the largest area under the ROC curve (of values: the least mean absolute error), the smallest of
+        those that are equally good, and the score of each k that every person has neighbors for.
 
     Raises:
         ValueError: Some person has fewer neighbors than the smallest k.

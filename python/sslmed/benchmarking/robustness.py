@@ -30,8 +30,8 @@ def robustness_index(
     """Compares neighbors of the same biology from other centers with neighbors of other biology from the same center.
 
     Source: PathoROB (Kömen et al., arXiv 2507.17845). Features are scaled to length one, and neighbors are the nearest
-    by Euclidean distance among the rows of other subjects (there: of other slides). Over the first k neighbors of
-    all rows, the index is SO / (SO + OS): SO counts neighbors of the same class from another center, OS those of another
+    by Euclidean distance among the rows of other subjects (there: of other slides). Over the first k neighbors of all
+    rows, the index is SO / (SO + OS): SO counts neighbors of the same class from another center, OS those of another
     class from the same center. Nothing is fitted but k.
 
     Args:

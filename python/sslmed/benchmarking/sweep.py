@@ -59,7 +59,7 @@ class Sweep:
     choose: Choice = "accuracy"
     """Score that the choice is made by ("mae" of values, whatever this is); ties go to the smaller validation loss."""
     patience: float = 0.0
-    """Share of all epochs after which a head that got no better stops; the best epoch is kept. 0: all steps, the last."""
+    """Share of all epochs after which heads that got no better stop; the best epoch is kept. 0: all steps."""
     runs: int = 1
     """Trainings from different initial weights and orders."""
     init: Literal["normal", "uniform"] = "normal"

@@ -19,7 +19,7 @@ from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, SavedEncoder
 from sslmed.modalities import described, registry
 
-__all__ = ["LIMIT", "forget", "kept", "of_encoder"]
+__all__ = ["LIMIT", "add_cohort", "forget", "kept", "key_of", "of_encoder"]
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +35,7 @@ def kept(encoder: CohortEncoder, cohort: Cohort, pooling: str, make: Callable[[]
 
     Encoders written in Python are asked each time: what their features depend on cannot be known.
     """
-    if not isinstance(encoder, SavedEncoder) or (key := _key(encoder, cohort, pooling)) is None:
+    if not isinstance(encoder, SavedEncoder) or (key := key_of(encoder, cohort, pooling)) is None:
         return make()
     with _lock:
         if key in _kept:
@@ -55,10 +55,16 @@ def forget() -> None:
         _kept.clear()
 
 
-def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
-    """Everything that the features depend on; None where a file cannot be looked at."""
+def key_of(encoder: CohortEncoder, cohort: Cohort, pooling: str) -> bytes | None:
+    """A hash of everything that the features depend on; None where a file cannot be looked at."""
     digest = of_encoder(encoder, pooling)
-    digest.update(str(next(iter(encoder.state_dict().values())).device).encode())  # type: ignore[attr-defined]
+    digest.update(str(next((value.device for value in encoder.state_dict().values()), "cpu")).encode())  # type: ignore[attr-defined]
+    out: bytes | None = digest.digest() if add_cohort(digest, cohort) else None
+    return out
+
+
+def add_cohort(digest: Any, cohort: Cohort) -> bool:
+    """Adds the rows of a cohort to a hash: what features depend on, and the files by size and time of change. False where a file cannot be looked at."""
     # Other columns are labels, which features do not depend on.
     named = {column for name in cohort.modalities for column in registry.get(name).columns(cohort.table)}
     for column in sorted(named.intersection(cohort.table.columns)):
@@ -78,9 +84,8 @@ def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
             for path in (path for given in paths if isinstance(given, (str, os.PathLike)) for path in registry.get(modality).members(given)):
                 digest.update(f"{digests.state_of(path)}\0".encode())
         except OSError:
-            return None
-    out: bytes = digest.digest()
-    return out
+            return False
+    return True
 
 
 def of_encoder(encoder: CohortEncoder, pooling: str) -> Any:

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from sslmed.benchmarking import cka, cka_table, robustness_index
@@ -16,9 +17,7 @@ def plain_cka(a, b, unbiased):
         def hsic(p, q):
             pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
             first = sum(p[i, j] * q[i, j] for i, j in pairs) / (n * (n - 1))
-            third = sum(p[i, j] * q[i, m] for i, j in pairs for m in range(n) if m not in (i, j)) / (
-                n * (n - 1) * (n - 2)
-            )
+            third = sum(p[i, j] * q[i, m] for i, j in pairs for m in range(n) if m not in (i, j)) / (n * (n - 1) * (n - 2))
             four = sum(p[i, j] * q[m, o] for i, j in pairs for m, o in pairs if len({i, j, m, o}) == 4)
             return first + four / (n * (n - 1) * (n - 2) * (n - 3)) - 2 * third
 
@@ -73,10 +72,21 @@ def test_robustness_index_is_its_definition(seed):
     assert found["low"] <= found["value"] <= found["high"]
     assert found["n_subjects"] == len(set(subject))
     chosen = robustness_index(x, biology, center, subject, k=[3, 5, 9], draws=0)
-    each = {
-        k: robustness_index(x, biology, center, subject, k=k, draws=0)["balanced_accuracy"].iloc[0] for k in (3, 5, 9)
-    }
+    each = {k: robustness_index(x, biology, center, subject, k=k, draws=0)["balanced_accuracy"].iloc[0] for k in (3, 5, 9)}
     assert chosen["k"].iloc[0] == max(each, key=lambda k: (each[k], -k))
+
+
+@pytest.mark.oracle
+def test_robustness_index_is_that_of_croma():
+    croma = pytest.importorskip("croma")
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"image_path": "", "label": rng.integers(0, 3, 90).astype(str), "site": rng.integers(0, 2, 90).astype(str)})
+    table = table.assign(sample_id=[f"x{i}" for i in range(90)], group_id=rng.integers(0, 30, 90).astype(str))
+    x = rng.normal(size=(90, 6)) + np.eye(3, 6)[table["label"].astype(int)]
+    expected = croma.RI.compute_curve(x, table, confounder_column="site", k_values=[3, 5, 9])
+    for k in (3, 5, 9):
+        found = robustness_index(x, table["label"], table["site"], table["group_id"], k=k, draws=0)["value"].iloc[0]
+        assert found == pytest.approx(expected[k])
 
 
 def test_robust_and_confounded_features():

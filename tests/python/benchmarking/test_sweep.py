@@ -34,11 +34,7 @@ def trained_by_torch(x, y, how, classes, seed):
             optimizer.zero_grad()
             answer = layer(torch.from_numpy(x[rows]))
             target = torch.from_numpy(y[rows])
-            loss = (
-                torch.nn.functional.mse_loss(answer[:, 0], target)
-                if classes is None
-                else torch.nn.functional.cross_entropy(answer, target)
-            )
+            loss = torch.nn.functional.mse_loss(answer[:, 0], target) if classes is None else torch.nn.functional.cross_entropy(answer, target)
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -51,16 +47,10 @@ def trained_by_torch(x, y, how, classes, seed):
 def test_heads_are_those_of_torch(optimizer, classes):
     x, y = data(0)
     target = y if classes else x[:, 0] + 0.1
-    how = Sweep(
-        optimizer=optimizer, batch_size=32, steps=40, scale_lr=optimizer == "sgd", learning_rates=(1e-3, 0.05, 0.5)
-    )
+    how = Sweep(optimizer=optimizer, batch_size=32, steps=40, scale_lr=optimizer == "sgd", learning_rates=(1e-3, 0.05, 0.5))
     heads = _Heads(x.shape[1], classes, how, (5,), torch.float64)
-    heads.fit(
-        torch.from_numpy(x), target, list(_batches(len(x), how, (1,))), torch.from_numpy(x), target, np.arange(len(x))
-    )
-    for (weight, bias), (expected, offset) in zip(
-        heads.weights(), trained_by_torch(x, target, how, classes, (5,)), strict=True
-    ):
+    heads.fit(torch.from_numpy(x), target, list(_batches(len(x), how, (1,))), torch.from_numpy(x), target, np.arange(len(x)))
+    for (weight, bias), (expected, offset) in zip(heads.weights(), trained_by_torch(x, target, how, classes, (5,)), strict=True):
         np.testing.assert_allclose(weight, expected, atol=1e-12)
         np.testing.assert_allclose(bias, offset, atol=1e-12)
 
