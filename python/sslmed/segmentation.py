@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +24,7 @@ from sslmed.inference import sliding_window
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Segment
 from sslmed.modalities import registry
-from sslmed.modalities.base import LabelMaps
+from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
 from sslmed.nn.segmenter import DecoderName
 from sslmed.reporting import plots
 from sslmed.training import Interrupt, Loader, Trainer
@@ -132,21 +132,25 @@ class SegmentationResult:
         return self.cases.dropna(subset=["dice"]).sort_values("dice", kind="stable").head(n).reset_index(drop=True)
 
     @own_settings()
-    def predict(self, cohort: Cohort, out: str | os.PathLike[str]) -> pd.DataFrame:
+    def predict(self, cohort: Cohort, out: str | os.PathLike[str], format: str | None = None) -> pd.DataFrame:
         """Writes a label map for each row of a cohort: NIfTI (``_dseg.nii.gz``) with the affine of the row's file for volumes, PNG for images.
+
+        Slides are predicted by tiles where they have tissue, and written band by band: pyramidal OME-TIFF at the scale of the training, or GeoJSON for
+        QuPath with the outline of each connected area.
 
         Where several networks were trained (``folds``), their probabilities are averaged.
 
         Args:
             cohort: Rows of the encoder's modality, of people that no network was trained on.
             out: Folder to write to.
+            format: Of slides "ome-tiff" (None) or "geojson"; None of all others, whose format is fixed.
 
         Returns:
             The cohort's table with the column ``path_labels`` of what was written.
 
         Raises:
             TypeError: ``cohort`` is not a cohort.
-            ValueError: A person was in the training data.
+            ValueError: A person was in the training data, or the format is not one of the cohort's.
         """
         if not isinstance(cohort, Cohort):
             raise TypeError(f"predict: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
@@ -154,11 +158,23 @@ class SegmentationResult:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         maps = _maps(cohort, self.tasks[0].preprocessing)
+        if format is not None and not isinstance(maps, StreamedLabelMaps):
+            raise ValueError(f"predict: format={format!r} must be None: {cohort.name} is written in the format of its modality")
         written = []
         for row, subject in enumerate(cohort.table["subject"]):
+            stem = str(folder / f"{row:04d}_{_plain(str(subject))}")
+            if isinstance(maps, StreamedLabelMaps):
+                written.append(maps.predict(row, self, stem, format or "ome-tiff", **_tiles(self._options, self.tasks)).files[0])
+                continue
             labels = maps.placed(row, self._labels(self.tasks, maps, row), self.values_[0])
-            written.append(maps.write(row, labels, str(folder / f"{row:04d}_{_plain(str(subject))}")))
+            written.append(maps.write(row, labels, stem))
         return cohort.table.assign(**{_COLUMN: written})
+
+    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
+        """Predictions of dense inputs: [B, C, spatial…] to logits [B, classes, spatial…], of several networks to the mean of their probabilities."""
+        if len(self.tasks) == 1:
+            return self.tasks[0].forward_dense(dense)
+        return torch.stack([task.forward_dense(dense).softmax(1) for task in self.tasks]).mean(0)
 
     def plot(self, ax: Any = None) -> Any:
         """Draws the mean Dice of each class with its interval."""
@@ -201,7 +217,9 @@ def segment(
     part in training. Dice is computed case by case on the grid of the label maps (of volumes that were prepared, on the grid of the store).
 
     Args:
-        cohort: Images or volumes with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`) hold their labels. Images: PNG of one channel.
+        cohort: Images, volumes or slides with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`) hold their labels. Images: PNG of
+            one channel. Indexed slides: files of annotations (GeoJSON, ASAP or Aperio XML), whose areas are rasterized tile by tile at the scale of the
+            preprocessing; its ``classes`` and ``unlabeled`` say how.
         target: Column of the label maps; of a prepared cohort the labels that were prepared with it, "path_labels".
         encoder: A name ("unet", "resnet18", "swin_tiny" …), a path or an encoder, see :func:`sslmed.encoders.resolve`. Its weights are copied.
         decoder: Decoder of its maps: "linear", "unet", "unetr" or "upernet", see :class:`sslmed.nn.Segmenter`.
@@ -247,8 +265,7 @@ def segment(
     cohort = _with_target(cohort, target)
     model = _encoder(encoder, cohort, preprocessing, seed)
     maps = _maps(cohort, model.preprocessing)
-    truths = _Truths(maps)
-    classes = _classes(cohort, truths, values)
+    classes = _streamed_classes(cohort, maps, values) if isinstance(maps, StreamedLabelMaps) else _classes(cohort, _Truths(maps), values)
     parts = [(np.arange(len(cohort)), np.arange(0))] if folds is None else list(cohort.folds(folds, seed=seed))
     name = f"{model.config['name'] if isinstance(getattr(model, 'config', None), dict) and 'name' in model.config else type(model).__name__} + {decoder}"
     about = {"cohort": cohort.name, "target": target, "encoder": repr(model), "decoder": decoder, "values": classes, "folds": folds, "seed": seed}
@@ -261,7 +278,7 @@ def segment(
         tasks.append(task)
         people.append(frozenset(map(str, part.table["subject"])))
         for row in test:
-            cases += _scored(cohort, int(row), fold, classes, maps.placed(int(row), _labels([task], maps.read(int(row)), options), classes[0]), truths)
+            cases += _scored(cohort, int(row), fold, classes, maps, task, options)
     result = SegmentationResult(tasks, people, pd.DataFrame(cases, columns=_CASES), name, options, about)
     if out is not None:
         result.save(out)
@@ -306,11 +323,11 @@ def _encoder(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: int
         raise ValueError("segment: an encoder with positions='coordinates' is not supported: windows of a volume have none; use positions='grid'")
     how: Any = model.preprocessing
     whole_grid = {"anatomy": 0.0} if how.embedding()["patch_size"] and hasattr(how, "anatomy") else {}  # a decoder needs all patches
-    model.preprocessing = replace(how, labels=True, **whole_grid)
+    model.preprocessing = registry.get(cohort.modality).labeled(cohort, replace(how, **whole_grid))
     return model
 
 
-def _maps(cohort: Cohort, preprocessing: Any) -> LabelMaps:
+def _maps(cohort: Cohort, preprocessing: Any) -> LabelMaps | StreamedLabelMaps:
     return registry.get(cohort.modality).label_maps(cohort, preprocessing)
 
 
@@ -379,21 +396,54 @@ def _labels(tasks: Sequence[Segment], values: torch.Tensor, options: Segmentatio
     return torch.tensor(tasks[0].values, dtype=torch.int32)[found.cpu().long()]
 
 
-def _scored(cohort: Cohort, row: int, fold: int, classes: Sequence[int], labels: torch.Tensor, truths: _Truths) -> list[list[Any]]:
-    """A line a class: Dice of a case. Cells where nothing is known do not count."""
-    truth = truths[row]
+def _streamed_classes(cohort: Cohort, maps: StreamedLabelMaps, values: Sequence[int] | None) -> list[int]:
+    """What each class is in label maps that come in bands: their own numbers."""
+    if values is not None and [int(value) for value in values] != maps.values:
+        raise ValueError(f"{cohort.name}: values={list(values)} must be None: the classes are {', '.join(map(repr, maps.names))} in this order")
+    return list(maps.values)
+
+
+def _tiles(options: Segmentation, tasks: Sequence[Segment]) -> dict[str, Any]:
+    """Options of prediction by tiles."""
+    first: Any = tasks[0].preprocessing
+    size = first.size if options.roi is None else options.roi
+    if not isinstance(size, int):
+        raise ValueError(f"Segmentation: roi={size!r} must be one number of pixels where predictions come by tiles")
+    return {"size": size, "overlap": options.overlap, "convention": options.convention, "flips": options.flips, "device": options.device}
+
+
+def _compared(
+    cohort: Cohort, row: int, classes: Sequence[int], maps: LabelMaps | StreamedLabelMaps, task: Segment, options: Segmentation
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Labels that were predicted and those of the reference: of a whole case, or band by band."""
+    if isinstance(maps, StreamedLabelMaps):
+        yield from maps.bands(row, task, **_tiles(options, [task]))
+        return
+    labels = maps.placed(row, _labels([task], maps.read(row), options), classes[0])
+    truth = maps.truth(row)
     assert truth is not None
     if truth.shape != labels.shape:
-        raise ValueError(
-            f"{cohort.name}: row {row}: the label map is {tuple(truth.shape)}, expected {tuple(labels.shape)} like {cohort.table['path'].iloc[row]}"
-        )
-    known = truth != -1
+        found = f"{cohort.name}: row {row}: the label map is {tuple(truth.shape)}"
+        raise ValueError(f"{found}, expected {tuple(labels.shape)} like {cohort.table['path'].iloc[row]}")
+    yield labels, truth
+
+
+def _scored(
+    cohort: Cohort, row: int, fold: int, classes: Sequence[int], maps: LabelMaps | StreamedLabelMaps, task: Segment, options: Segmentation
+) -> list[list[Any]]:
+    """A line a class: Dice of a case. Cells where nothing is known do not count."""
+    counts = np.zeros((len(classes), 3), dtype=np.int64)
+    for labels, truth in _compared(cohort, row, classes, maps, task, options):
+        known = truth != -1
+        for i, value in enumerate(classes):
+            reference, predicted = (truth == value) & known, (labels == value) & known
+            counts[i] += [int(x.sum()) for x in (reference, predicted, reference & predicted)]
+    names = dict(zip(maps.values, maps.names, strict=True)) if isinstance(maps, StreamedLabelMaps) else {}
     lines = []
-    for value in classes[1:]:
-        reference, predicted = (truth == value) & known, (labels == value) & known
-        counts = [int(x.sum()) for x in (reference, predicted, reference & predicted)]
-        dice = 2 * counts[2] / (counts[0] + counts[1]) if counts[0] else math.nan
-        lines.append([row, cohort.table["path"].iloc[row], str(cohort.table["subject"].iloc[row]), fold, str(value), dice, counts[0], counts[1]])
+    for value, (reference, predicted, both) in zip(classes[1:], counts[1:].tolist(), strict=True):
+        dice = 2 * both / (reference + predicted) if reference else math.nan
+        where = [row, cohort.table["path"].iloc[row], str(cohort.table["subject"].iloc[row])]
+        lines.append([*where, fold, names.get(value, str(value)), dice, reference, predicted])
     return lines
 
 
