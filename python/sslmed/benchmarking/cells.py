@@ -71,9 +71,7 @@ class Cell:
         except FileNotFoundError:
             raise
         except Exception as error:  # numpy and zipfile raise errors of many classes
-            raise FormatError(
-                f"{path}: expected a cell of a benchmark, found {error!r}; delete it to make it anew"
-            ) from error
+            raise FormatError(f"{path}: expected a cell of a benchmark, found {error!r}; delete it to make it anew") from error
 
 
 def kept(folder: Path | None, key: str, make: Callable[[], Cell]) -> Cell:
@@ -108,9 +106,7 @@ def plain_table(table: pd.DataFrame) -> dict[str, Any]:
     columns: list[list[Any]] = []
     for name in table.columns:
         values = table[name].to_numpy()
-        columns.append(
-            [None if value is None else value.item() if isinstance(value, np.generic) else value for value in values]
-        )
+        columns.append([None if value is None else value.item() if isinstance(value, np.generic) else value for value in values])
     return {"columns": [str(name) for name in table.columns], "values": columns, "rows": len(table)}
 
 

@@ -15,6 +15,7 @@ from sslmed.dense_tasks.fitting import Callback, fitted
 from sslmed.encoders import CohortEncoder, EncoderLike, resolve
 from sslmed.inference import sliding_window
 from sslmed.methods import Segment
+from sslmed.modalities import registry
 from sslmed.nn.segmenter import DecoderName
 from sslmed.segmentation.cases import LABELS
 from sslmed.segmentation.options import Segmentation
@@ -33,7 +34,7 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
     how: Any = model.preprocessing
     if not hasattr(how, "labels"):
         kind = f"samples of {how.modality!r} carry no label maps"
-        raise ValueError(f"{cohort.name}: segment: {kind}; it is for images and volumes")
+        raise ValueError(f"{cohort.name}: segment: {kind}; it is for images, slides and volumes")
     if getattr(how, "size", None) is None:
         expected = "expected the cells of training samples along each axis, such as size=96"
         raise ValueError(f"segment: preprocessing: size=None, {expected}")
@@ -42,7 +43,7 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
         raise ValueError(f"segment: an encoder with positions='coordinates' is not supported: {why}")
     # A decoder needs all patches.
     whole_grid = {"anatomy": 0.0} if how.embedding()["patch_size"] and hasattr(how, "anatomy") else {}
-    model.preprocessing = replace(how, labels=True, **whole_grid)
+    model.preprocessing = registry.get(cohort.modality).labeled(cohort, replace(how, **whole_grid))
     return model
 
 

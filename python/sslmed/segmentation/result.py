@@ -16,10 +16,12 @@ from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.leakage import refuse_overlap
 from sslmed.methods import Segment
+from sslmed.modalities.base import StreamedLabelMaps
 from sslmed.reporting import plots
 from sslmed.segmentation.cases import LABELS, maps_of
 from sslmed.segmentation.networks import labels_of
 from sslmed.segmentation.options import Segmentation
+from sslmed.segmentation.streamed import MeanOfNetworks, tiles_of
 from sslmed.segmentation.tables import summary
 
 __all__ = ["SegmentationResult"]
@@ -65,22 +67,25 @@ class SegmentationResult:
         return self.cases.dropna(subset=["dice"]).sort_values("dice", kind="stable").head(n).reset_index(drop=True)
 
     @own_settings()
-    def predict(self, cohort: Cohort, out: str | os.PathLike[str]) -> pd.DataFrame:
+    def predict(self, cohort: Cohort, out: str | os.PathLike[str], format: str | None = None) -> pd.DataFrame:
         """Writes a label map for each row of a cohort.
 
-        Volumes: NIfTI (``_dseg.nii.gz``) with the affine of the row's file. Images: PNG. Where several networks were
-        trained (``folds``), their probabilities are averaged.
+        Volumes: NIfTI (``_dseg.nii.gz``) with the affine of the row's file. Images: PNG. Slides are predicted by tiles
+        where they have tissue, and written band by band: pyramidal OME-TIFF at the scale of the training, or GeoJSON
+        for QuPath with the outline of each connected area. Where several networks were trained (``folds``), their
+        probabilities are averaged.
 
         Args:
             cohort: Rows of the encoder's modality, of people that no network was trained on.
             out: Folder to write to.
+            format: Of slides "ome-tiff" (None) or "geojson"; None of all others, whose format is fixed.
 
         Returns:
             The cohort's table with the column ``path_labels`` of what was written.
 
         Raises:
             TypeError: ``cohort`` is not a cohort.
-            ValueError: A person was in the training data.
+            ValueError: A person was in the training data, or the format is not one of the cohort's.
         """
         if not isinstance(cohort, Cohort):
             raise TypeError(f"predict: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
@@ -88,10 +93,19 @@ class SegmentationResult:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         maps = maps_of(cohort, self.tasks[0].preprocessing)
+        if format is not None and not isinstance(maps, StreamedLabelMaps):
+            fixed = f"{cohort.name} is written in the format of its modality"
+            raise ValueError(f"predict: format={format!r} must be None: {fixed}")
         written = []
         for row, subject in enumerate(cohort.table["subject"]):
+            stem = str(folder / f"{row:04d}_{_plain(str(subject))}")
+            if isinstance(maps, StreamedLabelMaps):
+                how = tiles_of(self._options, self.tasks)
+                done = maps.predict(row, MeanOfNetworks(self.tasks), stem, format or "ome-tiff", **how)
+                written.append(done.files[0])
+                continue
             labels = maps.placed(row, labels_of(self.tasks, maps.read(row), self._options), self.values_[0])
-            written.append(maps.write(row, labels, str(folder / f"{row:04d}_{_plain(str(subject))}")))
+            written.append(maps.write(row, labels, stem))
         return cohort.table.assign(**{LABELS: written})
 
     def plot(self, ax: Any = None) -> Any:

@@ -15,11 +15,13 @@ from sslmed.cohort import Cohort
 from sslmed.dense_tasks import parts_of, renamed_target
 from sslmed.dense_tasks.fitting import Callback
 from sslmed.encoders import EncoderLike
+from sslmed.modalities.base import StreamedLabelMaps
 from sslmed.nn.segmenter import DecoderName
 from sslmed.segmentation.cases import CASES, LABELS, Truths, classes_of, maps_of, scored
 from sslmed.segmentation.networks import encoder_of, labels_of, name_of, trained
 from sslmed.segmentation.options import Segmentation
 from sslmed.segmentation.result import SegmentationResult
+from sslmed.segmentation.streamed import scored_bands, streamed_classes
 
 __all__ = ["segment"]
 
@@ -47,8 +49,10 @@ def segment(
     (of volumes that were prepared, on the grid of the store).
 
     Args:
-        cohort: Images or volumes with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`) hold
-            their labels. Images: PNG of one channel.
+        cohort: Images, volumes or slides with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`)
+            hold their labels. Images: PNG of one channel. Indexed slides: files of annotations (GeoJSON, ASAP or Aperio
+            XML), whose areas are rasterized tile by tile at the scale of the preprocessing; its ``classes`` and
+            ``unlabeled`` say how.
         target: Column of the label maps; of a prepared cohort the labels that were prepared with it, "path_labels".
         encoder: A name ("unet", "resnet18", "swin_tiny" …), a path or an encoder, see
             :func:`sslmed.encoders.resolve`. Its weights are copied.
@@ -98,8 +102,10 @@ def segment(
     cohort = renamed_target(cohort, target, LABELS)
     model = encoder_of(encoder, cohort, preprocessing, seed)
     maps = maps_of(cohort, model.preprocessing)
-    truths = Truths(maps)
-    classes = classes_of(cohort, truths, values)
+    if isinstance(maps, StreamedLabelMaps):
+        classes = streamed_classes(cohort, maps, values)
+    else:
+        classes = classes_of(cohort, Truths(maps), values)
     about = {
         "cohort": cohort.name, "target": target, "encoder": repr(model), "decoder": decoder, "values": classes,
         "folds": folds, "seed": seed,
@@ -113,8 +119,11 @@ def segment(
         tasks.append(task)
         people.append(part.people)
         for row in map(int, part.test):
+            if isinstance(maps, StreamedLabelMaps):
+                cases += scored_bands(cohort, row, part.number, classes, maps, task, options)
+                continue
             labels = maps.placed(row, labels_of([task], maps.read(row), options), classes[0])
-            cases += scored(cohort, row, part.number, classes, labels, truths)
+            cases += scored(cohort, row, part.number, classes, labels, Truths(maps))
     table = pd.DataFrame(cases, columns=CASES)
     result = SegmentationResult(tasks, people, table, name_of(model, decoder), options, about)
     if out is not None:
