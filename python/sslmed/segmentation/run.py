@@ -17,11 +17,11 @@ from sslmed.dense_tasks.fitting import Callback
 from sslmed.encoders import EncoderLike
 from sslmed.modalities.base import StreamedLabelMaps
 from sslmed.nn.segmenter import DecoderName
-from sslmed.segmentation.cases import CASES, LABELS, Truths, classes_of, maps_of, scored
+from sslmed.segmentation.cases import CASES, LABELS, Truths, maps_of, scored
 from sslmed.segmentation.networks import encoder_of, labels_of, name_of, trained
 from sslmed.segmentation.options import Segmentation
 from sslmed.segmentation.result import SegmentationResult
-from sslmed.segmentation.streamed import scored_bands, streamed_classes
+from sslmed.segmentation.streamed import known_classes, scored_bands
 
 __all__ = ["segment"]
 
@@ -102,10 +102,7 @@ def segment(
     cohort = renamed_target(cohort, target, LABELS)
     model = encoder_of(encoder, cohort, preprocessing, seed)
     maps = maps_of(cohort, model.preprocessing)
-    if isinstance(maps, StreamedLabelMaps):
-        classes = streamed_classes(cohort, maps, values)
-    else:
-        classes = classes_of(cohort, Truths(maps), values)
+    classes = known_classes(cohort, maps, values)
     about = {
         "cohort": cohort.name, "target": target, "encoder": repr(model), "decoder": decoder, "values": classes,
         "folds": folds, "seed": seed,

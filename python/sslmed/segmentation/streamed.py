@@ -11,10 +11,11 @@ import torch
 
 from sslmed.cohort import Cohort
 from sslmed.methods import Segment
-from sslmed.modalities.base import StreamedLabelMaps
+from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
+from sslmed.segmentation.cases import Truths, classes_of
 from sslmed.segmentation.options import Segmentation
 
-__all__ = ["MeanOfNetworks", "scored_bands", "streamed_classes", "tiles_of"]
+__all__ = ["MeanOfNetworks", "known_classes", "scored_bands", "tiles_of"]
 
 
 class MeanOfNetworks:
@@ -30,12 +31,14 @@ class MeanOfNetworks:
         return torch.stack([task.forward_dense(dense).softmax(1) for task in self.tasks]).mean(0)
 
 
-def streamed_classes(cohort: Cohort, maps: StreamedLabelMaps, values: Sequence[int] | None) -> list[int]:
-    """What each class is in label maps that come in bands: their own numbers.
+def known_classes(cohort: Cohort, maps: LabelMaps | StreamedLabelMaps, values: Sequence[int] | None) -> list[int]:
+    """What each class is: in label maps that come in bands their own numbers, otherwise what occurs.
 
     Raises:
-        ValueError: ``values`` are others.
+        ValueError: ``values`` are others than those of the bands, or as in :func:`sslmed.segmentation.cases.classes_of`.
     """
+    if not isinstance(maps, StreamedLabelMaps):
+        return classes_of(cohort, Truths(maps), values)
     if values is not None and [int(value) for value in values] != maps.values:
         names = ", ".join(map(repr, maps.names))
         raise ValueError(f"{cohort.name}: values={list(values)} must be None: the classes are {names} in this order")
