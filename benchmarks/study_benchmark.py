@@ -23,15 +23,12 @@ import sslmed as sm
 IMAGES = sm.ImagePreprocessing(size=64, patch=16)
 BRAINS = sm.VolumePreprocessing(spacing=4.0, patch=8, size=40)
 # Of encoders: method, learning rate, epochs, options.
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "xrays": {
         "ViT-Ti, MAE": ("vit_tiny", "mae", 5e-4, 60, {"depth": 4}),
-        "ResNet-10, SimCLR": ("resnet10", "simclr", 1e-3, 30, {}),
+        "ViT-Ti, SimCLR": ("vit_tiny", "simclr", 5e-4, 15, {"depth": 4}),
     },
-    "ixi": {
-        "ViT-Ti, MAE": ("vit_tiny", "mae", 5e-4, 100, {"depth": 4}),
-        "ResNet-10, SimCLR": ("resnet10", "simclr", 1e-3, 30, {}),
-    },
+    "ixi": {"ViT-Ti, MAE": ("vit_tiny", "mae", 5e-4, 100, {"depth": 4})},
 }
 
 
@@ -67,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=list(RUNS))
     parser.add_argument("--runs", type=Path, default=Path("study-benchmark"))
+    parser.add_argument("--only", help="Pretrain this encoder, and no more.")
     parser.add_argument("--natural", type=Path, help="A ResNet-18 of natural images in timm's layout.")
     arguments = parser.parse_args()
     root = data_root()
@@ -74,7 +72,11 @@ def main() -> None:
         sys.exit("set SSLMED_DATA to the folder of the real data")
     kind = arguments.kind
     public, clinic, how, tasks = cohorts(kind, root, arguments.runs / "data")
+    if arguments.only is not None:
+        pretrained(kind, arguments.only, public, how, arguments.runs)
+        return
     encoders: dict[str, Any] = {name: pretrained(kind, name, public, how, arguments.runs) for name in RUNS[kind]}
+    encoders["ResNet-10, untrained"] = "resnet10"
     if arguments.natural is not None and kind == "xrays":
         encoders["ResNet-18, natural images"] = sm.DenseEncoder("resnet18", how.dense())
         sm.nn.load_weights(encoders["ResNet-18, natural images"], arguments.natural, "timm")

@@ -8,7 +8,10 @@ __all__ = ["Adam", "Momentum", "loss_of"]
 
 
 def loss_of(
-    answers: torch.Tensor, target: torch.Tensor, heads: int, classes: int | None
+    answers: torch.Tensor,
+    target: torch.Tensor,
+    heads: int,
+    classes: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of each head, and its gradient by the answers.
 

@@ -93,7 +93,12 @@ def slides_task(cohort: Cohort, task: Task, seen: Sequence[Seen], settings: Sett
 
 
 def _each(
-    cohort: Cohort, task: Task, seen: Sequence[Seen], settings: Settings, make: Any, options: dict[str, str]
+    cohort: Cohort,
+    task: Task,
+    seen: Sequence[Seen],
+    settings: Settings,
+    make: Any,
+    options: dict[str, str],
 ) -> dict[str, Cell]:
     """The cell of each encoder, made or read."""
     out = {}

@@ -12,7 +12,7 @@ from sslmed.cli.options import OnError, Out, Seed, Threads, app, open_cohort
 
 @app.command()
 def benchmark(
-    encoders: Annotated[list[str], typer.Argument(help="encoder.safetensors of runs, or names such as vit_tiny (untrained); NAME=… gives a name.")],
+    encoders: Annotated[list[str], typer.Argument(help="Each a file, or vit_tiny … (untrained); NAME=… names it.")],
     cohort: Annotated[list[Path], typer.Option(help="A labelled BIDS folder or table; several times for several.")],
     out: Out,
     tasks: Annotated[str | None, typer.Option(help="Columns to predict, separated by commas.")] = None,
@@ -28,7 +28,7 @@ def benchmark(
     threads: Threads = 2,
     on_error: OnError = "raise",
 ) -> None:
-    """Score encoders side by side: report.html, table.csv and what stands beside it. The same call goes on after a stop."""
+    """Score encoders side by side: report.html, table.csv, cards. The same call goes on after a stop."""
     from sslmed.benchmarking.running import benchmark as run_benchmark
 
     if cv != "loso" and not cv.isdigit():
