@@ -31,6 +31,10 @@ class Cell:
     notes: list[str] = field(default_factory=list)
     """Sentences: what was left out, and why."""
 
+    def add(self, name: str, lines: pd.DataFrame) -> None:
+        """Adds lines to a table."""
+        self.tables[name] = pd.concat([self.tables[name], lines], ignore_index=True) if name in self.tables else lines
+
     def save(self, path: Path) -> None:
         """Writes the cell to a file, whole or not at all.
 
@@ -71,7 +75,8 @@ class Cell:
         except FileNotFoundError:
             raise
         except Exception as error:  # numpy and zipfile raise errors of many classes
-            raise FormatError(f"{path}: expected a cell of a benchmark, found {error!r}; delete it to make it anew") from error
+            text = f"expected a cell of a benchmark, found {error!r}; delete it to make it anew"
+            raise FormatError(f"{path}: {text}") from error
 
 
 def kept(folder: Path | None, key: str, make: Callable[[], Cell]) -> Cell:
@@ -103,11 +108,12 @@ def digest_of(values: Mapping[str, Any]) -> str:
 
 def plain_table(table: pd.DataFrame) -> dict[str, Any]:
     """A table as JSON holds it, for :func:`table_from`."""
-    columns: list[list[Any]] = []
-    for name in table.columns:
-        values = table[name].to_numpy()
-        columns.append([None if value is None else value.item() if isinstance(value, np.generic) else value for value in values])
+    columns = [[_plain(value) for value in table[name].to_numpy()] for name in table.columns]
     return {"columns": [str(name) for name in table.columns], "values": columns, "rows": len(table)}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def table_from(values: Mapping[str, Any]) -> pd.DataFrame:

@@ -67,7 +67,10 @@ class Seen:
     def inputs(self, rows: Array) -> dict[str, dict[str, Array]]:
         """Features of the heads' inputs of some rows, by protocol and input."""
         model, found = self.entry.model, self.settings.sweeps
-        return {protocol: {name: self.cell.arrays[f"input: {name}"][rows] for name in inputs_of(model, sweep)} for protocol, sweep in found.items()}
+        out: dict[str, dict[str, Array]] = {}
+        for protocol, sweep in found.items():
+            out[protocol] = {name: self.cell.arrays[f"input: {name}"][rows] for name in inputs_of(model, sweep)}
+        return out
 
     def _make(self) -> Cell:
         self.settings.say(f"{self.cohort.name}: features of {self.entry.name}")
@@ -125,7 +128,13 @@ class ColumnTask:
     notes: list[str] = field(default_factory=list)
 
 
-def column_task(cohort: Cohort, task: Task, seen: Sequence[Seen], plain: Classical | None, settings: Settings) -> ColumnTask:
+def column_task(
+    cohort: Cohort,
+    task: Task,
+    seen: Sequence[Seen],
+    plain: Classical | None,
+    settings: Settings,
+) -> ColumnTask:
     """Scores all encoders on a column, beside the classical baselines of the modality and a dummy.
 
     Args:
@@ -196,7 +205,8 @@ def _add_shots(cell: Cell, x: Array, names: Array, subjects: Array, settings: Se
     shots = [k for k in settings.shots if k < smallest]
     if len(shots) < len(settings.shots):
         left = ", ".join(str(k) for k in settings.shots if k not in shots)
-        cell.notes.append(f"{left} shots left out: the rarest class has {smallest} people, and some must be left to test.")
+        why = f"the rarest class has {smallest} people, and some must be left to test"
+        cell.notes.append(f"{left} shots left out: {why}.")
     if shots:
         how: dict[str, Any] = {"protocol": "linear", "repeats": settings.shot_repeats, "seed": settings.seed}
         cell.tables["shots"] = shot_scores({"": x}, names, subjects, people, shots, **how).drop(columns="row")
@@ -222,4 +232,5 @@ def _add_robustness(cell: Cell, x: Array, names: Array, table: pd.DataFrame, set
         return
     if int(known.sum()) - int(pd.Series(subjects).value_counts().max()) < 1:
         return
-    cell.tables["robustness"] = robustness_index(x[known], names[known], sites, subjects, draws=_ROBUSTNESS, seed=settings.seed)
+    how = {"draws": _ROBUSTNESS, "seed": settings.seed}
+    cell.tables["robustness"] = robustness_index(x[known], names[known], sites, subjects, **how)

@@ -7,7 +7,12 @@ import torch
 __all__ = ["Adam", "Momentum", "loss_of"]
 
 
-def loss_of(answers: torch.Tensor, target: torch.Tensor, heads: int, classes: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_of(
+    answers: torch.Tensor,
+    target: torch.Tensor,
+    heads: int,
+    classes: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of each head, and its gradient by the answers.
 
     Args:

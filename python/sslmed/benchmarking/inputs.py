@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ def truncated(encoder: Encoder, depth: int) -> Encoder:
     blocks = _depth(encoder)
     if not 1 <= depth <= blocks:
         raise ValueError(f"truncated: depth={depth} must be within 1 and {blocks}, the blocks of the encoder")
-    twin = Encoder(preprocessing=encoder.preprocessing, extra_channels=encoder.extra_channels, **encoder.config | {"depth": depth})
+    config = encoder.config | {"depth": depth}
+    twin = Encoder(preprocessing=encoder.preprocessing, extra_channels=encoder.extra_channels, **config)
     twin.load_state_dict({name: value for name, value in state.items() if _block(name) < depth})
     twin.provenance = encoder.provenance
     return twin
@@ -84,7 +85,9 @@ def head_inputs(encoder: CohortEncoder, cohort: Cohort, sweeps: Iterable[Sweep],
         [rows, D] by name (:func:`inputs_of`): class tokens of the last n blocks side by side, each after the last norm,
         and the mean over the last block's patches, as DINOv2 joins them.
     """
-    wanted: Mapping[str, tuple[int, str]] = {name: one for sweep in sweeps for name, one in inputs_of(encoder, sweep).items()}
+    wanted: dict[str, tuple[int, str]] = {}
+    for sweep in sweeps:
+        wanted |= inputs_of(encoder, sweep)
     if not wanted:
         return {}
     mean = encoder_features(encoder, cohort, pooling="mean", **how)

@@ -118,7 +118,7 @@ def best_k(
     sizes = np.bincount(person)
     known = usable(k, len(x) - int(sizes.max()))
     if not known:
-        raise ValueError(f"best_k: k={list(k)} leaves nothing: a person has {len(x) - int(sizes.max())} rows of other people")
+        raise ValueError(f"best_k: k={list(k)}: a person has only {len(x) - int(sizes.max())} rows of other people")
     unit = _unit(x)
     predicted = _voted(unit, unit, y, classes, known, temperature, person)
     metric: Choice = "mae" if classes is None else "auroc"

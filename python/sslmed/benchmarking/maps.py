@@ -37,7 +37,8 @@ def need(method: str | None, where: str = "embed") -> None:
         return
     choice(where, "maps" if where == "benchmark" else "method", method, METHODS)
     if method == "umap" and importlib.util.find_spec("umap") is None:
-        raise ImportError(f"{where}: method='umap' needs umap-learn: pip install 'sslmed[umap]'; 'tsne' needs nothing more")
+        text = "method='umap' needs umap-learn: pip install 'sslmed[umap]'; 'tsne' needs nothing more"
+        raise ImportError(f"{where}: {text}")
 
 
 def embed(features: Array, method: MapName = "tsne", *, neighbors: int = 30, seed: int = 0) -> Array:

@@ -92,7 +92,14 @@ def slides_task(cohort: Cohort, task: Task, seen: Sequence[Seen], settings: Sett
     return _each(cohort, task, seen, settings, make, {name: repr(value) for name, value in options.items()})
 
 
-def _each(cohort: Cohort, task: Task, seen: Sequence[Seen], settings: Settings, make: Any, options: dict[str, str]) -> dict[str, Cell]:
+def _each(
+    cohort: Cohort,
+    task: Task,
+    seen: Sequence[Seen],
+    settings: Settings,
+    make: Any,
+    options: dict[str, str],
+) -> dict[str, Cell]:
     """The cell of each encoder, made or read."""
     out = {}
     for one in seen:

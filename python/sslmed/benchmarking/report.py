@@ -86,7 +86,8 @@ def sections(result: BenchmarkResult) -> list[Section]:
             shown = lines[(lines["metric"] == metric) & ~lines["protocol"].str.contains(", k=")]
             found.append((f"{cohort}: {task}, paired differences", _tidy(shown), []))
     if len(result.robustness):
-        found.append(("Robustness index: same class elsewhere against other class here", _tidy(result.robustness, keep=True), []))
+        title = "Robustness index: neighbors of the same class elsewhere against those of another class here"
+        found.append((title, _tidy(result.robustness, keep=True), []))
     for cohort in dict.fromkeys(c for c, _ in result.tasks()):
         figures = []
         if len(result.similarity) and (result.similarity["cohort"] == cohort).any():

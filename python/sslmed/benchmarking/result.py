@@ -81,7 +81,8 @@ class BenchmarkResult:
         """Adds lines to a table by name."""
         old = getattr(self, name)
         if len(lines):
-            setattr(self, name, lines.reset_index(drop=True) if not len(old) else pd.concat([old, lines], ignore_index=True))
+            both = pd.concat([old, lines], ignore_index=True) if len(old) else lines.reset_index(drop=True)
+            setattr(self, name, both)
 
     def rows(self) -> list[str]:
         """Names of the rows that were scored, in their order."""
@@ -197,12 +198,13 @@ class BenchmarkResult:
             ValueError: There is no map, or no such column.
         """
         if cohort not in self.maps:
-            raise ValueError(f"plot_map: there is no map of cohort {cohort!r}; there are {', '.join(self.maps) or 'none'}")
+            known = ", ".join(self.maps) or "none"
+            raise ValueError(f"plot_map: there is no map of cohort {cohort!r}; there are {known}")
         points, kept = self.maps[cohort]
         own = kept.drop(columns="subject")
         if isinstance(columns, pd.DataFrame):
             if len(columns) != len(kept):
-                raise ValueError(f"plot_map: columns has {len(columns)} rows, expected {len(kept)}, those of the cohort")
+                raise ValueError(f"plot_map: columns has {len(columns)} rows, expected {len(kept)} of the cohort")
             return panels.plot_map(points, columns.reset_index(drop=True))
         for name in columns or ():
             choice("plot_map", "columns", name, [str(column) for column in own])
@@ -246,7 +248,9 @@ class BenchmarkResult:
                 raise KeyError(values["format"])
             tables = {name: table_from(values["tables"][name]) for name in _TABLES}
             cards = {(a, b): Card(**one | {"table": table_from(one["table"])}) for a, b, one in values["cards"]}
-            maps = {name: ({row: np.array(p, float) for row, p in points.items()}, table_from(columns)) for name, (points, columns) in values["maps"].items()}
+            maps = {}
+            for name, (points, columns) in values["maps"].items():
+                maps[name] = ({row: np.array(p, float) for row, p in points.items()}, table_from(columns))
             return cls(**tables, cards=cards, maps=maps, notes=values["notes"], settings=values["settings"])
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise FormatError(f"{path}: expected a benchmark that was saved, found {error!r}") from error
@@ -259,7 +263,8 @@ class BenchmarkResult:
         }
         tables = {name: plain_table(getattr(self, name)) for name in _TABLES}
         plain = {"format": _FORMAT, "tables": tables, "cards": cards, "maps": maps}
-        out: dict[str, Any] = json.loads(json.dumps(plain | {"notes": self.notes, "settings": self.settings}, default=str))
+        more = {"notes": self.notes, "settings": self.settings}
+        out: dict[str, Any] = json.loads(json.dumps(plain | more, default=str))
         return out
 
     def _lines(self, cohort: str, task: str) -> pd.DataFrame:

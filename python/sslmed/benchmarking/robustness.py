@@ -65,7 +65,8 @@ def robustness_index(
     whole(where, "draws", draws)
     whole(where, "seed", seed)
     x = np.asarray(features.to_numpy() if isinstance(features, pd.DataFrame) else features, dtype=float)
-    labels, sites, people = (_codes(where, n, v, len(x)) for n, v in zip(("biology", "center", "subject"), (biology, center, subject), strict=True))
+    given = {"biology": biology, "center": center, "subject": subject}
+    labels, sites, people = (_codes(where, name, values, len(x)) for name, values in given.items())
     if x.ndim != 2 or not np.isfinite(x).all() or not x.any(axis=1).all():
         raise ValueError(f"{where}: features must be [n, D] finite numbers without rows of zeros, got {list(x.shape)}")
     for name, codes in (("biology", labels), ("center", sites)):

@@ -137,7 +137,8 @@ def benchmark(
     for name, cohort in people.items():
         entries = entries_of(named, cohort, random=random)
         if not entries:
-            raise ValueError(f"benchmark: cohort {name!r} is of {' and '.join(cohort.modalities)}, which no encoder is for")
+            kinds = " and ".join(cohort.modalities)
+            raise ValueError(f"benchmark: cohort {name!r} is of {kinds}, which no encoder is for")
         used |= {entry.of or entry.name for entry in entries}
         seen = [Seen(entry, cohort, settings) for entry in entries]
         plain = Classical(cohort, settings) if baselines else None
@@ -184,7 +185,8 @@ def _cohort(
         else:
             cells = slides_task(cohort, task, seen, settings)
             for one in seen:
-                _add_lines(found, name, task.name, one.entry.name, one.entry.kind, cells[one.entry.name].tables["scores"])
+                lines = cells[one.entry.name].tables["scores"]
+                _add_lines(found, name, task.name, one.entry.name, one.entry.kind, lines)
     if any(task.kind == "column" for task in tasks):
         _add_views(found, name, cohort, tasks, seen, settings)
     if settings.card:
@@ -228,7 +230,8 @@ def _add_column(found: BenchmarkResult, cohort: str, task: Task, made: ColumnTas
         if "robustness" in cell.tables:
             lines = cell.tables["robustness"].assign(protocol="robustness index", metric="robustness_index")
             _add_lines(found, cohort, task.name, row, kind, lines)
-            found.add("robustness", lines.assign(cohort=cohort, task=task.name, row=row).drop(columns=["protocol", "metric"]))
+            named = lines.assign(cohort=cohort, task=task.name, row=row)
+            found.add("robustness", named.drop(columns=["protocol", "metric"]))
     lines_ = []
     for a, b in _pairs(made.kinds):
         for protocol in made.cells[a].tables["scores"]["protocol"].unique():
@@ -257,7 +260,14 @@ def _compared(lines: list[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def _add_segmentation(found: BenchmarkResult, cohort: str, task: Task, cells: Mapping[str, Cell], seen: Sequence[Seen], settings: Settings) -> None:
+def _add_segmentation(
+    found: BenchmarkResult,
+    cohort: str,
+    task: Task,
+    cells: Mapping[str, Cell],
+    seen: Sequence[Seen],
+    settings: Settings,
+) -> None:
     """Dice of each encoder, compared person by person."""
     kinds = {one.entry.name: str(one.entry.kind) for one in seen}
     for row, cell in cells.items():
@@ -270,7 +280,14 @@ def _add_segmentation(found: BenchmarkResult, cohort: str, task: Task, cells: Ma
     found.add("comparisons", _compared(lines))
 
 
-def _add_views(found: BenchmarkResult, name: str, cohort: Cohort, tasks: Sequence[Task], seen: Sequence[Seen], settings: Settings) -> None:
+def _add_views(
+    found: BenchmarkResult,
+    name: str,
+    cohort: Cohort,
+    tasks: Sequence[Task],
+    seen: Sequence[Seen],
+    settings: Settings,
+) -> None:
     """How alike encoders are, and maps of their features."""
     keys = {one.entry.name: one.key for one in seen}
     whole_key = digest_of({"features": keys, "maps": settings.maps, "seed": settings.seed, "pooling": settings.pooling})
@@ -293,8 +310,8 @@ def _add_views(found: BenchmarkResult, name: str, cohort: Cohort, tasks: Sequenc
     if "similarity" in cell.tables:
         found.add("similarity", cell.tables["similarity"].assign(cohort=name))
     if cell.arrays:
-        wanted = [*dict.fromkeys([*(task.target for task in tasks if task.kind == "column"), settings.center, *settings.card])]
-        columns = [column for column in wanted if column in cohort.table]
+        targets = [task.target for task in tasks if task.kind == "column"]
+        columns = [name for name in dict.fromkeys([*targets, settings.center, *settings.card]) if name in cohort.table]
         found.maps[name] = (dict(cell.arrays), cohort.table[["subject", *columns]].reset_index(drop=True))
 
 

@@ -52,7 +52,13 @@ def classical_scores(study: Study, x: Array, probe: str, seed: int) -> Cell:
     return cell
 
 
-def encoder_scores(study: Study, protocols: Mapping[str, Protocol], pooled: Array, inputs: Mapping[str, Mapping[str, Array]], seed: int) -> Cell:
+def encoder_scores(
+    study: Study,
+    protocols: Mapping[str, Protocol],
+    pooled: Array,
+    inputs: Mapping[str, Mapping[str, Array]],
+    seed: int,
+) -> Cell:
     """Scores an encoder's features by every protocol.
 
     Args:
@@ -113,7 +119,7 @@ def _add(cell: Cell, study: Study, name: str, how: Seeds | Pipeline | list[Array
                     cell.arrays[f"{name}\t{metric}\t{part}"] = np.asarray(value)
     columns = ["protocol", "metric", "value", "low", "high", "n_subjects", "sd_folds", "sd_runs"]
     table = pd.DataFrame(lines, columns=columns)
-    cell.tables["scores"] = pd.concat([cell.tables["scores"], table], ignore_index=True) if "scores" in cell.tables else table
+    cell.add("scores", table)
     cell.arrays[f"{name}\ttested"] = made[0].tested
     cell.arrays[f"{name}\tboth"] = np.array([all(one.without is not None for one in made)])
 
@@ -179,4 +185,4 @@ def _sweep(cell: Cell, study: Study, name: str, protocol: Sweep, inputs: Mapping
 
 def _add_chosen(cell: Cell, lines: Sequence[tuple[Any, ...]]) -> None:
     table = pd.DataFrame(lines, columns=["protocol", "draw", "fold", "choice"])
-    cell.tables["chosen"] = pd.concat([cell.tables["chosen"], table], ignore_index=True) if "chosen" in cell.tables else table
+    cell.add("chosen", table)

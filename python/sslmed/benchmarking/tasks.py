@@ -79,7 +79,7 @@ def cohorts_of(given: Cohort | Sequence[Cohort] | Mapping[str, Cohort]) -> dict[
             raise TypeError(f"benchmark: cohorts: {name or cohort!r} must be a Cohort, got {type(cohort).__name__}")
     names = [str(name) for name, _ in pairs]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"benchmark: cohorts must be at least one, of different names, got {names}; pass a mapping by name")
+        raise ValueError(f"benchmark: cohorts must be some of different names, got {names}; pass a mapping by name")
     return {str(name): cohort for name, cohort in pairs}
 
 
@@ -96,7 +96,8 @@ def encoders_of(given: EncoderLike | Sequence[EncoderLike] | Mapping[str, Encode
         named = {}
         for number, one in enumerate(several):
             if not isinstance(one, (str, os.PathLike)):
-                raise TypeError(f"benchmark: encoders[{number}] is an object without a name: pass a mapping {{name: encoder}}")
+                text = "is an object without a name: pass a mapping {name: encoder}"
+                raise TypeError(f"benchmark: encoders[{number}] {text}")
             name = str(one) if one in list_models() else _stem(Path(one))
             if name in named:
                 raise ValueError(f"benchmark: encoders: two are called {name!r}; pass a mapping by name")
@@ -104,7 +105,8 @@ def encoders_of(given: EncoderLike | Sequence[EncoderLike] | Mapping[str, Encode
     if not named:
         raise ValueError("benchmark: encoders must hold at least one")
     if reserved := [name for name in named if name == "dummy" or not name]:
-        raise ValueError(f"benchmark: encoders: {reserved[0]!r} is the name of another row; call the encoder something else")
+        text = "is the name of another row; call the encoder something else"
+        raise ValueError(f"benchmark: encoders: {reserved[0]!r} {text}")
     return named
 
 
@@ -132,7 +134,10 @@ def entries_of(encoders: Mapping[str, EncoderLike], cohort: Cohort, *, random: b
     return out
 
 
-def tasks_of(given: Sequence[str | Task] | Mapping[str, Sequence[str | Task]] | str | Task | None, cohorts: Mapping[str, Cohort]) -> dict[str, list[Task]]:
+def tasks_of(
+    given: Sequence[str | Task] | Mapping[str, Sequence[str | Task]] | str | Task | None,
+    cohorts: Mapping[str, Cohort],
+) -> dict[str, list[Task]]:
     """Tasks by cohort.
 
     Args:

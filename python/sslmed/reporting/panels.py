@@ -110,7 +110,8 @@ def plot_matrix(table: pd.DataFrame, label: str, ax: Axes | None = None) -> Axes
     ax.imshow(values, vmin=0, vmax=1, cmap="Blues")
     for i in range(n):
         for j in range(n):
-            ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color="white" if values[i, j] > 0.6 else "#222")
+            color = "white" if values[i, j] > 0.6 else "#222"
+            ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color=color)
     names = [plot_text(name) for name in table.index]
     ax.set_xticks(range(n), names, rotation=30, ha="right")
     ax.set_yticks(range(n), names)
@@ -156,7 +157,8 @@ def _scatter(figure: Figure, ax: Axes, places: Array, values: pd.Series[Any], *,
     ax.scatter(places[~known, 0], places[~known, 1], s=10, color="#dddddd", lw=0)
     numeric = pd.api.types.is_numeric_dtype(values) and values.nunique() > len(COLORS)
     if numeric:
-        drawn = ax.scatter(places[known, 0], places[known, 1], s=12, c=values[known].to_numpy(float), cmap="viridis", lw=0)
+        shades = values[known].to_numpy(float)
+        drawn = ax.scatter(places[known, 0], places[known, 1], s=12, c=shades, cmap="viridis", lw=0)
         if legend:
             figure.colorbar(drawn, ax=ax, shrink=0.7)
         return
