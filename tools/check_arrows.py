@@ -46,7 +46,7 @@ FLOORS = (
     ("training",),
     ("methods",),
     ("labels", "runs"),
-    ("pretraining", "finetuning", "segmentation"),
+    ("pretraining", "finetuning", "segmentation", "anomaly"),
     ("evaluation",),
     ("shift", "presets", "bags"),
     ("grid", "demo"),

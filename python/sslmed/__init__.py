@@ -36,6 +36,7 @@ from sslmed._core import (
 
 if TYPE_CHECKING:
     from sslmed import (
+        anomaly,
         bags,
         distributed,
         evaluation,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         training,
         transforms,
     )
+    from sslmed.anomaly import AnomalyResult, detect_anomalies
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.cohort import Cohort
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 __version__ = _version("sslmed")
 
 _HOMES = {
+    "AnomalyResult": "anomaly",
     "Augmentation": "modalities",
     "BagTraining": "bags",
     "Card": "evaluation.card",
@@ -115,6 +118,7 @@ _HOMES = {
     "VolumePreprocessing": "modalities.volumes",
     "VolumeView": "modalities.volumes",
     "card": "evaluation.card",
+    "detect_anomalies": "anomaly",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -135,6 +139,7 @@ _HOMES = {
 """Modules of names that are not modules of their own."""
 
 __all__ = [
+    "AnomalyResult",
     "Augmentation",
     "BagTraining",
     "Card",
@@ -183,8 +188,10 @@ __all__ = [
     "VolumeView",
     "WeakFitWarning",
     "__version__",
+    "anomaly",
     "bags",
     "card",
+    "detect_anomalies",
     "distributed",
     "encode",
     "evaluate",
