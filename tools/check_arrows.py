@@ -47,7 +47,7 @@ FLOORS = (
     ("methods",),
     ("labels", "runs"),
     ("dense_tasks",),
-    ("pretraining", "finetuning", "segmentation"),
+    ("pretraining", "finetuning", "segmentation", "anomaly"),
     ("evaluation",),
     ("shift", "presets", "bags"),
     ("grid", "demo", "benchmarking"),

@@ -36,6 +36,7 @@ from sslmed._core import (
 
 if TYPE_CHECKING:
     from sslmed import (
+        anomaly,
         bags,
         benchmarking,
         distributed,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         training,
         transforms,
     )
+    from sslmed.anomaly import AnomalyResult, detect_anomalies
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.benchmarking import BenchmarkResult, benchmark
     from sslmed.cohort import Cohort
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
 __version__ = _version("sslmed")
 
 _HOMES = {
+    "AnomalyResult": "anomaly",
     "Augmentation": "modalities",
     "BagTraining": "bags",
     "BenchmarkResult": "benchmarking",
@@ -119,6 +122,7 @@ _HOMES = {
     "VolumeView": "modalities.volumes",
     "benchmark": "benchmarking",
     "card": "evaluation.card",
+    "detect_anomalies": "anomaly",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -139,6 +143,7 @@ _HOMES = {
 """Modules of names that are not modules of their own."""
 
 __all__ = [
+    "AnomalyResult",
     "Augmentation",
     "BagTraining",
     "BenchmarkResult",
@@ -188,10 +193,12 @@ __all__ = [
     "VolumeView",
     "WeakFitWarning",
     "__version__",
+    "anomaly",
     "bags",
     "benchmark",
     "benchmarking",
     "card",
+    "detect_anomalies",
     "distributed",
     "encode",
     "evaluate",

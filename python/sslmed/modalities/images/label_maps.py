@@ -7,6 +7,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sslmed import io
@@ -39,6 +40,10 @@ class ImageLabelMaps:
         picture: torch.Tensor = self._source.sample(row)
         return picture.permute(2, 0, 1).contiguous()
 
+    def inside(self, row: int) -> None:
+        """All of an image counts."""
+        return None
+
     def truth(self, row: int) -> torch.Tensor | None:
         """[height, width] int32, or None.
 
@@ -67,6 +72,12 @@ class ImageLabelMaps:
         """``<stem>_labels.png``, whose gray levels are the labels."""
         path = f"{stem}_labels.png"
         write_labels(labels, path)
+        return path
+
+    def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
+        """``<stem>.npy``, float32 [height, width]."""
+        path = f"{stem}.npy"
+        np.save(path, scores.float().numpy())
         return path
 
 

@@ -37,6 +37,7 @@ class Volumes(Modality):
     }
     files = (*files.NIFTI, ".mgh", ".mgz", ".mgh.gz", ".nrrd", ".nhdr", ".mha", ".mhd", files.ENDING)
     bids = sessions.ENDINGS
+    has_label_maps = True
     prepare_options = ("threads", "shard", "on_error", "progress", "spacing", "crop", "margin", "clip", "normalize", "storage")
 
     def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
