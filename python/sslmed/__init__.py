@@ -37,6 +37,7 @@ from sslmed._core import (
 if TYPE_CHECKING:
     from sslmed import (
         bags,
+        detection,
         distributed,
         evaluation,
         grid,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         metrics,
         modalities,
         nn,
+        objects,
         presets,
         provenance,
         shift,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     )
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.cohort import Cohort
+    from sslmed.detection import Detection, DetectionResult, detect
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
@@ -91,6 +94,8 @@ _HOMES = {
     "EegPreprocessing": "modalities.eeg",
     "EegView": "modalities.eeg",
     "DenseEncoder": "encoders",
+    "Detection": "detection",
+    "DetectionResult": "detection",
     "Encoder": "encoders",
     "FeatureStore": "bags",
     "FineTuned": "finetuning",
@@ -115,6 +120,7 @@ _HOMES = {
     "VolumePreprocessing": "modalities.volumes",
     "VolumeView": "modalities.volumes",
     "card": "evaluation.card",
+    "detect": "detection",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -144,6 +150,8 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DenseEncoder",
+    "Detection",
+    "DetectionResult",
     "DistributedError",
     "EegAugmentation",
     "EegPreprocessing",
@@ -185,6 +193,8 @@ __all__ = [
     "__version__",
     "bags",
     "card",
+    "detect",
+    "detection",
     "distributed",
     "encode",
     "evaluate",
@@ -203,6 +213,7 @@ __all__ = [
     "metrics",
     "modalities",
     "nn",
+    "objects",
     "prepare",
     "presets",
     "pretrain",
