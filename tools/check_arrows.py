@@ -33,7 +33,7 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
-    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting"),
+    ("io", "transforms", "masking", "losses", "metrics", "nn", "objects", "tables", "distributed", "reporting"),
     ("bids", "inference"),
     ("modalities",),
     ("contents",),
@@ -47,7 +47,7 @@ FLOORS = (
     ("methods",),
     ("labels", "runs"),
     ("dense_tasks",),
-    ("pretraining", "finetuning", "segmentation", "anomaly"),
+    ("pretraining", "finetuning", "segmentation", "detection", "anomaly"),
     ("evaluation",),
     ("shift", "presets", "bags"),
     ("grid", "demo", "benchmarking"),

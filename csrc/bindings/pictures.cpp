@@ -65,7 +65,7 @@ std::shared_ptr<ImageSource> make_image_source(const std::string& modality, cons
                                                const std::vector<py::dict>& objects) {
   auto images = origins_of(origins);
   const auto how = choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit");
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, file_targets(objects), std::move(labels)},
+  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels), file_targets(objects)},
                                        std::move(targets));
 }
 

@@ -106,7 +106,8 @@ void star_distances(const std::int32_t* labels, std::int64_t rows, std::int64_t 
     right[k] = std::cos(angle);
     back[k] = 1 - 0.5F / std::max(std::abs(down[k]), std::abs(right[k]));
   }
-  const auto rounded = [](float x) { return static_cast<std::int64_t>(std::lround(x)); };
+  // Halves go to the even cell, as in StarDist.
+  const auto rounded = [](float x) { return static_cast<std::int64_t>(std::lrint(x)); };
   for (std::int64_t i = stride / 2; i / stride < rows / stride; i += stride)
     for (std::int64_t j = stride / 2; j / stride < columns / stride; j += stride) {
       const auto label = labels[i * columns + j];

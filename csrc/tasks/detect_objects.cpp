@@ -112,7 +112,8 @@ Objects objects_in(const at::Tensor& given, const ObjectOptions& options) {
   const auto numbers = stars ? options.rays + (options.classes > 1 ? options.classes + 1 : 0) : (options.kind == Detected::kBoxes ? 2 : 1) * rank;
   TORCH_CHECK_VALUE(rank >= 1 && rank <= 3 && maps.size(0) == scores + numbers, "detect: expected maps of ", scores + numbers, " channels, got ", maps.sizes());
   const auto heat = maps.slice(0, 0, scores);
-  const auto found = stars ? heat.gt(options.threshold).nonzero() : peaks_of(heat, options.threshold);  // [n, 1 + rank]
+  // [n, 1 + rank]; what nonzero() gives lies in memory column by column.
+  const auto found = (stars ? heat.gt(options.threshold).nonzero() : peaks_of(heat, options.threshold)).contiguous();
   const auto n = found.size(0), plane = maps.numel() / maps.size(0);
   const auto* data = maps.const_data_ptr<float>();
   Objects out;

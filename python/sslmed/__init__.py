@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         anomaly,
         bags,
         benchmarking,
+        detection,
         distributed,
         evaluation,
         grid,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         metrics,
         modalities,
         nn,
+        objects,
         presets,
         provenance,
         shift,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.benchmarking import BenchmarkResult, benchmark
     from sslmed.cohort import Cohort
+    from sslmed.detection import Detection, DetectionResult, detect
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
@@ -97,6 +100,8 @@ _HOMES = {
     "EegPreprocessing": "modalities.eeg",
     "EegView": "modalities.eeg",
     "DenseEncoder": "encoders",
+    "Detection": "detection",
+    "DetectionResult": "detection",
     "Encoder": "encoders",
     "FeatureStore": "bags",
     "FineTuned": "finetuning",
@@ -123,6 +128,7 @@ _HOMES = {
     "benchmark": "benchmarking",
     "card": "evaluation.card",
     "detect_anomalies": "anomaly",
+    "detect": "detection",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -154,6 +160,8 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DenseEncoder",
+    "Detection",
+    "DetectionResult",
     "DistributedError",
     "EegAugmentation",
     "EegPreprocessing",
@@ -199,6 +207,8 @@ __all__ = [
     "benchmarking",
     "card",
     "detect_anomalies",
+    "detect",
+    "detection",
     "distributed",
     "encode",
     "evaluate",
@@ -217,6 +227,7 @@ __all__ = [
     "metrics",
     "modalities",
     "nn",
+    "objects",
     "prepare",
     "presets",
     "pretrain",

@@ -31,8 +31,8 @@ struct ImageSourceOptions {
   bool whole = false;                // kCrop: the longer side stays whole, for a recipe that crops at random
   std::string modality = "images";   // of its samples
   std::string voi = "auto";          // io::ImageOptions::voi
-  std::vector<FileTargets> objects;  // one an image, or none; they follow the picture under their names
   std::vector<std::string> labels;   // label maps of one channel, one file an image, which may be empty; they follow the picture as the target "labels"
+  std::vector<FileTargets> objects;  // one an image, or none; they follow the picture under their names
 };
 
 class ImageSource : public data::Source {
