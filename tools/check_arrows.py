@@ -50,7 +50,7 @@ FLOORS = (
     ("pretraining", "finetuning", "segmentation"),
     ("evaluation",),
     ("shift", "presets", "bags"),
-    ("grid", "demo"),
+    ("grid", "demo", "deployment"),
     ("cli",),
     ("__main__",),
 )

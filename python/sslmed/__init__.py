@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.cohort import Cohort
+    from sslmed.deployment import Deployment, deploy
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
@@ -91,6 +92,7 @@ _HOMES = {
     "EegPreprocessing": "modalities.eeg",
     "EegView": "modalities.eeg",
     "DenseEncoder": "encoders",
+    "Deployment": "deployment",
     "Encoder": "encoders",
     "FeatureStore": "bags",
     "FineTuned": "finetuning",
@@ -115,6 +117,7 @@ _HOMES = {
     "VolumePreprocessing": "modalities.volumes",
     "VolumeView": "modalities.volumes",
     "card": "evaluation.card",
+    "deploy": "deployment",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -144,6 +147,7 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DenseEncoder",
+    "Deployment",
     "DistributedError",
     "EegAugmentation",
     "EegPreprocessing",
@@ -185,6 +189,7 @@ __all__ = [
     "__version__",
     "bags",
     "card",
+    "deploy",
     "distributed",
     "encode",
     "evaluate",

@@ -144,6 +144,10 @@ class LabelMaps(Protocol):
         """Writes labels on the grid of :meth:`placed` to a file whose path begins with ``stem``, and gives its path."""
         ...
 
+    def write_numbers(self, row: int, numbers: torch.Tensor, stem: str, name: str) -> str:
+        """Writes numbers from 0 to 1 on the grid of :meth:`placed` to a file ``<stem>_<name>…``, and gives its path."""
+        ...
+
 
 class Modality(ABC):
     """A kind of data: derive, set the attributes, define :meth:`source`, and call :func:`sslmed.modalities.register` with an instance."""

@@ -87,6 +87,12 @@ class VolumeLabelMaps:
         io.write_nifti(io.Volume(labels.to(kind), torch.from_numpy(self._grid(row)[1])), path)
         return path
 
+    def write_numbers(self, row: int, numbers: torch.Tensor, stem: str, name: str) -> str:
+        """``<stem>_<name>.nii.gz`` in single precision, with the affine of the file."""
+        path = f"{stem}_{name}.nii.gz"
+        io.write_nifti(io.Volume(numbers.float(), torch.from_numpy(self._grid(row)[1])), path)
+        return path
+
     def _prepared(self, row: int) -> bool:
         return files.is_prepared(self._paths[row])
 
