@@ -50,7 +50,7 @@ FLOORS = (
     ("pretraining", "finetuning", "segmentation", "detection", "anomaly"),
     ("evaluation",),
     ("shift", "presets", "bags"),
-    ("grid", "demo", "benchmarking"),
+    ("grid", "demo", "benchmarking", "deployment"),
     ("cli",),
     ("__main__",),
 )

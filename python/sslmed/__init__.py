@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
     from sslmed.benchmarking import BenchmarkResult, benchmark
     from sslmed.cohort import Cohort
+    from sslmed.deployment import Deployment, deploy
     from sslmed.detection import Detection, DetectionResult, detect
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
@@ -102,6 +103,7 @@ _HOMES = {
     "DenseEncoder": "encoders",
     "Detection": "detection",
     "DetectionResult": "detection",
+    "Deployment": "deployment",
     "Encoder": "encoders",
     "FeatureStore": "bags",
     "FineTuned": "finetuning",
@@ -129,6 +131,7 @@ _HOMES = {
     "card": "evaluation.card",
     "detect_anomalies": "anomaly",
     "detect": "detection",
+    "deploy": "deployment",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -160,6 +163,7 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DenseEncoder",
+    "Deployment",
     "Detection",
     "DetectionResult",
     "DistributedError",
@@ -206,8 +210,9 @@ __all__ = [
     "benchmark",
     "benchmarking",
     "card",
-    "detect_anomalies",
+    "deploy",
     "detect",
+    "detect_anomalies",
     "detection",
     "distributed",
     "encode",

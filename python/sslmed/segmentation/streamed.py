@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 
 from sslmed.cohort import Cohort
 from sslmed.methods import Segment
+from sslmed.metrics.overlap import dice_of, volume_of
 from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
 from sslmed.segmentation.cases import Truths, classes_of
 from sslmed.segmentation.options import Segmentation
 
-__all__ = ["MeanOfNetworks", "known_classes", "scored_bands", "tiles_of"]
+__all__ = ["MeanOfNetworks", "counted", "known_classes", "scored_bands", "tiles_of"]
 
 
 class MeanOfNetworks:
@@ -23,6 +24,7 @@ class MeanOfNetworks:
 
     def __init__(self, tasks: Sequence[Segment]) -> None:
         self.tasks = tasks
+        self.preprocessing = tasks[0].preprocessing
 
     def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
         """[B, C, spatial…] to [B, classes, spatial…]."""
@@ -45,13 +47,13 @@ def known_classes(cohort: Cohort, maps: LabelMaps | StreamedLabelMaps, values: S
     return list(maps.values)
 
 
-def tiles_of(options: Segmentation, tasks: Sequence[Segment]) -> dict[str, Any]:
+def tiles_of(options: Segmentation, network: Segment | MeanOfNetworks) -> dict[str, Any]:
     """Options of prediction by tiles.
 
     Raises:
         ValueError: ``roi`` is not one number.
     """
-    first: Any = tasks[0].preprocessing
+    first: Any = network.preprocessing
     size = first.size if options.roi is None else options.roi
     if not isinstance(size, int):
         raise ValueError(f"Segmentation: roi={size!r} must be one number of pixels where predictions come by tiles")
@@ -61,18 +63,38 @@ def tiles_of(options: Segmentation, tasks: Sequence[Segment]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def scored_bands(cohort: Cohort, row: int, fold: int, classes: Sequence[int], maps: StreamedLabelMaps, task: Segment, options: Segmentation) -> list[list[Any]]:
-    """A line a class, as :func:`sslmed.segmentation.cases.scored` gives it: Dice of a case from its bands."""
+def counted(options: Segmentation) -> Segmentation:
+    """The options with those metrics that follow from numbers of cells, which can be summed over bands."""
+    return replace(options, metrics=tuple(name for name in options.metrics if name in _OF_COUNTS))
+
+
+def scored_bands(
+    cohort: Cohort,
+    maps: StreamedLabelMaps,
+    row: int,
+    network: Segment | MeanOfNetworks,
+    classes: Sequence[int],
+    options: Segmentation,
+    **line: Any,
+) -> list[dict[str, Any]]:
+    """A line a class of one case, as :func:`sslmed.segmentation.cases.scored` gives it, from counts of cells."""
     counts = np.zeros((len(classes), 3), dtype=np.int64)
-    for labels, truth in maps.bands(row, task, **tiles_of(options, [task])):
+    for labels, truth in maps.bands(row, network, **tiles_of(options, network)):
         known = truth != -1
         for i, value in enumerate(classes):
-            reference, predicted = (truth == value) & known, (labels == value) & known
-            counts[i] += [int(x.sum()) for x in (reference, predicted, reference & predicted)]
+            predicted, reference = (labels == value) & known, (truth == value) & known
+            counts[i] += [int(x.sum()) for x in (predicted, reference, predicted & reference)]
     names = dict(zip(maps.values, maps.names, strict=True))
-    where = [row, cohort.table["path"].iloc[row], str(cohort.table["subject"].iloc[row]), fold]
+    table = cohort.table.iloc[row]
+    line = {"row": row, "path": table["path"], "subject": str(table["subject"])} | line
     lines = []
-    for value, (reference, predicted, both) in zip(classes[1:], counts[1:].tolist(), strict=True):
-        dice = 2 * both / (reference + predicted) if reference else math.nan
-        lines.append([*where, names[value], dice, reference, predicted])
+    for value, (predicted, reference, both) in zip(classes[1:], counts[1:].tolist(), strict=True):
+        own = {
+            name: _OF_COUNTS[name](options.convention_of(name), (predicted, reference, both))
+            for name in counted(options).metrics
+        }
+        lines.append(line | {"class": names[value], "reference": reference, "prediction": predicted} | own)
     return lines
+
+
+_OF_COUNTS = {"dice": dice_of, "volume_similarity": volume_of}
