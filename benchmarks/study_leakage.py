@@ -1,8 +1,8 @@
-"""Not a benchmark of speed but of use: which copies of recordings and pictures the leak finder finds, and what else it takes for copies.
+"""Not a benchmark of speed but of use: which copies of recordings, pictures and volumes the leak finder finds, and what else it takes for copies.
 
     python benchmarks/study_leakage.py
 
-Made data; with SSLMED_DATA real pictures and recordings too. Copies are those of the tests, so that both mean the same by each name.
+Made data; with SSLMED_DATA real pictures, volumes and recordings too. Copies are those of the tests, so that both mean the same by each name.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ from common import data_root, write
 import sslmed as sm
 from sslmed.modalities.eeg import copies as eeg
 from sslmed.modalities.picture_copies import copies
+from sslmed.modalities.volumes.copies import copies as copies_of_volumes
 
 TESTS = Path(__file__).parent.parent / "tests/python"
 
@@ -87,6 +88,13 @@ def recordings(cohort: sm.Cohort, values: list[Any], names: list[str], rate: flo
     return scored(base, changed, eeg.copies)
 
 
+def volumes(paths: list[Path], tests: ModuleType, copied: int, whose: list[str]) -> dict[str, Any]:
+    """Of NIfTI files."""
+    values = [sm.io.read_volume(path).data.to(torch.float32).numpy() for path in paths]
+    some = values[:: len(values) // copied][:copied]
+    return scored(tests.of(values), {name: tests.of([change(x) for x in some]) for name, change in tests.CHANGES.items()}, copies_of_volumes, whose)
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -101,6 +109,12 @@ def main() -> None:
             images = [x if x.shape[2] == 3 else np.repeat(x[..., :1], 3, axis=2) for x in images]
             if images:
                 body[name] = pictures(images, image_tests, min(10, len(images)), [path.name.split("_")[0] for path in paths] if "nih" in pattern else None)
+                write("study_leakage", body)
+        volume_tests = module("volumes/test_copies.py")
+        for name, pattern in (("ixi_hh_2mm", "*_T1w_brain.nii.gz"), ("oasis_malf", "**/*_T1w.nii.gz"), ("cdi_fdg_pet", "*_FDGPET.nii.gz")):
+            paths = sorted((root / "mri" / name).glob(pattern))
+            if paths:
+                body[f"volumes of {name}"] = volumes(paths, volume_tests, min(10, len(paths)), [path.name.split("_")[0] for path in paths])
                 write("study_leakage", body)
         for name in ("msu_schizophrenia", "gb_epilepsy", "fsu_alzheimer", "eegmat"):
             cohort = sm.Cohort.from_bids(root / "eeg" / name)

@@ -258,6 +258,7 @@ def _with_participants(table: pd.DataFrame, path: Path, walk: _Walk) -> pd.DataF
         walk.left_out[("tables", "there is no participants.tsv: nothing is known of the people")] = [str(path)]
         return table
     participants = tables.read_table(path, "\t")
+    participants = participants.rename(columns=tables.spelled(list(participants), ("participant_id", "session", "session_id")))
     if "participant_id" not in participants:
         raise FormatError(f"{path}: expected a column participant_id, found {list(participants.columns)}")
     names = [_participant(name) for name in participants["participant_id"].tolist()]
@@ -266,13 +267,15 @@ def _with_participants(table: pd.DataFrame, path: Path, walk: _Walk) -> pd.DataF
     sessions = [""] * len(names) if column is None else _sessions(participants[column])
     at = {key: row for row, key in enumerate(zip(names, sessions, strict=True))}
     if len(at) < len(names):
-        raise FormatError(f"{path}: expected one row a participant{' and session' if column else ''}, found some twice")
+        twice = next(key for key in at if list(zip(names, sessions, strict=True)).count(key) > 1)
+        raise FormatError(f"{path}: expected one row a participant{' and session' if column else ''}, found several for {' '.join(twice).strip()}")
     of_person: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         of_person.setdefault(name, []).append(row)
     people = dict.fromkeys(whose)
     if unknown := sorted(set(people) - set(of_person)):
-        raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}")
+        there = f"{', '.join(list(of_person)[:3])}{' …' if len(of_person) > 3 else ''}"
+        raise FormatError(f"{path}: expected a row for every subject, found none for {', '.join(unknown[:5])}; there are {there or 'no rows'}")
     if absent := sorted(set(of_person) - set(people)):
         walk.left_out[("participants", "in participants.tsv, but without a file")] = absent
     rows = [of_person[subject][0] for subject in whose] if column is None else []
@@ -320,6 +323,7 @@ def _with_tables(table: pd.DataFrame, walk: _Walk) -> pd.DataFrame:
 
 
 def _session_rows(found: tables.Texts, path: str) -> list[tuple[str, dict[str, Any]]]:
+    found = found.named("session_id", "session")
     column = next((c for c in ("session_id", "session") if c in found.columns), None)
     if column is None:
         raise FormatError(f"{path}: expected a column session_id, found {found.columns}")
@@ -327,6 +331,7 @@ def _session_rows(found: tables.Texts, path: str) -> list[tuple[str, dict[str, A
 
 
 def _scan_rows(found: tables.Texts, path: str) -> list[tuple[str, dict[str, Any]]]:
+    found = found.named("filename")
     if "filename" not in found.columns:
         raise FormatError(f"{path}: expected a column filename, found {found.columns}")
     return [(row.pop("filename") or "", row) for row in found.rows]

@@ -48,7 +48,7 @@ def find(*cohorts: Cohort, near: bool = True, threads: int = 2) -> pd.DataFrame:
         - "same file": both rows list one file, also by a link (``similarity`` 1);
         - "same content": the signals are equal, whatever the names of files and people (``similarity`` 1);
         - "near duplicate": one row is a copy of the other, or of a part of it, that was converted, resampled, cut, scaled, filtered or changed otherwise
-          (``similarity``: the correlation of the two where they overlap; docs/leakage.md lists what is found). Recordings, images and slides;
+          (``similarity``: the correlation of the two where they overlap; docs/leakage.md lists what is found);
         - "same subject": subject and site are the same, in two cohorts (``similarity`` NaN: the signals differ).
 
     Raises:

@@ -26,6 +26,8 @@ __all__ = [
     "read",
     "read_many",
     "read_table",
+    "refuse_missing_folder",
+    "spelled",
     "storable",
     "texts",
     "trim",
@@ -85,6 +87,24 @@ class Texts(NamedTuple):
     rows: list[dict[str, str | None]]
     """Texts by column; None where they are missing."""
 
+    def named(self, *names: str) -> Texts:
+        """The same table, with columns of these names in whatever case ("Onset") under these names."""
+        other = spelled(self.columns, names)
+        if not other:
+            return self
+        columns = [other.get(column, column) for column in self.columns]
+        return Texts(columns, [{other.get(column, column): value for column, value in row.items()} for row in self.rows])
+
+
+def spelled(columns: Sequence[Any], names: Sequence[str]) -> dict[Any, str]:
+    """Of names that are no column the one column that differs from them by case and blanks only: which name it has then."""
+    found: dict[Any, str] = {}
+    for name in names:
+        near = [column for column in columns if str(column).strip().casefold() == name.casefold()]
+        if name not in columns and len(near) == 1:
+            found[near[0]] = name
+    return found
+
 
 def read_many(paths: Sequence[str], of: Callable[[Texts, str], _Value]) -> Iterator[_Value]:
     """What many small tables separated by tabs say, in the order of the paths. Those of equal bytes are looked at once.
@@ -142,6 +162,13 @@ def read(path: Path) -> pd.DataFrame:
         table: pd.DataFrame = pq.read_table(file, pre_buffer=False).combine_chunks().to_pandas(split_blocks=True, self_destruct=True)
     trim()
     return table
+
+
+def refuse_missing_folder(out: str | os.PathLike[str]) -> None:
+    """ReadError for a file in a folder that is not there, before hours of work are lost with it."""
+    folder = Path(out).absolute().parent
+    if not folder.is_dir():
+        raise ReadError(f"{os.fspath(out)}: there is no folder {folder} to write it to; make it first")
 
 
 def storable(table: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -293,3 +293,38 @@ def test_units_of_channels_tsv_come_before_those_of_the_header(tmp_path):
     assert "units of channels.tsv" in report.loc["used", "why"]
     with pytest.raises(ValueError, match="'channel_units' must hold JSON objects"):
         channels(cohort.with_columns(channel_units="uV"))
+
+
+def test_headers_of_sidecars_in_other_cases(tmp_path):
+    root = folder(tmp_path / "set", n=1, participants="Participant_ID\tage\tsex\n", sessions=("ses-1",))
+    eeg, name = root / "sub-01" / "ses-1" / "eeg", "sub-01_ses-1_task-rest"
+    (eeg / f"{name}_channels.tsv").write_text("Name\tType\tStatus\nFp1\tEEG\tbad\nO1\tEOG\tgood\n")
+    (eeg / f"{name}_events.tsv").write_text("Onset\tDuration\tTrial_Type\n0\t4\trest\n")
+    (root / "sub-01" / "ses-1" / "sub-01_ses-1_scans.tsv").write_text(f"Filename\tacq_time\neeg/{name}_eeg.edf\t2020-01-01T00:00:00\n")
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text("Session_ID\tscore\nses-1\t7\n")
+    cohort = sm.Cohort.from_bids(root)
+    assert channels(cohort) == [(["Cz", "Pz"], 100.0)]
+    assert cohort.table[["age", "score", "acq_time"]].values.tolist() == [[31, 7, "2020-01-01T00:00:00"]]
+    assert cohort.epochs("rest").table["span_stop"].tolist() == [4.0]
+
+
+def test_people_who_are_listed_twice_or_not_at_all_are_named(tmp_path):
+    root = folder(tmp_path / "set")
+    for text, message in (
+        ("sub-01\nsub-02\nsub-01\n", "found several for sub-01"),
+        ("1\n2\n3\n", "none for sub-01, sub-02, sub-03; there are sub-1, sub-2, sub-3"),
+    ):
+        (root / "participants.tsv").write_text(f"participant_id\n{text}")
+        with pytest.raises(sm.FormatError, match=message):
+            sm.Cohort.from_bids(root)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".txt"])
+def test_an_index_opens_as_it_was_written(ending, tmp_path):
+    cohort = sm.Cohort.from_bids(folder(tmp_path / "set", n=2))
+    cohort.index(tmp_path / f"index{ending}")
+    opened = sm.Cohort.from_table(tmp_path / f"index{ending}")
+    assert channels(opened) == channels(cohort)
+    assert opened.table["age"].tolist() == cohort.table["age"].tolist()
+    with pytest.raises(sm.ReadError, match=r"there is no folder .*nowhere to write it to"):
+        cohort.index(tmp_path / "nowhere" / f"index{ending}")

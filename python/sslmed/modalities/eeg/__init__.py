@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from sslmed import tables
 from sslmed._core import C, ChannelWarning, FormatError, regular
 from sslmed.bids import LeftOut
 from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
@@ -137,6 +138,8 @@ class Eeg(Modality):
         """Reads the headers of all files, and looks for gaps in their signals, see :func:`sslmed.modalities.eeg.index.describe`."""
         if rows.arrays is not None:
             raise ValueError(f"{rows.name}: recordings in memory have no files to index")
+        if out is not None:
+            tables.refuse_missing_folder(out)
         table = index.describe(rows.table, **options)
         recordings.warn_of_scale(rows, len(rows.table))
         if out is not None:

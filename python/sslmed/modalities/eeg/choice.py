@@ -36,7 +36,9 @@ def check_names(rows: Sequence[Rows], channels: Sequence[str], exclude: Sequence
         left = {name: left[name] for name in C.names_without_channel(labels, list(left))}
     if left:
         name, where = next(iter(left.items()))
-        near = difflib.get_close_matches(name, seen, 3, 0.5) or difflib.get_close_matches(name.title(), C.standard_names(), 3, 0.5)
+        near = difflib.get_close_matches(name, seen, 3, 0.5)
+        if not near and name not in C.standard_names():
+            near = difflib.get_close_matches(name.title(), C.standard_names(), 3, 0.5)
         others = f", nor {', '.join(repr(other) for other in list(left)[1:])}" if len(left) > 1 else ""
         hint = f"did you mean {' or '.join(repr(one) for one in near)}? " if near else ""
         known = ", ".join(list(seen)[:_LISTED]) + (f" and {len(seen) - _LISTED} more" if len(seen) > _LISTED else "")

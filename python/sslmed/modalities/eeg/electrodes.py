@@ -36,6 +36,10 @@ _FAR = 30.0
 """mm between measured and usual places, as root of the mean square, above which names or places must be wrong."""
 
 
+_MOST = 1e6
+"""Coordinates are below, in m, cm and mm."""
+
+
 class _Found(NamedTuple):
     names: list[str]
     places: Array
@@ -119,9 +123,11 @@ def _key(system: str) -> str:
 
 
 def _read(found: tables.Texts, path: str) -> _Found:
+    found = found.named("name", "x", "y", "z")
     if missing := [name for name in ("name", "x", "y", "z") if name not in found.columns]:
         raise FormatError(f"{path}: expected columns name, x, y and z, found {', '.join(found.columns)} without {missing[0]}")
-    names, places = [], []
+    names: list[str] = []
+    places = []
     for line, row in enumerate(found.rows, 2):
         if row["name"] is None or any(row[axis] is None for axis in "xyz"):
             continue  # n/a: not measured
@@ -130,6 +136,8 @@ def _read(found: tables.Texts, path: str) -> _Found:
         except ValueError:
             text = ", ".join(repr(row[axis]) for axis in "xyz")
             raise FormatError(f"{path}: line {line}: expected numbers or n/a in x, y and z, found {text}") from None
+        if row["name"].strip() in names:
+            raise FormatError(f"{path}: line {line}: expected each electrode once, found {row['name'].strip()!r} again")
         if all(map(math.isfinite, place)):
             names.append(row["name"].strip())
             places.append(place)
@@ -167,6 +175,8 @@ def on_the_head(names: Sequence[str], places: Array, system: str, unit: str) -> 
     known = [i for i, place in enumerate(usual) if place is not None]
     if len(places) == 0:
         return None, "all places are n/a"
+    if np.abs(places).max() > _MOST:
+        return None, f"a coordinate is {np.abs(places).max():.3g}, which is none of a head in any unit"
     targets = np.array([usual[i] for i in known], float).reshape(-1, 3)
     if len(known) >= _LEAST and np.linalg.matrix_rank(targets - targets.mean(0), tol=1.0) >= 2:
         moved, scale, error = _fitted(places[known], targets, places)

@@ -68,6 +68,7 @@ def _name(text: str) -> str:
 
 
 def _of_table(found: tables.Texts, path: str, column: str) -> list[Event]:
+    found = found.named("onset", "duration", column)
     if missing := [name for name in ("onset", column) if name not in found.columns]:
         hint = "; epochs(column=…) names the column that says what an event is" if column in missing else ""
         raise FormatError(f"{path}: expected a column {missing[0]}, found {', '.join(found.columns)}{hint}")

@@ -157,13 +157,13 @@ def parsed(table: pd.DataFrame, column: str, kind: type[Any], example: str) -> l
 
 
 def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
-    """Writes an index with absolute paths, as Parquet (.parquet) or as text separated by tabs."""
+    """Writes an index with absolute paths, as Parquet (.parquet), or as text separated by tabs, or by commas (.csv)."""
     path = Path(out)
     table = table.assign(path=[os.path.abspath(p) for p in table["path"]])
     if path.suffix.lower() == ".parquet":
         table.to_parquet(path, index=False, row_group_size=max(1, len(table)))
     else:
-        table.to_csv(path, sep="\t", index=False)
+        table.to_csv(path, sep="," if Path(out).suffix.lower() == ".csv" else "\t", index=False)
 
 
 def channels(table: pd.DataFrame) -> list[tuple[list[str], float]]:

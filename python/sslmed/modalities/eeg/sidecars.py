@@ -131,6 +131,7 @@ def _entities(name: str) -> frozenset[str]:
 
 def _said(found: tables.Texts, path: str) -> tuple[str | None, str | None]:
     """JSON of the channels that are bad or of another type, and of the units of the others."""
+    found = found.named("name", "type", "status", "units")
     if "name" not in found.columns:
         raise FormatError(f"{path}: expected a column name, found {found.columns}")
     unwanted: list[str] = []

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from sslmed import io
+from sslmed import io, tables
 from sslmed._core import C, regular
 from sslmed.io import dicom
 from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
@@ -79,6 +79,8 @@ class Images(Modality):
 
     def index(self, rows: Rows, out: str | os.PathLike[str] | None, **options: Any) -> pd.DataFrame | None:
         """What headers of DICOM files say, see :func:`describe`. A ValueError where there are no such files."""
+        if out is not None:
+            tables.refuse_missing_folder(out)
         table = describe(rows, **options)
         if out is not None:
             write(table, out)

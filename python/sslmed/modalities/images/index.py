@@ -46,8 +46,8 @@ def describe(rows: Rows, threads: int = 4) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, out: str | os.PathLike[str]) -> None:
-    """Writes an index, as Parquet (.parquet) or as text separated by tabs."""
+    """Writes an index, as Parquet (.parquet) or as text separated by tabs, or by commas (.csv)."""
     if Path(out).suffix.lower() == ".parquet":
         tables.storable(table, "index").to_parquet(out, index=False)
     else:
-        table.to_csv(out, sep="\t", index=False)
+        table.to_csv(out, sep="," if Path(out).suffix.lower() == ".csv" else "\t", index=False)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
+import torch
 
+from sslmed import io
 from sslmed._core import C, FormatError
-from sslmed.modalities.base import Array, Baseline, Modality, OnError, Rows
+from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
 from sslmed.modalities.volumes import files, members, preparation, sessions
 from sslmed.modalities.volumes.label_maps import VolumeLabelMaps
 from sslmed.modalities.volumes.preprocessing import VolumeAugmentation, VolumePreprocessing, VolumeView
@@ -38,6 +41,7 @@ class Volumes(Modality):
     files = (*files.NIFTI, ".mgh", ".mgz", ".mgh.gz", ".nrrd", ".nhdr", ".mha", ".mhd", files.ENDING)
     bids = sessions.ENDINGS
     has_label_maps = True
+    likeness = "volumes"
     prepare_options = ("threads", "shard", "on_error", "progress", "spacing", "crop", "margin", "clip", "normalize", "storage")
 
     def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -110,6 +114,19 @@ class Volumes(Modality):
         """Whole volumes with their label maps, see :class:`VolumeLabelMaps`."""
         return VolumeLabelMaps(rows, preprocessing)
 
+    def fingerprint(self, rows: Rows) -> Any:
+        """The first sequence in a cube around its content, see :func:`sslmed.modalities.volumes.copies.fingerprint`."""
+        from sslmed.modalities.volumes import copies  # needs SciPy's image processing, which takes long to load
+
+        path = files.of_table(rows.table)[0].sequences[0][1]
+        return copies.fingerprint(_values(path), path)
+
+    def copies(self, fingerprints: Sequence[Any], groups: Array) -> Iterable[Copy]:
+        """Copies of volumes, see :func:`sslmed.modalities.volumes.copies.copies`."""
+        from sslmed.modalities.volumes import copies
+
+        return copies.copies(fingerprints, groups)
+
     def extra_channels(self, rows: Rows) -> list[str]:
         """The sequences, where there are several: their tokens need to be told apart."""
         names = _sequences(rows)
@@ -128,6 +145,18 @@ class Volumes(Modality):
         from sslmed.modalities.volumes import classical  # needs SciPy's image processing, which takes long to load
 
         return [classical.features(rows, names, threads=threads, on_error=on_error) for rows in cohorts]
+
+
+def _values(path: str) -> Array:
+    """[X, Y, Z] float32 of a file, of several volumes the first; of a prepared session the first sequence."""
+    if files.is_prepared(path):
+        return np.asarray(C.VolumeStore(path).read(files.prepared_names(path)[0]).numpy())
+    data = io.read_volume(path).data
+    if data.dim() < 3:
+        raise ValueError(f"{path}: expected a volume of three axes, found {list(data.shape)}")
+    while data.dim() > 3:
+        data = data[..., 0]
+    return np.asarray(data.to(torch.float32).numpy())
 
 
 def _sequences(rows: Rows) -> tuple[str, ...]:

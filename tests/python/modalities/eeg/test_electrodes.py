@@ -189,3 +189,17 @@ def test_features_are_not_kept_for_other_choices_of_channels(tmp_path):
     np.testing.assert_array_equal(encoder_features(encoder, cohort), whole)
     for other in (cohort.choose_channels(exclude=["Cz"]), cohort.choose_channels(["C3", "C4"]), cohort.with_columns(electrode_positions=None)):
         assert np.abs(encoder_features(encoder, other) - whole).max() > 1e-6
+
+
+@pytest.mark.parametrize(("rows", "why"), [("Fp1\t0\t1e308\t0\nCz\t1e308\t0\t0\nO1\t0\t0\t1e308\nO2\t1\t1\t1\n", "a coordinate is 1e.308"),
+                                           ("E1\t1e200\t0\t0\nE2\t0\t1\t0\n", "a coordinate is 1e.200")])  # fmt: skip
+def test_numbers_that_are_no_places_are_told(rows, why, tmp_path):
+    bids(tmp_path, TEN, USUAL)
+    table = next(tmp_path.rglob("*_electrodes.tsv"))
+    table.write_text("name\tx\ty\tz\n" + rows)
+    with pytest.warns(sm.ValueWarning, match=why):
+        cohort = sm.Cohort.from_bids(tmp_path)
+    assert "electrode_positions" not in cohort.table
+    table.write_text("name\tx\ty\tz\nCz\t0\t0\t9\nCz\t0\t0\t8\n")
+    with pytest.raises(sm.FormatError, match="line 3: expected each electrode once, found 'Cz' again"):
+        sm.Cohort.from_bids(tmp_path)
