@@ -120,7 +120,14 @@ def calibrate(
     return Calibration(scan, Thresholds(tuple(groups), share, by_mean, any_cell.n), any_cell)
 
 
-def _thresholds(where: str, table: pd.DataFrame, scores: Array, rate: float, groups: Sequence[str], adjustment: Adjustment) -> Thresholds:
+def _thresholds(
+    where: str,
+    table: pd.DataFrame,
+    scores: Array,
+    rate: float,
+    groups: Sequence[str],
+    adjustment: Adjustment,
+) -> Thresholds:
     """A conformal threshold a group. A person's score is that of their highest scan."""
     limits, counts = {}, {}
     for key, people in _by_group(table, groups).items():

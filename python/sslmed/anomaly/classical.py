@@ -19,7 +19,8 @@ __all__ = ["Atlas", "Dummy", "Histogram"]
 
 @dataclass(frozen=True)
 class Atlas:
-    """|value - mean| / standard deviation of healthy people at each place. Boxes around the anatomy are brought to one grid.
+    """|value - mean| / standard deviation of healthy people at each place. Boxes around the anatomy are brought to
+    one grid.
 
     Examples:
         >>> import sslmed as sm
@@ -119,10 +120,12 @@ class Histogram:
         inside = [(scan.array()[:, scan.inside()]) for scan in scans]
         edges, rarity = [], []
         for channel in range(inside[0].shape[0]):
-            bounds = [torch.quantile(_few(values[channel]).double(), torch.tensor([0.001, 0.999], dtype=torch.float64)) for values in inside]
+            ends = torch.tensor([0.001, 0.999], dtype=torch.float64)
+            bounds = [torch.quantile(_few(values[channel]).double(), ends) for values in inside]
             low, high = torch.stack(bounds).mean(0).tolist()
             cuts = torch.linspace(low, max(high, low + 1e-6), self.bins + 1, dtype=torch.float64)
-            counts = [torch.bincount(_bins(values[channel], cuts), minlength=self.bins + 2).double() for values in inside]
+            found = [_bins(values[channel], cuts) for values in inside]
+            counts = [torch.bincount(bins, minlength=self.bins + 2).double() for bins in found]
             share = torch.stack([count / count.sum() for count in counts]).mean(0) + self.least
             edges.append(cuts)
             rarity.append(-(share / share.sum()).log())

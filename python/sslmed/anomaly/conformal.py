@@ -33,8 +33,8 @@ def conformal_threshold(scores: Any, rate: float, where: str = "conformal_thresh
     """A threshold that a new healthy score exceeds with at most the promised probability (split conformal prediction).
 
     It is the k-th smallest of the n scores, k = ⌈(n + 1)(1 - rate)⌉ (Vovk et al., 2005; Angelopoulos & Bates, arXiv
-    2107.07511). If the new score is exchangeable with these, it is larger with probability at most ``rate``, and at least
-    ``rate`` - 1 / (n + 1) where no two are equal, in the mean over draws of the validation people.
+    2107.07511). If the new score is exchangeable with these, it is larger with probability at most ``rate``, and at
+    least ``rate`` - 1 / (n + 1) where no two are equal, in the mean over draws of the validation people.
 
     Args:
         scores: [n] of people who took no part in fitting, one each.
@@ -57,8 +57,8 @@ def conformal_threshold(scores: Any, rate: float, where: str = "conformal_thresh
 def share_threshold(maps: Sequence[Any], rate: float, where: str = "share_threshold") -> float:
     """A threshold above which at most the promised share of a new healthy scan's cells lies, in the mean over scans.
 
-    Conformal risk control (Angelopoulos et al., arXiv 2208.02814) of the share of cells above the threshold: the smallest λ
-    with Σ share_i(λ) ≤ rate (n + 1) - 1. Cells of one scan may depend on each other in any way.
+    Conformal risk control (Angelopoulos et al., arXiv 2208.02814) of the share of cells above the threshold: the
+    smallest λ with Σ share_i(λ) ≤ rate (n + 1) - 1. Cells of one scan may depend on each other in any way.
 
     Args:
         maps: For each of n people the scores of the cells of their scan.
@@ -94,7 +94,8 @@ def _checked(scores: Any, rate: float, where: str, least: bool = True) -> Array:
     number(where, "rate", rate, 0, 1 - 1e-12, strict=True)
     values: Array = np.asarray(list(scores) if isinstance(scores, range) else scores, np.float64).ravel()
     if not np.isfinite(values).all():
-        raise ValueError(f"{where}: scores must be finite, {int((~np.isfinite(values)).sum())} of {len(values)} are not")
+        bad = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{where}: scores must be finite, {bad} of {len(values)} are not")
     if least:
         _enough(len(values), rate, where)
     return values
@@ -103,8 +104,8 @@ def _checked(scores: Any, rate: float, where: str, least: bool = True) -> Array:
 def _enough(n: int, rate: float, where: str) -> None:
     if n < least_people(rate):
         raise ValueError(
-            f"{where}: {n} healthy validation people cannot promise a rate of {rate:g}: at least {least_people(rate)} are "
-            f"needed; raise the rate, or give more people to validation"
+            f"{where}: {n} healthy validation people cannot promise a rate of {rate:g}: at least "
+            f"{least_people(rate)} are needed; raise the rate, or give more people to validation"
         )
 
 
@@ -132,7 +133,8 @@ class Adjustment:
         if not columns:
             return cls()
         if len(table) < 10 + len(columns):
-            raise ValueError(f"covariates={list(columns)}: {len(table)} training scans are too few, expected {10 + len(columns)}")
+            told = f"{len(table)} training scans are too few, expected {10 + len(columns)}"
+            raise ValueError(f"covariates={list(columns)}: {told}")
         design = np.column_stack([np.ones(len(table)), table[list(columns)].to_numpy(np.float64)])
         found = np.linalg.lstsq(design, np.asarray(scores, np.float64), rcond=None)[0]
         return cls(tuple(columns), tuple(float(value) for value in found))
@@ -168,7 +170,8 @@ class Thresholds:
         keys = group_keys(table, self.groups)
         if unknown := sorted({key for key in keys if key not in self.by_group}, key=str):
             told = ", ".join(f"{column}={value}" for column, value in zip(self.groups, unknown[0], strict=True))
-            raise ValueError(f"{where}: no healthy validation person has {told}: a rate cannot be promised there; leave the column out of groups")
+            hint = "a rate cannot be promised there; leave the column out of groups"
+            raise ValueError(f"{where}: no healthy validation person has {told}: {hint}")
         limits: Array = np.array([self.by_group[key] for key in keys], np.float64)
         out: Array = limits + self.adjustment.expected(table)
         return out

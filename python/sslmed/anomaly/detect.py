@@ -1,4 +1,5 @@
-"""Anomaly detection from end to end: methods are fitted to healthy people, thresholds to others, scores are of a third group."""
+"""Anomaly detection from end to end: methods are fitted to healthy people, thresholds to others, scores are of a
+third group."""
 
 from __future__ import annotations
 
@@ -69,19 +70,20 @@ def detect_anomalies(
 ) -> AnomalyResult:
     """Finds what healthy people do not have, and promises how often it is wrong about them.
 
-    Every method is fitted to healthy training people. Healthy validation people, of whom no method has seen anything, set
-    the thresholds (split conformal prediction): of new healthy people who are exchangeable with them, at most ``rate`` have
-    an alarm, in the mean over draws of the validation people. People of another scanner or age are not exchangeable with
-    them: ``groups`` gives each value of a column a threshold of its own, ``covariates`` subtracts what a linear
-    regression, fitted to training people, expects. Case people set nothing.
+    Every method is fitted to healthy training people. Healthy validation people, of whom no method has seen anything,
+    set the thresholds (split conformal prediction): of new healthy people who are exchangeable with them, at most
+    ``rate`` have an alarm, in the mean over draws of the validation people. People of another scanner or age are not
+    exchangeable with them: ``groups`` gives each value of a column a threshold of its own, ``covariates`` subtracts
+    what a linear regression, fitted to training people, expects. Tested people set nothing.
 
     Args:
         healthy: Scans of healthy people.
         tested: Scans of other people, anomalous and healthy ones, of the same modality.
-        encoder: Name, path or encoder of the features of patches, see :func:`sslmed.anomaly.patch_features`; None: no method
-            needs one.
+        encoder: Name, path or encoder of the features of patches, see :func:`sslmed.anomaly.patch_features`; None: no
+            method needs one.
         methods: Names out of :data:`sslmed.anomaly.METHODS`, or methods with options such as
-            :class:`sslmed.anomaly.PatchCore` and :class:`sslmed.anomaly.Reconstruction`. Their names are the table's rows.
+            :class:`sslmed.anomaly.PatchCore` and :class:`sslmed.anomaly.Reconstruction`. Their names are the table's
+            rows.
         validation: Scans of other healthy people, or the share of the healthy people who are set apart.
         target: Column of ``tested``, true or 1 for anomalous scans; None: scans with lesions in their label map
             (``path_labels``, or what was prepared of it) are.
@@ -103,9 +105,9 @@ def detect_anomalies(
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: People, files or signals are in two of the three groups, the encoder was trained on validation people,
-            the validation people are too few for the rate (the message says how many are needed), no tested scan says
-            whether it is anomalous, or an option is out of range.
+        ValueError: People, files or signals are in two of the three groups, the encoder was trained on validation
+            people, the validation people are too few for the rate (the message says how many are needed), no tested
+            scan says whether it is anomalous, or an option is out of range.
 
     Warns:
         TransductiveWarning: The encoder was trained on signals of tested people.
@@ -119,10 +121,10 @@ def detect_anomalies(
         >>> healthy, tested = people.subset(range(22)), people.subset(range(22, 30))
         >>> how = sm.EegPreprocessing(scale="none", average_reference=False)
         >>> result = sm.detect_anomalies(
-        ...     healthy, tested, sm.Encoder("vit_tiny", how, depth=1), methods=["knn", "dummy"], target="sick", validation=0.5
+        ...     healthy, tested, sm.Encoder("vit_tiny", how, depth=1), methods=["knn", "dummy"], target="sick", rate=0.2
         ... )
         >>> sorted(result.table["row"].unique()), len(result.scores)
-        (['dummy', 'knn'], 38)
+        (['dummy', 'knn'], 34)
     """
     where = "detect_anomalies"
     chosen = _methods(methods)
@@ -184,12 +186,14 @@ def _methods(given: Sequence[str | AnomalyMethod]) -> list[AnomalyMethod]:
     for method in given:
         if isinstance(method, str):
             if method not in METHODS:
-                raise ValueError(f"detect_anomalies: method {method!r} is unknown, expected one of {', '.join(METHODS)}")
+                known = ", ".join(METHODS)
+                raise ValueError(f"detect_anomalies: method {method!r} is unknown, expected one of {known}")
             out.append(METHODS[method]())
         elif callable(getattr(method, "fit", None)) and callable(getattr(method, "detect", None)):
             out.append(method)
         else:
-            raise TypeError(f"detect_anomalies: methods: {method!r} must be a name or a method, got {type(method).__name__}")
+            kind = type(method).__name__
+            raise TypeError(f"detect_anomalies: methods: {method!r} must be a name or a method, got {kind}")
     names = [method.name for method in out]
     if len(set(names)) < len(names):
         raise ValueError(f"detect_anomalies: methods: names {names} must differ; give one a name=")
@@ -208,7 +212,8 @@ def _parts(healthy: Cohort, validation: Cohort | float, tested: Cohort, rate: fl
         training, apart = healthy.split(validation, seed=seed)
     parts = {"training": training, "validation": apart, "tested": tested}
     if len({cohort.modality for cohort in parts.values()}) > 1:
-        raise ValueError(f"detect_anomalies: cohorts are of {', '.join(cohort.modality for cohort in parts.values())}, expected one modality")
+        kinds = ", ".join(cohort.modality for cohort in parts.values())
+        raise ValueError(f"detect_anomalies: cohorts are of {kinds}, expected one modality")
     for a, b in (("training", "validation"), ("training", "tested"), ("validation", "tested")):
         refuse_overlap(
             parts[a].table["subject"],
@@ -232,13 +237,18 @@ def _check_columns(parts: Mapping[str, Cohort], groups: Sequence[str], covariate
                 if column not in cohort.table:
                     raise ValueError(f"{cohort.name}: detect_anomalies: {option}: the table has no column {column!r}")
                 values = cohort.table[column]
+                where = f"{cohort.name}: detect_anomalies: {option}"
                 if values.isna().any():
-                    raise ValueError(f"{cohort.name}: detect_anomalies: {option}: row {int(values.isna().argmax())} has no {column!r}")
+                    raise ValueError(f"{where}: row {int(values.isna().argmax())} has no {column!r}")
                 if option == "covariates" and not pd.api.types.is_numeric_dtype(values):
-                    raise ValueError(f"{cohort.name}: detect_anomalies: covariates: column {column!r} must hold numbers; use groups")
+                    raise ValueError(f"{where}: column {column!r} must hold numbers; use groups")
 
 
-def _encoder(encoder: EncoderLike | None, methods: Sequence[AnomalyMethod], parts: Mapping[str, Cohort]) -> CohortEncoder | None:
+def _encoder(
+    encoder: EncoderLike | None,
+    methods: Sequence[AnomalyMethod],
+    parts: Mapping[str, Cohort],
+) -> CohortEncoder | None:
     """The encoder, and whether it and those of methods have seen people they must not have."""
     needed = [method.name for method in methods if method.needs == "patches"]
     if encoder is None and needed:
@@ -250,16 +260,17 @@ def _encoder(encoder: EncoderLike | None, methods: Sequence[AnomalyMethod], part
         held = overlap(one, parts["validation"])
         if held.people:
             raise ValueError(
-                f"detect_anomalies: the encoder was trained on {held.people} of {held.of} validation people: scores of people whom it "
-                f"has seen are lower, and a threshold from them breaks its promise; split first, pretrain on the training part alone, "
-                f"and pass the other one as validation="
+                f"detect_anomalies: the encoder was trained on {held.people} of {held.of} validation people: scores of "
+                f"people whom it has seen are lower, and a threshold from them breaks its promise; split first, "
+                f"pretrain on the training part alone, and pass the other one as validation="
             )
         found = overlap(one, parts["tested"])
         if found.labels:
-            raise ValueError(f"detect_anomalies: the encoder was fine-tuned on labels of {found.labels} of {found.of} tested people")
+            told = f"{found.labels} of {found.of} tested people"
+            raise ValueError(f"detect_anomalies: the encoder was fine-tuned on labels of {told}")
         if found.people:
-            text = f"the encoder was trained on signals of {found.people} of {found.of} tested people; scores of others may differ"
-            warnings.warn(text, TransductiveWarning, stacklevel=3)
+            text = f"the encoder was trained on signals of {found.people} of {found.of} tested people"
+            warnings.warn(f"{text}; scores of others may differ", TransductiveWarning, stacklevel=3)
     return model
 
 
@@ -272,23 +283,24 @@ class _Truth:
 
 def _truths(scans: Sequence[Scan], target: str | None, lesions: Sequence[int] | None) -> list[_Truth]:
     """Which tested scans are anomalous, and where."""
-    cohort = scans[0].cohort
-    given = None
+    cohort, given = scans[0].cohort, None
+    where = f"{cohort.name}: detect_anomalies: target={target!r}"
     if target is not None:
         if target not in cohort.table:
-            raise ValueError(f"{cohort.name}: detect_anomalies: target={target!r} is not a column of the table")
+            raise ValueError(f"{where} is not a column of the table")
         if not set(cohort.table[target].unique()) <= {0, 1}:
-            raise ValueError(f"{cohort.name}: detect_anomalies: target={target!r} must be True or False (1 or 0) in every row")
+            raise ValueError(f"{where} must be True or False (1 or 0) in every row")
         given = cohort.table[target].astype(bool).tolist()
     out = []
     for scan in scans:
         healthy = given is not None and not given[scan.row]
         labels = None if healthy or scan.maps is None else scan.maps.truth(scan.row)
         if given is None and labels is None:
-            raise ValueError(f"{cohort.name}: detect_anomalies: target=None, but row {scan.row} has no label map; name a column")
+            raise ValueError(f"{where}, but row {scan.row} has no label map; name a column")
         mask = None
         if labels is not None:
-            mask = (labels > 0 if lesions is None else torch.isin(labels, torch.tensor(list(lesions), dtype=labels.dtype))).numpy()
+            named = torch.tensor(list(lesions or ()), dtype=labels.dtype)
+            mask = (labels > 0 if lesions is None else torch.isin(labels, named)).numpy()
         out.append(_Truth(bool(mask.any()) if given is None and mask is not None else not healthy, mask))
     return out
 
@@ -316,13 +328,18 @@ def _calibrated(
     expected = out_of_fold(method, scans["training"], folds, seed) if covariates else []
     table = parts["validation"].table
     made = calibrate(
-        f"detect_anomalies: {method.name}", table, found, rate=rate, cell_rate=cell_rate, groups=groups, covariates=covariates,
-        training=parts["training"].table, expected=expected,
+        f"detect_anomalies: {method.name}", table, found, rate=rate, cell_rate=cell_rate, groups=groups,
+        covariates=covariates, training=parts["training"].table, expected=expected,
     )  # fmt: skip
     return _Calibrated(made, found, made.scan.of(table, method.name))
 
 
-def _tested(fitted: FittedMethod, scans: Sequence[Scan], truths: Sequence[_Truth], seed: int) -> tuple[list[Case], dict[str, Any]]:
+def _tested(
+    fitted: FittedMethod,
+    scans: Sequence[Scan],
+    truths: Sequence[_Truth],
+    seed: int,
+) -> tuple[list[Case], dict[str, Any]]:
     """What a method says of the tested scans, and the thresholds of each."""
     table = scans[0].cohort.table
     where = f"detect_anomalies: {fitted.method.name}"
@@ -343,10 +360,11 @@ def _case(scan: Scan, truth: _Truth, found: Detection, limit: float) -> Case:
     if mask is None and not truth.anomalous:
         mask = np.zeros(scores.shape, bool)
     if mask is not None and mask.shape != scores.shape:
-        raise ValueError(f"{scan.cohort.name}: row {scan.row}: the label map is {mask.shape}, expected {scores.shape} like {scan.key}")
+        told = f"the label map is {mask.shape}, expected {scores.shape} like {scan.key}"
+        raise ValueError(f"{scan.cohort.name}: row {scan.row}: {told}")
     return Case(
-        scan.subject, truth.anomalous, found.score, limit, scores.astype(np.float32), looked if mask is None else looked | mask,
-        mask, scan.maps.spacing(scan.row),
+        scan.subject, truth.anomalous, found.score, limit, scores.astype(np.float32),
+        looked if mask is None else looked | mask, mask, scan.maps.spacing(scan.row),
     )  # fmt: skip
 
 
@@ -357,7 +375,8 @@ def _scan_lines(name: str, part: str, cohort: Cohort, found: Sequence[Any], limi
         "path": cohort.table["path"],
         "subject": cohort.table["subject"].astype(str),
     }
-    return pd.DataFrame({"method": name, "part": part} | columns | {"anomalous": False, "score": scores, "threshold": limits, "alarm": scores > limits})
+    said = {"anomalous": False, "score": scores, "threshold": limits, "alarm": scores > limits}
+    return pd.DataFrame({"method": name, "part": part} | columns | said)
 
 
 def _tested_lines(name: str, cohort: Cohort, cases: Sequence[Case], limits: Mapping[str, Array]) -> pd.DataFrame:
@@ -366,8 +385,9 @@ def _tested_lines(name: str, cohort: Cohort, cases: Sequence[Case], limits: Mapp
     lines["anomalous"] = [case.anomalous for case in cases]
     for kind, each in limits.items():
         label = kind.replace(" ", "_")
-        found = [lesions_of(case, float(limit), kind) if case.truth is not None else None for case, limit in zip(cases, each, strict=True)]
+        both = list(zip(cases, map(float, each), strict=True))
+        found = [lesions_of(case, limit, kind) if case.truth is not None else None for case, limit in both]
         lines["lesions"] = [np.nan if one is None else len(one) for one in found]
         lines[f"found_{label}"] = [np.nan if one is None else int(one["found"].sum()) for one in found]
-        lines[f"false_{label}"] = [false_alarms(case, float(limit)) for case, limit in zip(cases, each, strict=True)]
+        lines[f"false_{label}"] = [false_alarms(case, limit) for case, limit in both]
     return lines

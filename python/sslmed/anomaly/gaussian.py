@@ -20,8 +20,8 @@ __all__ = ["Mahalanobis", "shrunk_covariance"]
 def shrunk_covariance(x: torch.Tensor, shrinkage: float | str = "ledoit_wolf", ridge: float = 0.0) -> torch.Tensor:
     """Covariance of features, drawn towards a multiple of the identity.
 
-    (1 - λ) S + λ · trace(S) / D · I + ridge · I, with the unbiased S. PaDiM's (Defard et al., arXiv 2011.08785) is λ = 0,
-    ridge 0.01.
+    (1 - λ) S + λ · trace(S) / D · I + ridge · I, with the unbiased S. PaDiM's (Defard et al., arXiv 2011.08785) is λ
+    = 0, ridge 0.01.
 
     Args:
         x: [n, D] float, n of at least 2.
@@ -57,8 +57,8 @@ def shrunk_covariance(x: torch.Tensor, shrinkage: float | str = "ledoit_wolf", r
 
 @dataclass(frozen=True)
 class Mahalanobis:
-    """Mahalanobis distance of each patch to the healthy ones. PaDiM (Defard et al., arXiv 2011.08785) has a Gaussian at each
-    place of aligned images: ``Mahalanobis("place", shrinkage=0.0, ridge=0.01, dimensions=100)``.
+    """Mahalanobis distance of each patch to the healthy ones. PaDiM (Defard et al., arXiv 2011.08785) has a Gaussian
+    at each place of aligned images: ``Mahalanobis("place", shrinkage=0.0, ridge=0.01, dimensions=100)``.
 
     Examples:
         >>> import sslmed as sm
@@ -68,8 +68,8 @@ class Mahalanobis:
     needs: ClassVar[Needs] = "patches"
 
     gaussians: Literal["global", "place"] = "global"
-    """One Gaussian for all patches, or one for each place (of volumes: cells of ``pitch`` patches around the middle of the
-    volume, so that scans need to be aligned only that well)."""
+    """One Gaussian for all patches, or one for each place (of volumes: cells of ``pitch`` patches around the middle
+    of the volume, so that scans need to be aligned only that well)."""
     shrinkage: float | Literal["ledoit_wolf"] = "ledoit_wolf"
     """Part of the covariance that is replaced by a multiple of the identity, see :func:`shrunk_covariance`."""
     ridge: float = 0.0
@@ -98,7 +98,8 @@ class Mahalanobis:
         whole("Mahalanobis", "least", self.least, 2)
 
     def fit(self, scans: Sequence[Scan], seed: int) -> State:
-        """``chosen`` [d] features, ``means`` [G, d], ``whitening`` [G, d, d] (row 0: all places) and ``places`` [G - 1, P].
+        """``chosen`` [d] features, ``means`` [G, d], ``whitening`` [G, d, d] (row 0: all places) and ``places`` [G -
+        1, P].
 
         A distance is the norm of (x - mean) · whitening, the inverse of the covariance's Cholesky factor, turned."""
         patches = [features_of(scan) for scan in scans]
@@ -144,8 +145,9 @@ class Mahalanobis:
         covariance = shrunk_covariance(x, self.shrinkage, self.ridge)
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if int(failed):
-            told = f"the covariance of {len(x)} patches in {x.shape[1]} dimensions is singular; raise shrinkage or ridge"
-            raise ValueError(f"Mahalanobis: shrinkage={self.shrinkage!r}, ridge={self.ridge!r}: {told}")
+            told = f"the covariance of {len(x)} patches in {x.shape[1]} dimensions is singular"
+            options = f"shrinkage={self.shrinkage!r}, ridge={self.ridge!r}"
+            raise ValueError(f"Mahalanobis: {options}: {told}; raise shrinkage or ridge")
         eye = torch.eye(len(factor), dtype=torch.float64)
         return x.double().mean(0), torch.linalg.solve_triangular(factor, eye, upper=False).T
 

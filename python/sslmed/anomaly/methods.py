@@ -1,8 +1,7 @@
 """Methods on features of patches: PatchCore and k nearest neighbors, Mahalanobis distance, one-class SVM.
 
-A method is a frozen dataclass of options. ``fit`` makes a state, tensors by name, of healthy scans; ``detect`` scores a scan
-by a state. So a fitted method is what a file of tensors holds.
-"""
+A method is a frozen dataclass of options. ``fit`` makes a state, tensors by name, of healthy scans; ``detect`` scores
+a scan by a state. So a fitted method is what a file of tensors holds."""
 
 from __future__ import annotations
 
@@ -64,7 +63,8 @@ def on_cells(patches: Patches, scores: torch.Tensor, score: float, smooth: float
 
 @dataclass(frozen=True)
 class PatchCore:
-    """Distance of each patch to the nearest patches of healthy scans (PatchCore: Roth et al., CVPR 2022, arXiv 2106.08265).
+    """Distance of each patch to the nearest patches of healthy scans (PatchCore: Roth et al., CVPR 2022, arXiv
+    2106.08265).
 
     Examples:
         >>> import sslmed as sm
@@ -82,8 +82,8 @@ class PatchCore:
     k: int = 1
     """Number of neighbors whose distances are averaged; the paper takes one."""
     reweight: int = 9
-    """Neighbors b of the paper's weight of a scan's score: with the highest patch's nearest neighbor m, 1 - exp(distance to
-    m) / Σ exp(distance to the b neighbors of m, m included). 0: none."""
+    """Neighbors b of the paper's weight of a scan's score: with the highest patch's nearest neighbor m, 1 -
+    exp(distance to m) / Σ exp(distance to the b neighbors of m, m included). 0: none."""
     smooth: float = 0.0
     """Standard deviation in cells of a Gaussian filter over maps."""
     name: str = "patchcore"
@@ -119,8 +119,8 @@ class PatchCore:
 
 
 def knn(k: int = 5, most: int = 50_000) -> PatchCore:
-    """Mean distance to the k nearest healthy patches, all of them where they are no more than ``most``: PatchCore without a
-    coreset and without weights."""
+    """Mean distance to the k nearest healthy patches, all of them where they are no more than ``most``: PatchCore
+    without a coreset and without weights."""
     return PatchCore(coreset=1.0, most=most, k=k, reweight=0, name="knn")
 
 
@@ -128,8 +128,8 @@ def knn(k: int = 5, most: int = 50_000) -> PatchCore:
 class LatentSvm:
     """A one-class SVM (Schölkopf et al., 2001; scikit-learn's) with a Gaussian kernel on standardized features.
 
-    Anomaly detection on latents of siamese networks (Alaverdyan et al., Medical Image Analysis 2020) fits one to healthy
-    people; here one for all places.
+    Anomaly detection on latents of siamese networks (Alaverdyan et al., Medical Image Analysis 2020) fits one to
+    healthy people; here one for all places.
 
     Examples:
         >>> import sslmed as sm
@@ -182,11 +182,12 @@ class LatentSvm:
         }
 
     def detect(self, state: State, scan: Scan, seed: int) -> Detection:
-        """Scores Σ weights - Σ weights · kernel: scikit-learn's ``score_samples`` turned around, so that 0 is the least."""
+        """Scores Σ weights - Σ weights · kernel: scikit-learn's ``score_samples`` turned around, so that 0 is the
+        least."""
         points = (self._points(scan) - state["mean"]) / state["std"]
         support, weights = state["support"], state["weights"]
-        parts = [torch.exp(-state["gamma"] * torch.cdist(part, support).square()) @ weights for part in torch.split(points, 4096)]
-        scores = (weights.sum() - torch.cat(parts)).clamp_min(0)
+        parts = [torch.cdist(part, support).square() for part in torch.split(points, 4096)]
+        scores = torch.cat([weights.sum() - torch.exp(-state["gamma"] * part) @ weights for part in parts]).clamp_min(0)
         if self.level == "scan":
             return Detection(float(scores[0]))
         return on_cells(features_of(scan), scores, highest(scores, self.top), self.smooth)

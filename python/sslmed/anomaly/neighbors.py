@@ -16,8 +16,8 @@ _BLOCK = 1 << 24
 def nearest(queries: torch.Tensor, bank: torch.Tensor, k: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Euclidean distances to the k nearest rows of a bank, and which rows they are.
 
-    Candidates are found by |q|² - 2 q·b + |b|², around the mean of the bank; the distances that are returned are those of
-    the differences themselves, so that a query that is in the bank has the distance 0.
+    Candidates are found by |q|² - 2 q·b + |b|², around the mean of the bank; the distances that are returned are
+    those of the differences themselves, so that a query that is in the bank has the distance 0.
 
     Args:
         queries: [n, D] float.
@@ -39,9 +39,8 @@ def nearest(queries: torch.Tensor, bank: torch.Tensor, k: int = 1) -> tuple[torc
     """
     whole("nearest", "k", k, 1)
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1] or queries.dtype != bank.dtype:
-        raise ValueError(
-            f"nearest: queries {list(queries.shape)} {queries.dtype} and bank {list(bank.shape)} {bank.dtype} must be [n, D] and [m, D] of one type"
-        )
+        told = f"queries {list(queries.shape)} {queries.dtype} and bank {list(bank.shape)} {bank.dtype}"
+        raise ValueError(f"nearest: {told} must be [n, D] and [m, D] of one type")
     if k > len(bank):
         raise ValueError(f"nearest: k={k} must be at most the {len(bank)} rows of the bank")
     middle = bank.mean(0)
@@ -87,7 +86,8 @@ def k_center_greedy(features: torch.Tensor, n: int, start: int = 0) -> torch.Ten
     whole("k_center_greedy", "n", n, 1)
     whole("k_center_greedy", "start", start)
     if features.ndim != 2 or n > len(features) or start >= len(features):
-        raise ValueError(f"k_center_greedy: n={n} and start={start} must be at most the rows of features [N, D], got {list(features.shape)}")
+        told = f"n={n} and start={start} must be at most the rows of features [N, D]"
+        raise ValueError(f"k_center_greedy: {told}, got {list(features.shape)}")
     chosen = torch.empty(n, dtype=torch.int64, device=features.device)
     centers = features.new_empty(n, features.shape[1])
     chosen[0], centers[0] = start, features[start]

@@ -28,14 +28,15 @@ class Patches:
     features: torch.Tensor
     """[N, D] float32."""
     places: torch.Tensor
-    """[N, P] float64: where patches lie, to find the same place in other scans: x, y, z in mm from the middle, or cells of
-    the encoder's grid; of recordings also the number of an unplaced channel."""
+    """[N, P] float64: where patches lie, to find the same place in other scans: x, y, z in mm from the middle, or
+    cells of the encoder's grid; of recordings also the number of an unplaced channel."""
     unit: float
     """Distance between neighboring patches in ``places``."""
     sample: torch.Tensor
     """[N] int64: number of the sample (window, tile) within the scan."""
     corners: torch.Tensor | None = None
-    """[N, rank] int64: first cell of each patch on the scan's grid, which may lie outside of it; None: there is no grid."""
+    """[N, rank] int64: first cell of each patch on the scan's grid, which may lie outside of it; None: there is no
+    grid."""
     size: tuple[int, ...] = ()
     """Cells of a patch along each axis."""
     shape: tuple[int, ...] = ()
@@ -92,14 +93,16 @@ def patch_features(
         raise ValueError(f"patch_features: neighborhood={neighborhood} must be odd")
     kind = registry.get(cohort.modality)
     if cohort.modality != encoder.preprocessing.modality:
-        raise ValueError(f"{cohort.name}: patch_features: encoder is for {encoder.preprocessing.modality!r}, the cohort for {cohort.modality!r}")
+        told = f"encoder is for {encoder.preprocessing.modality!r}, the cohort for {cohort.modality!r}"
+        raise ValueError(f"{cohort.name}: patch_features: {told}")
     was = encoder.training  # type: ignore[attr-defined]
     encoder.eval()  # type: ignore[attr-defined]
     try:
         with torch.no_grad():
             if not isinstance(encoder, (VisionTransformer, DenseNet, FrozenEncoder)):
                 raise TypeError(f"patch_features: encoder={type(encoder).__name__} gives no features of patches")
-            if isinstance(encoder, VisionTransformer) and (encoder.preprocessing.embedding()["positions"] == "coordinates" or not kind.has_label_maps):
+            by_coordinates = encoder.preprocessing.embedding()["positions"] == "coordinates"
+            if isinstance(encoder, VisionTransformer) and (by_coordinates or not kind.has_label_maps):
                 return _of_tokens(encoder, cohort, kind, threads, batch_size)
             maps = kind.label_maps(cohort, encoder.preprocessing)
             return [_of_array(encoder, maps, row, levels, neighborhood) for row in range(len(cohort))]
@@ -108,7 +111,8 @@ def patch_features(
 
 
 def _of_tokens(encoder: Any, cohort: Cohort, kind: Any, threads: int, batch_size: int) -> list[Patches]:
-    """Patches of encoders whose tokens come from a loader: those that are placed by coordinates, and tiles of slides."""
+    """Patches of encoders whose tokens come from a loader: those that are placed by coordinates, and tiles of
+    slides."""
     how = encoder.preprocessing
     source = cohort.source(how, extra_channels=encoder.extra_channels)
     loader = in_order(source, how, threads=threads, batch_size=batch_size, on_error="raise")
@@ -131,7 +135,14 @@ def _of_tokens(encoder: Any, cohort: Cohort, kind: Any, threads: int, batch_size
     return [_joined(sorted(some, key=lambda part: int(part.sample[0]))) for some in parts]
 
 
-def _token_patches(view: Any, mine: slice, features: torch.Tensor, maps: LabelMaps | None, row: int, number: int) -> Patches:
+def _token_patches(
+    view: Any,
+    mine: slice,
+    features: torch.Tensor,
+    maps: LabelMaps | None,
+    row: int,
+    number: int,
+) -> Patches:
     patch = [int(side) for side in view.patch]
     grid, sample = view.grid[mine].long(), torch.full((len(features),), number)
     spatial = view.coords is not None and len(patch) != 2
@@ -176,7 +187,10 @@ def padded(values: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
     for axis, side in enumerate(sides, 1):
         spare = -values.shape[axis] % side
         if spare:
-            values = torch.cat([values, values.narrow(axis, values.shape[axis] - 1, 1).expand(_with(values.shape, axis, spare))], axis)
+            values = torch.cat(
+                [values, values.narrow(axis, values.shape[axis] - 1, 1).expand(_with(values.shape, axis, spare))],
+                axis,
+            )
     return values[None]
 
 
@@ -217,7 +231,12 @@ def _of_array(encoder: Any, maps: LabelMaps, row: int, levels: Sequence[int] | N
     )
 
 
-def _map_of(encoder: Any, array: torch.Tensor, levels: Sequence[int] | None, neighborhood: int) -> tuple[torch.Tensor, list[int]]:
+def _map_of(
+    encoder: Any,
+    array: torch.Tensor,
+    levels: Sequence[int] | None,
+    neighborhood: int,
+) -> tuple[torch.Tensor, list[int]]:
     """[D, cells…] features of an array, and input cells to a cell along each axis."""
     rank = array.ndim - 1
     if isinstance(encoder, DenseNet):
@@ -253,7 +272,13 @@ def _levels(strides: Sequence[int], levels: Sequence[int] | None) -> list[int]:
     return chosen
 
 
-def _with_anatomy(inside: torch.Tensor | None, shape: Sequence[int], grid: Sequence[int], strides: Sequence[int], least: float) -> torch.Tensor:
+def _with_anatomy(
+    inside: torch.Tensor | None,
+    shape: Sequence[int],
+    grid: Sequence[int],
+    strides: Sequence[int],
+    least: float,
+) -> torch.Tensor:
     """[N] bool: whether the mask covers enough of a patch."""
     n = torch.Size(grid).numel()
     if inside is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -52,11 +53,13 @@ def load_objective(run: Run | str | os.PathLike[str], encoder: CohortEncoder | N
     model: Any = encoder or (run.encoder if isinstance(run, Run) else load(folder / "encoder.safetensors"))
     method, _ = resolve(config["method"], config["options"] | {"augmentation": None})
     objective = method.objective(model, config["seed"])
-    weights = {name.removeprefix("model."): value for name, value in io.load_safetensors(found[-1]).items() if name.startswith("model.")}
+    held = io.load_safetensors(found[-1])
+    weights = {name.removeprefix("model."): value for name, value in held.items() if name.startswith("model.")}
     try:
         objective.load_state_dict(weights)
     except RuntimeError as error:
-        raise FormatError(f"{found[-1]}: expected the weights of a {config['method']!r} objective, found {error}") from error
+        told = f"expected the weights of a {config['method']!r} objective"
+        raise FormatError(f"{found[-1]}: {told}, found {error}") from error
     objective.eval()
     return objective
 
@@ -94,9 +97,10 @@ def partitions(n: int, ratio: float, passes: int, draws: np.random.Generator) ->
 class Reconstruction:
     """Error of what a masked auto-encoder restores of hidden patches, or an auto-encoder of the whole scan.
 
-    A masked one (He et al., arXiv 2111.06377) is asked several times, so that every patch is hidden; errors are averaged. It
-    compares what it was trained to restore: with ``norm_target`` patches are standardized by their own mean and deviation,
-    so that a lesion which is evenly bright is not seen; train it with ``norm_target=False`` to see those.
+    A masked one (He et al., arXiv 2111.06377) is asked several times, so that every patch is hidden; errors are
+    averaged. It compares what it was trained to restore: with ``norm_target`` patches are standardized by their own
+    mean and deviation, so that a lesion which is evenly bright is not seen; train it with ``norm_target=False`` to
+    see those.
 
     Nothing is fitted here: the objective is trained before, on training people alone.
 
@@ -129,7 +133,8 @@ class Reconstruction:
     def __post_init__(self) -> None:
         if not isinstance(self.objective, (MaskedAutoencoder, Restorer)):
             kind = type(self.objective).__name__
-            raise TypeError(f"Reconstruction: objective must be one of 'mae' or 'autoencoder' (load_objective(run)), got {kind}")
+            told = "objective must be one of 'mae' or 'autoencoder' (load_objective(run))"
+            raise TypeError(f"Reconstruction: {told}, got {kind}")
         if isinstance(self.objective, MaskedAutoencoder) and self.objective.options.reconstruct != "signal":
             raise ValueError("Reconstruction: objective restores the 'spectrum', expected reconstruct='signal'")
         choice("Reconstruction", "distance", self.distance, ("mse", "l1"))
@@ -145,7 +150,8 @@ class Reconstruction:
         return cls(load_objective(run, encoder), encoder, **options)
 
     def described(self) -> dict[str, Any]:
-        """Options, objective and encoder as plain values; with the objective's weights, :meth:`from_described` makes it anew.
+        """Options, objective and encoder as plain values; with the objective's weights, :meth:`from_described` makes
+        it anew.
 
         Raises:
             TypeError: The encoder is written in Python.
@@ -196,10 +202,21 @@ class Reconstruction:
         return errors[tuple(slice(side) for side in scan.inside().shape)]
 
     def _masked(self, scan: Scan, seed: int) -> torch.Tensor:
-        """[spatial…] error of a masked auto-encoder of dense inputs, a mean over channels."""
-        how = self.objective.preprocessing.embedding()
-        patch = [int(side) for side in how["patch_size"]]
-        dense = padded(scan._maps().read(scan.row), patch)
+        """[spatial…] error of a masked auto-encoder of dense inputs of one size, by windows, a mean over channels."""
+        size = [int(side) for side in self.objective.preprocessing.embedding()["img_size"]]
+        array = scan._maps().read(scan.row)
+        shape = array.shape[1:]
+        array = padded(array, [step if side < step else 1 for side, step in zip(shape, size, strict=True)])[0]
+        total, count = torch.zeros(array.shape[1:]), torch.zeros(array.shape[1:])
+        for first in itertools.product(*map(_starts, array.shape[1:], size)):
+            box = tuple(slice(a, a + side) for a, side in zip(first, size, strict=True))
+            total[box] += self._window(array[(slice(None), *box)][None], seed)
+            count[box] += 1
+        return (total / count)[tuple(slice(side) for side in shape)]
+
+    def _window(self, dense: torch.Tensor, seed: int) -> torch.Tensor:
+        """[spatial…] error of a window [1, C, spatial…] of the size of training."""
+        patch = [int(side) for side in self.objective.preprocessing.embedding()["patch_size"]]
         values = _cut(_standardized(dense, self.objective.preprocessing)[0], patch)
         errors, times = torch.zeros_like(values), torch.zeros(len(values), 1)
         every = torch.arange(len(values))
@@ -208,8 +225,7 @@ class Reconstruction:
             _, restored, _ = self.objective(dense, visible[None], masked[None])
             errors[masked] += self._error(restored, self._target(values[masked]))
             times[masked] += 1
-        cells = _pasted(errors / times, dense.shape[1:], patch).mean(0)
-        return cells[tuple(slice(side) for side in scan.inside().shape)]
+        return _pasted(errors / times, dense.shape[1:], patch).mean(0)
 
     def _of_tokens(self, scan: Scan, seed: int) -> Detection:
         """Errors of tokens that are placed by coordinates, and of the cells of the scan where it has a grid."""
@@ -224,7 +240,15 @@ class Reconstruction:
             errors, times, every = torch.zeros_like(view.values), torch.zeros(n, 1), torch.arange(n)
             for masked in partitions(n, self.ratio, self.passes, self._draws(seed)):
                 visible = every[~torch.isin(every, masked)]
-                _, restored, _ = self.objective.forward_tokens(view.values, [n], visible, masked, [len(visible)], view.coords, view.extra)
+                _, restored, _ = self.objective.forward_tokens(
+                    view.values,
+                    [n],
+                    visible,
+                    masked,
+                    [len(visible)],
+                    view.coords,
+                    view.extra,
+                )
                 errors[masked] += self._error(restored, self._target(view.values[masked]))
                 times[masked] += 1
             found.append(errors / times)
@@ -243,6 +267,11 @@ class Reconstruction:
 
     def _draws(self, seed: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[seed, 4]))
+
+
+def _starts(side: int, size: int) -> list[int]:
+    """First cells of windows that cover an axis; the last one is moved back to the border."""
+    return [*range(0, side - size, size), side - size]
 
 
 def _standardized(dense: torch.Tensor, preprocessing: Any) -> torch.Tensor:

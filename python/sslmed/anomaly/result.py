@@ -35,7 +35,8 @@ __all__ = ["AnomalyResult", "FittedMethod"]
 
 Array = np.ndarray[Any, Any]
 _FORMAT = "sslmed-anomaly-1"
-_SAVED: dict[str, Any] = {kind.__name__: kind for kind in (PatchCore, Mahalanobis, LatentSvm, Reconstruction, Atlas, Histogram, Dummy)}
+_KINDS: tuple[Any, ...] = (PatchCore, Mahalanobis, LatentSvm, Reconstruction, Atlas, Histogram, Dummy)
+_SAVED: dict[str, Any] = {kind.__name__: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ class AnomalyResult:
     """What :func:`sslmed.detect_anomalies` found.
 
     Attributes:
-        table: A line a method and metric: row, metric, threshold ("scan", "share", "any cell", "best" or empty), value, low,
-            high (95 %, over people), n_subjects, n (scans or lesions), note. "best Dice" is an upper bound: its threshold is
-            chosen on the tested scans.
+        table: A line a method and metric: row, metric, threshold ("scan", "share", "any cell", "best" or empty),
+            value, low, high (95 %, over people), n_subjects, n (scans or lesions), note. "best Dice" is an upper
+            bound: its threshold is chosen on the tested scans.
         scores: A line a method and scan: method, part ("validation" or "tested"), row, path, subject, anomalous, score,
-            threshold (an alarm is above it), alarm; of tested scans with maps also lesions, and for both thresholds of cells
-            those that are found, and the regions that touch none.
+            threshold (an alarm is above it), alarm; of tested scans with maps also lesions, and for both thresholds
+            of cells those that are found, and the regions that touch none.
         methods: The fitted methods by name.
         encoder: Encoder of the patches; None: there is none.
         about: Options of the call, and numbers of people.
@@ -96,8 +97,15 @@ class AnomalyResult:
         return f"<AnomalyResult AUROC of scans: {told}>"
 
     @own_settings()
-    def predict(self, cohort: Cohort, out: str | os.PathLike[str] | None = None, *, method: str | None = None) -> pd.DataFrame:
-        """Scores new scans, and writes their maps: NIfTI with the affine of the row's file for volumes, .npy for images.
+    def predict(
+        self,
+        cohort: Cohort,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        method: str | None = None,
+    ) -> pd.DataFrame:
+        """Scores new scans, and writes their maps: NIfTI with the affine of the row's file for volumes, .npy for
+        images.
 
         Args:
             cohort: Rows of the same modality, of people who are in neither the training nor the validation group.
@@ -132,24 +140,27 @@ class AnomalyResult:
                 folder = Path(out)
                 folder.mkdir(parents=True, exist_ok=True)
                 placed = scan.maps.placed(scan.row, found.cells.float(), 0)
-                paths.append(scan.maps.write_scores(scan.row, placed, str(folder / f"{scan.row:04d}_{_file_name(scan.subject)}_anomaly")))
+                stem = str(folder / f"{scan.row:04d}_{_file_name(scan.subject)}_anomaly")
+                paths.append(scan.maps.write_scores(scan.row, placed, stem))
         table = cohort.table.assign(score=scores, threshold=limits["scan"], alarm=np.array(scores) > limits["scan"])
         if not paths:
             return table
         return table.assign(path_anomaly=paths, threshold_share=limits["share"], threshold_any_cell=limits["any cell"])
 
     def between(self, cohort: Cohort, column: str) -> pd.DataFrame:
-        """How well scores tell tested scans of different values of a column apart, such as healthy ones of two scanners.
+        """How well scores tell tested scans of different values of a column apart, such as healthy ones of two
+        scanners.
 
-        Where healthy people of another source score as the anomalous ones do, the score tells the source, not the disease.
+        Where healthy people of another source score as the anomalous ones do, the score tells the source, not the
+        disease.
 
         Args:
             cohort: The tested cohort.
             column: Column of its table.
 
         Returns:
-            A line a method and pair of groups (value of the column and anomalous or healthy): method, a, b, auroc (probability
-            that a scan of b scores higher), n_a, n_b.
+            A line a method and pair of groups (value of the column and anomalous or healthy): method, a, b, auroc
+            (probability that a scan of b scores higher), n_a, n_b.
 
         Raises:
             ValueError: The column is missing, or the cohort has other rows than the tested one.
@@ -179,7 +190,8 @@ class AnomalyResult:
         """
         lines = self.table[self.table["metric"] == metric]
         if lines.empty:
-            raise ValueError(f"plot: metric={metric!r} is not in the table, expected one of {', '.join(self.table['metric'].unique())}")
+            known = ", ".join(self.table["metric"].unique())
+            raise ValueError(f"plot: metric={metric!r} is not in the table, expected one of {known}")
         several = lines["row"].duplicated().any()
         names = lines["row"] + (", " + lines["threshold"] if several else "")
         return plots.plot_rows(lines.assign(row=names).reset_index(drop=True), metric, ax)
@@ -188,25 +200,27 @@ class AnomalyResult:
         """Writes ``table.csv``, ``scores.csv``, ``anomaly.json``, the fitted methods and the encoder.
 
         Raises:
-            TypeError: A method or an encoder is written in Python outside of this package, and cannot be loaded by its file. The
-                tables are written all the same.
+            TypeError: A method or an encoder is written in Python outside of this package, and cannot be loaded by
+                its file. The tables are written all the same.
         """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.table.to_csv(path / "table.csv", index=False)
         self.scores.to_csv(path / "scores.csv", index=False)
         if self.encoder is not None and not isinstance(self.encoder, SavedEncoder):
-            raise TypeError(f"save: encoder={type(self.encoder).__name__} is written in Python and cannot be loaded by its file")
+            kind = type(self.encoder).__name__
+            raise TypeError(f"save: encoder={kind} is written in Python and cannot be loaded by its file")
         methods = []
         for number, fitted in enumerate(self.methods.values()):
             kind = type(fitted.method).__name__
             if _SAVED.get(kind) is not type(fitted.method):
-                raise TypeError(f"save: method {fitted.method.name!r} ({kind}) cannot be saved: its class is not known to load()")
+                raise TypeError(f"save: method {fitted.method.name!r}: load() does not know its class, {kind}")
             state, options = fitted.state, _options(fitted.method)
             if isinstance(fitted.method, Reconstruction):
                 state = fitted.method.objective.state_dict()
             if state:
-                io.save_safetensors({key: value.contiguous() for key, value in state.items()}, path / f"method-{number}.safetensors")
+                tensors = {key: value.contiguous() for key, value in state.items()}
+                io.save_safetensors(tensors, path / f"method-{number}.safetensors")
             methods.append({"kind": kind, "options": options, "calibration": _plain(fitted.calibration)})
         if isinstance(self.encoder, SavedEncoder):
             self.encoder.save(path / "encoder.safetensors")
@@ -244,7 +258,8 @@ class AnomalyResult:
                 methods.append(FittedMethod(method, state, _calibration(one["calibration"])))
             how = None if text["preprocessing"] is None else preprocessing_from(text["preprocessing"])
             encoder = load(path / "encoder.safetensors") if text["has_encoder"] else None
-            tables = [pd.read_csv(path / name, keep_default_na=False, na_values=[""]) for name in ("table.csv", "scores.csv")]
+            files = [path / name for name in ("table.csv", "scores.csv")]
+            tables = [pd.read_csv(name, keep_default_na=False, na_values=[""]) for name in files]
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise FormatError(f"{path}: expected a folder that AnomalyResult.save() wrote, found {error!r}") from error
         for column in ("threshold", "note"):
@@ -281,5 +296,6 @@ def _calibration(values: Mapping[str, Any]) -> Calibration:
     for name, one in values.items():
         adjustment = Adjustment(tuple(one["adjustment"]["columns"]), tuple(one["adjustment"]["coefficients"]))
         limits = {tuple(key): float(value) for key, value, _ in one["by_group"]}
-        made[name] = Thresholds(tuple(one["groups"]), limits, adjustment, {tuple(key): n for key, _, n in one["by_group"]})
+        counts = {tuple(key): n for key, _, n in one["by_group"]}
+        made[name] = Thresholds(tuple(one["groups"]), limits, adjustment, counts)
     return Calibration(**made)

@@ -69,11 +69,19 @@ class Scan:
 
     def _maps(self) -> LabelMaps:
         if self.maps is None:
-            raise ValueError(f"{self.cohort.name}: rows of {self.cohort.modality!r} are no arrays: use methods on patches")
+            kind = self.cohort.modality
+            raise ValueError(f"{self.cohort.name}: rows of {kind!r} are no arrays: use methods on patches")
         return self.maps
 
 
-def scans_of(cohort: Cohort, encoder: CohortEncoder | None, preprocessing: Any, *, patches: bool, **how: Any) -> list[Scan]:
+def scans_of(
+    cohort: Cohort,
+    encoder: CohortEncoder | None,
+    preprocessing: Any,
+    *,
+    patches: bool,
+    **how: Any,
+) -> list[Scan]:
     """The rows of a cohort as scans.
 
     Args:
@@ -102,8 +110,8 @@ def highest(scores: torch.Tensor, share: float) -> float:
 def paint(patches: Patches, scores: torch.Tensor, smooth: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of patches as scores of the cells of a scan, linearly between the middles of neighboring patches.
 
-    Patches of the same cells, such as those of several sequences, are averaged. Patches that are left out (without anatomy)
-    take no part.
+    Patches of the same cells, such as those of several sequences, are averaged. Patches that are left out (without
+    anatomy) take no part.
 
     Args:
         patches: The patches of a scan on a grid.

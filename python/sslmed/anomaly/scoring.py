@@ -99,8 +99,8 @@ class Case:
 
 
 def lesions_of(scan: Case, limit: float, name: str) -> pd.DataFrame:
-    """A line a lesion (region of the truth whose cells touch at faces, edges or corners): its size in mm³ (cells where the
-    spacing is not known), and whether a cell of it is above a threshold."""
+    """A line a lesion (region of the truth whose cells touch at faces, edges or corners): its size in mm³ (cells
+    where the spacing is not known), and whether a cell of it is above a threshold."""
     assert scan.scores is not None
     assert scan.truth is not None
     numbers = C.connected_components(torch.from_numpy(scan.truth.astype(np.int32)), 3).numpy()
@@ -130,7 +130,13 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     return low, 1.0 if hits == n else float(beta.ppf(1 - tail, hits + 1, n - hits))
 
 
-def table_of(name: str, tested: Sequence[Case], limits: dict[str, float | Array], sizes: Sequence[float], seed: int) -> pd.DataFrame:
+def table_of(
+    name: str,
+    tested: Sequence[Case],
+    limits: dict[str, float | Array],
+    sizes: Sequence[float],
+    seed: int,
+) -> pd.DataFrame:
     """The table of a method.
 
     Args:
@@ -149,7 +155,16 @@ def table_of(name: str, tested: Sequence[Case], limits: dict[str, float | Array]
     return pd.DataFrame([{"row": name} | line for line in lines], columns=COLUMNS)
 
 
-def _line(metric: str, value: float, low: float, high: float, people: int, n: int, threshold: str = "", note: str = "") -> dict[str, Any]:
+def _line(
+    metric: str,
+    value: float,
+    low: float,
+    high: float,
+    people: int,
+    n: int,
+    threshold: str = "",
+    note: str = "",
+) -> dict[str, Any]:
     return dict(zip(COLUMNS[1:], (metric, threshold, value, low, high, people, n, note), strict=True))
 
 
@@ -301,7 +316,13 @@ def _share(scan: Case, limit: float) -> float:
     return float((scan.scores[scan.looked] > limit).mean())
 
 
-def _of_lesions(tested: Sequence[Case], kind: str, limits: Array, sizes: Sequence[float], seed: int) -> list[dict[str, Any]]:
+def _of_lesions(
+    tested: Sequence[Case],
+    kind: str,
+    limits: Array,
+    sizes: Sequence[float],
+    seed: int,
+) -> list[dict[str, Any]]:
     """Share of lesions that are found, of all and by size."""
     parts = [
         lesions_of(scan, float(limit), kind)
@@ -316,7 +337,9 @@ def _of_lesions(tested: Sequence[Case], kind: str, limits: Array, sizes: Sequenc
     groups = [("lesion sensitivity", lesions)]
     for low, high in itertools.pairwise(edges):
         label = f"{low:g} to {high:g}" if np.isfinite(high) else f"from {low:g}"
-        groups.append((f"lesion sensitivity, {label} {unit}", lesions[(lesions["size"] >= low) & (lesions["size"] < high)]))
+        groups.append(
+            (f"lesion sensitivity, {label} {unit}", lesions[(lesions["size"] >= low) & (lesions["size"] < high)]),
+        )
     lines = []
     for metric, part in groups:
         if len(part):

@@ -82,7 +82,8 @@ def test_share_of_cells_is_held_in_the_mean(rng, simulations):
 
 
 def made(rng, n, *, age_effect=0.0, group_effect=0.0):
-    table = pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "age": rng.uniform(20, 80, n), "sex": rng.choice(["F", "M"], n)})
+    table = pd.DataFrame({"subject": [f"s{i}" for i in range(n)], "age": rng.uniform(20, 80, n)})
+    table["sex"] = rng.choice(["F", "M"], n)
     level = age_effect * table["age"] + group_effect * (table["sex"] == "M")
     summaries = []
     for i in range(n):
@@ -95,7 +96,8 @@ def thresholds(rng, *, groups=(), covariates=(), n=60, **effects):
     validation, found = made(rng, n, **effects)
     training, expected = made(rng, 80, **effects)
     return calibrate(
-        "here", validation, found, rate=0.1, cell_rate=0.1, groups=groups, covariates=covariates, training=training, expected=expected,
+        "here", validation, found, rate=0.1, cell_rate=0.1, groups=groups, covariates=covariates, training=training,
+        expected=expected,
     )  # fmt: skip
 
 
@@ -118,12 +120,15 @@ def test_age_is_taken_out_by_the_training_people(rng):
     tested, found = made(rng, 2000, age_effect=0.2)
     made_by = thresholds(rng, covariates=["age"], n=300, age_effect=0.2)
     scores, old = np.array([one.score for one in found]), tested["age"] > 65
-    for limits, most in ((made_by.scan.of(tested, "here"), 0.17), (thresholds(rng, n=300, age_effect=0.2).scan.of(tested, "here"), 1)):
+    for limits, most in (
+        (made_by.scan.of(tested, "here"), 0.17),
+        (thresholds(rng, n=300, age_effect=0.2).scan.of(tested, "here"), 1),
+    ):
         alarm = scores > limits
         assert alarm[old].mean() <= most
     assert alarm[old].mean() > 0.25  # without: the old have the alarms
-    share = np.mean([np.mean(one.cells > limit) for one, limit in zip(found, made_by.share.of(tested, "here"), strict=True)])
-    assert share < 0.12
+    cells = zip(found, made_by.share.of(tested, "here"), strict=True)
+    assert np.mean([np.mean(one.cells > limit) for one, limit in cells]) < 0.12
 
 
 def test_a_group_without_validation_people_is_an_error(rng):
@@ -136,13 +141,24 @@ def test_a_small_group_is_an_error_that_names_it(rng):
     validation, found = made(rng, 40)
     validation["sex"] = ["F"] * 36 + ["M"] * 4
     with pytest.raises(ValueError, match=r"scans \(sex=M\): 4 healthy validation people"):
-        calibrate("here", validation, found, rate=0.1, cell_rate=0.1, groups=["sex"], covariates=[], training=validation, expected=[])
+        calibrate(
+            "here",
+            validation,
+            found,
+            rate=0.1,
+            cell_rate=0.1,
+            groups=["sex"],
+            covariates=[],
+            training=validation,
+            expected=[],
+        )
 
 
 def test_a_person_counts_once_with_the_highest_scan():
     table = pd.DataFrame({"subject": [f"s{i // 2}" for i in range(20)]})
     found = [Summary(float(i)) for i in range(20)]
-    kept = calibrate("here", table, found, rate=0.1, cell_rate=0.1, groups=[], covariates=[], training=table, expected=[])
+    how = {"rate": 0.1, "cell_rate": 0.1, "groups": [], "covariates": [], "training": table, "expected": []}
+    kept = calibrate("here", table, found, **how)
     assert kept.scan.of(table, "here").tolist() == [19.0] * 20  # 10 people: ⌈11 · .9⌉ = the largest of 1, 3 … 19
     assert kept.scan.n == {(): 10}
     assert kept.share is None

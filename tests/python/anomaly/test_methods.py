@@ -9,12 +9,23 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.svm import OneClassSVM
 
 import sslmed as sm
-from sslmed.anomaly import LatentSvm, Mahalanobis, PatchCore, Patches, Scan, k_center_greedy, knn, nearest, shrunk_covariance
+from sslmed.anomaly import (
+    LatentSvm,
+    Mahalanobis,
+    PatchCore,
+    Patches,
+    Scan,
+    k_center_greedy,
+    knn,
+    nearest,
+    shrunk_covariance,
+)
 from sslmed.anomaly.neighbors import random_projection
 
 
 def people(n):
-    return sm.Cohort.from_arrays(np.zeros((n, 1, 400)), 100.0, ["Cz"], pd.DataFrame({"subject": [f"s{i}" for i in range(n)]}))
+    table = pd.DataFrame({"subject": [f"s{i}" for i in range(n)]})
+    return sm.Cohort.from_arrays(np.zeros((n, 1, 400)), 100.0, ["Cz"], table)
 
 
 def scans(rng, n=6, patches=40, width=12):
@@ -169,7 +180,10 @@ def test_mahalanobis_by_place_equals_anomalibs_padim(rng):
 def test_a_place_with_few_scans_has_the_gaussian_of_all(rng):
     train, scan = scans(rng), scans(rng, 1)[0]
     rare, common = Mahalanobis("place", least=10), Mahalanobis("global")
-    assert torch.equal(rare.detect(rare.fit(train, 0), scan, 0).patches, common.detect(common.fit(train, 0), scan, 0).patches)
+    assert torch.equal(
+        rare.detect(rare.fit(train, 0), scan, 0).patches,
+        common.detect(common.fit(train, 0), scan, 0).patches,
+    )
     assert len(Mahalanobis("place", least=6).fit(train, 0)["places"]) == 4
 
 

@@ -15,7 +15,9 @@ def test_areas_equal_scikit_learn(rng):
         found = areas(scores, truth, weights)
         assert found.auroc == pytest.approx(roc_auc_score(truth, scores, sample_weight=weights), abs=1e-12)
         assert found.auprc == pytest.approx(average_precision_score(truth, scores, sample_weight=weights), abs=1e-12)
-        dice = [2 * np.sum(weights * (scores >= t) * truth) / (np.sum(weights * (scores >= t)) + np.sum(weights * truth)) for t in scores]
+        positives = np.sum(weights * truth)
+        hits = [(np.sum(weights * (scores >= t) * truth), np.sum(weights * (scores >= t))) for t in scores]
+        dice = [2 * hit / (above + positives) for hit, above in hits]
         assert found.best_dice == pytest.approx(max(dice), abs=1e-12)
 
 

@@ -8,9 +8,21 @@ from pathlib import Path
 
 import pytest
 
-_PACKAGES = ("", "models", "models.components", "models.components.base", "models.image", "models.image.patchcore", "models.image.padim")
+_PACKAGES = (
+    "",
+    "models",
+    "models.components",
+    "models.components.base",
+    "models.image",
+    "models.image.patchcore",
+    "models.image.padim",
+)
 # Names that modules import, and that what is tested does not use.
-_UNUSED = {"data": ("InferenceBatch",), "models.components": ("KCenterGreedy", "TimmFeatureExtractor", "GaussianBlur2d"), "utils": ()}
+_UNUSED = {
+    "data": ("InferenceBatch",),
+    "models.components": ("KCenterGreedy", "TimmFeatureExtractor", "GaussianBlur2d"),
+    "utils": (),
+}
 
 
 def module(name: str) -> types.ModuleType:

@@ -1,9 +1,8 @@
 """Lesions with known masks in the demo's synthetic brains. The generator was fixed before any method was run on it.
 
-A lesion is a ball of 7 to 12 mm in white or deep gray matter with a soft edge, darker (.45) or brighter (1.6) than what it
-replaces; a sick scan has one to three. Healthy scans are those of the demo's public site, without its white-matter lesions
-of age, at 4 mm.
-"""
+A lesion is a ball of 7 to 12 mm in white or deep gray matter with a soft edge, darker (.45) or brighter (1.6) than
+what it replaces; a sick scan has one to three. Healthy scans are those of the demo's public site, without its
+white-matter lesions of age, at 4 mm."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,8 @@ def healthy(folder: Path, people: int, seed: int, site: mri.Site = SITE) -> sm.C
 
 
 def sick(folder: Path, people: int, seed: int, site: mri.Site = SITE) -> sm.Cohort:
-    """Prepared volumes with lesions, and their masks as labels. Nobody in them is in a healthy cohort of another seed."""
+    """Prepared volumes with lesions, and their masks as labels. Nobody in them is in a healthy cohort of another
+    seed."""
     return _written(folder, people, seed, site, sick=True)
 
 
