@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sslmed import digests
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, SavedEncoder
 from sslmed.modalities import described, registry
@@ -30,7 +31,7 @@ _kept: OrderedDict[bytes, Array] = OrderedDict()
 
 
 def kept(encoder: CohortEncoder, cohort: Cohort, pooling: str, make: Callable[[], Array]) -> Array:
-    """What ``make`` gives, or gave for the same weights, options, all files of each row (by path, size and time of change) and rows.
+    """What ``make`` gives, or gave for the same weights, options, all files of each row (as long as they do not change) and rows.
 
     Encoders written in Python are asked each time: what their features depend on cannot be known.
     """
@@ -81,8 +82,7 @@ def add_cohort(digest: Any, cohort: Cohort) -> bool:
         try:
             # A column of one sequence has no value in rows without it.
             for path in (path for given in paths if isinstance(given, (str, os.PathLike)) for path in registry.get(modality).members(given)):
-                found = os.stat(path)
-                digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
+                digest.update(f"{digests.state_of(path)}\0".encode())
         except OSError:
             return False
     return True
