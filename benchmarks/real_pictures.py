@@ -47,7 +47,8 @@ def xrays(root: Path, out: Path) -> tuple[sm.Cohort, sm.Cohort]:
     gray.mkdir(parents=True, exist_ok=True)
     table = pd.read_csv(folder / "metadata.tsv", sep="\t", dtype={"patient_id": str})
     for name in table["image"]:  # some have an alpha channel
-        Image.open(folder / "images" / name).convert("RGB").save(gray / name)
+        if not (gray / name).exists():  # a file that is written again is another one to what is kept of it
+            Image.open(folder / "images" / name).convert("RGB").save(gray / name)
     table = table.assign(path=[str(gray / name) for name in table["image"]], subject=table["patient_id"])
     rank = table["subject"].map({name: number for number, name in enumerate(sorted(set(table["subject"])))})
     columns = ["path", "subject", "sex", "view"]

@@ -76,7 +76,7 @@ def main() -> None:
         pretrained(kind, arguments.only, public, how, arguments.runs)
         return
     encoders: dict[str, Any] = {name: pretrained(kind, name, public, how, arguments.runs) for name in RUNS[kind]}
-    encoders["ResNet-10, untrained"] = "resnet10"
+    encoders["ResNet-10, untrained"] = sm.DenseEncoder("resnet10", how.dense())
     if arguments.natural is not None and kind == "xrays":
         encoders["ResNet-18, natural images"] = sm.DenseEncoder("resnet18", how.dense())
         sm.nn.load_weights(encoders["ResNet-18, natural images"], arguments.natural, "timm")

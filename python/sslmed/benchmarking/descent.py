@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["Adam", "Momentum", "loss_of"]
+__all__ = ["Adam", "Momentum", "losses_of", "slopes_of"]
 
 
-def loss_of(
-    answers: torch.Tensor,
-    target: torch.Tensor,
-    heads: int,
-    classes: int | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of each head, and its gradient by the answers.
+def losses_of(answers: torch.Tensor, target: torch.Tensor, heads: int, classes: int | None) -> torch.Tensor:
+    """Loss of each head.
 
     Args:
         answers: [n, heads · K] logits, or predicted values.
@@ -22,19 +17,30 @@ def loss_of(
         classes: Number of classes: mean cross-entropy; None: mean squared error.
 
     Returns:
-        [heads] and [n, heads · K].
+        [heads].
     """
-    n = len(answers)
     if classes is None:
-        error = answers - target.to(answers.dtype)[:, None]
-        return (error**2).mean(0), 2 * error / n
-    logits = answers.view(n, heads, classes)
-    log_share = logits.log_softmax(2)
-    index = target.to(torch.int64)
-    slope = log_share.exp()
-    slope[torch.arange(n), :, index] -= 1
-    losses = -log_share[torch.arange(n), :, index].mean(0)
-    return losses, slope.reshape(n, -1) / n
+        return ((answers - target.to(answers.dtype)[:, None]) ** 2).mean(0)
+    shares = answers.view(len(answers), heads, classes).log_softmax(2)
+    return -shares[torch.arange(len(answers)), :, target.to(torch.int64)].mean(0)
+
+
+def slopes_of(answers: torch.Tensor, wanted: torch.Tensor, heads: int) -> torch.Tensor:
+    """Gradient of the sum of all heads' losses by their answers.
+
+    Args:
+        answers: [n, heads · K] logits, or predicted values.
+        wanted: [n, classes] ones at the right class; or values [n, 1].
+        heads: Number of heads.
+
+    Returns:
+        [n, heads · K].
+    """
+    n, wide = wanted.shape
+    if wide == 1:
+        return (answers - wanted) * (2 / n)
+    shares = answers.view(n, heads, wide).softmax(2)
+    return ((shares - wanted[:, None]) / n).view(n, -1)
 
 
 class Momentum:

@@ -34,7 +34,8 @@ def write(result: BenchmarkResult, path: str | os.PathLike[str]) -> None:
     rows = result.encoders
     names = list(dict.fromkeys(rows["row"])) if len(rows) else []
     cohorts = list(dict.fromkeys(rows["cohort"])) if len(rows) else []
-    notes = [f"{len(names)} rows ({', '.join(names)}) on {', '.join(cohorts)}.", *findings(result)]
+    what = f"{len(names)} encoders ({'; '.join(names)}) on {'; '.join(cohorts)}."
+    notes = [what, "The best of several is the best partly by luck: read the differences.", *findings(result)]
     stamp = []
     if len(rows) and len(seen := rows[rows["seen_people"] > 0]):
         for line in seen.to_dict("records"):
@@ -65,7 +66,8 @@ def findings(result: BenchmarkResult) -> list[str]:
             ends = "" if pd.isna(best["low"]) else f" (95 % interval {best['low']:.3g} to {best['high']:.3g})"
             score = f"the best {label_of(metric)} of the encoders, {best['value']:.3g}{ends}"
             said = f"{cohort}, {task}, {protocol}: {best['row']} has {score}."
-            out.append(f"{said} {_told(result.comparisons, cohort, task, protocol, metric, str(best['row']))}".strip())
+            told = _told(result.comparisons, cohort, task, protocol, metric, str(best["row"]))
+            out.append(" ".join(text for text in (said, told, _classical(found, metric)) if text))
     return out
 
 
@@ -121,6 +123,15 @@ def _tidy(table: pd.DataFrame, *, keep: bool = False) -> pd.DataFrame:
     return left.loc[:, left.notna().any(axis=0)]
 
 
+def _classical(found: pd.DataFrame, metric: str) -> str:
+    """The best classical row, where there is one."""
+    plain = found[found["kind"] == "classical"]
+    if not len(plain):
+        return ""
+    first = plain.iloc[0]
+    return f"Without any network, {first['row']} reaches {first['value']:.3g}."
+
+
 def _told(comparisons: pd.DataFrame, cohort: str, task: str, protocol: str, metric: str, best: str) -> str:
     """Which rows the best one is told from, by corrected p values."""
     if not len(comparisons):
@@ -137,8 +148,6 @@ def _told(comparisons: pd.DataFrame, cohort: str, task: str, protocol: str, metr
         ahead = sign * line["difference"] * (1 if line["row"] == best else -1) > 0
         certain = np.isfinite(line["p_holm"]) and line["p_holm"] < 0.05
         (better if certain and ahead else alike).append(str(other))
-    parts = [
-        f"It is better than {', '.join(better)}." if better else "",
-        f"It is not told from {', '.join(alike)}." if alike else "",
-    ]
+    parts = [f"It is better than: {'; '.join(better)}." if better else ""]
+    parts += [f"It is not told from: {'; '.join(alike)}." if alike else ""]
     return " ".join(part for part in parts if part)

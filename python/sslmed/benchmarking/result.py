@@ -104,12 +104,14 @@ class BenchmarkResult:
         for cohort, task in self.tasks():
             metric = self.metric_of(cohort, task)
             lines = self._lines(cohort, task)
-            for line in lines[(lines["metric"] == metric) & ~lines["protocol"].str.contains(", k=")].to_dict("records"):
-                # The dummy needs no protocol: it stands in the column of linear probes, or in the first.
-                own = [p for p in lines["protocol"].unique() if p != "none" and ", k=" not in p]
+            # The dummy needs no protocol: it stands in the column of linear probes, or in the first.
+            own = [name for name in lines["protocol"].unique() if name != "none" and ", k=" not in name]
+            lines = lines[(lines["metric"] == metric) & ~lines["protocol"].str.contains(", k=")]
+            digits = 1 if lines["value"].abs().max() >= 10 else 3
+            for line in lines.to_dict("records"):
                 protocol = ("linear" if "linear" in own else own[0]) if line["protocol"] == "none" else line["protocol"]
                 column = f"{cohort}: {task}, {protocol} ({panels.label_of(metric)})"
-                parts.setdefault(column, {})[line["row"]] = _shown(line)
+                parts.setdefault(column, {})[line["row"]] = _shown(line, digits)
         table = pd.DataFrame(parts, index=pd.Index(self.rows(), name="row"))
         return table.fillna("")
 
@@ -275,8 +277,7 @@ class BenchmarkResult:
         return found
 
 
-def _shown(line: Mapping[Any, Any]) -> str:
+def _shown(line: Mapping[Any, Any], digits: int) -> str:
     """A score with its interval, as text."""
-    digits = 1 if abs(line["value"]) >= 10 else 3
     text = f"{line['value']:.{digits}f}"
     return text if pd.isna(line["low"]) else f"{text} ({line['low']:.{digits}f} to {line['high']:.{digits}f})"

@@ -18,7 +18,7 @@ import torch
 from sslmed._checks import choice, number, whole
 from sslmed._world import own_settings
 from sslmed.benchmarking.choices import Choice, held_out, score_of
-from sslmed.benchmarking.descent import Adam, Momentum, loss_of
+from sslmed.benchmarking.descent import Adam, Momentum, losses_of, slopes_of
 
 __all__ = ["LEARNING_RATES", "Fitted", "Sweep", "fit_sweep"]
 
@@ -238,13 +238,15 @@ class _Heads:
         kind = Momentum if self.how.optimizer == "sgd" else Adam
         optimizer = kind(self.weight, self.bias)
         target = torch.from_numpy(np.asarray(y))
+        wanted = target[:, None] if self.classes is None else torch.nn.functional.one_hot(target.long(), self.classes)
+        wanted = wanted.to(x.dtype)
         last, epoch = len(batches), 0
         epochs = sum(ends for _, ends in batches)
         best: list[tuple[float, float, int]] = [(np.inf, np.inf, 0)] * self.heads
         for step, (rows, ends) in enumerate(batches):
             index = torch.from_numpy(rows)
             part = x[index]
-            _, slope = loss_of(part @ self.weight + self.bias, target[index], self.heads, self.classes)
+            slope = slopes_of(torch.addmm(self.bias, part, self.weight), wanted[index], self.heads)
             rate = self.lr * 0.5 * (1 + np.cos(np.pi * step / last))
             optimizer.step(part.T @ slope, slope.sum(0), rate)
             epoch += ends
@@ -267,7 +269,7 @@ class _Heads:
     def _look(self, x: torch.Tensor, y: Array, person: Array, epoch: int, best: list[tuple[float, float, int]]) -> None:
         """Scores all heads on the validation part, and keeps those that are better than before."""
         answers = x @ self.weight + self.bias
-        losses, _ = loss_of(answers, torch.from_numpy(np.asarray(y)), self.heads, self.classes)
+        losses = losses_of(answers, torch.from_numpy(np.asarray(y)), self.heads, self.classes)
         made = answers.view(len(x), self.heads, self.wide).double()
         for head in range(self.heads):
             said = made[:, head, 0].numpy() if self.classes is None else made[:, head].softmax(1).numpy()

@@ -31,7 +31,7 @@ def label_of(metric: str) -> str:
 
 
 def plot_side_by_side(table: pd.DataFrame, metric: str) -> Figure:
-    """Draws every row with its interval, a panel a protocol.
+    """Draws every row with its interval, a panel a protocol; untrained encoders as open circles.
 
     Args:
         table: Lines of one task and metric: protocol, row, kind, value, low, high.
@@ -45,23 +45,22 @@ def plot_side_by_side(table: pd.DataFrame, metric: str) -> Figure:
         1
     """
     panels = list(dict.fromkeys(table["protocol"])) or ["none"]
-    tallest = max((int((table["protocol"] == name).sum()) for name in panels), default=1)
-    figure = Figure(figsize=(1.6 + 3.1 * len(panels), 0.34 * tallest + 1.1), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharex=True))
+    rows = list(dict.fromkeys(table["row"]))
+    place = {row: len(rows) - 1 - number for number, row in enumerate(rows)}
+    figure = Figure(figsize=(2.0 + 2.6 * len(panels), 0.34 * len(rows) + 1.1), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
     for ax, name in zip(axes, panels, strict=True):
-        lines = table[table["protocol"] == name]
-        y = np.arange(len(lines))[::-1]
-        for place, line in zip(y, lines.itertuples(), strict=True):
-            color = _KINDS.get(str(line.kind), COLORS[7])
-            ax.plot([line.low, line.high], [place, place], color=color, lw=2.2, solid_capstyle="round")
-            ax.plot(line.value, place, "o", color=color, mfc="white" if line.kind == "random" else color, ms=6)
+        for line in table[table["protocol"] == name].itertuples():
+            color, y = _KINDS.get(str(line.kind), COLORS[7]), place[line.row]
+            ax.plot([line.low, line.high], [y, y], color=color, lw=2.2, solid_capstyle="round")
+            ax.plot(line.value, y, "o", color=color, mfc="white" if line.kind == "random" else color, ms=6)
         if metric in _CHANCE:
             ax.axvline(_CHANCE[metric], color="gray", lw=1, ls=":")
-        ax.set_yticks(y, [plot_text(row) for row in lines["row"]])
-        ax.set_ylim(-0.7, max(tallest, 1) - 0.3)
         ax.set_title(plot_text(name), fontsize=10)
         ax.set_xlabel(plot_text(label_of(metric)))
         _bare(ax)
+    axes[0].set_yticks(list(place.values()), [plot_text(row) for row in rows])
+    axes[0].set_ylim(-0.7, max(len(rows), 1) - 0.3)
     return figure
 
 
