@@ -22,7 +22,7 @@ def run(*args, **kwargs):
 FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["prepare"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["prepare"], ["info"], ["segment"], ["deploy"]])
 def test_help(command):
     result = run(*command, "--help")
     assert result.returncode == 0
