@@ -16,6 +16,7 @@ from sslmed.bags.model import SlideModel
 from sslmed.cohort import Cohort
 from sslmed.dense_tasks import renamed_target
 from sslmed.finetuning import FineTuned
+from sslmed.modalities.base import StreamedLabelMaps
 from sslmed.reporting import plots
 from sslmed.segmentation import SegmentationResult
 from sslmed.segmentation.cases import LABELS, maps_of
@@ -113,7 +114,8 @@ def deploy(
     path = Path(fitted)
     if not path.exists():
         raise ValueError(f"deploy: fitted={os.fspath(fitted)!r} does not exist")
-    asked: dict[str, Any] = {"out": Path(out), "features": features, "target": target, "uncertainty": uncertainty, "threads": threads}
+    asked: dict[str, Any] = {"out": Path(out), "features": features, "target": target, "threads": threads}
+    asked["uncertainty"] = uncertainty
     if path.is_dir():
         found = _segmentation(SegmentationResult.load(path), cohort, **asked)
     else:
@@ -135,7 +137,10 @@ def _segmentation(
     if target is not None:
         people = renamed_target(people, target, LABELS)
     maps = maps_of(people, model.tasks[0].preprocessing)
-    known = all(maps.truth(row) is not None for row in range(len(people)))
+    if isinstance(maps, StreamedLabelMaps):  # what they are drawn from is a column
+        known = LABELS in people.table and bool(people.table[LABELS].notna().all())
+    else:
+        known = all(maps.truth(row) is not None for row in range(len(people)))
     said = model.predict(people, out / "predicted", uncertainty=uncertainty)
     return Deployment(said, model.score(people).table if known else None)
 

@@ -210,6 +210,8 @@ def test_an_interrupted_fold_goes_on(raw, tmp_path):
 
     with pytest.raises(Stopped):
         sm.segment(cohort, encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run", callback=stop)
+    with pytest.raises(ValueError, match="another configuration"):  # the same people and folds, in another order
+        sm.segment(cohort.subset(range(len(cohort))[::-1]), encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     again = sm.segment(cohort, encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     pd.testing.assert_frame_equal(whole.cases, again.cases)
 

@@ -12,7 +12,7 @@ import torch
 from sslmed import metrics
 from sslmed.cohort import Cohort
 from sslmed.modalities import registry
-from sslmed.modalities.base import LabelMaps
+from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
 from sslmed.segmentation.options import Segmentation
 
 __all__ = ["CASES", "LABELS", "Truths", "classes_of", "maps_of", "scored"]
@@ -38,8 +38,8 @@ class Truths:
         return self._maps.truth(row)
 
 
-def maps_of(cohort: Cohort, preprocessing: Any) -> LabelMaps:
-    """The rows of a cohort as whole arrays with their label maps."""
+def maps_of(cohort: Cohort, preprocessing: Any) -> LabelMaps | StreamedLabelMaps:
+    """The rows of a cohort with their label maps: whole arrays, or bands of what is larger than memory."""
     return registry.get(cohort.modality).label_maps(cohort, preprocessing)
 
 

@@ -17,7 +17,9 @@ from sslmed.encoders import CohortEncoder, EncoderLike, resolve
 from sslmed.encoders.base import description_of, from_description
 from sslmed.inference import sliding_window
 from sslmed.methods import Segment
+from sslmed.modalities import registry
 from sslmed.nn.segmenter import DecoderName
+from sslmed.segmentation.cases import LABELS
 from sslmed.segmentation.options import Segmentation
 from sslmed.training import Loader
 
@@ -37,7 +39,7 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
     how: Any = model.preprocessing
     if not hasattr(how, "labels"):
         kind = f"samples of {how.modality!r} carry no label maps"
-        raise ValueError(f"{cohort.name}: segment: {kind}; it is for images and volumes")
+        raise ValueError(f"{cohort.name}: segment: {kind}; it is for images, slides and volumes")
     if getattr(how, "size", None) is None:
         expected = "expected the cells of training samples along each axis, such as size=96"
         raise ValueError(f"segment: preprocessing: size=None, {expected}")
@@ -46,7 +48,7 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
         raise ValueError(f"segment: an encoder with positions='coordinates' is not supported: {why}")
     # A decoder needs all patches.
     whole_grid = {"anatomy": 0.0} if how.embedding()["patch_size"] and hasattr(how, "anatomy") else {}
-    model.preprocessing = replace(how, labels=True, **whole_grid)
+    model.preprocessing = registry.get(cohort.modality).labeled(cohort, replace(how, **whole_grid))
     return model
 
 
@@ -76,7 +78,7 @@ def trained(
         cohort, encoder.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, seed=seed,
         random=True, drop_last=True, shrink=True, extra_channels=encoder.extra_channels,
     )  # fmt: skip
-    fitted(task, loader, options, checkpoints=checkpoints, about=about | asdict(options), callback=callback)
+    fitted(task, loader, options, checkpoints=checkpoints, about=about | asdict(options), labels=[LABELS], callback=callback)
     return task
 
 

@@ -59,7 +59,8 @@ class Segmentation:
     convention: Literal["monai", "nnunet"] = "monai"
     """Where windows lie, see :func:`sslmed.inference.sliding_window`."""
     metrics: tuple[str, ...] = ("dice", "hausdorff_95", "surface_dice", "volume_similarity")
-    """What is scored: "dice", "hausdorff_95" (mm), "surface_dice", "volume_similarity" (:mod:`sslmed.metrics`)."""
+    """What is scored: "dice", "hausdorff_95" (mm), "surface_dice", "volume_similarity" (:mod:`sslmed.metrics`); of slides the
+    two without distances."""
     conventions: Mapping[str, str] = field(default_factory=dict)
     """Library whose definition is used, by the metric's name. Others: "monai", and of the volume similarity "feta"."""
     tolerance: float = 1.0

@@ -17,11 +17,13 @@ from sslmed.cohort import Cohort
 from sslmed.dense_tasks import renamed_target
 from sslmed.dense_tasks.people import SeenPeople
 from sslmed.methods import Segment
+from sslmed.modalities.base import StreamedLabelMaps
 from sslmed.reporting import plots
 from sslmed.segmentation.baselines import placed_numbers
-from sslmed.segmentation.cases import CASES, LABELS, Truths, classes_of, maps_of, scored
+from sslmed.segmentation.cases import CASES, LABELS, maps_of, scored
 from sslmed.segmentation.networks import labels_of, loaded_task, options_from, plain_options
 from sslmed.segmentation.options import Segmentation
+from sslmed.segmentation.streamed import MeanOfNetworks, known_classes, scored_bands, tiles_of
 from sslmed.segmentation.tables import summary
 from sslmed.segmentation.uncertainty import uncertainty_of
 
@@ -72,16 +74,21 @@ class SegmentationResult:
         return own.sort_values("dice", kind="stable").head(n).reset_index(drop=True)
 
     @own_settings()
-    def predict(self, cohort: Cohort, out: str | os.PathLike[str], *, uncertainty: bool = False) -> pd.DataFrame:
+    def predict(
+        self, cohort: Cohort, out: str | os.PathLike[str], format: str | None = None, *, uncertainty: bool = False
+    ) -> pd.DataFrame:
         """Writes a label map for each row of a cohort.
 
-        Volumes: NIfTI (``_dseg.nii.gz``) with the affine of the row's file. Images: PNG. Where several networks were
-        trained (``folds``), their probabilities are averaged.
+        Volumes: NIfTI (``_dseg.nii.gz``) with the affine of the row's file. Images: PNG. Slides are predicted by tiles
+        where they have tissue, and written band by band: pyramidal OME-TIFF at the scale of the training, or GeoJSON
+        for QuPath with the outline of each connected area. Where several networks were trained (``folds``), their
+        probabilities are averaged.
 
         Args:
             cohort: Rows of the encoder's modality, of people that no network was trained on.
             out: Folder to write to.
-            uncertainty: Also write, beside each label map, the entropy of the prediction (``_entropy``, 0 sure, 1 not
+            format: Of slides "ome-tiff" (None) or "geojson"; None of all others, whose format is fixed.
+            uncertainty: Of volumes and images: also write, beside each label map, the entropy of the prediction (``_entropy``, 0 sure, 1 not
                 the least idea) and the disagreement of networks and flips (``_disagreement``).
 
         Returns:
@@ -90,24 +97,39 @@ class SegmentationResult:
 
         Raises:
             TypeError: ``cohort`` is not a cohort.
-            ValueError: A person was in the training data.
+            ValueError: A person was in the training data, the format is not one of the cohort's, or ``uncertainty``
+                is asked of slides.
         """
         self._check("predict", cohort)
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         maps = maps_of(cohort, self.tasks[0].preprocessing)
+        if isinstance(maps, StreamedLabelMaps):
+            if uncertainty:
+                raise ValueError("predict: uncertainty=True is for volumes and images; slides are predicted band by band")
+            return self._predict_bands(cohort, maps, folder, format or "ome-tiff")
+        if format is not None:
+            fixed = f"{cohort.name} is written in the format of its modality"
+            raise ValueError(f"predict: format={format!r} must be None: {fixed}")
         columns = (LABELS, *_UNSURE) if uncertainty else (LABELS,)
         written: dict[str, list[str]] = {name: [] for name in columns}
         for row, subject in enumerate(cohort.table["subject"]):
-            stem = str(folder / f"{row:04d}_{_plain(str(subject))}")
+            stem = _stem(folder, row, subject)
             values = maps.read(row)
             labels = maps.placed(row, labels_of(self.tasks, values, self._options), self.values_[0])
             written[LABELS].append(maps.write(row, labels, stem))
             if uncertainty:
                 for column, found in zip(_UNSURE, uncertainty_of(self.tasks, values, self._options), strict=True):
                     name = column.removeprefix("path_")
-                    written[column].append(maps.write_numbers(row, placed_numbers(maps, row, found), stem, name))
+                    written[column].append(maps.write_scores(row, placed_numbers(maps, row, found), f"{stem}_{name}"))
         return cohort.table.assign(**written)
+
+    def _predict_bands(self, cohort: Cohort, maps: StreamedLabelMaps, folder: Path, form: str) -> pd.DataFrame:
+        network, written = MeanOfNetworks(self.tasks), []
+        how = tiles_of(self._options, network)
+        for row, subject in enumerate(cohort.table["subject"]):
+            written.append(maps.predict(row, network, _stem(folder, row, subject), form, **how).files[0])
+        return cohort.table.assign(**{LABELS: written})
 
     @own_settings()
     def score(self, cohort: Cohort, target: str = LABELS) -> SegmentationResult:
@@ -129,9 +151,12 @@ class SegmentationResult:
         self._check("score", cohort)
         cohort = renamed_target(cohort, target, LABELS)
         maps = maps_of(cohort, self.tasks[0].preprocessing)
-        classes_of(cohort, Truths(maps), self.values_)
-        cases: list[dict[str, Any]] = []
+        known_classes(cohort, maps, self.values_)
+        network, cases = MeanOfNetworks(self.tasks), []
         for row in range(len(cohort)):
+            if isinstance(maps, StreamedLabelMaps):
+                cases += scored_bands(cohort, maps, row, network, self.values_, self._options, model=self.name, fold=-1)
+                continue
             labels = maps.placed(row, labels_of(self.tasks, maps.read(row), self._options), self.values_[0])
             cases += scored(cohort, maps, row, labels, self.values_, self._options, model=self.name, fold=-1)
         table = pd.DataFrame(cases, columns=[*CASES, *self._options.metrics])
@@ -210,6 +235,10 @@ class SegmentationResult:
 
 
 _UNSURE = ("path_entropy", "path_disagreement")
+
+
+def _stem(folder: Path, row: int, subject: object) -> str:
+    return str(folder / f"{row:04d}_{_plain(str(subject))}")
 
 
 def _plain(text: str) -> str:

@@ -16,13 +16,14 @@ from sslmed.dense_tasks import Part, parts_of, renamed_target
 from sslmed.dense_tasks.fitting import Callback
 from sslmed.dense_tasks.people import SeenPeople
 from sslmed.encoders import EncoderLike
-from sslmed.modalities.base import LabelMaps
+from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
 from sslmed.nn.segmenter import DecoderName
 from sslmed.segmentation.baselines import BASELINES, Classical
-from sslmed.segmentation.cases import CASES, LABELS, Truths, classes_of, maps_of, scored
+from sslmed.segmentation.cases import CASES, LABELS, maps_of, scored
 from sslmed.segmentation.networks import described_encoder, encoder_of, labels_of, name_of, trained
 from sslmed.segmentation.options import Segmentation
 from sslmed.segmentation.result import SegmentationResult
+from sslmed.segmentation.streamed import counted, known_classes, scored_bands
 
 __all__ = ["segment"]
 
@@ -52,8 +53,10 @@ def segment(
     maps (of volumes that were prepared, on the grid of the store), under the conventions of the options.
 
     Args:
-        cohort: Images or volumes with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`) hold
-            their labels. Images: PNG of one channel.
+        cohort: Images, volumes or slides with label maps. Volumes: NIfTI files, prepared ones (:func:`sslmed.prepare`)
+            hold their labels. Images: PNG of one channel. Indexed slides: files of annotations (GeoJSON, ASAP or Aperio
+            XML), whose areas are rasterized tile by tile at the scale of the preprocessing; its ``classes`` and
+            ``unlabeled`` say how. They have no classical rows, and no metrics of distances.
         target: Column of the label maps; of a prepared cohort the labels that were prepared with it, "path_labels".
         encoder: A name ("unet", "resnet18", "swin_tiny" …), a path or an encoder, see
             :func:`sslmed.encoders.resolve`. Its weights are copied.
@@ -111,7 +114,8 @@ def segment(
     cohort = renamed_target(cohort, target, LABELS)
     model = encoder_of(encoder, cohort, preprocessing, seed)
     maps = maps_of(cohort, model.preprocessing)
-    classes = classes_of(cohort, Truths(maps), values)
+    classes = known_classes(cohort, maps, values)
+    options = counted(options) if isinstance(maps, StreamedLabelMaps) else options
     name = name_of(model, decoder)
     about = {
         "cohort": cohort.name, "target": target, "encoder": repr(model), "decoder": decoder, "values": classes,
@@ -131,10 +135,14 @@ def segment(
             )  # fmt: skip
             tasks += [task] if row_name == name else []
             for row in map(int, part.test):
-                labels = maps.placed(row, labels_of([task], maps.read(row), options), classes[0])
                 line = {"model": row_name, "fold": part.number}
+                if isinstance(maps, StreamedLabelMaps):
+                    cases += scored_bands(cohort, maps, row, task, classes, options, **line)
+                    continue
+                labels = maps.placed(row, labels_of([task], maps.read(row), options), classes[0])
                 cases += scored(cohort, maps, row, labels, classes, options, **line)
-        cases += _classical(cohort, maps, part, classes, baselines, options)
+        if not isinstance(maps, StreamedLabelMaps):
+            cases += _classical(cohort, maps, part, classes, baselines, options)
     table = pd.DataFrame(cases, columns=[*CASES, *options.metrics])
     seen = SeenPeople.of(sorted(set(cohort.table["subject"].astype(str))))
     result = SegmentationResult(tasks, seen, table, name, options, about | {"described": described_encoder(model)})

@@ -42,6 +42,10 @@ class ImageLabelMaps:
         picture: torch.Tensor = self._source.sample(row)
         return picture.permute(2, 0, 1).contiguous()
 
+    def inside(self, row: int) -> None:
+        """All of an image counts."""
+        return None
+
     def truth(self, row: int) -> torch.Tensor | None:
         """[height, width] int32, or None.
 
@@ -72,11 +76,12 @@ class ImageLabelMaps:
         write_labels(labels, path)
         return path
 
-    def write_numbers(self, row: int, numbers: torch.Tensor, stem: str, name: str) -> str:
-        """``<stem>_<name>.png`` of 16 bits, whose largest gray level is 1."""
-        path = f"{stem}_{name}.png"
-        write_labels((numbers.clamp(0, 1) * _MOST).round().to(torch.int32), path, wide=True)
+    def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
+        """``<stem>.npy``, float32 [height, width]."""
+        path = f"{stem}.npy"
+        np.save(path, scores.float().numpy())
         return path
+
 
 
 def write_labels(labels: torch.Tensor, path: str | Path, *, wide: bool | None = None) -> None:
