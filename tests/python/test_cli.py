@@ -22,7 +22,10 @@ def run(*args, **kwargs):
 FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["benchmark"], ["prepare"], ["info"]])
+COMMANDS = ["demo", "pretrain", "transfer", "shift", "segment", "deploy", "benchmark", "prepare", "info"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help(command):
     result = run(*command, "--help")
     assert result.returncode == 0
