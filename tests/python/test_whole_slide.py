@@ -76,6 +76,23 @@ def test_equals_a_blend_of_all_tiles(slide, mpp, size, overlap, mode):
     assert float((uncertain - entropy).abs().max()) <= 0.5 + 1e-3
 
 
+@pytest.mark.data
+def test_a_real_slide(data_root, tmp_path):
+    slide = sm.io.open_slide(data_root / "pathology/wsi/CMU-1-Small-Region.svs")
+    net = network()
+    want = plain(slide, net, 2.0, 128, 0.25, "gaussian")
+    found = tiled(slide, net, mpp=2.0, size=128, classes=["a", "b", "c"])
+    best = want.topk(2, 0).values
+    sure = best[0] - best[1] > 1e-5
+    assert torch.equal(found.classes[sure].long(), want.argmax(0)[sure])
+    tiled(slide, net, mpp=2.0, size=128, classes=["a", "b", "c"], out=tmp_path / "map.ome.tiff")
+    again = sm.io.open_slide(tmp_path / "map.ome.tiff")
+    assert again.mpp == pytest.approx((2.0, 2.0))
+    assert torch.equal(again.read(0, 0, 0, *again.dimensions)[..., 0], found.classes)
+    # The same width in µm, to a cell of the map.
+    assert again.dimensions[0] * 2.0 == pytest.approx(slide.dimensions[0] * slide.mpp[0], abs=2.0)
+
+
 def test_bands_have_no_gaps_and_threads_change_nothing(slide):
     net = network()
     bands = list(tiled_bands(slide, net, mpp=1.0, size=64, threads=1))

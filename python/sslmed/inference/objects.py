@@ -17,7 +17,8 @@ __all__ = ["ObjectStream", "outline"]
 class ObjectStream:
     """Outlines of connected cells of a label map that comes band by band; only objects that may still grow are held.
 
-    Cells are connected by their sides. Outlines follow the edges of cells, so a map that is drawn from them again is the same map.
+    Cells are connected by their sides. Outlines follow the edges of cells, so a map that is drawn from them again is
+    the same map.
 
     Args:
         width: Cells of a row.
@@ -73,7 +74,11 @@ class ObjectStream:
             if area < self._least:
                 continue
             measured = {} if self._cell is None else {"Area µm^2": area, "Equivalent diameter µm": 2 * math.sqrt(area / math.pi)}
-            yield SlideObject(self._names.get(value, str(value)), tuple(ring.numpy() * self._scale for ring in rings), measurements=measured)
+            yield SlideObject(
+                self._names.get(value, str(value)),
+                tuple(ring.numpy() * self._scale for ring in rings),
+                measurements=measured,
+            )
 
 
 def outline(

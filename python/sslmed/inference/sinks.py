@@ -1,4 +1,5 @@
-"""Files that a slide's map is written to band by band: OME-TIFF of classes, probabilities or uncertainty, and GeoJSON of outlines."""
+"""Files that a slide's map is written to band by band: OME-TIFF of classes, probabilities or uncertainty, and GeoJSON
+of outlines."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class MapBand:
     classes: torch.Tensor
     """[rows, W] uint8: the class with the highest blended prediction."""
     extra: torch.Tensor | None
-    """uint8 of 255 times the value: probabilities [classes, rows, W], or uncertainty [1, rows, W], the entropy of the probabilities as a share of the
+    """uint8 of 255 times the value: probabilities [classes, rows, W], or uncertainty [1, rows, W], the entropy of the
+    probabilities as a share of the
     largest possible one."""
 
 
@@ -79,7 +81,10 @@ class Sinks:
             self._maps.append(self._stack.enter_context(OmeTiffWriter(path, self._shape, self._mpp, classes=self._names)))
             self.written.append(os.fspath(path))
             if self._extra != "none":
-                stem, ending = path.name[: path.name.lower().rindex(".ome")], path.name[path.name.lower().rindex(".ome") :]
+                stem, ending = (
+                    path.name[: path.name.lower().rindex(".ome")],
+                    path.name[path.name.lower().rindex(".ome") :],
+                )
                 self._extras.append((path.with_name(f"{stem}.{self._extra}{ending}"), None))
         if self._outlines:
             self._stream = ObjectStream(

@@ -1,4 +1,5 @@
-"""Prediction of whole slides by overlapping tiles: read ahead by threads, blended into bands of rows, written while the next ones are predicted."""
+"""Prediction of whole slides by overlapping tiles: read ahead by threads, blended into bands of rows, written while the
+next ones are predicted."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def tiled_bands(
     device: str = "cpu",
     threads: int = 2,
 ) -> Iterator[MapBand]:
-    """The map of a slide band by band, from top to bottom: what :func:`tiled` writes, for callers who make something else of it.
+    """The map of a slide band by band, from top to bottom: what :func:`tiled` writes, for callers who make something
+    else of it.
 
     Args:
         slide: The slide, or its file.
@@ -78,7 +80,8 @@ def tiled_bands(
         threads: As in :func:`tiled`.
 
     Yields:
-        Bands without gaps. No more than the rows of a row of tiles are held for all classes, and of them only where there are tiles.
+        Bands without gaps. No more than the rows of a row of tiles are held for all classes, and of them only where
+        there are tiles.
 
     Raises:
         ValueError: An option is out of range, the slide's scale is not known, or the predictor gives another shape.
@@ -122,7 +125,10 @@ class SlideMap:
         axes = plt.subplots()[1] if ax is None else ax
         colors = plt.get_cmap("tab10", max(10, len(self.table)))
         axes.imshow(colors(self.overview.numpy()))
-        axes.legend(handles=[Patch(color=colors(int(row["class"])), label=row["name"]) for _, row in self.table.iterrows()], loc="upper right")
+        axes.legend(
+            handles=[Patch(color=colors(int(row["class"])), label=row["name"]) for _, row in self.table.iterrows()],
+            loc="upper right",
+        )
         axes.set_axis_off()
         return axes
 
@@ -169,25 +175,28 @@ def tiled(
 ) -> SlideMap:
     """Predicts a whole slide by overlapping tiles, whose predictions are averaged with weights.
 
-    Tiles come in rows. When a row of tiles is done, the rows of the map that no later tile reaches are finished and written; of all classes nothing is
-    held but what that row leaves to the next one. Memory grows with the slide's width and not with its height. Without ``out`` the classes of the whole
-    map are held, a byte a cell.
+    Tiles come in rows. When a row of tiles is done, the rows of the map that no later tile reaches are finished and
+    written; of all classes nothing is held but what that row leaves to the next one. Memory grows with the slide's
+    width and not with its height. Without ``out`` the classes of the whole map are held, a byte a cell.
 
     Args:
         slide: The slide, or its file.
-        predictor: What gives the classes of tiles: a task or a result of sslmed (:func:`sslmed.segment`, :func:`sslmed.finetune`), which gets bytes
-            [n, 3, size, size]; or any module or function, which gets them divided by 255 as float32 (or what ``preprocess`` makes of them). It gives
-            [n, classes, size, size], or [n, classes] where a tile has one class. ``eval()`` is the caller's.
+        predictor: What gives the classes of tiles: a task or a result of sslmed (:func:`sslmed.segment`,
+            :func:`sslmed.finetune`), which gets bytes [n, 3, size, size]; or any module or function, which gets them
+            divided by 255 as float32 (or what ``preprocess`` makes of them). It gives [n, classes, size, size], or [n,
+            classes] where a tile has one class. ``eval()`` is the caller's.
         mpp: µm per cell of the map, and per pixel of the tiles; None: the slide's own scale.
         size: Pixels of a tile's sides.
         overlap: Share of a tile that the next one covers, within [0, 1).
         mode: Weights of a tile's cells: "gaussian", which counts the edges less, or "constant".
         convention: Where tiles lie, see :func:`sliding_window`.
         batch_size: Tiles that the predictor is given at once.
-        tissue: Predict only tiles that show tissue: True looks for it (:func:`sslmed.transforms.tissue.find`), or a :class:`Tissue` says where it is.
+        tissue: Predict only tiles that show tissue: True looks for it (:func:`sslmed.transforms.tissue.find`), or a
+            :class:`Tissue` says where it is.
         flips: Spatial axes, from 0: predictions of all flips along them are averaged.
-        extra: What is kept beside the classes: "probabilities" (softmax of the averaged predictions) or "uncertainty" (their entropy). A file
-            ``NAME.probabilities.ome.tiff`` beside ``NAME.ome.tiff`` gets it, 255 times the value.
+        extra: What is kept beside the classes: "probabilities" (softmax of the averaged predictions) or "uncertainty"
+            (their entropy). A file ``NAME.probabilities.ome.tiff`` beside ``NAME.ome.tiff`` gets it, 255 times the
+            value.
         outside: The class of cells that no tile covers.
         preprocess: What bytes [n, 3, size, size] become before the predictor gets them.
         device: Where the predictor is.
@@ -308,7 +317,16 @@ def _predicted(
     corners = [(x * plan.pixel[0], plan.rows[i] * plan.pixel[1]) for i, x in plan.tiles]
     reader = C.SlideTiles(plan.slide, corners, pixel=plan.pixel, size=plan.size, threads=threads, ahead=2 * batch_size + threads)
     blend = C.BandBlend(
-        C.BandBlendOptions(height=plan.height, width=plan.width, tile=plan.size, rows=plan.rows, mode=mode, convention=convention, extra=extra, outside=outside)
+        C.BandBlendOptions(
+            height=plan.height,
+            width=plan.width,
+            tile=plan.size,
+            rows=plan.rows,
+            mode=mode,
+            convention=convention,
+            extra=extra,
+            outside=outside,
+        )
     )
     for first in range(0, len(plan.tiles), batch_size):
         part = plan.tiles[first : first + batch_size]

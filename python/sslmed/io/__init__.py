@@ -3,6 +3,7 @@
 from sslmed.annotations import Annotation, read_annotations, write_annotations
 from sslmed.io.brainvision import BrainVisionFile, open_brainvision
 from sslmed.io.build import capabilities
+from sslmed.io.dicom_seg import write_dicom_seg
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
 from sslmed.io.ome_tiff import OmeTiffWriter, write_ome_tiff
@@ -44,6 +45,7 @@ __all__ = [
     "set_slide_cache",
     "validate",
     "write_annotations",
+    "write_dicom_seg",
     "write_edf",
     "write_nifti",
     "write_objects",

@@ -1,4 +1,5 @@
-"""Maps of slides (classes, probabilities) as pyramidal OME-TIFF, written band by band: QuPath, Bio-Formats, tifffile and OpenSlide open them."""
+"""Maps of slides (classes, probabilities) as pyramidal OME-TIFF, written band by band: QuPath, Bio-Formats, tifffile
+and OpenSlide open them."""
 
 from __future__ import annotations
 
@@ -30,9 +31,10 @@ _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 class OmeTiffWriter:
     """A pyramidal OME-TIFF of one or several channels, written from the first row to the last.
 
-    Tiles are compressed with Deflate; each level has half the columns and rows of the one before, down to a single tile. The reduced levels are sub-images
-    of each channel, as OME has it; those of the first channel are also listed after the full images, where OpenSlide looks for levels.
-    Files that could grow beyond 4 GiB uncompressed are BigTIFF. OpenSlide opens files of "uint8" alone.
+    Tiles are compressed with Deflate; each level has half the columns and rows of the one before, down to a single
+    tile. The reduced levels are sub-images of each channel, as OME has it; those of the first channel are also listed
+    after the full images, where OpenSlide looks for levels. Files that could grow beyond 4 GiB uncompressed are
+    BigTIFF. OpenSlide opens files of "uint8" alone.
 
     Args:
         path: The file; written under another name first, and renamed when it is closed.

@@ -1,4 +1,5 @@
-"""Objects on slides (areas, cells, detections) as GeoJSON that QuPath opens: one feature each, with its class, color and measurements."""
+"""Objects on slides (areas, cells, detections) as GeoJSON that QuPath opens: one feature each, with its class, color
+and measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ __all__ = ["ObjectKind", "ObjectWriter", "SlideObject", "write_objects"]
 
 Ring = npt.NDArray[np.float64]
 ObjectKind = Literal["annotation", "detection", "cell"]
-"""What QuPath takes objects for. Annotations can be edited one by one; detections and cells are made for 100,000 and more."""
+"""What QuPath takes objects for. Annotations can be edited one by one; detections and cells are made for 100,000 and
+more."""
 
 _NAMESPACE = uuid.UUID("6b9a4f2e-2f0e-5d55-9c3e-5f1d0a7c8e21")
 # Colors of classes that were given none, in the order in which classes first occur.
@@ -63,14 +65,16 @@ def write_objects(
 ) -> int:
     """Writes objects as a GeoJSON FeatureCollection for QuPath, one after the other: they are never all in memory.
 
-    Each feature has a UUID, ``objectType``, ``classification`` with name and color, ``measurements`` (NaN as the text "NaN", as QuPath has it) and, of
-    cells, ``nucleusGeometry``. Coordinates are pixels of level 0, whatever scale was predicted at.
+    Each feature has a UUID, ``objectType``, ``classification`` with name and color, ``measurements`` (NaN as the text
+    "NaN", as QuPath has it) and, of cells, ``nucleusGeometry``. Coordinates are pixels of level 0, whatever scale was
+    predicted at.
 
     Args:
         path: The file; written under another name first, and then renamed.
         objects: What to write.
         kind: What QuPath takes them for. A "cell" without a nucleus is written with its outline as the nucleus.
-        colors: (red, green, blue) from 0 to 255 by class; classes that are missing get one of ten colors, in the order of their first object.
+        colors: (red, green, blue) from 0 to 255 by class; classes that are missing get one of ten colors, in the order
+            of their first object.
 
     Returns:
         The number of objects.
@@ -115,7 +119,13 @@ class ObjectWriter:
         1
     """
 
-    def __init__(self, path: str | os.PathLike[str], kind: ObjectKind = "detection", *, colors: Mapping[str, tuple[int, int, int]] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        kind: ObjectKind = "detection",
+        *,
+        colors: Mapping[str, tuple[int, int, int]] | None = None,
+    ) -> None:
         choice("write_objects", "kind", kind, get_args(ObjectKind))
         self._kind, self.count = kind, 0
         self._colors = {name: _color(name, color) for name, color in (colors or {}).items()}
@@ -160,7 +170,12 @@ def _feature(one: SlideObject, kind: str, colors: Mapping[str, list[int]], numbe
         properties["classification"] = {"name": one.label, "color": colors[one.label]}
     if one.measurements:
         properties["measurements"] = {name: _number(value) for name, value in one.measurements.items()}
-    feature = {"type": "Feature", "id": _identity(one, number), "geometry": _geometry(one.rings, number), "properties": properties}
+    feature = {
+        "type": "Feature",
+        "id": _identity(one, number),
+        "geometry": _geometry(one.rings, number),
+        "properties": properties,
+    }
     if kind == "cell":
         feature["nucleusGeometry"] = _geometry(one.rings if one.nucleus is None else one.nucleus, number)
     return feature

@@ -17,11 +17,13 @@ __all__ = ["COLUMN", "Polygons", "drawn", "names_of", "rasterized"]
 COLUMN = "path_labels"
 """The column that names a file of annotations for each slide."""
 Polygons = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""(points [n, 2], first point of each ring and their number, first ring of each polygon and their number, values, negative)."""
+"""(points [n, 2], first point of each ring and their number, first ring of each polygon and their number, values,
+negative)."""
 
 
 def drawn(rows: Rows, classes: Sequence[str]) -> list[Polygons]:
-    """What is drawn on each slide, for the C++ source: the areas of the classes, whose values are their places in ``classes``.
+    """What is drawn on each slide, for the C++ source: the areas of the classes, whose values are their places in
+    ``classes``.
 
     Args:
         rows: A cohort whose column ``path_labels`` names a file of GeoJSON, ASAP XML or Aperio XML for each slide.
@@ -38,7 +40,8 @@ def drawn(rows: Rows, classes: Sequence[str]) -> list[Polygons]:
 
 
 def names_of(rows: Rows) -> tuple[str, ...]:
-    """The labels that occur in the files of annotations, in alphabetical order, after "background". QuPath's ignored classes (``NAME*``) are left out.
+    """The labels that occur in the files of annotations, in alphabetical order, after "background". QuPath's ignored
+    classes (``NAME*``) are left out.
 
     Raises:
         ValueError: There are none.
@@ -62,8 +65,9 @@ def rasterized(
 ) -> torch.Tensor:
     """The label map of areas on a part of a slide.
 
-    A cell is in an area where its middle is inside an odd number of the area's rings, so that holes are outside. Areas are drawn in the order of
-    ``classes``, later classes over earlier ones, whatever their order in the file; negative areas are taken out of those of their own class.
+    A cell is in an area where its middle is inside an odd number of the area's rings, so that holes are outside. Areas
+    are drawn in the order of ``classes``, later classes over earlier ones, whatever their order in the file; negative
+    areas are taken out of those of their own class.
 
     Args:
         areas: What was drawn, in pixels of level 0.

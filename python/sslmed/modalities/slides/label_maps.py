@@ -1,4 +1,5 @@
-"""Label maps of slides: areas that people drew, rasterized part by part, and predictions that are compared and written band by band."""
+"""Label maps of slides: areas that people drew, rasterized part by part, and predictions that are compared and written
+band by band."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 
 from sslmed._checks import choice
+from sslmed._core import C
 from sslmed.inference import SlideMap, tiled, tiled_bands
 from sslmed.io import Slide, open_slide
 from sslmed.modalities.base import Rows
-from sslmed.modalities.slides.areas import COLUMN, Polygons, drawn
+from sslmed.modalities.slides.areas import Polygons, drawn
 from sslmed.modalities.slides.index import tissue_of
 from sslmed.modalities.slides.source import source
 from sslmed.transforms.tissue import Tissue
@@ -27,7 +29,8 @@ class SlideLabelMaps:
     """Slides with what was drawn on them, and their predictions.
 
     Args:
-        rows: A cohort of indexed slides; files of annotations are listed in the column ``path_labels``, if there is one.
+        rows: A cohort of indexed slides; files of annotations are listed in the column ``path_labels``, if there is
+            one.
         preprocessing: A ``SlidePreprocessing`` with dense views and ``classes``.
 
     Attributes:
@@ -36,12 +39,12 @@ class SlideLabelMaps:
     """
 
     def __init__(self, rows: Rows, preprocessing: Any) -> None:
+        self._rows = rows
         self._table = rows.table.reset_index(drop=True)
         self._how = preprocessing
         self.names: tuple[str, ...] = tuple(preprocessing.classes)
         self.values = list(range(len(self.names)))
-        self._drawn = drawn(rows, self.names) if COLUMN in rows.table else None
-        self._source = source(rows, preprocessing) if self._drawn is not None else None
+        self._reference: tuple[list[Polygons], C.SlideSource] | None = None
 
     def __len__(self) -> int:
         return len(self._table)
@@ -49,23 +52,24 @@ class SlideLabelMaps:
     def bands(self, row: int, predictor: Any, **how: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The prediction of a slide and its reference, band by band: [rows, W] int32 each.
 
-        Tiles are predicted where the index has tissue; with ``unlabeled="ignore"`` only those that an area touches. The reference is -1 where nothing
-        is known.
+        Tiles are predicted where the index has tissue; with ``unlabeled="ignore"`` only those that an area touches. The
+        reference is -1 where nothing is known.
 
         Args:
             row: Row of the cohort.
             predictor: As in :func:`sslmed.inference.tiled`.
             **how: Options of :func:`sslmed.inference.tiled`.
         """
-        if self._source is None or self._drawn is None:
-            raise ValueError(f"{self._table['path'][row]}: there is no column {COLUMN} with annotations to compare with")
+        if self._reference is None:  # read when it is first asked for: predictions need none
+            self._reference = drawn(self._rows, self.names), source(self._rows, self._how)
+        areas, labels = self._reference
         slide, tissue = self._opened(row)
         if self._how.unlabeled == "ignore":
-            tissue = _touched(tissue, self._drawn[row])
+            tissue = _touched(tissue, areas[row])
         cell = self._how.mpp / float(self._table["mpp_y"][row])
         for band in tiled_bands(slide, predictor, mpp=self._how.mpp, tissue=tissue, **how):
             height, width = band.classes.shape
-            truth: torch.Tensor = self._source.labels(row, 0.0, band.row * cell, self._how.mpp, width, height)
+            truth: torch.Tensor = labels.labels(row, 0.0, band.row * cell, self._how.mpp, width, height)
             yield band.classes.to(torch.int32), truth
 
     def predict(self, row: int, predictor: Any, stem: str, form: MapFormat = "ome-tiff", **how: Any) -> SlideMap:

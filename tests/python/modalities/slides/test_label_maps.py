@@ -163,6 +163,8 @@ def test_segmentation_of_slides(drawn_slides, tmp_path):
     outlines = result.predict(new, tmp_path / "outlines", format="geojson")
     again = sm.slides.rasterized(sm.io.read_annotations(outlines["path_labels"].iloc[0]), ("background", "disc"), (320, 320), cell=(2, 2))
     assert torch.equal(again, found.int())
+    unlabeled = sm.Cohort(new.table.assign(path_labels=None), "unlabeled")  # what is predicted needs no labels
+    assert len(result.predict(unlabeled, tmp_path / "unlabeled")) == 2
     with pytest.raises(ValueError, match="format='png'"):
         result.predict(new, tmp_path / "maps", format="png")
     with pytest.raises(ValueError, match="p0"):
