@@ -16,7 +16,7 @@ from sslmed.bags.model import SlideModel
 from sslmed.cohort import Cohort
 from sslmed.dense_tasks import renamed_target
 from sslmed.finetuning import FineTuned
-from sslmed.modalities.base import StreamedLabelMaps
+from sslmed.modalities.label_maps import StreamedLabelMaps
 from sslmed.reporting import plots
 from sslmed.segmentation import SegmentationResult
 from sslmed.segmentation.cases import LABELS, maps_of

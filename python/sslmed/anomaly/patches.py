@@ -14,11 +14,11 @@ from sslmed._world import own_settings
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, FrozenEncoder
 from sslmed.modalities import registry
-from sslmed.modalities.base import LabelMaps
+from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 from sslmed.nn import DenseNet, VisionTransformer
 from sslmed.sources import in_order, warn_of_samples
 
-__all__ = ["Patches", "padded", "patch_features"]
+__all__ = ["Patches", "padded", "patch_features", "whole_arrays"]
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,18 @@ def patch_features(
             by_coordinates = encoder.preprocessing.embedding()["positions"] == "coordinates"
             if isinstance(encoder, VisionTransformer) and (by_coordinates or not kind.has_label_maps):
                 return _of_tokens(encoder, cohort, kind, threads, batch_size)
-            maps = kind.label_maps(cohort, encoder.preprocessing)
+            maps = whole_arrays(cohort, encoder.preprocessing)
+            assert maps is not None
             return [_of_array(encoder, maps, row, levels, neighborhood) for row in range(len(cohort))]
     finally:
         encoder.train(was)  # type: ignore[attr-defined]
+
+
+def whole_arrays(cohort: Cohort, preprocessing: Any) -> LabelMaps | None:
+    """The rows of a cohort as whole arrays; None of a modality whose rows are too large for that, or have no label maps."""
+    kind = registry.get(cohort.modality)
+    maps = kind.label_maps(cohort, preprocessing) if kind.has_label_maps else None
+    return None if isinstance(maps, StreamedLabelMaps) else maps
 
 
 def _of_tokens(encoder: Any, cohort: Cohort, kind: Any, threads: int, batch_size: int) -> list[Patches]:
@@ -116,7 +124,7 @@ def _of_tokens(encoder: Any, cohort: Cohort, kind: Any, threads: int, batch_size
     how = encoder.preprocessing
     source = cohort.source(how, extra_channels=encoder.extra_channels)
     loader = in_order(source, how, threads=threads, batch_size=batch_size, on_error="raise")
-    maps = kind.label_maps(cohort, how) if kind.has_label_maps else None
+    maps = whole_arrays(cohort, how)
     rows, before = source.recording_of.tolist(), source.counts.cumsum(0) - source.counts
     parts: list[list[Patches]] = [[] for _ in range(len(cohort))]
     while (batch := loader.next()) is not None:

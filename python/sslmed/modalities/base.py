@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sslmed import digests
 from sslmed._checks import OnError
 from sslmed._core import C
 from sslmed.bids import Kind, LeftOut
+from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 
-__all__ = ["Array", "Baseline", "Copy", "LabelMaps", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows", "StreamedLabelMaps"]
+__all__ = ["Array", "Baseline", "Copy", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -117,63 +117,6 @@ class Baseline:
     """Whether a bias correction of the encoder's predictions is applied to theirs too."""
     acquisition: bool = False
     """Whether they tell how a row was recorded, and next to nothing of the person: what predicts the target as well as they do may be the device."""
-
-
-class LabelMaps(Protocol):
-    """Rows of a cohort as whole arrays with their label maps: what segmentation is evaluated on."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, row: int) -> torch.Tensor:
-        """The sample of a row as an encoder of dense inputs takes it, [C, spatial…]."""
-        ...
-
-    def inside(self, row: int) -> torch.Tensor | None:
-        """Cells of :meth:`read` that hold anatomy, [spatial…] bool; None: all that there are."""
-        ...
-
-    def truth(self, row: int) -> torch.Tensor | None:
-        """The label map of a row [spatial…] int32, on the grid of :meth:`placed`; -1 where nothing is known; None: the row has none."""
-        ...
-
-    def placed(self, row: int, labels: torch.Tensor, outside: int) -> torch.Tensor:
-        """Labels [spatial…] on the grid of :meth:`read` brought to the grid of the row's file; ``outside`` where that reaches further."""
-        ...
-
-    def spacing(self, row: int) -> tuple[float, ...] | None:
-        """Size in mm of a cell of the row's file along each axis; None where it is not known."""
-        ...
-
-    def write(self, row: int, labels: torch.Tensor, stem: str) -> str:
-        """Writes labels on the grid of :meth:`placed` to a file whose path begins with ``stem``, and gives its path."""
-        ...
-
-    def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
-        """Writes float32 scores on the grid of :meth:`placed` to a file whose path begins with ``stem``, and gives its path."""
-        ...
-
-
-@runtime_checkable
-class StreamedLabelMaps(Protocol):
-    """Rows that are too large for :class:`LabelMaps`: predictions and references come band by band."""
-
-    values: list[int]
-    """What each class is in the label maps, the background first."""
-    names: tuple[str, ...]
-    """Names of the classes."""
-
-    def __len__(self) -> int: ...
-
-    def bands(self, row: int, predictor: Any, **how: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Prediction and reference of a row, [rows, W] int32 each, from top to bottom; -1 in the reference where nothing is known.
-
-        ``how``: size, overlap, convention, flips, device, as in :func:`sslmed.inference.tiled`.
-        """
-        ...
-
-    def predict(self, row: int, predictor: Any, stem: str, form: Any, **how: Any) -> Any:
-        """Writes the prediction of a row to files whose paths begin with ``stem``; what it gives has their paths as ``files``."""
-        ...
 
 
 class Modality(ABC):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sslmed.modalities.base import LabelMaps
+from sslmed.modalities.label_maps import LabelMaps
 
 __all__ = ["BASELINES", "Classical", "placed_numbers", "values_on_labels"]
 

@@ -12,7 +12,7 @@ import torch
 from sslmed import metrics
 from sslmed.cohort import Cohort
 from sslmed.modalities import registry
-from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
+from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 from sslmed.segmentation.options import Segmentation
 
 __all__ = ["CASES", "LABELS", "Truths", "classes_of", "maps_of", "scored"]

@@ -17,7 +17,7 @@ from sslmed.cohort import Cohort
 from sslmed.dense_tasks import renamed_target
 from sslmed.dense_tasks.people import SeenPeople
 from sslmed.methods import Segment
-from sslmed.modalities.base import StreamedLabelMaps
+from sslmed.modalities.label_maps import StreamedLabelMaps
 from sslmed.reporting import plots
 from sslmed.segmentation.baselines import placed_numbers
 from sslmed.segmentation.cases import CASES, LABELS, maps_of, scored

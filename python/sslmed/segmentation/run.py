@@ -16,7 +16,7 @@ from sslmed.dense_tasks import Part, parts_of, renamed_target
 from sslmed.dense_tasks.fitting import Callback
 from sslmed.dense_tasks.people import SeenPeople
 from sslmed.encoders import EncoderLike
-from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
+from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 from sslmed.nn.segmenter import DecoderName
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import CASES, LABELS, maps_of, scored

@@ -12,7 +12,7 @@ import torch
 from sslmed.cohort import Cohort
 from sslmed.methods import Segment
 from sslmed.metrics.overlap import dice_of, volume_of
-from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
+from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 from sslmed.segmentation.cases import Truths, classes_of
 from sslmed.segmentation.options import Segmentation
 
