@@ -31,7 +31,9 @@ _GRADUAL = 3.0  # cells over which changes are gradual
 _NEARLY = 0.7  # correlation from which the finer one of a pair is blurred
 _BLURS = (0.5, 0.8, 1.1, 1.5)  # cells
 
-_TURNS = tuple((axes, flips) for axes in itertools.permutations(range(3)) for flips in itertools.product((1, -1), repeat=3))
+_TURNS = tuple(
+    (axes, flips) for axes in itertools.permutations(range(3)) for flips in itertools.product((1, -1), repeat=3)
+)
 """All ways to order and turn three axes."""
 
 
@@ -157,7 +159,9 @@ def _proposed(volumes: Sequence[Whole], groups: Array) -> list[tuple[int, int]]:
             theirs = cubes[start : start + step].reshape(-1, _COARSE, _COARSE, _COARSE)
             best = np.full((len(ours), len(theirs)), -1, np.float32)
             for axes, flips in _TURNS:
-                turned = theirs.transpose(0, *(axis + 1 for axis in axes))[(slice(None), *(slice(None, None, flip) for flip in flips))]
+                turned = theirs.transpose(0, *(axis + 1 for axis in axes))[
+                    (slice(None), *(slice(None, None, flip) for flip in flips))
+                ]
                 np.maximum(best, ours @ turned.reshape(len(theirs), -1).T, out=best)
             best[groups[first : first + step, None] == groups[None, start : start + step]] = -1
             _keep_nearest(nearest, best, first, start)
