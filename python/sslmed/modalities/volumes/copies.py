@@ -31,9 +31,7 @@ _GRADUAL = 3.0  # cells over which changes are gradual
 _NEARLY = 0.7  # correlation from which the finer one of a pair is blurred
 _BLURS = (0.5, 0.8, 1.1, 1.5)  # cells
 
-_TURNS = tuple(
-    (axes, flips) for axes in itertools.permutations(range(3)) for flips in itertools.product((1, -1), repeat=3)
-)
+_TURNS = tuple((axes, flips) for axes in itertools.permutations(range(3)) for flips in itertools.product((1, -1), repeat=3))
 """All ways to order and turn three axes."""
 
 
@@ -62,7 +60,8 @@ class Whole(NamedTuple):
 def fingerprint(values: Array, where: str) -> Whole:
     """What is kept of a volume, for :func:`copies`.
 
-    Cubes are laid around the content by its center and its spread in each axis, so that neither borders nor the size of voxels matter.
+    Cubes are laid around the content by its center and its spread in each axis, so that neither borders nor the
+    size of voxels matter.
 
     Args:
         values: [X, Y, Z] float32; what is not finite counts as 0.
@@ -87,7 +86,8 @@ def fingerprint(values: Array, where: str) -> Whole:
 def copies(volumes: Sequence[Whole], groups: Array, least: float = SIMILAR) -> Iterator[Copy]:
     """Pairs of volumes of different groups of which one is a copy of the other.
 
-    Pairs are proposed by the correlation of coarse cubes, in any order and direction of the axes; of each volume the eight nearest are compared, by the
+    Pairs are proposed by the correlation of coarse cubes, in any order and direction of the axes; of each volume
+    the eight nearest are compared, by the
     correlation of fine cubes inside of what both show, without gradual changes.
 
     Args:
@@ -159,9 +159,7 @@ def _proposed(volumes: Sequence[Whole], groups: Array) -> list[tuple[int, int]]:
             theirs = cubes[start : start + step].reshape(-1, _COARSE, _COARSE, _COARSE)
             best = np.full((len(ours), len(theirs)), -1, np.float32)
             for axes, flips in _TURNS:
-                turned = theirs.transpose(0, *(axis + 1 for axis in axes))[
-                    (slice(None), *(slice(None, None, flip) for flip in flips))
-                ]
+                turned = theirs.transpose(0, *(axis + 1 for axis in axes))[(slice(None), *(slice(None, None, flip) for flip in flips))]
                 np.maximum(best, ours @ turned.reshape(len(theirs), -1).T, out=best)
             best[groups[first : first + step, None] == groups[None, start : start + step]] = -1
             _keep_nearest(nearest, best, first, start)

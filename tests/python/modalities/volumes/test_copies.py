@@ -42,9 +42,7 @@ CHANGES = {
     "other units": lambda x: 37.5 * x - 1000,
     "without borders": cropped,
     "with wide borders": lambda x: np.pad(x, ((20, 3), (0, 9), (40, 40)), constant_values=x.min()),
-    "noise of 3 %": lambda x: (
-        x + 0.03 * np.percentile(x, 99) * np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
-    ),
+    "noise of 3 %": lambda x: x + 0.03 * np.percentile(x, 99) * np.random.default_rng(1).normal(size=x.shape).astype(np.float32),
     "other axes": lambda x: x.transpose(2, 0, 1)[:, ::-1],
     "mirrored": lambda x: x[::-1],
 }
@@ -92,9 +90,7 @@ def test_of_many_copies_each_is_linked(heads):
 def test_copies_of_files_are_found(heads, tmp_path):
     def write(x, name, affine=None, dtype=torch.float32):
         sm.io.write_nifti(
-            sm.io.Volume(
-                torch.from_numpy(np.ascontiguousarray(x)).to(dtype), torch.eye(4) if affine is None else affine
-            ),
+            sm.io.Volume(torch.from_numpy(np.ascontiguousarray(x)).to(dtype), torch.eye(4) if affine is None else affine),
             tmp_path / name,
         )
         return str(tmp_path / name)
@@ -128,7 +124,5 @@ def test_copies_of_files_are_found(heads, tmp_path):
 @pytest.mark.skipif("SSLMED_DATA" not in os.environ, reason="SSLMED_DATA does not name a folder with real volumes")
 def test_people_are_no_copies_of_each_other():
     paths = sorted((Path(os.environ["SSLMED_DATA"]) / "mri/ixi_hh_2mm").glob("*_T1w_brain.nii.gz"))[:12]
-    cohort = sm.Cohort.from_table(
-        pd.DataFrame({"path": list(map(str, paths)), "subject": [path.name[:6] for path in paths]}), name="ixi"
-    )
+    cohort = sm.Cohort.from_table(pd.DataFrame({"path": list(map(str, paths)), "subject": [path.name[:6] for path in paths]}), name="ixi")
     assert len(sm.leakage.find(cohort)) == 0
