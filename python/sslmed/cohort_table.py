@@ -42,6 +42,9 @@ class CohortTable:
         for column in ("subject", "path"):
             if (missing := table[column].isna()).any():
                 raise ValueError(f"{name}: every row needs a {column}; row {int(missing.argmax())} has none")
+        if blank := [value for value in table["subject"].unique() if isinstance(value, str) and not value.strip()]:
+            row = int(table["subject"].isin(blank).to_numpy().argmax())
+            raise ValueError(f"{name}: every row needs a subject; that of row {row} ({table['path'].iloc[row]}) is blank: name whose it is")
         if arrays is not None and len(arrays) != len(table):
             raise ValueError(f"{name}: arrays has {len(arrays)} entries, expected one for each of the table's {len(table)} rows")
         table = tables.understood(table.reset_index(drop=True), name)

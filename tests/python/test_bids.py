@@ -328,3 +328,15 @@ def test_an_index_opens_as_it_was_written(ending, tmp_path):
     assert opened.table["age"].tolist() == cohort.table["age"].tolist()
     with pytest.raises(sm.ReadError, match=r"there is no folder .*nowhere to write it to"):
         cohort.index(tmp_path / "nowhere" / f"index{ending}")
+
+
+def test_units_under_other_spellings_of_a_channel(tmp_path):
+    """A bad channel is known in any spelling, and so are units."""
+    root = folder(tmp_path / "set", n=1)
+    side = root / "sub-01" / "eeg" / "sub-01_task-rest_channels.tsv"
+    raw = sm.EegPreprocessing(sfreq=100, window=4, patch=1, l_freq=0, h_freq=0, margin=0, average_reference=False, scale="none", clip=0)
+    stored = sm.Cohort.from_bids(root).source(raw).sample(0)[0].numpy()
+    side.write_text("name\ttype\tunits\nfp1\tEEG\tmV\nEEG Cz-Ref\tEEG\tmV\nPz\tEEG\tuV\npz\tEEG\tV\nT7\tEEG\tV\n")
+    with pytest.warns(sm.FormatWarning, match="'Fp1' is in 'mV' by channels.tsv, and in 'uV' by its own header, and so are 1 more"):
+        found = sm.Cohort.from_bids(root).source(raw).sample(0)[0].numpy()
+    np.testing.assert_allclose(found, stored * np.array([[1000], [1000], [1], [1]]), rtol=1e-6)

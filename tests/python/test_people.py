@@ -106,3 +106,13 @@ def test_the_way_out_is_named():
     sm.transfer(None, a.qualified(), "y", test=b.qualified(), baselines=["dummy"], bootstrap=20, threads=1)
     with pytest.warns(sm.OverlapWarning):
         sm.shift.report(a, b, target="y", bootstrap=20, permutations=1, threads=1)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0"])
+def test_blank_names_are_not_one_person(blank, tmp_path):
+    files = [str(tmp_path / f"{i}.png") for i in range(3)]
+    with pytest.raises(ValueError, match=r"every row needs a subject; that of row 1 \(.*1\.png\) is blank"):
+        sm.Cohort.from_table(pd.DataFrame({"path": files, "subject": ["a", blank, blank]}))
+    (tmp_path / f"{blank or ' '}.png").touch()
+    with pytest.raises(ValueError, match="is blank"):
+        sm.Cohort.from_folder(tmp_path)

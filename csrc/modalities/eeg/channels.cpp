@@ -321,6 +321,34 @@ std::vector<std::string> names_without_channel(const std::vector<std::string>& l
   return without;
 }
 
+std::map<std::string, std::string> units_of_labels(const std::vector<std::string>& labels, const std::map<std::string, std::string>& units) {
+  std::map<std::string, std::string> found;
+  std::vector<std::size_t> without;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const auto own = units.find(labels[i]);
+    if (own != units.end()) {
+      found.insert(*own);
+    } else {
+      without.push_back(i);
+    }
+  }
+  std::vector<std::pair<std::string, std::string>> others;
+  for (const auto& one : units)
+    if (!found.count(one.first)) others.push_back(one);
+  if (without.empty() || others.empty()) return found;
+  const auto keys = keys_of(labels);
+  const auto channels = recognize(labels);
+  for (const auto i : without) {
+    const auto use = unused(channels[i], labels[i]);
+    for (const auto& [name, unit] : others)
+      if (names_channel({name}, use, labels[i], keys)) {
+        found.emplace(labels[i], unit);
+        break;
+      }
+  }
+  return found;
+}
+
 std::vector<ChannelUse> choose_channels(const std::vector<SignalHead>& signals, const ChannelChoice& choice) {
   std::vector<std::string> labels;
   for (const auto& signal : signals) labels.push_back(signal.label);

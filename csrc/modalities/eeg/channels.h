@@ -57,6 +57,8 @@ struct ChannelUse {
 
 // Which signals are read: EEG in a voltage, at the rate that most electrodes have.
 std::vector<ChannelUse> choose_channels(const std::vector<SignalHead>& signals, const ChannelChoice& choice = {});
+// Units by a recording's labels, from units by names in any spelling; a name that is a label comes before others.
+std::map<std::string, std::string> units_of_labels(const std::vector<std::string>& labels, const std::map<std::string, std::string>& units);
 // Of `names`, as a ChannelChoice has them, those that mean none of a recording's labels.
 std::vector<std::string> names_without_channel(const std::vector<std::string>& labels, const std::vector<std::string>& names);
 

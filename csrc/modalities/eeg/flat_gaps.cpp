@@ -68,7 +68,10 @@ class Changes {
 
 }  // namespace
 
-std::int64_t samples_in_gap(double seconds, double sfreq) { return std::max<std::int64_t>(kFewestInGap, std::llround(seconds * sfreq)); }
+std::int64_t samples_in_gap(double seconds, double sfreq) {
+  constexpr double kMost = 1e15;  // none is so long, and more would overflow
+  return std::max<std::int64_t>(kFewestInGap, std::llround(std::min(seconds * sfreq, kMost)));
+}
 
 std::vector<Stretch> without_flat_runs(const std::vector<Stretch>& stretches, std::size_t channels, std::int64_t least, const SampleReader& read,
                                        std::int64_t& runs) {

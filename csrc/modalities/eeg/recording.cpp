@@ -21,9 +21,13 @@ std::vector<SignalHead> heads_of(const io::SignalFile& file) {
 void set_units(std::vector<SignalHead>& heads, const ChannelChoice& choice, const std::string& path, std::vector<std::string>& notes) {
   std::string first;
   std::size_t changed = 0;
+  if (choice.units.empty()) return;
+  std::vector<std::string> labels;
+  for (const auto& head : heads) labels.push_back(head.label);
+  const auto units = units_of_labels(labels, choice.units);
   for (auto& head : heads) {
-    const auto given = choice.units.find(head.label);
-    if (given == choice.units.end() || given->second == head.unit) continue;
+    const auto given = units.find(head.label);
+    if (given == units.end() || given->second == head.unit) continue;
     const bool empty = head.unit.find_first_not_of(' ') == std::string::npos;
     if (!empty && microvolts(head.unit) != microvolts(given->second) && changed++ == 0)
       first = "channel " + quote(head.label) + " is in " + quote(given->second) + " by channels.tsv, and in " + quote(head.unit) + " by its own header";

@@ -60,7 +60,8 @@ class Whole(NamedTuple):
 def fingerprint(values: Array, where: str) -> Whole:
     """What is kept of a volume, for :func:`copies`.
 
-    Cubes are laid around the content by its center and its spread in each axis, so that neither borders nor the size of voxels matter.
+    Cubes are laid around the content by its center and its spread in each axis, so that neither borders nor the
+    size of voxels matter.
 
     Args:
         values: [X, Y, Z] float32; what is not finite counts as 0.
@@ -85,7 +86,8 @@ def fingerprint(values: Array, where: str) -> Whole:
 def copies(volumes: Sequence[Whole], groups: Array, least: float = SIMILAR) -> Iterator[Copy]:
     """Pairs of volumes of different groups of which one is a copy of the other.
 
-    Pairs are proposed by the correlation of coarse cubes, in any order and direction of the axes; of each volume the eight nearest are compared, by the
+    Pairs are proposed by the correlation of coarse cubes, in any order and direction of the axes; of each volume
+    the eight nearest are compared, by the
     correlation of fine cubes inside of what both show, without gradual changes.
 
     Args:
@@ -160,14 +162,20 @@ def _proposed(volumes: Sequence[Whole], groups: Array) -> list[tuple[int, int]]:
                 turned = theirs.transpose(0, *(axis + 1 for axis in axes))[(slice(None), *(slice(None, None, flip) for flip in flips))]
                 np.maximum(best, ours @ turned.reshape(len(theirs), -1).T, out=best)
             best[groups[first : first + step, None] == groups[None, start : start + step]] = -1
-            for one, other in zip(*np.nonzero(best >= _ALIKE), strict=True):
-                a, b, value = first + int(one), start + int(other), float(best[one, other])
-                nearest[a].append((-value, b))
-                if start > first:
-                    nearest[b].append((-value, a))
-        for one in range(n):
-            nearest[one] = sorted(nearest[one])[:_NEAREST]
+            _keep_nearest(nearest, best, first, start)
+            if start > first:
+                _keep_nearest(nearest, best.T, start, first)
     return sorted({(min(a, b), max(a, b)) for a, several in enumerate(nearest) for _, b in several})
+
+
+def _keep_nearest(nearest: list[list[tuple[float, int]]], values: Array, first: int, start: int) -> None:
+    """Adds the nearest of each row of [rows, columns], which are numbered from first and start on, to those that are known."""
+    most = min(_NEAREST, values.shape[1])
+    columns = np.argpartition(-values, most - 1, axis=1)[:, :most]
+    for row, several in enumerate(columns.tolist()):
+        near = [(-float(values[row, column]), start + column) for column in several if values[row, column] >= _ALIKE]
+        if near:
+            nearest[first + row] = sorted(nearest[first + row] + near)[:_NEAREST]
 
 
 def _likely_turns(a: Array, b: Array) -> list[int]:

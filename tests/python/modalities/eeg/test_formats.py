@@ -1,5 +1,6 @@
 """Recordings of one content in several formats."""
 
+import warnings
 from datetime import datetime, timezone
 
 import numpy as np
@@ -364,3 +365,13 @@ def test_a_run_knows_brainvision_by_its_samples(tmp_path, rng):
     after = rows_of(sm.Loader(cohort(path), PREPROCESSING, batch_size=1), "shuffle")
     assert before["bytes"].tolist() == [str(data.stat().st_size)]
     assert before["end"].tolist() != after["end"].tolist()
+
+
+@pytest.mark.parametrize("flat_gap", [40.0, 1e30, float("inf")])
+def test_a_gap_longer_than_any_is_none(flat_gap):
+    values = np.random.default_rng(0).normal(0, 20, (1, 2, 4000))
+    values[..., 1000:2000] = 0
+    cohort = sm.Cohort.from_arrays(values, 100.0, ["Cz", "Pz"], pd.DataFrame({"subject": ["a"]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(cohort.source(sm.EegPreprocessing(sfreq=100, window=2, h_freq=40, flat_gap=flat_gap))) == 20

@@ -89,7 +89,10 @@ def test_of_many_copies_each_is_linked(heads):
 
 def test_copies_of_files_are_found(heads, tmp_path):
     def write(x, name, affine=None, dtype=torch.float32):
-        sm.io.write_nifti(sm.io.Volume(torch.from_numpy(np.ascontiguousarray(x)).to(dtype), torch.eye(4) if affine is None else affine), tmp_path / name)
+        sm.io.write_nifti(
+            sm.io.Volume(torch.from_numpy(np.ascontiguousarray(x)).to(dtype), torch.eye(4) if affine is None else affine),
+            tmp_path / name,
+        )
         return str(tmp_path / name)
 
     turned = torch.tensor([[0.0, 0, -2, 90], [1, 0, 0, -50], [0, 1, 0, 3], [0, 0, 0, 1]])
@@ -107,7 +110,11 @@ def test_copies_of_files_are_found(heads, tmp_path):
     cohort = sm.Cohort.from_table(pd.DataFrame({"path": list(files.values()), "subject": list(files)}), name="here")
     with pytest.warns(sm.LeftOutWarning, match=r"2 of 8 rows.*g_T1w.nii: expected a volume with some content"):
         found = sm.leakage.find(cohort)
-    assert found[["row_a", "row_b", "kind"]].values.tolist() == [[0, 2, "near duplicate"], [1, 3, "near duplicate"], [4, 5, "near duplicate"]]
+    assert found[["row_a", "row_b", "kind"]].values.tolist() == [
+        [0, 2, "near duplicate"],
+        [1, 3, "near duplicate"],
+        [4, 5, "near duplicate"],
+    ]
     some = cohort.subset([0, 1])
     prepared = sm.prepare(some, tmp_path / "prepared", spacing=1.3, progress=False)
     found = sm.leakage.find(some, sm.Cohort(prepared.table.assign(subject=["x", "y"]), "prepared"))
