@@ -137,8 +137,8 @@ def found_in(
     roi = options.roi if options.roi is not None else first.preprocessing.embedding()["img_size"]
     nms = options.nms if options.nms is not None else 2 * options.radius if kind == "points" else 0.5
     how = C.ObjectOptions(
-        kind=kind, classes=len(classes), stride=options.stride, rays=options.rays, threshold=LOWEST, distance=float(nms),
-        overlap=float(min(nms, 1.0)),
+        kind=kind, classes=len(classes), stride=options.stride, rays=options.rays, threshold=LOWEST,
+        distance=float(nms), overlap=float(min(nms, 1.0)),
     )  # fmt: skip
 
     def mean(windows: torch.Tensor) -> torch.Tensor:
