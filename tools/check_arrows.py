@@ -47,10 +47,10 @@ FLOORS = (
     ("methods",),
     ("labels", "runs"),
     ("dense_tasks",),
-    ("pretraining", "finetuning", "segmentation", "detection"),
+    ("pretraining", "finetuning", "segmentation", "detection", "anomaly"),
     ("evaluation",),
     ("shift", "presets", "bags"),
-    ("grid", "demo"),
+    ("grid", "demo", "benchmarking", "deployment"),
     ("cli",),
     ("__main__",),
 )

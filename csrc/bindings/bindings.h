@@ -42,6 +42,7 @@ void bind_volume_spatial(py::module_& m);
 void bind_volume_intensity(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_metrics(py::module_& m);
+void bind_whole_slide(py::module_& m);
 
 // Emits sslmed.FormatWarning for each text; the GIL must be held.
 void warn(const std::vector<std::string>& texts);

@@ -64,4 +64,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_folders(m);
   bindings::bind_bags(m);
   bindings::bind_metrics(m);
+  bindings::bind_whole_slide(m);
 }

@@ -2,6 +2,7 @@
 
 #include "bindings/columns.h"
 #include "bindings/options.h"
+#include "bindings/polygons.h"
 #include "modalities/picture/image_source.h"
 #include "modalities/picture/picture_recipe.h"
 #include "modalities/picture/slide_source.h"
@@ -16,7 +17,8 @@ using Range = std::array<double, 2>;
 
 std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, const OriginColumns& origins, const TextColumn& tissue,
                                                const std::map<std::string, at::Tensor>& columns, double mpp, double mpp_high, std::int64_t size, bool random,
-                                               double stride, std::size_t open, bool fast, TargetColumns targets) {
+                                               double stride, std::size_t open, bool fast, TargetColumns targets, const std::vector<PolygonColumns>& drawn,
+                                               std::int32_t unlabeled) {
   const auto column = [&](const char* name) -> const at::Tensor& {
     const auto found = columns.find(name);
     if (found == columns.end()) throw ValueError(std::string("an index of slides needs a column ") + name);
@@ -30,8 +32,11 @@ std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, cons
     *into = numbers<std::int64_t>(column(name));
   for (const auto& [name, into] : {std::pair{"mpp_x", &index.mpp_x}, {"mpp_y", &index.mpp_y}, {"cell_x", &index.cell_x}, {"cell_y", &index.cell_y}})
     *into = numbers<double>(column(name));
+  std::vector<transforms::Polygons> polygons;
+  for (const auto& columns_of_slide : drawn) polygons.push_back(polygons_of(columns_of_slide));
   const py::gil_scoped_release release;
-  return std::make_shared<SlideSource>(std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality}, std::move(targets));
+  return std::make_shared<SlideSource>(
+      std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality, std::move(polygons), unlabeled}, std::move(targets));
 }
 
 // Objects of images as Python gives them.
@@ -171,7 +176,19 @@ void bind_pictures(py::module_& m) {
            py::arg("patch"), py::arg("views"), "patch: pixels; 0 for dense views.");
   py::class_<SlideSource, data::Source, std::shared_ptr<SlideSource>>(m, "SlideSource")
       .def(py::init(&make_slide_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"),
-           py::arg("mpp_high"), py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})
+           py::arg("mpp_high"), py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{},
+           py::arg("drawn") = std::vector<PolygonColumns>{}, py::arg("unlabeled") = 0)
+      .def(
+          "labels",
+          [](const SlideSource& source, std::int64_t slide, double x, double y, double mpp, std::int64_t width, std::int64_t height) {
+            const py::gil_scoped_release release;
+            const auto found = source.labels(slide, x, y, mpp, width, height);
+            auto out = at::empty({height, width}, at::kInt);
+            std::copy(found.begin(), found.end(), out.data_ptr<std::int32_t>());
+            return out;
+          },
+          py::arg("slide"), py::arg("x"), py::arg("y"), py::arg("mpp"), py::arg("width"), py::arg("height"),
+          "int32 [height, width] of what is drawn on a part of a slide whose corner is at (x, y) of level 0.")
       .def(
           "sample",
           [](const SlideSource& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Detect', 'DetectOptions', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'ObjectOptions', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'center_targets', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decoder_names', 'dense_names', 'detect_objects', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'draw_stars', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'gaussian_radius', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'heat_focal', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'nms_boxes', 'nms_points', 'nms_stars', 'notch', 'nt_xent', 'object_probability', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'star_distances', 'star_losses', 'star_overlap', 'star_targets', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BandBlend', 'BandBlendOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'Outliner', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlideTiles', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decoder_names', 'dense_names', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'rasterize', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -1939,184 +1939,6 @@ class Segment(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
-class ObjectOptions:
-    """
-    Of objects out of maps (tasks/detect_objects.h).
-    """
-    by: str
-    kind: str
-    per_class: bool
-    def __init__(self, **kwargs: typing.Any) -> None:
-        ...
-    @property
-    def classes(self) -> int:
-        ...
-    @classes.setter
-    def classes(self, arg0: int) -> None:
-        ...
-    @property
-    def distance(self) -> float:
-        ...
-    @distance.setter
-    def distance(self, arg0: float) -> None:
-        ...
-    @property
-    def overlap(self) -> float:
-        ...
-    @overlap.setter
-    def overlap(self, arg0: float) -> None:
-        ...
-    @property
-    def rays(self) -> int:
-        ...
-    @rays.setter
-    def rays(self, arg0: int) -> None:
-        ...
-    @property
-    def stride(self) -> int:
-        ...
-    @stride.setter
-    def stride(self, arg0: int) -> None:
-        ...
-    @property
-    def threshold(self) -> float:
-        ...
-    @threshold.setter
-    def threshold(self, arg0: float) -> None:
-        ...
-class DetectOptions:
-    """
-    Of a task learned from objects (tasks/detect.h).
-    """
-    attention: bool
-    decoder: str
-    kind: str
-    residual: bool
-    target: str
-    tuned: str
-    def __init__(self, **kwargs: typing.Any) -> None:
-        ...
-    @property
-    def background(self) -> float:
-        ...
-    @background.setter
-    def background(self, arg0: float) -> None:
-        ...
-    @property
-    def class_weight(self) -> float:
-        ...
-    @class_weight.setter
-    def class_weight(self, arg0: float) -> None:
-        ...
-    @property
-    def classes(self) -> int:
-        ...
-    @classes.setter
-    def classes(self, arg0: int) -> None:
-        ...
-    @property
-    def distance_weight(self) -> float:
-        ...
-    @distance_weight.setter
-    def distance_weight(self, arg0: float) -> None:
-        ...
-    @property
-    def drop_path(self) -> float:
-        ...
-    @drop_path.setter
-    def drop_path(self, arg0: float) -> None:
-        ...
-    @property
-    def features(self) -> int:
-        ...
-    @features.setter
-    def features(self, arg0: int) -> None:
-        ...
-    @property
-    def groups(self) -> int:
-        ...
-    @groups.setter
-    def groups(self, arg0: int) -> None:
-        ...
-    @property
-    def layer_decay(self) -> float:
-        ...
-    @layer_decay.setter
-    def layer_decay(self, arg0: float) -> None:
-        ...
-    @property
-    def layers(self) -> list[int]:
-        ...
-    @layers.setter
-    def layers(self, arg0: collections.abc.Sequence[int]) -> None:
-        ...
-    @property
-    def min_overlap(self) -> float:
-        ...
-    @min_overlap.setter
-    def min_overlap(self, arg0: float) -> None:
-        ...
-    @property
-    def offset_weight(self) -> float:
-        ...
-    @offset_weight.setter
-    def offset_weight(self, arg0: float) -> None:
-        ...
-    @property
-    def radius(self) -> float:
-        ...
-    @radius.setter
-    def radius(self, arg0: float) -> None:
-        ...
-    @property
-    def rays(self) -> int:
-        ...
-    @rays.setter
-    def rays(self, arg0: int) -> None:
-        ...
-    @property
-    def scale(self) -> float:
-        ...
-    @scale.setter
-    def scale(self, arg0: float) -> None:
-        ...
-    @property
-    def score_weight(self) -> float:
-        ...
-    @score_weight.setter
-    def score_weight(self, arg0: float) -> None:
-        ...
-    @property
-    def seed(self) -> int:
-        ...
-    @seed.setter
-    def seed(self, arg0: int) -> None:
-        ...
-    @property
-    def size_weight(self) -> float:
-        ...
-    @size_weight.setter
-    def size_weight(self, arg0: float) -> None:
-        ...
-    @property
-    def stride(self) -> int:
-        ...
-    @stride.setter
-    def stride(self, arg0: int) -> None:
-        ...
-class Detect(Objective):
-    def __init__(self, encoder: Encoder, options: DetectOptions, recipe: Recipe | None = None) -> None:
-        ...
-    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
-        ...
-    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
-        ...
-    def set_buffer(self, name: str, value: torch.Tensor) -> None:
-        ...
-    def train(self, mode: bool) -> None:
-        ...
 class Step:
     """
     Where a run is, and its other ranks.
@@ -2600,17 +2422,19 @@ class PictureRecipe(Recipe):
         patch: pixels; 0 for dense views.
         """
 class SlideSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, drawn: collections.abc.Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = [], unlabeled: int = 0) -> None:
         ...
+    def labels(self, slide: int, x: float, y: float, mpp: float, width: int, height: int) -> torch.Tensor:
+        """
+        int32 [height, width] of what is drawn on a part of a slide whose corner is at (x, y) of level 0.
+        """
     def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
         """
         uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
         """
 class ImageSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, voi: str = 'auto', targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, labels: collections.abc.Sequence[str] = [], objects: collections.abc.Sequence[dict[str, typing.Any]] = []) -> None:
-        """
-        objects: a dict an image: 'shape' (rows, columns) of its file, and by name ('points', [n, 2], classes [n]), ('boxes', [n, 2, 2], classes [n]) or ('runs', [n, 2]) values and numbers of pixels of a label map.
-        """
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], size: int, fit: str, whole: bool, voi: str = 'auto', targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, labels: collections.abc.Sequence[str] = []) -> None:
+        ...
     def sample(self, index: int) -> torch.Tensor:
         """
         uint8 [height, width, 3].
@@ -3320,6 +3144,89 @@ class BagTask(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
+class SlideTiles:
+    """
+    Tiles of a slide, read ahead by threads (modalities/picture/slide_tiles.h).
+    """
+    def __init__(self, slide: Slide, corners: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]], *, pixel: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], size: int, threads: int, ahead: int) -> None:
+        """
+        corners: (x, y) of each tile in pixels of level 0; pixel: how many of those one of a tile is wide and high.
+        """
+    def __len__(self) -> int:
+        ...
+    def next(self, count: int) -> torch.Tensor:
+        """
+        The next tiles, uint8 [at most count, 3, size, size]; none after the last one.
+        """
+class BandBlendOptions:
+    """
+    Of predictions that are blended into bands (nn/band_blend.h).
+    """
+    convention: str
+    extra: str
+    mode: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def height(self) -> int:
+        ...
+    @height.setter
+    def height(self, arg0: int) -> None:
+        ...
+    @property
+    def outside(self) -> int:
+        ...
+    @outside.setter
+    def outside(self, arg0: int) -> None:
+        ...
+    @property
+    def rows(self) -> list[int]:
+        ...
+    @rows.setter
+    def rows(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def tile(self) -> int:
+        ...
+    @tile.setter
+    def tile(self, arg0: int) -> None:
+        ...
+    @property
+    def width(self) -> int:
+        ...
+    @width.setter
+    def width(self, arg0: int) -> None:
+        ...
+class BandBlend:
+    """
+    Predictions of overlapping tiles, blended into bands of finished rows (nn/band_blend.h).
+    """
+    def __init__(self, options: BandBlendOptions) -> None:
+        ...
+    def add(self, prediction: torch.Tensor, rows: collections.abc.Sequence[int], left: collections.abc.Sequence[int]) -> None:
+        """
+        prediction [n, K, tile, tile] of tiles in these rows of tiles, at these cells of the map.
+        """
+    def finish(self, classes: int = 2) -> None:
+        ...
+    def take(self) -> list[tuple[int, torch.Tensor, torch.Tensor | None]]:
+        """
+        Bands since the last call: (first row, classes [rows, width] uint8, extra [K or 1, rows, width] uint8 or None).
+        """
+class Outliner:
+    """
+    Outlines of connected cells of a label map, row by row (transforms/outlines.h).
+    """
+    def __init__(self, width: int, background: int) -> None:
+        ...
+    def add(self, rows: torch.Tensor) -> None:
+        ...
+    def finish(self) -> None:
+        ...
+    def take(self) -> list[tuple[int, int, tuple[float, float], list[torch.Tensor]]]:
+        """
+        Objects since the last call: (value, cells, (x, y) of the middle, rings [points, 2] int64, the outer one first).
+        """
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -3356,8 +3263,6 @@ def block_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(
     ...
 def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     ...
-def center_targets(objects: torch.Tensor, cells: collections.abc.Sequence[int], classes: int, stride: int, radius: float, min_overlap: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    ...
 def choose_channels(signals: collections.abc.Sequence[tuple[str, str, float, bool]], use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> list[tuple[str, bool, str]]:
     """
     Of each signal (label, unit, Hz, readable): its label, whether a source would read it, and why not.
@@ -3378,8 +3283,6 @@ def dense_names() -> list[str]:
     """
     Names that create_dense takes.
     """
-def detect_objects(image: torch.Tensor, predictor: typing.Any, roi: collections.abc.Sequence[int], overlap: collections.abc.Sequence[float], batch: int, fill: float, options: ObjectOptions) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    ...
 def dice_ce(logits: torch.Tensor, labels: torch.Tensor, options: DiceCeOptions) -> torch.Tensor:
     ...
 def dino(student: torch.Tensor, teacher: torch.Tensor, center: torch.Tensor, student_temp: float, teacher_temp: float) -> torch.Tensor:
@@ -3391,8 +3294,6 @@ def distance_transform(mask: torch.Tensor, spacing: typing.Annotated[collections
     Distances to the nearest cell that is 0.
     """
 def distant_permutations(tiles: int, count: int, seed: int = 0) -> list[list[int]]:
-    ...
-def draw_stars(centers: torch.Tensor, distances: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     ...
 def edflib_annotations(path: str) -> list[tuple[float, float, str]]:
     ...
@@ -3418,8 +3319,6 @@ def flip_vertically(rgb: torch.Tensor) -> torch.Tensor:
     ...
 def gaussian_blur(rgb: torch.Tensor, side: int, sigma: float) -> torch.Tensor:
     ...
-def gaussian_radius(sides: collections.abc.Sequence[float], min_overlap: float) -> float:
-    ...
 def good_channels(x: torch.Tensor, flat: float = 0.0) -> torch.Tensor:
     ...
 def gram(student: torch.Tensor, teacher: torch.Tensor, clip_negatives: bool) -> torch.Tensor:
@@ -3432,8 +3331,6 @@ def head_regions() -> Pooling:
     """
     Pooling by six regions of the head: left, middle and right, front and back.
     """
-def heat_focal(logits: torch.Tensor, heat: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
-    ...
 def hed_jitter(rgb: torch.Tensor, scale: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"], shift: typing.Annotated[collections.abc.Sequence[float], "FixedSize(3)"]) -> torch.Tensor:
     ...
 def ibot(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, student_temp: float) -> torch.Tensor:
@@ -3478,17 +3375,9 @@ def near_pairs(rows: torch.Tensor, columns: torch.Tensor, radius: float) -> torc
     """
     The column of each row within the radius, or -1.
     """
-def nms_boxes(boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor | None, iou: float) -> torch.Tensor:
-    ...
-def nms_points(points: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor | None, distance: float) -> torch.Tensor:
-    ...
-def nms_stars(centers: torch.Tensor, distances: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor | None, overlap: float, by: str) -> torch.Tensor:
-    ...
 def notch(x: torch.Tensor, sfreq: float, freq: float, quality: float = 30.0) -> torch.Tensor:
     ...
 def nt_xent(a: torch.Tensor, b: torch.Tensor, temperature: float, comm: Comm | None = None) -> torch.Tensor:
-    ...
-def object_probability(labels: torch.Tensor) -> torch.Tensor:
     ...
 def openslide_version() -> str:
     ...
@@ -3530,6 +3419,10 @@ def random_intensity(volume: torch.Tensor, spacing: typing.Annotated[collections
     ...
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def rasterize(polygons: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], corner: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], cell: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], into: torch.Tensor) -> torch.Tensor:
+    """
+    Labels the cells whose middles are inside of polygons.
+    """
 def read_distinct(paths: collections.abc.Sequence[bytes], threads: int = 4) -> tuple[list[int], list[bytes]]:
     """
     The bytes of small files: of each path the number of its content, and the contents, each once.
@@ -3611,14 +3504,6 @@ def solarise(rgb: torch.Tensor, threshold: int) -> torch.Tensor:
 def standard_name(name: str) -> str | None:
     ...
 def standard_names() -> list[str]:
-    ...
-def star_distances(labels: torch.Tensor, rays: int, stride: int) -> torch.Tensor:
-    ...
-def star_losses(object: torch.Tensor, distances: torch.Tensor, classes: torch.Tensor | None, true_probability: torch.Tensor, true_distances: torch.Tensor, true_classes: torch.Tensor, background: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    ...
-def star_overlap(centers: torch.Tensor, distances: torch.Tensor, i: int, j: int) -> float:
-    ...
-def star_targets(map: torch.Tensor, stride: int, rays: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     ...
 def stored_picture(path: str, voi: str) -> str:
     """

@@ -36,7 +36,9 @@ from sslmed._core import (
 
 if TYPE_CHECKING:
     from sslmed import (
+        anomaly,
         bags,
+        benchmarking,
         detection,
         distributed,
         evaluation,
@@ -57,8 +59,11 @@ if TYPE_CHECKING:
         training,
         transforms,
     )
+    from sslmed.anomaly import AnomalyResult, detect_anomalies
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
+    from sslmed.benchmarking import BenchmarkResult, benchmark
     from sslmed.cohort import Cohort
+    from sslmed.deployment import Deployment, deploy
     from sslmed.detection import Detection, DetectionResult, detect
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
@@ -84,8 +89,10 @@ if TYPE_CHECKING:
 __version__ = _version("sslmed")
 
 _HOMES = {
+    "AnomalyResult": "anomaly",
     "Augmentation": "modalities",
     "BagTraining": "bags",
+    "BenchmarkResult": "benchmarking",
     "Card": "evaluation.card",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
@@ -96,6 +103,7 @@ _HOMES = {
     "DenseEncoder": "encoders",
     "Detection": "detection",
     "DetectionResult": "detection",
+    "Deployment": "deployment",
     "Encoder": "encoders",
     "FeatureStore": "bags",
     "FineTuned": "finetuning",
@@ -119,8 +127,11 @@ _HOMES = {
     "VolumeAugmentation": "modalities.volumes",
     "VolumePreprocessing": "modalities.volumes",
     "VolumeView": "modalities.volumes",
+    "benchmark": "benchmarking",
     "card": "evaluation.card",
+    "detect_anomalies": "anomaly",
     "detect": "detection",
+    "deploy": "deployment",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -141,8 +152,10 @@ _HOMES = {
 """Modules of names that are not modules of their own."""
 
 __all__ = [
+    "AnomalyResult",
     "Augmentation",
     "BagTraining",
+    "BenchmarkResult",
     "Card",
     "ChannelWarning",
     "Cohort",
@@ -150,6 +163,7 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DenseEncoder",
+    "Deployment",
     "Detection",
     "DetectionResult",
     "DistributedError",
@@ -191,9 +205,14 @@ __all__ = [
     "VolumeView",
     "WeakFitWarning",
     "__version__",
+    "anomaly",
     "bags",
+    "benchmark",
+    "benchmarking",
     "card",
+    "deploy",
     "detect",
+    "detect_anomalies",
     "detection",
     "distributed",
     "encode",

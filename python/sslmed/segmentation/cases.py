@@ -6,18 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from sslmed import metrics
 from sslmed.cohort import Cohort
 from sslmed.modalities import registry
-from sslmed.modalities.base import LabelMaps
+from sslmed.modalities.base import LabelMaps, StreamedLabelMaps
+from sslmed.segmentation.options import Segmentation
 
 __all__ = ["CASES", "LABELS", "Truths", "classes_of", "maps_of", "scored"]
 
+Array = np.ndarray[Any, Any]
+
 LABELS = "path_labels"
 """Column that modalities read label maps from."""
-CASES = ["row", "path", "subject", "fold", "class", "dice", "reference", "prediction"]
-"""Columns of the table of cases."""
+CASES = ["model", "row", "path", "subject", "fold", "class", "reference", "prediction"]
+"""Columns of the table of cases, before one for each metric."""
 
 
 class Truths:
@@ -33,8 +38,8 @@ class Truths:
         return self._maps.truth(row)
 
 
-def maps_of(cohort: Cohort, preprocessing: Any) -> LabelMaps:
-    """The rows of a cohort as whole arrays with their label maps."""
+def maps_of(cohort: Cohort, preprocessing: Any) -> LabelMaps | StreamedLabelMaps:
+    """The rows of a cohort with their label maps: whole arrays, or bands of what is larger than memory."""
     return registry.get(cohort.modality).label_maps(cohort, preprocessing)
 
 
@@ -60,23 +65,56 @@ def classes_of(cohort: Cohort, truths: Truths, values: Sequence[int] | None) -> 
 
 def scored(
     cohort: Cohort,
+    maps: LabelMaps,
     row: int,
-    fold: int,
-    classes: Sequence[int],
     labels: torch.Tensor,
-    truths: Truths,
-) -> list[list[Any]]:
-    """A line a class: Dice of a case. Cells where nothing is known do not count."""
-    truth, path = truths[row], cohort.table["path"].iloc[row]
+    classes: Sequence[int],
+    options: Segmentation,
+    **line: Any,
+) -> list[dict[str, Any]]:
+    """A line a class with every metric of a case. Cells where nothing is known do not count.
+
+    Args:
+        cohort: All rows.
+        maps: Their label maps.
+        row: Row that is scored.
+        labels: Prediction on the grid of the label map.
+        classes: What each class is in the label maps, the background first.
+        options: Metrics and their conventions.
+        line: Further columns.
+    """
+    truth, path = maps.truth(row), cohort.table["path"].iloc[row]
     assert truth is not None
     if truth.shape != labels.shape:
         shapes = f"the label map is {tuple(truth.shape)}, expected {tuple(labels.shape)} like {path}"
         raise ValueError(f"{cohort.name}: row {row}: {shapes}")
-    known = truth != -1
+    known, spacing = truth != -1, maps.spacing(row)
+    line = {"row": row, "path": path, "subject": str(cohort.table["subject"].iloc[row])} | line
     lines = []
     for value in classes[1:]:
-        reference, predicted = (truth == value) & known, (labels == value) & known
-        counts = [int(x.sum()) for x in (reference, predicted, reference & predicted)]
-        dice = 2 * counts[2] / (counts[0] + counts[1]) if counts[0] else math.nan
-        lines.append([row, path, str(cohort.table["subject"].iloc[row]), fold, str(value), dice, counts[0], counts[1]])
+        masks = ((labels == value) & known).numpy(), ((truth == value) & known).numpy()
+        own = {name: _metric(name, *masks, spacing, options) for name in options.metrics}
+        counts = {"class": str(value), "reference": int(masks[1].sum()), "prediction": int(masks[0].sum())}
+        lines.append(line | counts | own)
     return lines
+
+
+def _metric(name: str, prediction: Array, reference: Array, spacing: Any, options: Segmentation) -> float:
+    how: dict[str, Any] = {"convention": options.convention_of(name)}
+    if name == "surface_dice":
+        how["tolerance"] = options.tolerance
+    try:
+        found: Any = _FUNCTIONS[name](prediction, reference, spacing, **how)
+    except ValueError:
+        if prediction.any() and reference.any():
+            raise
+        return math.nan  # some libraries raise for an empty mask
+    return float(found)
+
+
+_FUNCTIONS: dict[str, Any] = {
+    "dice": metrics.dice,
+    "hausdorff_95": metrics.hausdorff,
+    "surface_dice": metrics.surface_dice,
+    "volume_similarity": metrics.volume_similarity,
+}

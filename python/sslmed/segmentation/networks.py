@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sslmed import io
 from sslmed.cohort import Cohort
 from sslmed.dense_tasks.fitting import Callback, fitted
 from sslmed.encoders import CohortEncoder, EncoderLike, resolve
+from sslmed.encoders.base import description_of, from_description
 from sslmed.inference import sliding_window
 from sslmed.methods import Segment
+from sslmed.modalities import registry
 from sslmed.nn.segmenter import DecoderName
+from sslmed.segmentation.cases import LABELS
 from sslmed.segmentation.options import Segmentation
 from sslmed.training import Loader
 
-__all__ = ["encoder_of", "labels_of", "name_of", "trained"]
+__all__ = [
+    "described_encoder", "encoder_of", "labels_of", "loaded_task", "name_of", "options_from", "plain_options",
+    "trained",
+]  # fmt: skip
 
 
 def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: int) -> CohortEncoder:
@@ -32,7 +39,7 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
     how: Any = model.preprocessing
     if not hasattr(how, "labels"):
         kind = f"samples of {how.modality!r} carry no label maps"
-        raise ValueError(f"{cohort.name}: segment: {kind}; it is for images and volumes")
+        raise ValueError(f"{cohort.name}: segment: {kind}; it is for images, slides and volumes")
     if getattr(how, "size", None) is None:
         expected = "expected the cells of training samples along each axis, such as size=96"
         raise ValueError(f"segment: preprocessing: size=None, {expected}")
@@ -41,7 +48,7 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
         raise ValueError(f"segment: an encoder with positions='coordinates' is not supported: {why}")
     # A decoder needs all patches.
     whole_grid = {"anatomy": 0.0} if how.embedding()["patch_size"] and hasattr(how, "anatomy") else {}
-    model.preprocessing = replace(how, labels=True, **whole_grid)
+    model.preprocessing = registry.get(cohort.modality).labeled(cohort, replace(how, **whole_grid))
     return model
 
 
@@ -66,17 +73,54 @@ def trained(
     callback: Callback | None,
 ) -> Segment:
     """A network that is trained on all rows of a cohort."""
-    task = Segment(
-        copy.deepcopy(encoder), values=classes, decoder=decoder, features=options.features, groups=options.groups,
-        residual=options.residual, attention=options.attention, loss=dict(options.loss), tuned=options.tuned,
-        layer_decay=options.layer_decay, augmentation=options.augmentation, seed=seed,
-    )  # fmt: skip
+    task = _task(copy.deepcopy(encoder), decoder, classes, options, seed)
     loader = Loader(
         cohort, encoder.preprocessing, batch_size=options.batch_size, order="shuffle", threads=threads, seed=seed,
         random=True, drop_last=True, shrink=True, extra_channels=encoder.extra_channels,
     )  # fmt: skip
-    fitted(task, loader, options, checkpoints=checkpoints, about=about | asdict(options), callback=callback)
+    fitted(task, loader, options, checkpoints=checkpoints, about=about | asdict(options), labels=[LABELS], callback=callback)
     return task
+
+
+def _task(
+    encoder: CohortEncoder, decoder: DecoderName, classes: Sequence[int], options: Segmentation, seed: int
+) -> Segment:  # fmt: skip
+    return Segment(
+        encoder, values=classes, decoder=decoder, features=options.features, groups=options.groups,
+        residual=options.residual, attention=options.attention, loss=dict(options.loss), tuned=options.tuned,
+        layer_decay=options.layer_decay, augmentation=options.augmentation, seed=seed,
+    )  # fmt: skip
+
+
+def described_encoder(encoder: CohortEncoder) -> dict[str, Any] | None:
+    """An encoder as plain values for a file; None: it is written in Python."""
+    try:
+        return description_of(encoder)
+    except TypeError:
+        return None
+
+
+def loaded_task(about: Mapping[str, Any], options: Segmentation, path: Path) -> Segment:
+    """The network of a saved segmentation, with the weights of a file.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError, OSError: The values or weights do not fit.
+    """
+    task = _task(from_description(about["described"]), about["decoder"], about["values"], options, about["seed"])
+    task.load_state_dict(io.load_safetensors(path))
+    task.eval()
+    return task
+
+
+def plain_options(options: Segmentation) -> dict[str, Any]:
+    """Options as plain values; random changes in training, which prediction does not need, are left out."""
+    return {f.name: getattr(options, f.name) for f in fields(options) if f.name != "augmentation"}
+
+
+def options_from(values: Mapping[str, Any]) -> Segmentation:
+    """The options that :func:`plain_options` gave, read from a file."""
+    lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Segmentation(**lists)
 
 
 def labels_of(tasks: Sequence[Segment], values: torch.Tensor, options: Segmentation) -> torch.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sslmed._checks import choice, number, whole
+from sslmed.metrics import CONVENTIONS
 
 __all__ = ["Segmentation"]
 
@@ -57,6 +58,13 @@ class Segmentation:
     """Spatial axes, from 0: predictions of all flips along them are averaged."""
     convention: Literal["monai", "nnunet"] = "monai"
     """Where windows lie, see :func:`sslmed.inference.sliding_window`."""
+    metrics: tuple[str, ...] = ("dice", "hausdorff_95", "surface_dice", "volume_similarity")
+    """What is scored: "dice", "hausdorff_95" (mm), "surface_dice", "volume_similarity" (:mod:`sslmed.metrics`); of slides the
+    two without distances."""
+    conventions: Mapping[str, str] = field(default_factory=dict)
+    """Library whose definition is used, by the metric's name. Others: "monai", and of the volume similarity "feta"."""
+    tolerance: float = 1.0
+    """Distance that the surface Dice takes for the same place, mm (pixels of images without a known size)."""
     bf16: bool = False
     """Train in bfloat16."""
     device: str = "cpu"
@@ -65,6 +73,14 @@ class Segmentation:
     def __post_init__(self) -> None:
         choice("Segmentation", "tuned", self.tuned, ("encoder", "nothing"))
         choice("Segmentation", "convention", self.convention, ("monai", "nnunet"))
+        if not self.metrics or self.metrics[0] != "dice":
+            raise ValueError(f"Segmentation: metrics={self.metrics!r} must begin with 'dice'")
+        for name in self.metrics:
+            choice("Segmentation", "metrics", name, tuple(_DEFAULTS))
+        for name, convention in self.conventions.items():
+            choice("Segmentation", "conventions", name, tuple(_DEFAULTS))
+            choice("Segmentation", f"conventions[{name!r}]", convention, tuple(CONVENTIONS[name.removesuffix("_95")]))
+        number("Segmentation", "tolerance", self.tolerance, 0)
         for name in ("epochs", "batch_size", "features"):
             whole("Segmentation", name, getattr(self, name), 1)
         whole("Segmentation", "groups", self.groups, 0)
@@ -74,3 +90,10 @@ class Segmentation:
         number("Segmentation", "overlap", self.overlap, 0, 1 - 1e-9)
         for name in ("weight_decay", "clip_norm"):
             number("Segmentation", name, getattr(self, name), 0)
+
+    def convention_of(self, metric: str) -> str:
+        """The library whose definition of a metric is used."""
+        return str(self.conventions.get(metric, _DEFAULTS[metric]))
+
+
+_DEFAULTS = {"dice": "monai", "hausdorff_95": "monai", "surface_dice": "monai", "volume_similarity": "feta"}
