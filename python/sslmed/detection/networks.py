@@ -156,7 +156,7 @@ def found_in(
     if kind == "boxes":
         boxes = np.stack([places - numbers / 2, places + numbers / 2], axis=1) * factor
         boxes = boxes.clip(0, np.array(shape, np.float64))
-        whole = (boxes[:, 1] > boxes[:, 0]).all(1)  # sizes may be 0
+        whole: Array = np.all(boxes[:, 1] > boxes[:, 0], axis=1)  # sizes may be 0
         return Objects(places * factor, names, scores, boxes).of(whole)
     return stars_of(places, numbers, names, scores, factor, shape)
 
