@@ -306,7 +306,8 @@ def write_instances(labels: Given, path: str | Path) -> None:
     """
     values = np.asarray(labels)
     if values.ndim != 2 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"write_instances: labels must be whole numbers [height, width], got {values.dtype} {values.shape}")
+        found = f"{values.dtype} {values.shape}"
+        raise ValueError(f"write_instances: labels must be whole numbers [height, width], got {found}")
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"write_instances: labels must be within 0 and 65535, got {values.min()} to {values.max()}")
     height, width = values.shape

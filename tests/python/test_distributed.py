@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -123,6 +124,38 @@ def test_two_ranks_take_the_step_of_one_process_in_segmentation(tiny_site, tmp_p
         ok(launch("segment", tmp_path / str(processes), tiny_site, processes=processes))
     runs = sorted(path.name for path in (tmp_path / "1").glob("*.safetensors"))
     assert len(runs) == 4
+    for name in runs:
+        one, two = (sm.io.load_safetensors(tmp_path / n / name) for n in "12")
+        seen = difference(one, two)
+        print(f"{name}: {seen:.2e}")
+        assert seen <= 1e-9, name
+
+
+def test_two_ranks_take_the_step_of_one_process_in_detection(tiny_site, tmp_path):
+    rows, entries = [], {"points": [], "boxes": [], "stars": []}
+    for i in range(11):
+        rng = np.random.default_rng(i)
+        low, n = rng.uniform(2, 20, (i % 4, 2)), i % 4  # some pictures have no object
+        labels = np.zeros((32, 40), np.int32)
+        for j, (y, x) in enumerate(low.astype(int)):
+            labels[y : y + 8, x : x + 8] = 65536 * (j % 2) + j + 1
+        sm.objects.write_instances(30000 * (labels > 0) + rng.integers(0, 35000, labels.shape), tmp_path / f"{i}.png")
+        rows.append({"subject": f"s{i}", "path": str(tmp_path / f"{i}.png")})
+        flat, kinds = torch.from_numpy(labels).flatten(), torch.arange(n) % 2
+        given = {
+            "points": ("points", torch.from_numpy(low + 4), kinds),
+            "boxes": ("boxes", torch.from_numpy(np.stack([low, low + 8], 1)), kinds),
+            "stars": ("runs", torch.stack([flat, torch.ones_like(flat)], 1)),
+        }
+        for kind, own in given.items():
+            entries[kind].append({"shape": (32, 40), "objects": own})
+    pd.DataFrame(rows).to_csv(tmp_path / "discs.csv", index=False)
+    for kind, own in entries.items():
+        torch.save(own, tmp_path / f"{kind}.pt")
+    for processes in (1, 2):
+        ok(launch("detect", tmp_path / str(processes), tiny_site, processes=processes))
+    runs = sorted(path.name for path in (tmp_path / "1").glob("*.safetensors"))
+    assert len(runs) == 6
     for name in runs:
         one, two = (sm.io.load_safetensors(tmp_path / n / name) for n in "12")
         seen = difference(one, two)

@@ -73,9 +73,9 @@ def classical(learned: Learned, kind: Kind, picture: torch.Tensor, shape: tuple[
     top = max(float(strength.max(initial=0)), 1e-9)
     scores = 0.95 + 0.05 * strength[kept] / top
     if kind != "boxes":
-        instances = torch.nn.functional.interpolate(torch.from_numpy(parts).float()[None, None], shape, mode="nearest-exact")
-        drawn = instances[0, 0].numpy().astype(np.int32) if kind == "stars" else None
-        return Objects(places * factor, names, scores, None, None, drawn)
+        given = torch.from_numpy(parts).float()[None, None]
+        drawn = torch.nn.functional.interpolate(given, shape, mode="nearest-exact")[0, 0].int().numpy()
+        return Objects(places * factor, names, scores, None, None, drawn if kind == "stars" else None)
     boxes = np.zeros((len(kept), 2, 2))
     boxes[:, 0] = np.inf
     for axis, values in enumerate((y, x)):

@@ -85,7 +85,12 @@ def read_objects(
     return _of_polygons(name, kind, shape)
 
 
-def coco_objects(path: str | os.PathLike[str], kind: Kind, files: Sequence[str], shapes: Sequence[Any]) -> list[Objects]:
+def coco_objects(
+    path: str | os.PathLike[str],
+    kind: Kind,
+    files: Sequence[str],
+    shapes: Sequence[Any],
+) -> list[Objects]:
     """The objects of each picture in a COCO file; pictures are found by their file's name, without its folder.
 
     Args:
@@ -177,7 +182,8 @@ def _of_table(name: str, table: pd.DataFrame, kind: Kind, scale: float) -> Objec
         return Objects(numbers(["y", "x"]), names, np.ones(len(table)))
     if style is None:
         found = ", ".join(map(str, table.columns))
-        raise FormatError(f"{name}: expected xmin, ymin, xmax, ymax or x, y, width, height (see columns=), found {found}")
+        wanted = "xmin, ymin, xmax, ymax or x, y, width, height (see columns=)"
+        raise FormatError(f"{name}: expected {wanted}, found {found}")
     edges = numbers(style)
     high = edges[:, 2:] if style == _BOX[0] else edges[:, :2] + edges[:, 2:]
     if not (high > edges[:, :2]).all():

@@ -137,8 +137,8 @@ def found_in(
     roi = options.roi if options.roi is not None else first.preprocessing.embedding()["img_size"]
     nms = options.nms if options.nms is not None else 2 * options.radius if kind == "points" else 0.5
     how = C.ObjectOptions(
-        kind=kind, classes=len(classes), stride=options.stride, rays=options.rays, threshold=LOWEST, distance=float(nms),
-        overlap=float(min(nms, 1.0)),
+        kind=kind, classes=len(classes), stride=options.stride, rays=options.rays, threshold=LOWEST,
+        distance=float(nms), overlap=float(min(nms, 1.0)),
     )  # fmt: skip
 
     def mean(windows: torch.Tensor) -> torch.Tensor:
@@ -156,7 +156,7 @@ def found_in(
     if kind == "boxes":
         boxes = np.stack([places - numbers / 2, places + numbers / 2], axis=1) * factor
         boxes = boxes.clip(0, np.array(shape, np.float64))
-        whole = (boxes[:, 1] > boxes[:, 0]).all(1)  # sizes may be 0
+        whole: Array = np.all(boxes[:, 1] > boxes[:, 0], axis=1)  # sizes may be 0
         return Objects(places * factor, names, scores, boxes).of(whole)
     return stars_of(places, numbers, names, scores, factor, shape)
 

@@ -63,8 +63,8 @@ class Detection:
     """Score above which an object counts as found; None: the one of 0.1, 0.15 … 0.9 with the best F1 on the training
     people, for each network. Average precision ranks all scores above 0.05."""
     nms: float | None = None
-    """What is a double. Points: distance in pixels of a training sample, by default twice ``radius``; boxes: IoU; stars:
-    shared area by the smaller of both areas, both 0.5 by default."""
+    """What is a double. Points: distance in pixels of a training sample, by default twice ``radius``; boxes: IoU;
+    stars: shared area by the smaller of both areas, both 0.5 by default."""
     match_radius: float = 12.0
     """Largest distance of a found center from a true one, in pixels of the file (12 at 40x is usual)."""
     max_detections: int = 1000

@@ -175,9 +175,11 @@ class _Job:
         rows = list(map(int, part.test))
         ranked = {self.about["name"]: [self._found(learned.task, row) for row in rows]}
         if "random" in self.baselines:
-            ranked["random"] = [random_objects(learned, self.kind, self.shapes[row], (self.seed, part.number, row)) for row in rows]
+            seeds = {row: (self.seed, part.number, row) for row in rows}
+            ranked["random"] = [random_objects(learned, self.kind, self.shapes[row], seeds[row]) for row in rows]
         if "classical" in self.baselines:
-            ranked["classical"] = [classical(learned, self.kind, self.pictures.read(row), self.shapes[row]) for row in rows]
+            given = [(self.pictures.read(row), self.shapes[row]) for row in rows]
+            ranked["classical"] = [classical(learned, self.kind, picture, shape) for picture, shape in given]
         table = self.cohort.table
         subjects = [str(table["subject"].iloc[row]) for row in rows]
         lines: list[list[Any]] = []
@@ -204,7 +206,14 @@ class _Job:
         return float(np.median([how.training_size / min(shape) for shape in shapes]))
 
 
-def _truths(cohort: Cohort, target: str, kind: Kind, shapes: list[Any], columns: Columns, microns: float | None) -> list[Objects]:
+def _truths(
+    cohort: Cohort,
+    target: str,
+    kind: Kind,
+    shapes: list[Any],
+    columns: Columns,
+    microns: float | None,
+) -> list[Objects]:
     """The objects of each row."""
     paths = [str(path) for path in cohort.table["path"]]
     if target not in cohort.table:
@@ -216,7 +225,8 @@ def _truths(cohort: Cohort, target: str, kind: Kind, shapes: list[Any], columns:
     missing = [row for row, path in enumerate(files) if not isinstance(path, str) or not path]
     if missing:
         raise ValueError(f"{cohort.name}: row {missing[0]} has no file of objects in {target!r}; leave it out")
-    return [read_objects(path, kind, shape, columns=columns, microns_per_pixel=microns) for path, shape in zip(files, shapes, strict=True)]
+    how: dict[str, Any] = {"columns": columns, "microns_per_pixel": microns}
+    return [read_objects(path, kind, shape, **how) for path, shape in zip(files, shapes, strict=True)]
 
 
 def _classes(cohort: Cohort, truths: Sequence[Objects], classes: Sequence[str] | None) -> list[str]:

@@ -59,7 +59,12 @@ def scored(found: Objects, truth: Objects, kind: Kind, classes: Sequence[str], o
     return lines
 
 
-def people_lines(found: Sequence[Objects], truths: Sequence[Objects], classes: Sequence[str], options: Detection) -> list[list[Any]]:
+def people_lines(
+    found: Sequence[Objects],
+    truths: Sequence[Objects],
+    classes: Sequence[str],
+    options: Detection,
+) -> list[list[Any]]:
     """Lines [class, metric, value, reference, prediction] of average precision over all pictures of one person.
 
     NaN where the person has no object of the class.

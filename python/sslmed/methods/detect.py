@@ -85,10 +85,11 @@ class Detect(Mirror):
 
         def build_on(handle: Any) -> Any:
             options = C.DetectOptions(
-                kind=kind, target=target, classes=classes, decoder=decoder, features=features, layers=list(layers or ()),
-                groups=groups, residual=residual, attention=attention, stride=stride, rays=rays, scale=float(scale),
-                radius=float(radius), min_overlap=min_overlap, tuned=tuned, layer_decay=layer_decay,
-                drop_path=drop_path, seed=seed, **{name: float(value) for name, value in (weights or {}).items()},
+                kind=kind, target=target, classes=classes, decoder=decoder, features=features,
+                layers=list(layers or ()), groups=groups, residual=residual, attention=attention, stride=stride,
+                rays=rays, scale=float(scale), radius=float(radius), min_overlap=min_overlap, tuned=tuned,
+                layer_decay=layer_decay, drop_path=drop_path, seed=seed,
+                **{name: float(value) for name, value in (weights or {}).items()},
             )  # fmt: skip
             return C.Detect(handle, options, recipe)
 

@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 import sslmed as sm
 from sslmed._core import C
 from sslmed.distributed import is_first, ranks, under_torchrun
 from sslmed.encoders import Encoder
-from sslmed.methods import Distill, MaskedAutoencoder, PythonObjective, Segment, Supervised
+from sslmed.methods import Detect, Distill, MaskedAutoencoder, PythonObjective, Segment, Supervised
 
 sys.path.append(str(Path(__file__).parents[1] / "toy"))
 
@@ -286,6 +287,21 @@ def segment(folder, _cohort):
             if is_first():
                 weights = {key: value.detach().clone() for key, value in objective.state_dict().items()}
                 sm.io.save_safetensors(weights, folder / f"{name} {type(encoder).__name__}.safetensors")
+
+
+def detect(folder, _cohort):
+    """Points, boxes and instances. Two ranks get three and two samples of each batch of five, and one and none of the last."""
+    cohort = sm.Cohort.from_table(pd.read_csv(folder.parent / "discs.csv"), name="discs")
+    how = sm.ImagePreprocessing(size=32, patch=None)
+    for kind in ("points", "boxes", "stars"):
+        entries = torch.load(folder.parent / f"{kind}.pt")
+        for encoder in (sm.DenseEncoder("unet", how, filters=[4, 8], seed=2), sm.ConvEncoder(how, (4, 8))):
+            objective = Detect(encoder, kind, classes=2, features=4, rays=8, seed=1)
+            loader = sm.Loader(cohort, how, batch_size=5, seed=1, random=True, targets={"objects": entries})
+            assert sm.Trainer(objective, loader, epochs=3, lr=1e-3, fp64=True, clip_norm=1.0).fit()
+            if is_first():
+                weights = {key: value.detach().clone() for key, value in objective.state_dict().items()}
+                sm.io.save_safetensors(weights, folder / f"{kind} {type(encoder).__name__}.safetensors")
 
 
 if __name__ == "__main__":
