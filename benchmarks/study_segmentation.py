@@ -13,6 +13,7 @@ import re
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,11 @@ import torch
 from common import write
 
 import sslmed as sm
+from sslmed.dense_tasks import parts_of
 from sslmed.modalities.images.label_maps import write_labels
+from sslmed.segmentation.baselines import BASELINES, Classical
+from sslmed.segmentation.cases import Truths, classes_of, maps_of, scored
+from sslmed.segmentation.tables import summary
 
 FILTERS = [8, 16, 32]
 COLUMNS = [
@@ -97,11 +102,28 @@ def nuclei(root: Path, work: Path) -> sm.Cohort:
     return sm.Cohort.from_table(pd.DataFrame(rows), name="lgg")
 
 
+def without_network(cohort: sm.Cohort, folds: int) -> pd.DataFrame:
+    """The table of rows that need no network."""
+    how = sm.Segmentation()
+    pre = replace(volumes(32), labels=True)
+    maps = maps_of(cohort, pre)
+    classes = classes_of(cohort, Truths(maps), None)
+    cases: list[dict] = []
+    for part in parts_of("study", cohort, folds, 0):
+        fitted = Classical(maps, part.rows, classes)
+        for row in map(int, part.test):
+            for name in BASELINES:
+                labels = fitted.labels(name, maps, row)
+                cases += scored(cohort, maps, row, labels, classes, how, model=name, fold=part.number)
+    return summary(pd.DataFrame(cases), how, 0)
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("part", choices=["tissue", "lesions", "nuclei"])
     options.add_argument("--epochs", type=int, default=40)
     options.add_argument("--work", type=Path, help="folder of what is prepared and trained: a second call goes on")
+    options.add_argument("--classical", action="store_true", help="volumes: only the rows that need no network")
     options.add_argument("--pretraining", type=int, default=6, help="epochs over IXI; 0: none")
     given = options.parse_args()
     warnings.simplefilter("ignore")
@@ -113,16 +135,20 @@ def main() -> None:
         encoder = sm.DenseEncoder("unet", pre, filters=FILTERS)
         how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, flips=(0, 1))
         result = sm.segment(nuclei(root, work), "mask", encoder, folds=3, options=how, out=work / "nuclei")
+    elif given.classical:
+        cohort = {"tissue": tissue, "lesions": lesions}[given.part](root, work)
+        result = without_network(cohort, folds=5)
     else:
         cohort = {"tissue": tissue, "lesions": lesions}[given.part](root, work)
         encoder = pretrained(root, work, given.pretraining)
         how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, overlap=0.25)
         also = {"random": given.pretraining > 0, "out": work / given.part}
         result = sm.segment(cohort, encoder=encoder, folds=5, options=how, **also)
-    print(result.table[COLUMNS].to_string(index=False, float_format="%.3f"))
+    table = result if isinstance(result, pd.DataFrame) else result.table
+    print(table[COLUMNS].to_string(index=False, float_format="%.3f"))
     took = round(time.perf_counter() - start)
     body = {
-        "rows": json.loads(result.table.to_json(orient="records")),
+        "rows": json.loads(table.to_json(orient="records")),
         "seconds": took,
         "options": {name: value for name, value in vars(given).items() if name != "work"},
     }
