@@ -15,6 +15,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ import torch
 from common import write
 
 import sslmed as sm
-from sslmed.dense_tasks import parts_of
+from sslmed.dense_tasks import parts_of, renamed_target
 from sslmed.modalities.images.label_maps import write_labels
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import Truths, classes_of, maps_of, scored
@@ -102,11 +103,9 @@ def nuclei(root: Path, work: Path) -> sm.Cohort:
     return sm.Cohort.from_table(pd.DataFrame(rows), name="lgg")
 
 
-def without_network(cohort: sm.Cohort, folds: int) -> pd.DataFrame:
+def without_network(cohort: sm.Cohort, pre: Any, how: sm.Segmentation, folds: int) -> pd.DataFrame:
     """The table of rows that need no network."""
-    how = sm.Segmentation()
-    pre = replace(volumes(32), labels=True)
-    maps = maps_of(cohort, pre)
+    maps = maps_of(cohort, replace(pre, labels=True))
     classes = classes_of(cohort, Truths(maps), None)
     cases: list[dict] = []
     for part in parts_of("study", cohort, folds, 0):
@@ -123,21 +122,25 @@ def main() -> None:
     options.add_argument("part", choices=["tissue", "lesions", "nuclei"])
     options.add_argument("--epochs", type=int, default=40)
     options.add_argument("--work", type=Path, help="folder of what is prepared and trained: a second call goes on")
-    options.add_argument("--classical", action="store_true", help="volumes: only the rows that need no network")
+    options.add_argument("--classical", action="store_true", help="only the rows that need no network")
     options.add_argument("--pretraining", type=int, default=6, help="epochs over IXI; 0: none")
     given = options.parse_args()
     warnings.simplefilter("ignore")
     root, start = Path(os.environ["SSLMED_DATA"]), time.perf_counter()
     work = given.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
-    if given.part == "nuclei":
+    if given.part == "nuclei" and given.classical:
+        cohort = renamed_target(nuclei(root, work), "mask", "path_labels")
+        how = sm.Segmentation(metrics=("dice",))
+        result = without_network(cohort, sm.ImagePreprocessing(size=256, patch=None), how, folds=3)
+    elif given.part == "nuclei":
         pre = sm.ImagePreprocessing(size=256, patch=None)
         encoder = sm.DenseEncoder("unet", pre, filters=FILTERS)
-        how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, flips=(0, 1))
+        how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, flips=(0, 1), metrics=("dice",))
         result = sm.segment(nuclei(root, work), "mask", encoder, folds=3, options=how, out=work / "nuclei")
     elif given.classical:
         cohort = {"tissue": tissue, "lesions": lesions}[given.part](root, work)
-        result = without_network(cohort, folds=5)
+        result = without_network(cohort, volumes(32), sm.Segmentation(), folds=5)
     else:
         cohort = {"tissue": tissue, "lesions": lesions}[given.part](root, work)
         encoder = pretrained(root, work, given.pretraining)
