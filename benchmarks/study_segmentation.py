@@ -13,7 +13,9 @@ import re
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,11 @@ import torch
 from common import write
 
 import sslmed as sm
+from sslmed.dense_tasks import parts_of, renamed_target
 from sslmed.modalities.images.label_maps import write_labels
+from sslmed.segmentation.baselines import BASELINES, Classical
+from sslmed.segmentation.cases import Truths, classes_of, maps_of, scored
+from sslmed.segmentation.tables import summary
 
 FILTERS = [8, 16, 32]
 COLUMNS = [
@@ -97,32 +103,55 @@ def nuclei(root: Path, work: Path) -> sm.Cohort:
     return sm.Cohort.from_table(pd.DataFrame(rows), name="lgg")
 
 
+def without_network(cohort: sm.Cohort, pre: Any, how: sm.Segmentation, folds: int) -> pd.DataFrame:
+    """The table of rows that need no network."""
+    maps = maps_of(cohort, replace(pre, labels=True))
+    classes = classes_of(cohort, Truths(maps), None)
+    cases: list[dict] = []
+    for part in parts_of("study", cohort, folds, 0):
+        fitted = Classical(maps, part.rows, classes)
+        for row in map(int, part.test):
+            for name in BASELINES:
+                labels = fitted.labels(name, maps, row)
+                cases += scored(cohort, maps, row, labels, classes, how, model=name, fold=part.number)
+    return summary(pd.DataFrame(cases), how, 0)
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("part", choices=["tissue", "lesions", "nuclei"])
     options.add_argument("--epochs", type=int, default=40)
     options.add_argument("--work", type=Path, help="folder of what is prepared and trained: a second call goes on")
+    options.add_argument("--classical", action="store_true", help="only the rows that need no network")
     options.add_argument("--pretraining", type=int, default=6, help="epochs over IXI; 0: none")
     given = options.parse_args()
     warnings.simplefilter("ignore")
     root, start = Path(os.environ["SSLMED_DATA"]), time.perf_counter()
     work = given.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
-    if given.part == "nuclei":
+    if given.part == "nuclei" and given.classical:
+        cohort = renamed_target(nuclei(root, work), "mask", "path_labels")
+        how = sm.Segmentation(metrics=("dice",))
+        result = without_network(cohort, sm.ImagePreprocessing(size=256, patch=None), how, folds=3)
+    elif given.part == "nuclei":
         pre = sm.ImagePreprocessing(size=256, patch=None)
         encoder = sm.DenseEncoder("unet", pre, filters=FILTERS)
-        how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, flips=(0, 1))
+        how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, flips=(0, 1), metrics=("dice",))
         result = sm.segment(nuclei(root, work), "mask", encoder, folds=3, options=how, out=work / "nuclei")
+    elif given.classical:
+        cohort = {"tissue": tissue, "lesions": lesions}[given.part](root, work)
+        result = without_network(cohort, volumes(32), sm.Segmentation(), folds=5)
     else:
         cohort = {"tissue": tissue, "lesions": lesions}[given.part](root, work)
         encoder = pretrained(root, work, given.pretraining)
         how = sm.Segmentation(epochs=given.epochs, batch_size=4, lr=3e-3, overlap=0.25)
         also = {"random": given.pretraining > 0, "out": work / given.part}
         result = sm.segment(cohort, encoder=encoder, folds=5, options=how, **also)
-    print(result.table[COLUMNS].to_string(index=False, float_format="%.3f"))
+    table = result if isinstance(result, pd.DataFrame) else result.table
+    print(table[COLUMNS].to_string(index=False, float_format="%.3f"))
     took = round(time.perf_counter() - start)
     body = {
-        "rows": json.loads(result.table.to_json(orient="records")),
+        "rows": json.loads(table.to_json(orient="records")),
         "seconds": took,
         "options": {name: value for name, value in vars(given).items() if name != "work"},
     }
