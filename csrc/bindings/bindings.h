@@ -35,12 +35,14 @@ void bind_eeg(py::module_& m);
 void bind_pictures(py::module_& m);
 void bind_tasks(py::module_& m);
 void bind_segment(py::module_& m);
+void bind_detect(py::module_& m);
 void bind_train(py::module_& m);
 void bind_volume(py::module_& m);
 void bind_volume_spatial(py::module_& m);
 void bind_volume_intensity(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_metrics(py::module_& m);
+void bind_whole_slide(py::module_& m);
 
 // Emits sslmed.FormatWarning for each text; the GIL must be held.
 void warn(const std::vector<std::string>& texts);

@@ -51,6 +51,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_dinov2(m);
   bindings::bind_tasks(m);
   bindings::bind_segment(m);
+  bindings::bind_detect(m);
   bindings::bind_python(m);
   bindings::bind_train(m);
   bindings::bind_eeg(m);
@@ -63,4 +64,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_folders(m);
   bindings::bind_bags(m);
   bindings::bind_metrics(m);
+  bindings::bind_whole_slide(m);
 }

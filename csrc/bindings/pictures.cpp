@@ -2,6 +2,7 @@
 
 #include "bindings/columns.h"
 #include "bindings/options.h"
+#include "bindings/polygons.h"
 #include "modalities/picture/image_source.h"
 #include "modalities/picture/picture_recipe.h"
 #include "modalities/picture/slide_source.h"
@@ -16,7 +17,8 @@ using Range = std::array<double, 2>;
 
 std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, const OriginColumns& origins, const TextColumn& tissue,
                                                const std::map<std::string, at::Tensor>& columns, double mpp, double mpp_high, std::int64_t size, bool random,
-                                               double stride, std::size_t open, bool fast, TargetColumns targets) {
+                                               double stride, std::size_t open, bool fast, TargetColumns targets, const std::vector<PolygonColumns>& drawn,
+                                               std::int32_t unlabeled) {
   const auto column = [&](const char* name) -> const at::Tensor& {
     const auto found = columns.find(name);
     if (found == columns.end()) throw ValueError(std::string("an index of slides needs a column ") + name);
@@ -30,15 +32,41 @@ std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, cons
     *into = numbers<std::int64_t>(column(name));
   for (const auto& [name, into] : {std::pair{"mpp_x", &index.mpp_x}, {"mpp_y", &index.mpp_y}, {"cell_x", &index.cell_x}, {"cell_y", &index.cell_y}})
     *into = numbers<double>(column(name));
+  std::vector<transforms::Polygons> polygons;
+  for (const auto& columns_of_slide : drawn) polygons.push_back(polygons_of(columns_of_slide));
   const py::gil_scoped_release release;
-  return std::make_shared<SlideSource>(std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality}, std::move(targets));
+  return std::make_shared<SlideSource>(
+      std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality, std::move(polygons), unlabeled}, std::move(targets));
+}
+
+// Objects of images as Python gives them.
+std::vector<FileTargets> file_targets(const std::vector<py::dict>& given) {
+  std::vector<FileTargets> out;
+  for (const auto& entry : given) {
+    FileTargets own;
+    for (const auto& [key, value] : entry) {
+      const auto name = key.cast<std::string>();
+      if (name == "shape") {
+        own.shape = value.cast<std::vector<std::int64_t>>();
+      } else if (const auto parts = value.cast<py::tuple>(); parts[0].cast<std::string>() == "runs") {
+        const auto runs = parts[1].cast<at::Tensor>().to(at::kCPU, at::kInt).contiguous();
+        own.runs[name].assign(runs.const_data_ptr<std::int32_t>(), runs.const_data_ptr<std::int32_t>() + runs.numel());
+      } else {
+        own.targets[name] = target_of(value);
+      }
+    }
+    out.push_back(std::move(own));
+  }
+  return out;
 }
 
 std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole,
-                                               const std::string& voi, TargetColumns targets, std::vector<std::string> labels) {
+                                               const std::string& voi, TargetColumns targets, std::vector<std::string> labels,
+                                               const std::vector<py::dict>& objects) {
   auto images = origins_of(origins);
   const auto how = choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit");
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels)}, std::move(targets));
+  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels), file_targets(objects)},
+                                       std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {
@@ -148,7 +176,19 @@ void bind_pictures(py::module_& m) {
            py::arg("patch"), py::arg("views"), "patch: pixels; 0 for dense views.");
   py::class_<SlideSource, data::Source, std::shared_ptr<SlideSource>>(m, "SlideSource")
       .def(py::init(&make_slide_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("tissue"), py::arg("columns"), py::arg("mpp"),
-           py::arg("mpp_high"), py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{})
+           py::arg("mpp_high"), py::arg("size"), py::arg("random"), py::arg("stride"), py::arg("open"), py::arg("fast"), py::arg("targets") = TargetColumns{},
+           py::arg("drawn") = std::vector<PolygonColumns>{}, py::arg("unlabeled") = 0)
+      .def(
+          "labels",
+          [](const SlideSource& source, std::int64_t slide, double x, double y, double mpp, std::int64_t width, std::int64_t height) {
+            const py::gil_scoped_release release;
+            const auto found = source.labels(slide, x, y, mpp, width, height);
+            auto out = at::empty({height, width}, at::kInt);
+            std::copy(found.begin(), found.end(), out.data_ptr<std::int32_t>());
+            return out;
+          },
+          py::arg("slide"), py::arg("x"), py::arg("y"), py::arg("mpp"), py::arg("width"), py::arg("height"),
+          "int32 [height, width] of what is drawn on a part of a slide whose corner is at (x, y) of level 0.")
       .def(
           "sample",
           [](const SlideSource& source, std::int64_t index, std::uint64_t seed, std::uint64_t epoch) {
@@ -160,7 +200,10 @@ void bind_pictures(py::module_& m) {
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0, "uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.");
   py::class_<ImageSource, data::Source, std::shared_ptr<ImageSource>>(m, "ImageSource")
       .def(py::init(&make_image_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("size"), py::arg("fit"), py::arg("whole"),
-           py::arg("voi") = "auto", py::arg("targets") = TargetColumns{}, py::arg("labels") = std::vector<std::string>{})
+           py::arg("voi") = "auto", py::arg("targets") = TargetColumns{}, py::arg("labels") = std::vector<std::string>{},
+           py::arg("objects") = std::vector<py::dict>{},
+           "objects: a dict an image: 'shape' (rows, columns) of its file, and by name ('points', [n, 2], classes [n]), ('boxes', [n, 2, 2], classes [n]) or "
+           "('runs', [n, 2]) values and numbers of pixels of a label map.")
       .def(
           "sample",
           [](const ImageSource& source, std::int64_t index) {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decoder_names', 'dense_names', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BandBlend', 'BandBlendOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'Objective', 'Outliner', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlideTiles', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decoder_names', 'dense_names', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'notch', 'nt_xent', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'rasterize', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -2422,8 +2422,12 @@ class PictureRecipe(Recipe):
         patch: pixels; 0 for dense views.
         """
 class SlideSource(Source):
-    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}) -> None:
+    def __init__(self, *, modality: str, origins: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor, collections.abc.Sequence[str]], tissue: tuple[torch.Tensor, torch.Tensor], columns: collections.abc.Mapping[str, torch.Tensor], mpp: float, mpp_high: float, size: int, random: bool, stride: float, open: int, fast: bool, targets: collections.abc.Mapping[str, collections.abc.Sequence[float]] = {}, drawn: collections.abc.Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = [], unlabeled: int = 0) -> None:
         ...
+    def labels(self, slide: int, x: float, y: float, mpp: float, width: int, height: int) -> torch.Tensor:
+        """
+        int32 [height, width] of what is drawn on a part of a slide whose corner is at (x, y) of level 0.
+        """
     def sample(self, index: int, seed: int = 0, epoch: int = 0) -> tuple[torch.Tensor, tuple[float, float], float]:
         """
         uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.
@@ -3140,6 +3144,89 @@ class BagTask(Objective):
         ...
     def train(self, mode: bool) -> None:
         ...
+class SlideTiles:
+    """
+    Tiles of a slide, read ahead by threads (modalities/picture/slide_tiles.h).
+    """
+    def __init__(self, slide: Slide, corners: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"]], *, pixel: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], size: int, threads: int, ahead: int) -> None:
+        """
+        corners: (x, y) of each tile in pixels of level 0; pixel: how many of those one of a tile is wide and high.
+        """
+    def __len__(self) -> int:
+        ...
+    def next(self, count: int) -> torch.Tensor:
+        """
+        The next tiles, uint8 [at most count, 3, size, size]; none after the last one.
+        """
+class BandBlendOptions:
+    """
+    Of predictions that are blended into bands (nn/band_blend.h).
+    """
+    convention: str
+    extra: str
+    mode: str
+    def __init__(self, **kwargs: typing.Any) -> None:
+        ...
+    @property
+    def height(self) -> int:
+        ...
+    @height.setter
+    def height(self, arg0: int) -> None:
+        ...
+    @property
+    def outside(self) -> int:
+        ...
+    @outside.setter
+    def outside(self, arg0: int) -> None:
+        ...
+    @property
+    def rows(self) -> list[int]:
+        ...
+    @rows.setter
+    def rows(self, arg0: collections.abc.Sequence[int]) -> None:
+        ...
+    @property
+    def tile(self) -> int:
+        ...
+    @tile.setter
+    def tile(self, arg0: int) -> None:
+        ...
+    @property
+    def width(self) -> int:
+        ...
+    @width.setter
+    def width(self, arg0: int) -> None:
+        ...
+class BandBlend:
+    """
+    Predictions of overlapping tiles, blended into bands of finished rows (nn/band_blend.h).
+    """
+    def __init__(self, options: BandBlendOptions) -> None:
+        ...
+    def add(self, prediction: torch.Tensor, rows: collections.abc.Sequence[int], left: collections.abc.Sequence[int]) -> None:
+        """
+        prediction [n, K, tile, tile] of tiles in these rows of tiles, at these cells of the map.
+        """
+    def finish(self, classes: int = 2) -> None:
+        ...
+    def take(self) -> list[tuple[int, torch.Tensor, torch.Tensor | None]]:
+        """
+        Bands since the last call: (first row, classes [rows, width] uint8, extra [K or 1, rows, width] uint8 or None).
+        """
+class Outliner:
+    """
+    Outlines of connected cells of a label map, row by row (transforms/outlines.h).
+    """
+    def __init__(self, width: int, background: int) -> None:
+        ...
+    def add(self, rows: torch.Tensor) -> None:
+        ...
+    def finish(self) -> None:
+        ...
+    def take(self) -> list[tuple[int, int, tuple[float, float], list[torch.Tensor]]]:
+        """
+        Objects since the last call: (value, cells, (x, y) of the middle, rings [points, 2] int64, the outer one first).
+        """
 def adjust_brightness(rgb: torch.Tensor, factor: float) -> torch.Tensor:
     ...
 def adjust_contrast(rgb: torch.Tensor, factor: float) -> torch.Tensor:
@@ -3332,6 +3419,10 @@ def random_intensity(volume: torch.Tensor, spacing: typing.Annotated[collections
     ...
 def random_mask(n_tokens: int, ratio: float, batch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def rasterize(polygons: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], corner: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], cell: typing.Annotated[collections.abc.Sequence[float], "FixedSize(2)"], into: torch.Tensor) -> torch.Tensor:
+    """
+    Labels the cells whose middles are inside of polygons.
+    """
 def read_distinct(paths: collections.abc.Sequence[bytes], threads: int = 4) -> tuple[list[int], list[bytes]]:
     """
     The bytes of small files: of each path the number of its content, and the contents, each once.

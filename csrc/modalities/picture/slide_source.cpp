@@ -25,6 +25,10 @@ SlideSource::SlideSource(SlideIndex index, const SlideSourceOptions& options, st
           "µm must be 0 (pictures adjoin) or at least a pixel");
   require(options.open >= 1, "open", options.open, "must be at least 1 slide");
   check_columns();
+  if (!options_.drawn.empty() && options_.drawn.size() != index_.cells.size())
+    throw ValueError("drawn: has polygons of " + std::to_string(options_.drawn.size()) + " slides, expected those of each of " +
+                     std::to_string(index_.cells.size()));
+  for (auto& polygons : options_.drawn) polygons.check();
   const auto n = static_cast<std::int64_t>(index_.cells.size());
   first_.reserve(static_cast<std::size_t>(n) + 1);
   first_.push_back(0);
@@ -194,7 +198,31 @@ data::Sample SlideSource::sample(std::int64_t index, const Draw& draw) const {
                            std::move(pixels),
                            data::GridSpace{{mpp / 1000, mpp / 1000}, {y * index_.mpp_y[i] / 1000, x * index_.mpp_x[i] / 1000}}});
   for (const auto& [name, column] : targets_) sample.targets[name] = column[i];
+  if (!options_.drawn.empty())
+    sample.targets["labels"] = data::LabelMap{{options_.size, options_.size}, labels(number, x, y, mpp, options_.size, options_.size)};
   return sample;
+}
+
+std::vector<std::int32_t> SlideSource::labels(std::int64_t slide, double x, double y, double mpp, std::int64_t width, std::int64_t height) const {
+  if (slide < 0 || slide >= static_cast<std::int64_t>(options_.drawn.size()))
+    throw ValueError("labels: slide " + std::to_string(slide) + " of " + std::to_string(options_.drawn.size()) + " with polygons");
+  if (width < 1 || height < 1) throw ValueError("labels: a part of a slide has at least one pixel");
+  require(mpp > 0 && std::isfinite(mpp), "mpp", mpp, "µm per pixel must be positive");
+  const auto i = static_cast<std::size_t>(slide);
+  const transforms::RasterGrid grid{x, y, {mpp / index_.mpp_x[i], mpp / index_.mpp_y[i]}, width, height};
+  std::vector<std::int32_t> out(static_cast<std::size_t>(width * height), data::kUnlabeled);
+  // Cells whose middles are on the slide.
+  const auto within = [](double corner, double cell, std::int64_t side, std::int64_t count) {
+    const auto at = [&](double place) {
+      return static_cast<std::int64_t>(std::clamp(std::ceil((place - corner) / cell - 0.5), 0.0, static_cast<double>(count)));
+    };
+    return std::pair(at(0), at(static_cast<double>(side)));
+  };
+  const auto [left, right] = within(x, grid.cell[0], index_.width[i], width);
+  const auto [top, bottom] = within(y, grid.cell[1], index_.height[i], height);
+  for (auto row = top; row < bottom; ++row) std::fill(out.begin() + row * width + left, out.begin() + row * width + right, options_.unlabeled);
+  transforms::rasterize(options_.drawn[i], grid, out.data());
+  return out;
 }
 
 }  // namespace sslmed::picture

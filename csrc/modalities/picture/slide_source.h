@@ -12,6 +12,7 @@
 #include "data/source.h"
 #include "io/slide.h"
 #include "modalities/picture/tissue_runs.h"
+#include "transforms/rasterize.h"
 
 namespace sslmed::picture {
 
@@ -35,6 +36,10 @@ struct SlideSourceOptions {
   std::size_t open = 64;            // slides at a time
   bool fast = true;                 // JPEG tiles read directly where they can be
   std::string modality = "slides";  // of its samples
+  // What people drew on each slide, in pixels of level 0, or nothing: samples carry it as the label map "labels". A pixel has the value of the last polygon
+  // that its middle is in; `unlabeled` where it is in none, and data::kUnlabeled beyond the slide.
+  std::vector<transforms::Polygons> drawn;
+  std::int32_t unlabeled = 0;
 };
 
 class SlideSource : public data::Source {
@@ -48,6 +53,8 @@ class SlideSource : public data::Source {
   data::SampleInfo describe(std::int64_t index) const override;
   std::vector<std::int64_t> first_samples() const override { return first_; }
   data::Sample sample(std::int64_t index, const Draw& draw) const override;
+  // The labels [height, width] of a part of a slide whose corner is at (x, y), in pixels of level 0, at `mpp` µm per pixel.
+  std::vector<std::int32_t> labels(std::int64_t slide, double x, double y, double mpp, std::int64_t width, std::int64_t height) const;
 
  private:
   struct Place {

@@ -5,7 +5,9 @@ from sslmed.io.brainvision import BrainVisionFile, open_brainvision
 from sslmed.io.build import capabilities
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
+from sslmed.io.ome_tiff import OmeTiffWriter, write_ome_tiff
 from sslmed.io.picture_store import convert_pictures, set_picture_store
+from sslmed.io.qupath import ObjectWriter, SlideObject, write_objects
 from sslmed.io.recording_store import convert_recordings, set_recording_store
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
 from sslmed.io.slide_writer import write_slide
@@ -17,7 +19,10 @@ __all__ = [
     "BrainVisionFile",
     "EdfFile",
     "NiftiHeader",
+    "ObjectWriter",
+    "OmeTiffWriter",
     "Slide",
+    "SlideObject",
     "Volume",
     "capabilities",
     "convert_pictures",
@@ -41,5 +46,7 @@ __all__ = [
     "write_annotations",
     "write_edf",
     "write_nifti",
+    "write_objects",
+    "write_ome_tiff",
     "write_slide",
 ]

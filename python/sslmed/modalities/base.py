@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from sslmed._checks import OnError
 from sslmed._core import C
 from sslmed.bids import Kind, LeftOut
 
-__all__ = ["Array", "Baseline", "Copy", "LabelMaps", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows"]
+__all__ = ["Array", "Baseline", "Copy", "LabelMaps", "Mask", "Modality", "OnError", "OneRow", "Preprocessing", "Ratio", "Rows", "StreamedLabelMaps"]
 
 Array = np.ndarray[Any, Any]
 
@@ -153,6 +153,29 @@ class LabelMaps(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamedLabelMaps(Protocol):
+    """Rows that are too large for :class:`LabelMaps`: predictions and references come band by band."""
+
+    values: list[int]
+    """What each class is in the label maps, the background first."""
+    names: tuple[str, ...]
+    """Names of the classes."""
+
+    def __len__(self) -> int: ...
+
+    def bands(self, row: int, predictor: Any, **how: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Prediction and reference of a row, [rows, W] int32 each, from top to bottom; -1 in the reference where nothing is known.
+
+        ``how``: size, overlap, convention, flips, device, as in :func:`sslmed.inference.tiled`.
+        """
+        ...
+
+    def predict(self, row: int, predictor: Any, stem: str, form: Any, **how: Any) -> Any:
+        """Writes the prediction of a row to files whose paths begin with ``stem``; what it gives has their paths as ``files``."""
+        ...
+
+
 class Modality(ABC):
     """A kind of data: derive, set the attributes, define :meth:`source`, and call :func:`sslmed.modalities.register` with an instance."""
 
@@ -250,6 +273,10 @@ class Modality(ABC):
         """Columns of the table that features depend on; by default all of them. Those named ``path_…`` hold further files."""
         return list(table.columns)
 
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """Columns by which the same files give other samples: a run that they changed for goes on with other data. By default all of :meth:`columns`."""
+        return [column for column in self.columns(table) if column not in ("path", "subject")]
+
     @abstractmethod
     def source(
         self,
@@ -272,8 +299,12 @@ class Modality(ABC):
             targets: Numbers by name, one a row, that samples carry.
         """
 
-    def label_maps(self, rows: Rows, preprocessing: Any) -> LabelMaps:
-        """The rows as whole arrays with their label maps (column ``path_labels``), for segmentation.
+    def labeled(self, rows: Rows, preprocessing: Any) -> Any:
+        """The preprocessing whose samples carry the label maps of the rows; by default that with ``labels=True``."""
+        return replace(preprocessing, labels=True)
+
+    def label_maps(self, rows: Rows, preprocessing: Any) -> LabelMaps | StreamedLabelMaps:
+        """The rows with their label maps (column ``path_labels``), for segmentation: as whole arrays, or band by band.
 
         Raises:
             ValueError: The modality has no label maps.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,13 +14,18 @@ import pandas as pd
 from sslmed._core import C
 from sslmed.io import open_slide
 from sslmed.modalities.base import Array, Baseline, Copy, Modality, OnError, Rows
+from sslmed.modalities.slides.areas import names_of, rasterized
 from sslmed.modalities.slides.baselines import color
 from sslmed.modalities.slides.index import COLUMNS, SUFFIXES, describe, is_indexed, tissue_of, write
+from sslmed.modalities.slides.label_maps import MapFormat, SlideLabelMaps
 from sslmed.modalities.slides.preprocessing import SlidePreprocessing
 from sslmed.modalities.slides.source import source
 from sslmed.transforms import tissue
 
-__all__ = ["COLUMNS", "SLIDES", "SUFFIXES", "SlidePreprocessing", "Slides", "color", "describe", "is_indexed", "source", "tissue_of"]
+__all__ = [
+    "COLUMNS", "SLIDES", "SUFFIXES", "MapFormat", "SlideLabelMaps", "SlidePreprocessing", "Slides", "color", "describe", "is_indexed", "rasterized",
+    "source", "tissue_of",
+]  # fmt: skip
 
 _OVERVIEW = 1024  # pixels of the longer side of a slide's picture in which copies are looked for
 
@@ -52,6 +58,10 @@ class Slides(Modality):
         """The paths and the index."""
         return ["path", *COLUMNS]
 
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """The scale and the tissue. Their sizes are in the files."""
+        return ["mpp_x", "mpp_y", "cell_x", "cell_y", "tissue"]
+
     def source(
         self,
         rows: Rows,
@@ -64,6 +74,14 @@ class Slides(Modality):
     ) -> C.Source:
         """Pictures of the tissue, see :func:`source`."""
         return source(rows, preprocessing, stride=stride, random=random, targets=targets)
+
+    def labeled(self, rows: Rows, preprocessing: Any) -> Any:
+        """The preprocessing with ``labels=True`` and, where it has none, the classes that occur in the files of annotations."""
+        return replace(preprocessing, labels=True, classes=preprocessing.classes or names_of(rows))
+
+    def label_maps(self, rows: Rows, preprocessing: Any) -> SlideLabelMaps:
+        """Slides with what was drawn on them, see :class:`SlideLabelMaps`."""
+        return SlideLabelMaps(rows, preprocessing)
 
     def describe(self, source: C.Source) -> dict[str, Any]:
         """Number of pictures, and where the first and the last one are."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from sslmed._checks import choice
 from sslmed.modalities.pictures import Augmentation, PicturePreprocessing
 from sslmed.modalities.views import Style
 
@@ -24,6 +25,18 @@ class SlidePreprocessing(PicturePreprocessing):
     """µm per pixel, whatever the scanner's."""
     mpp_high: float = 0.0
     """Training: µm per pixel of each picture are drawn from [mpp, mpp_high], evenly in their logarithm; 0: always ``mpp``."""
+    labels: bool = False
+    """Whether views carry what is drawn on the slide (column ``path_labels``: GeoJSON, ASAP or Aperio XML) as the target "labels"."""
+    classes: tuple[str, ...] = ()
+    """Labels of areas in the order of their values, 0 for the first one, the background. A pixel has the value of the last class in this order in whose
+    area its middle is. Areas of other labels are left out. Empty in :func:`sslmed.segment`: all labels that occur, after "background"."""
+    unlabeled: Literal["background", "ignore"] = "background"
+    """What pixels in no area are: the "background" (0), or unknown ("ignore": -1, which counts in no loss and no score)."""
+
+    def __post_init__(self) -> None:
+        choice("SlidePreprocessing", "unlabeled", self.unlabeled, ("background", "ignore"))
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"SlidePreprocessing: classes={self.classes} must be different labels")
 
     def _changes(self, style: Style) -> Augmentation:
         """SimCLR's views, which have nothing but their changes to tell them apart, vary the stains strongly."""

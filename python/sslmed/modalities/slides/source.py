@@ -13,6 +13,7 @@ from sslmed._core import C, LeftOutWarning
 from sslmed.io.slide import use_openslide
 from sslmed.modalities.base import Rows
 from sslmed.modalities.slides import findings
+from sslmed.modalities.slides.areas import drawn
 from sslmed.modalities.slides.index import COLUMNS
 from sslmed.modalities.slides.preprocessing import SlidePreprocessing
 
@@ -54,7 +55,7 @@ def source(
         fast: As in :func:`sslmed.io.open_slide`.
 
     Raises:
-        ValueError: A column does not fit, no slide has tissue, or a slide is too coarse for the scale.
+        ValueError: A column does not fit, no slide has tissue, a slide is too coarse for the scale, or labels are asked for and there are none.
         FormatError: Runs of tissue do not fit their grid.
 
     Warns:
@@ -85,7 +86,15 @@ def source(
         open=open_slides,
         fast=fast,
         targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
+        drawn=drawn(rows, _classes(preprocessing, rows.name)) if preprocessing.labels else [],
+        unlabeled=0 if preprocessing.unlabeled == "background" else -1,
     )
+
+
+def _classes(preprocessing: SlidePreprocessing, name: str) -> tuple[str, ...]:
+    if len(preprocessing.classes) < 2:
+        raise ValueError(f"{name}: SlidePreprocessing: labels=True needs classes of at least two labels, the background first, got {preprocessing.classes}")
+    return preprocessing.classes
 
 
 def check_scale(rows: Rows, mpp: float) -> None:

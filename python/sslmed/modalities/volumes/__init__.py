@@ -70,6 +70,10 @@ class Volumes(Modality):
         """The paths of all sequences and masks."""
         return files.columns(table)
 
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """The other sequences and masks, not the label maps."""
+        return [column for column in self.columns(table) if column not in ("path", "path_labels")]
+
     def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
         """Both files of a pair. Other formats are read when they are prepared only."""
         return members.members(str(path)) if str(path).lower().endswith(files.NIFTI) else [path]

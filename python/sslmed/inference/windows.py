@@ -1,4 +1,4 @@
-"""Prediction of arrays that are larger than what a network takes at once."""
+"""Prediction of arrays that are larger than what a network takes at once, by overlapping windows."""
 
 from __future__ import annotations
 
