@@ -11,10 +11,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from sslmed.anomaly.patches import Patches, patch_features
+from sslmed.anomaly.patches import Patches, patch_features, whole_maps
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
-from sslmed.modalities import registry
 from sslmed.modalities.base import LabelMaps
 
 __all__ = ["Detection", "Scan", "highest", "paint", "scans_of", "smoothed"]
@@ -91,9 +90,7 @@ def scans_of(
         patches: Whether features of patches are wanted.
         **how: Options of :func:`sslmed.anomaly.patch_features`.
     """
-    kind = registry.get(cohort.modality)
-    how_read = preprocessing if encoder is None else encoder.preprocessing
-    maps = kind.label_maps(cohort, how_read) if kind.has_label_maps else None
+    maps = whole_maps(cohort, preprocessing if encoder is None else encoder.preprocessing)
     found: Sequence[Patches | None] = [None] * len(cohort)
     if patches:
         assert encoder is not None
