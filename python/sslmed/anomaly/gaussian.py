@@ -16,6 +16,9 @@ from sslmed.anomaly.scans import Detection, Scan, highest
 
 __all__ = ["Mahalanobis", "shrunk_covariance"]
 
+_GATHERED = 1 << 23
+"""Numbers of matrices that are held for patches at a time."""
+
 
 def shrunk_covariance(x: torch.Tensor, shrinkage: float | str = "ledoit_wolf", ridge: float = 0.0) -> torch.Tensor:
     """Covariance of features, drawn towards a multiple of the identity.
@@ -115,9 +118,10 @@ class Mahalanobis:
             keys = torch.cat([self._places(part) for part in patches])
             owner = torch.cat([torch.full((len(part),), number) for number, part in enumerate(patches)])
             places, at = _different(keys)
-            scans_at = [len(set(owner[at == place].tolist())) for place in range(len(places))]
-            enough = torch.tensor([count >= self.least for count in scans_at], dtype=torch.bool)
-            groups += [self._gaussian(features[at == place]) for place in enough.nonzero().flatten().tolist()]
+            counts = torch.bincount(at, minlength=len(places)).tolist()
+            rows_at = torch.split(torch.argsort(at, stable=True), counts)
+            enough = torch.tensor([len(set(owner[rows].tolist())) >= self.least for rows in rows_at], dtype=torch.bool)
+            groups += [self._gaussian(features[rows_at[place]]) for place in enough.nonzero().flatten().tolist()]
             places = places[enough]
         return {
             "chosen": chosen,
@@ -134,11 +138,12 @@ class Mahalanobis:
         if len(state["places"]):
             known = {tuple(place): number for number, place in enumerate(state["places"].tolist(), 1)}
             group = torch.tensor([known.get(tuple(place), 0) for place in self._places(patches).tolist()])
-        scores = torch.zeros(len(x), dtype=torch.float64)
-        for row in sorted(set(group.tolist())):
-            mine = group == row
-            whitened = (x[mine] - state["means"][row]) @ state["whitening"][row]
-            scores[mine] = torch.linalg.vector_norm(whitened, dim=1)
+        step = max(1, _GATHERED // x.shape[1] ** 2)
+        parts = []
+        for mine, at in zip(torch.split(x, step), torch.split(group, step), strict=True):
+            off = (mine - state["means"][at])[:, None]
+            parts.append(torch.linalg.vector_norm(torch.bmm(off, state["whitening"][at])[:, 0], dim=1))
+        scores = torch.cat(parts)
         return on_cells(patches, scores, highest(scores, self.top), self.smooth)
 
     def _gaussian(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 from sslmed.nn import DenseNet, VisionTransformer
 from sslmed.sources import in_order, warn_of_samples
 
-__all__ = ["Patches", "padded", "patch_features", "whole_arrays"]
+__all__ = ["Patches", "padded", "patch_features", "whole_maps"]
 
 
 @dataclass(frozen=True)
@@ -103,28 +103,31 @@ def patch_features(
                 raise TypeError(f"patch_features: encoder={type(encoder).__name__} gives no features of patches")
             by_coordinates = encoder.preprocessing.embedding()["positions"] == "coordinates"
             if isinstance(encoder, VisionTransformer) and (by_coordinates or not kind.has_label_maps):
-                return _of_tokens(encoder, cohort, kind, threads, batch_size)
-            maps = whole_arrays(cohort, encoder.preprocessing)
-            assert maps is not None
+                return _of_tokens(encoder, cohort, threads, batch_size)
+            maps = whole_maps(cohort, encoder.preprocessing)
+            if maps is None:
+                raise ValueError(f"{cohort.name}: patch_features: {kind.rows} are no arrays: use a vision transformer")
             return [_of_array(encoder, maps, row, levels, neighborhood) for row in range(len(cohort))]
     finally:
         encoder.train(was)  # type: ignore[attr-defined]
 
 
-def whole_arrays(cohort: Cohort, preprocessing: Any) -> LabelMaps | None:
-    """The rows of a cohort as whole arrays; None of a modality whose rows are too large for that, or have no label maps."""
+def whole_maps(cohort: Cohort, preprocessing: Any) -> LabelMaps | None:
+    """The rows of a cohort as whole arrays; None where the modality has none, or they are too large to be read."""
     kind = registry.get(cohort.modality)
-    maps = kind.label_maps(cohort, preprocessing) if kind.has_label_maps else None
+    if not kind.has_label_maps:
+        return None
+    maps = kind.label_maps(cohort, preprocessing)
     return None if isinstance(maps, StreamedLabelMaps) else maps
 
 
-def _of_tokens(encoder: Any, cohort: Cohort, kind: Any, threads: int, batch_size: int) -> list[Patches]:
+def _of_tokens(encoder: Any, cohort: Cohort, threads: int, batch_size: int) -> list[Patches]:
     """Patches of encoders whose tokens come from a loader: those that are placed by coordinates, and tiles of
     slides."""
     how = encoder.preprocessing
     source = cohort.source(how, extra_channels=encoder.extra_channels)
     loader = in_order(source, how, threads=threads, batch_size=batch_size, on_error="raise")
-    maps = whole_arrays(cohort, how)
+    maps = whole_maps(cohort, how)
     rows, before = source.recording_of.tolist(), source.counts.cumsum(0) - source.counts
     parts: list[list[Patches]] = [[] for _ in range(len(cohort))]
     while (batch := loader.next()) is not None:

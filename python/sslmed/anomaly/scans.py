@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from sslmed.anomaly.patches import Patches, patch_features, whole_arrays
+from sslmed.anomaly.patches import Patches, patch_features, whole_maps
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder
 from sslmed.modalities.label_maps import LabelMaps
@@ -90,7 +90,7 @@ def scans_of(
         patches: Whether features of patches are wanted.
         **how: Options of :func:`sslmed.anomaly.patch_features`.
     """
-    maps = whole_arrays(cohort, preprocessing if encoder is None else encoder.preprocessing)
+    maps = whole_maps(cohort, preprocessing if encoder is None else encoder.preprocessing)
     found: Sequence[Patches | None] = [None] * len(cohort)
     if patches:
         assert encoder is not None
