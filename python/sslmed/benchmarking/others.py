@@ -29,7 +29,14 @@ Array = np.ndarray[Any, Any]
 _FLIPS = 9999
 
 
-def segmentation_task(cohort: Cohort, task: Task, seen: Sequence[Seen], settings: Settings) -> dict[str, Cell]:
+def segmentation_task(
+    cohort: Cohort,
+    task: Task,
+    seen: Sequence[Seen],
+    settings: Settings,
+    *,
+    baselines: bool,
+) -> tuple[dict[str, Cell], dict[str, str]]:
     """Trains a decoder on each encoder (:func:`sslmed.segment`), in the same folds over people.
 
     Args:
@@ -37,29 +44,45 @@ def segmentation_task(cohort: Cohort, task: Task, seen: Sequence[Seen], settings
         task: Column of the label maps, and options.
         seen: The encoders.
         settings: Settings.
+        baselines: Whether rows that need no network are wanted, such as an atlas.
 
     Returns:
-        For each encoder tables "scores" (protocol, metric "dice", value, low, high, n_subjects) and "cases" (subject,
-        class, dice).
+        For each row tables "scores" (protocol, metric, value, low, high, n_subjects; of each class and the mean over
+        classes) and "cases" (subject, class, dice); and what the rows are: "encoder", "random", "classical", "dummy".
     """
-    given = {
-        "folds": settings.cv if isinstance(settings.cv, int) else 5,
-        "seed": settings.seed,
-        "threads": settings.threads,
-    }
-    options: dict[str, Any] = given | {"decoder": "linear"} | dict(task.options)
+    folds = settings.cv if isinstance(settings.cv, int) else 5
+    given = {"folds": folds, "seed": settings.seed, "threads": settings.threads, "decoder": "linear"}
+    options: dict[str, Any] = given | {"random": False} | dict(task.options)
+    first = seen[0].entry.name
 
     def make(one: Seen) -> Cell:
         settings.say(f"{cohort.name}: {task.name} by {one.entry.name}")
-        found = segment(cohort, task.target, one.entry.model, **options)
-        lines = found.table[["class", "value", "low", "high", "n_subjects"]]
-        named = lines.assign(
-            protocol=options["decoder"],
-            metric=["dice" if name == "mean" else f"dice of {name}" for name in lines["class"]],
-        )
-        return Cell({"scores": named.drop(columns="class"), "cases": found.cases[["subject", "class", "dice"]]})
+        plain = options if baselines and one.entry.name == first else options | {"baselines": ()}
+        found = segment(cohort, task.target, one.entry.model, **plain)
+        cell = Cell()
+        for row in found.table["row"].unique():
+            name, protocol = (one.entry.name, options["decoder"]) if row == found.name else (str(row), "none")
+            cell.tables[f"scores of {name}"] = _scores(found.table[found.table["row"] == row], protocol)
+            cell.tables[f"cases of {name}"] = found.cases.loc[found.cases["model"] == row, ["subject", "class", "dice"]]
+        return cell
 
-    return _each(cohort, task, seen, settings, make, {name: repr(value) for name, value in options.items()})
+    described = {name: repr(value) for name, value in options.items()} | {"plain": str(baselines)}
+    cells, kinds = {}, {}
+    for encoder, cell in _each(cohort, task, seen, settings, make, described).items():
+        for name in [key.removeprefix("scores of ") for key in cell.tables if key.startswith("scores of ")]:
+            own = {"scores": cell.tables[f"scores of {name}"], "cases": cell.tables[f"cases of {name}"]}
+            cells[name] = Cell({key: table.reset_index(drop=True) for key, table in own.items()})
+            kinds[name] = "dummy" if name == "dummy" else "classical"
+            if name == encoder:
+                kinds[name] = next(str(one.entry.kind) for one in seen if one.entry.name == encoder)
+    return cells, kinds
+
+
+def _scores(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Lines of one model of :func:`sslmed.segment`, as those of a benchmark."""
+    pairs = zip(table["metric"], table["class"], strict=True)
+    named = table.assign(protocol=protocol, metric=[m if c == "mean" else f"{m} of {c}" for m, c in pairs])
+    return named[["protocol", "metric", "value", "low", "high", "n_subjects"]]
 
 
 def slides_task(cohort: Cohort, task: Task, seen: Sequence[Seen], settings: Settings) -> dict[str, Cell]:

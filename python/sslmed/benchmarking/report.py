@@ -67,7 +67,7 @@ def findings(result: BenchmarkResult) -> list[str]:
             score = f"the best {label_of(metric)} of the encoders, {best['value']:.3g}{ends}"
             said = f"{cohort}, {task}, {protocol}: {best['row']} has {score}."
             told = _told(result.comparisons, cohort, task, protocol, metric, str(best["row"]))
-            out.append(" ".join(text for text in (said, told, _classical(found, metric)) if text))
+            out.append(" ".join(text for text in (said, told, _classical(lines, protocol, metric)) if text))
     return out
 
 
@@ -123,12 +123,13 @@ def _tidy(table: pd.DataFrame, *, keep: bool = False) -> pd.DataFrame:
     return left.loc[:, left.notna().any(axis=0)]
 
 
-def _classical(found: pd.DataFrame, metric: str) -> str:
-    """The best classical row, where there is one."""
-    plain = found[found["kind"] == "classical"]
+def _classical(lines: pd.DataFrame, protocol: str, metric: str) -> str:
+    """The best row without a network, where there is one."""
+    plain = lines[(lines["kind"] == "classical") & (lines["metric"] == metric)]
+    plain = plain[plain["protocol"].isin([protocol, "none"])]
     if not len(plain):
         return ""
-    first = plain.iloc[0]
+    first = plain.sort_values("value", ascending=metric in _LOWER, kind="stable").iloc[0]
     return f"Without any network, {first['row']} reaches {first['value']:.3g}."
 
 

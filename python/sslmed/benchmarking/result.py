@@ -45,7 +45,7 @@ class BenchmarkResult:
     """One line a cohort, task, protocol, row and metric: value, low, high (95 %), n_subjects, sd_folds (over draws
     of folds), sd_runs (over trainings of heads), kind ("encoder", "random", "classical", "dummy"). Protocols are those
     that were asked for; "knn, k=20" (a fixed k), "retrieval", "robustness index", a decoder or an aggregator; "none"
-    for the dummy."""
+    of rows that have none, such as the dummy."""
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Paired differences: cohort, task, protocol, metric, row, against, difference, low, high, p, p_holm, test. Each
     encoder stands against the others, its own untrained twin, and rows that were never trained. ``p_holm`` is corrected
@@ -104,7 +104,7 @@ class BenchmarkResult:
         for cohort, task in self.tasks():
             metric = self.metric_of(cohort, task)
             lines = self._lines(cohort, task)
-            # The dummy needs no protocol: it stands in the column of linear probes, or in the first.
+            # Rows without a protocol, such as the dummy, stand in the column of linear probes, or in the first.
             own = [name for name in lines["protocol"].unique() if name != "none" and ", k=" not in name]
             lines = lines[(lines["metric"] == metric) & ~lines["protocol"].str.contains(", k=")]
             digits = 1 if lines["value"].abs().max() >= 10 else 3
@@ -158,9 +158,9 @@ class BenchmarkResult:
         lines = self._lines(cohort, task)
         choice("plot", "metric", metric, [str(one) for one in lines["metric"].unique()])
         lines = lines[(lines["metric"] == metric) & ~lines["protocol"].str.contains(", k=")]
-        dummy, rest = lines[lines["kind"] == "dummy"], lines[lines["kind"] != "dummy"]
-        every = [dummy.assign(protocol=name) for name in rest["protocol"].unique()] if len(dummy) else []
-        return panels.plot_side_by_side(pd.concat([*every, rest]), metric)
+        rest = lines[lines["protocol"] != "none"]
+        every = [lines[lines["protocol"] == "none"].assign(protocol=name) for name in rest["protocol"].unique()]
+        return panels.plot_side_by_side(pd.concat([*every, rest]) if every else lines, metric)
 
     def plot_shots(self, cohort: str, task: str, metric: str = "auroc") -> Figure:
         """Draws the few-shot curves of a task.

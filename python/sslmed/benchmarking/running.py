@@ -181,7 +181,8 @@ def _cohort(
         if task.kind == "column":
             _add_column(found, name, task, column_task(cohort, task, seen, plain, settings))
         elif task.kind == "segmentation":
-            _add_segmentation(found, name, task, segmentation_task(cohort, task, seen, settings), seen, settings)
+            made = segmentation_task(cohort, task, seen, settings, baselines=plain is not None)
+            _add_segmentation(found, name, task, *made, settings)
         else:
             cells = slides_task(cohort, task, seen, settings)
             for one in seen:
@@ -265,11 +266,10 @@ def _add_segmentation(
     cohort: str,
     task: Task,
     cells: Mapping[str, Cell],
-    seen: Sequence[Seen],
+    kinds: Mapping[str, str],
     settings: Settings,
 ) -> None:
-    """Dice of each encoder, compared person by person."""
-    kinds = {one.entry.name: str(one.entry.kind) for one in seen}
+    """Scores of each row, and Dice compared person by person."""
     for row, cell in cells.items():
         _add_lines(found, cohort, task.name, row, kinds[row], cell.tables["scores"])
     lines: list[tuple[Any, ...]] = []

@@ -30,7 +30,7 @@ class Task:
 
     Examples:
         >>> from sslmed.benchmarking import Task
-        >>> Task("diagnosis", positive="patient").kind
+        >>> Task("diagnosis").kind
         'column'
     """
 

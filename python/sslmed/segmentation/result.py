@@ -74,9 +74,7 @@ class SegmentationResult:
         return own.sort_values("dice", kind="stable").head(n).reset_index(drop=True)
 
     @own_settings()
-    def predict(
-        self, cohort: Cohort, out: str | os.PathLike[str], format: str | None = None, *, uncertainty: bool = False
-    ) -> pd.DataFrame:
+    def predict(self, cohort: Cohort, out: str | os.PathLike[str], format: str | None = None, *, uncertainty: bool = False) -> pd.DataFrame:
         """Writes a label map for each row of a cohort.
 
         Volumes: NIfTI (``_dseg.nii.gz``) with the affine of the row's file. Images: PNG. Slides are predicted by tiles

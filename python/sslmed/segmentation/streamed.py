@@ -89,10 +89,7 @@ def scored_bands(
     line = {"row": row, "path": table["path"], "subject": str(table["subject"])} | line
     lines = []
     for value, (predicted, reference, both) in zip(classes[1:], counts[1:].tolist(), strict=True):
-        own = {
-            name: _OF_COUNTS[name](options.convention_of(name), (predicted, reference, both))
-            for name in counted(options).metrics
-        }
+        own = {name: _OF_COUNTS[name](options.convention_of(name), (predicted, reference, both)) for name in counted(options).metrics}
         lines.append(line | {"class": names[value], "reference": reference, "prediction": predicted} | own)
     return lines
 

@@ -43,10 +43,14 @@ def test_images_with_a_column_and_label_maps(tmp_path):
     result = sm.benchmark(encoders, people, tasks, PROTOCOLS, cv=3, out=tmp_path / "out", progress=said.append, **QUICK)
     assert result.tasks() == [("pictures", "tone"), ("pictures", "path_labels (segmentation)")]
     dice = result.table[result.table["metric"] == "dice"].set_index("row")
-    assert list(dice.index) == ["small", "other"]
-    assert (dice["value"] > 0.5).all()
-    assert (dice["protocol"] == "unet").all()
-    compared = result.comparisons[result.comparisons["metric"] == "dice"].iloc[0]
+    assert dice["kind"].to_dict() == {
+        "small": "random", "dummy": "dummy", "atlas": "classical", "histogram": "classical", "atlas + histogram": "classical", "other": "random",
+    }  # fmt: skip
+    assert (dice.loc[["small", "other"], "value"] > 0.5).all()
+    assert dice["protocol"].to_dict() == {row: "unet" if kind == "random" else "none" for row, kind in dice["kind"].items()}
+    lines = result.comparisons[result.comparisons["metric"] == "dice"].set_index(["row", "against"])
+    assert set(lines.index) == {("small", "other"), *((a, b) for a in ("small", "other") for b in ("atlas", "histogram", "atlas + histogram"))}
+    compared = lines.loc["small", "other"]
     assert compared["difference"] == pytest.approx(dice["value"]["small"] - dice["value"]["other"])
     assert compared["low"] <= compared["difference"] <= compared["high"]
     assert set(result.table.query("task == 'tone'")["row"]) == {"dummy", "color", "small", "other"}

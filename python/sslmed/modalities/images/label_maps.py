@@ -83,7 +83,6 @@ class ImageLabelMaps:
         return path
 
 
-
 def write_labels(labels: torch.Tensor, path: str | Path, *, wide: bool | None = None) -> None:
     """Writes a label map as a PNG of one channel.
 
