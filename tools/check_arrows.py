@@ -21,7 +21,7 @@ ALLOWED = {
     "data": {"core", "io", "transforms", "masking", "ops"},
     "modalities": {"core", "io", "transforms", "masking", "ops", "data"},
     "methods": {"core", "masking", "data", "nn", "ops"},
-    "tasks": {"core", "masking", "data", "nn", "ops", "methods"},
+    "tasks": {"core", "masking", "metrics", "data", "nn", "ops", "methods"},
     "train": {"core", "io", "data", "nn", "methods", "tasks"},
     "bindings": {"core", "io", "transforms", "masking", "metrics", "ops", "nn", "data", "modalities", "methods", "tasks", "train"},
 }
@@ -33,23 +33,24 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
-    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting"),
+    ("io", "transforms", "masking", "losses", "metrics", "nn", "objects", "tables", "distributed", "reporting"),
     ("bids", "inference"),
     ("modalities",),
     ("contents",),
     ("near_duplicates",),
     ("leakage", "provenance"),
     ("encoders",),
-    ("cohort_report", "folders", "joining", "splitting"),
+    ("cohort_report", "cohort_table", "folders", "joining", "splitting"),
     ("cohort", "lifting", "exporting"),
     ("preparation",),
     ("training",),
     ("methods",),
     ("labels", "runs"),
-    ("pretraining", "finetuning", "segmentation"),
+    ("dense_tasks",),
+    ("pretraining", "finetuning", "segmentation", "detection", "anomaly"),
     ("evaluation",),
     ("shift", "presets", "bags"),
-    ("grid", "demo"),
+    ("grid", "demo", "benchmarking", "deployment"),
     ("cli",),
     ("__main__",),
 )
@@ -67,7 +68,8 @@ PACKAGE = "__init__"
 
 # Rooms that must not know which modalities there are.
 GENERIC = (
-    "bids", "cli", "cohort", "cohort_report", "contents", "digests", "encoders", "evaluation", "exporting", "finetuning", "folders",
+    "bids", "cli", "cohort", "cohort_report", "cohort_table", "contents", "dense_tasks", "digests", "encoders", "evaluation", "exporting", "finetuning",
+    "folders",
     "grid", "joining", "leakage", "methods", "near_duplicates", "preparation",
     "pretraining", "provenance", "runs", "shift", "sources", "splitting", "tables", "training",
 )  # fmt: skip

@@ -35,6 +35,7 @@ void bind_eeg(py::module_& m);
 void bind_pictures(py::module_& m);
 void bind_tasks(py::module_& m);
 void bind_segment(py::module_& m);
+void bind_detect(py::module_& m);
 void bind_train(py::module_& m);
 void bind_volume(py::module_& m);
 void bind_volume_spatial(py::module_& m);

@@ -4,6 +4,7 @@
 #include <ATen/Functions.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "bindings/bindings.h"
 #include "core/error.h"
 #include "data/origins.h"
+#include "data/targets.h"
 
 namespace sslmed::bindings {
 
@@ -49,6 +51,19 @@ inline data::Origins origins_of(const OriginColumns& columns) {
   origins.site_codes = numbers<std::int32_t>(site_codes);
   origins.sites = sites;
   return origins;
+}
+
+// A target of one sample, as Python gives it: a number, or (kind, places, classes).
+inline data::Target target_of(const py::handle& given) {
+  if (py::isinstance<py::float_>(given) || py::isinstance<py::int_>(given)) return given.cast<double>();
+  const auto [kind, places, classes] = given.cast<std::tuple<std::string, std::optional<at::Tensor>, at::Tensor>>();
+  const auto named = numbers<std::int32_t>(classes.reshape({-1}));
+  if (kind == "map") return data::LabelMap{classes.sizes().vec(), named};
+  TORCH_CHECK_VALUE(places && places->dim() == (kind == "points" ? 2 : 3), "targets: '", kind, "' needs places [n, rank] or boxes [n, 2, rank]");
+  const auto rank = places->size(-1);
+  if (kind == "points") return data::Points{rank, numbers<float>(places->reshape({-1})), named};
+  TORCH_CHECK_VALUE(kind == "boxes", "targets: expected 'map', 'points' or 'boxes', got '", kind, "'");
+  return data::Boxes{rank, numbers<float>(places->reshape({-1})), named};
 }
 
 }  // namespace sslmed::bindings

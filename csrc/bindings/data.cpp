@@ -132,19 +132,6 @@ void bind_recipes(py::module_& m) {
            py::arg("recipes"));
 }
 
-// A target of one sample, as Python gives it: a number, or (kind, places, classes).
-Target target_of(const py::handle& given) {
-  if (py::isinstance<py::float_>(given) || py::isinstance<py::int_>(given)) return given.cast<double>();
-  const auto [kind, places, classes] = given.cast<std::tuple<std::string, std::optional<at::Tensor>, at::Tensor>>();
-  const auto named = numbers<std::int32_t>(classes.reshape({-1}));
-  if (kind == "map") return LabelMap{classes.sizes().vec(), named};
-  TORCH_CHECK_VALUE(places && places->dim() == (kind == "points" ? 2 : 3), "targets: '", kind, "' needs places [n, rank] or boxes [n, 2, rank]");
-  const auto rank = places->size(-1);
-  if (kind == "points") return Points{rank, numbers<float>(places->reshape({-1})), named};
-  TORCH_CHECK_VALUE(kind == "boxes", "targets: expected 'map', 'points' or 'boxes', got '", kind, "'");
-  return Boxes{rank, numbers<float>(places->reshape({-1})), named};
-}
-
 std::shared_ptr<ArraySource> make_array_source(const std::string& modality, const std::vector<at::Tensor>& values, const std::vector<std::string>& names,
                                                const std::vector<std::string>& subjects, const std::vector<std::string>& sites,
                                                const std::vector<std::vector<double>>& spacing, const std::vector<py::dict>& targets) {

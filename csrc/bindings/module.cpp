@@ -51,6 +51,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_dinov2(m);
   bindings::bind_tasks(m);
   bindings::bind_segment(m);
+  bindings::bind_detect(m);
   bindings::bind_python(m);
   bindings::bind_train(m);
   bindings::bind_eeg(m);

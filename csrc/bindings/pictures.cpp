@@ -39,11 +39,34 @@ std::shared_ptr<SlideSource> make_slide_source(const std::string& modality, cons
       std::move(index), SlideSourceOptions{mpp, mpp_high, size, random, stride, open, fast, modality, std::move(polygons), unlabeled}, std::move(targets));
 }
 
+// Objects of images as Python gives them.
+std::vector<FileTargets> file_targets(const std::vector<py::dict>& given) {
+  std::vector<FileTargets> out;
+  for (const auto& entry : given) {
+    FileTargets own;
+    for (const auto& [key, value] : entry) {
+      const auto name = key.cast<std::string>();
+      if (name == "shape") {
+        own.shape = value.cast<std::vector<std::int64_t>>();
+      } else if (const auto parts = value.cast<py::tuple>(); parts[0].cast<std::string>() == "runs") {
+        const auto runs = parts[1].cast<at::Tensor>().to(at::kCPU, at::kInt).contiguous();
+        own.runs[name].assign(runs.const_data_ptr<std::int32_t>(), runs.const_data_ptr<std::int32_t>() + runs.numel());
+      } else {
+        own.targets[name] = target_of(value);
+      }
+    }
+    out.push_back(std::move(own));
+  }
+  return out;
+}
+
 std::shared_ptr<ImageSource> make_image_source(const std::string& modality, const OriginColumns& origins, std::int64_t size, const std::string& fit, bool whole,
-                                               const std::string& voi, TargetColumns targets, std::vector<std::string> labels) {
+                                               const std::string& voi, TargetColumns targets, std::vector<std::string> labels,
+                                               const std::vector<py::dict>& objects) {
   auto images = origins_of(origins);
   const auto how = choice(fit, Choices<Fit>{{"crop", Fit::kCrop}, {"pad", Fit::kPad}}, "fit");
-  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels)}, std::move(targets));
+  return std::make_shared<ImageSource>(std::move(images), ImageSourceOptions{size, how, whole, modality, voi, std::move(labels), file_targets(objects)},
+                                       std::move(targets));
 }
 
 at::Tensor picture_of(const data::Sample& sample) {
@@ -177,7 +200,10 @@ void bind_pictures(py::module_& m) {
           py::arg("index"), py::arg("seed") = 0, py::arg("epoch") = 0, "uint8 [size, size, 3], (x, y) of its corner in mm, and its µm per pixel.");
   py::class_<ImageSource, data::Source, std::shared_ptr<ImageSource>>(m, "ImageSource")
       .def(py::init(&make_image_source), py::kw_only(), py::arg("modality"), py::arg("origins"), py::arg("size"), py::arg("fit"), py::arg("whole"),
-           py::arg("voi") = "auto", py::arg("targets") = TargetColumns{}, py::arg("labels") = std::vector<std::string>{})
+           py::arg("voi") = "auto", py::arg("targets") = TargetColumns{}, py::arg("labels") = std::vector<std::string>{},
+           py::arg("objects") = std::vector<py::dict>{},
+           "objects: a dict an image: 'shape' (rows, columns) of its file, and by name ('points', [n, 2], classes [n]), ('boxes', [n, 2, 2], classes [n]) or "
+           "('runs', [n, 2]) values and numbers of pixels of a label map.")
       .def(
           "sample",
           [](const ImageSource& source, std::int64_t index) {

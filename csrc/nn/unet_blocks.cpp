@@ -28,7 +28,7 @@ Axes unet_padding(const Axes& kernel, const Axes& stride) {
 
 }  // namespace
 
-NamedConv::NamedConv(std::int64_t in, std::int64_t out, Axes kernel, Axes stride, bool bias) {
+NamedConv::NamedConv(std::int64_t in, std::int64_t out, Axes kernel, Axes stride, bool bias) : stride_(stride) {
   auto padding = unet_padding(kernel, stride);
   conv_ = register_module("conv", std::make_shared<Conv>(in, out, std::move(kernel), std::move(stride), std::move(padding), bias));
 }
@@ -37,6 +37,10 @@ NamedUpConv::NamedUpConv(std::int64_t in, std::int64_t out, Axes stride) : strid
   std::vector<std::int64_t> shape{in, out};
   shape.insert(shape.end(), stride_.begin(), stride_.end());
   weight_ = register_module("conv", std::make_shared<torch::nn::Module>())->register_parameter("weight", at::zeros(shape));
+}
+
+at::Tensor NamedUpConv::forward(const at::Tensor& x, const Rows& rows) const {
+  return upsamples_directly(x, weight_, stride_) ? fused_upsample(x, weight_, stride_) : conv_transpose(x, weight_, {}, stride_, rows);
 }
 
 UnetNorm::UnetNorm(std::int64_t channels, std::int64_t groups) : groups_(groups > 0 ? std::gcd(groups, channels) : channels) {
@@ -55,8 +59,14 @@ UnetBlock::UnetBlock(std::int64_t in, std::int64_t out, const Axes& kernel, cons
   norm3_ = register_module("norm3", std::make_shared<UnetNorm>(out, style.groups));
 }
 
-at::Tensor UnetBlock::forward(const at::Tensor& x, const Rows& rows) const {
-  auto out = norm1_->forward(conv1_->forward(x, rows), rows);
+at::Tensor UnetBlock::forward(const std::vector<at::Tensor>& parts, const Rows& rows) const {
+  if (!residual_ && convolves_directly(parts, conv1_->weight(), conv1_->stride()))
+    return fused_block(parts, norm1_->behind(*conv1_), norm2_->behind(*conv2_), kUnetSlope);
+  const auto x = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+  auto out = conv1_->forward(x, rows);
+  if (!residual_ && convolves_directly({out}, conv2_->weight(), conv2_->stride()))
+    return fused_block_of(out, norm1_->behind(*conv1_), norm2_->behind(*conv2_), kUnetSlope);
+  out = norm1_->forward(out, rows);
   out = at::leaky_relu_(out, kUnetSlope);
   out = norm2_->forward(conv2_->forward(out, rows), rows);
   if (residual_) out = out.add_(conv3_ ? norm3_->forward(conv3_->forward(x, rows), rows) : x);
@@ -91,8 +101,7 @@ UnetUpBlock::UnetUpBlock(std::int64_t in, std::int64_t out, const Axes& kernel, 
 
 at::Tensor UnetUpBlock::forward(const at::Tensor& x, const at::Tensor& skip, const Rows& rows) const {
   const auto grown = cut_to(transp_conv_->forward(x, rows), skip.sizes().slice(2));
-  const auto joined = at::cat({grown, attention_ ? attention_->forward(grown, skip, rows) : skip}, 1);
-  return conv_block_->forward(joined, rows);
+  return conv_block_->forward({grown, attention_ ? attention_->forward(grown, skip, rows) : skip}, rows);
 }
 
 at::Tensor cut_to(const at::Tensor& x, at::IntArrayRef size) {

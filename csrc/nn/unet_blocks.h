@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/conv_layers.h"
+#include "nn/fused_blocks.h"
 
 namespace sslmed::nn {
 
@@ -25,8 +26,11 @@ class NamedConv : public torch::nn::Module {
  public:
   NamedConv(std::int64_t in, std::int64_t out, Axes kernel, Axes stride, bool bias = false);
   at::Tensor forward(const at::Tensor& x, const Rows& rows) const { return conv_->forward(x, rows); }
+  const at::Tensor& weight() const noexcept { return conv_->weight; }
+  const Axes& stride() const noexcept { return stride_; }
 
  private:
+  Axes stride_;
   std::shared_ptr<Conv> conv_;
 };
 
@@ -34,7 +38,7 @@ class NamedConv : public torch::nn::Module {
 class NamedUpConv : public torch::nn::Module {
  public:
   NamedUpConv(std::int64_t in, std::int64_t out, Axes stride);
-  at::Tensor forward(const at::Tensor& x, const Rows& rows) const { return conv_transpose(x, weight_, {}, stride_, rows); }
+  at::Tensor forward(const at::Tensor& x, const Rows& rows) const;
 
  private:
   Axes stride_;
@@ -46,6 +50,8 @@ class UnetNorm : public torch::nn::Module {
  public:
   UnetNorm(std::int64_t channels, std::int64_t groups);
   at::Tensor forward(const at::Tensor& x, const Rows& rows) const { return group_norm(x, groups_, weight_, bias_, 1e-5, rows); }
+  // A convolution and this norm behind it.
+  FusedConv behind(const NamedConv& conv) const { return {conv.weight(), weight_, bias_, groups_}; }
 
  private:
   std::int64_t groups_;
@@ -56,7 +62,9 @@ class UnetNorm : public torch::nn::Module {
 class UnetBlock : public torch::nn::Module {
  public:
   UnetBlock(std::int64_t in, std::int64_t out, const Axes& kernel, const Axes& stride, const UnetStyle& style);
-  at::Tensor forward(const at::Tensor& x, const Rows& rows) const;
+  at::Tensor forward(const at::Tensor& x, const Rows& rows) const { return forward(std::vector<at::Tensor>{x}, rows); }
+  // The channels of several maps side by side.
+  at::Tensor forward(const std::vector<at::Tensor>& parts, const Rows& rows) const;
 
  private:
   bool residual_;

@@ -4,10 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "methods/objective.h"
-#include "nn/segmenter.h"
+#include "tasks/dense_task.h"
 #include "tasks/dice_ce.h"
-#include "tasks/supervised.h"
 
 namespace sslmed::tasks {
 
@@ -26,37 +24,24 @@ struct SegmentOptions {
   std::uint64_t seed = 0;  // of the decoder's weights and of dropped paths
 };
 
-class Segment : public methods::Objective {
+class Segment : public DenseTask {
  public:
   Segment(std::shared_ptr<nn::Encoder> encoder, const SegmentOptions& options, std::shared_ptr<const data::Recipe> recipe = nullptr);
 
-  std::shared_ptr<const data::Recipe> recipe() const override { return recipe_; }
   // A mean over samples, each with the Dice loss of its classes and the cross-entropy of its cells; samples without a labeled cell do not count.
   methods::Loss loss(const data::Batch& batch, const methods::Step& step) override;
   at::Tensor absent(const methods::Step& step) override;
-  void train(bool on = true) override {
-    methods::Objective::train(on);
-    if (options_.tuned == Tuned::kNothing) encoder()->train(false);
-  }
-  std::vector<methods::ParameterGroup> parameter_groups() const override;
-  std::shared_ptr<nn::Encoder> encoder() const override { return net_->encoder(); }
 
   std::int64_t classes() const { return static_cast<std::int64_t>(options_.values.size()); }
   // [B, C, spatial…] to logits [B, classes, spatial…].
-  at::Tensor forward(const at::Tensor& dense) const { return net_->forward(dense); }
+  at::Tensor forward(const at::Tensor& dense) const { return net().forward(dense); }
 
  private:
-  struct Part {
-    at::Tensor total;  // scalar
-    double weight = 0;
-    at::Tensor per_sample, dice, entropy;
-  };
-  Part loss_of(const data::Batch& batch, const data::ViewBatch& view, const methods::Step& step) const;
+  // Adds a view's loss; returns [B] those of its samples, undefined where they interact.
+  at::Tensor add_loss(PartsOfLoss& to, const data::Batch& batch, const data::ViewBatch& view, const methods::Step& step) const;
   at::Tensor numbered(const data::ViewBatch& view, const at::Tensor& input) const;  // [B, spatial…] classes, or -1
 
   SegmentOptions options_;
-  std::shared_ptr<const data::Recipe> recipe_;
-  std::shared_ptr<nn::Segmenter> net_;
   at::Tensor table_;  // class of each value from 0 on; -1: not counted, -2: unknown
 };
 

@@ -36,7 +36,10 @@ from sslmed._core import (
 
 if TYPE_CHECKING:
     from sslmed import (
+        anomaly,
         bags,
+        benchmarking,
+        detection,
         distributed,
         evaluation,
         grid,
@@ -49,14 +52,19 @@ if TYPE_CHECKING:
         metrics,
         modalities,
         nn,
+        objects,
         presets,
         provenance,
         shift,
         training,
         transforms,
     )
+    from sslmed.anomaly import AnomalyResult, detect_anomalies
     from sslmed.bags import BagTraining, FeatureStore, SlideLevelResult, slide_level, store_features
+    from sslmed.benchmarking import BenchmarkResult, benchmark
     from sslmed.cohort import Cohort
+    from sslmed.deployment import Deployment, deploy
+    from sslmed.detection import Detection, DetectionResult, detect
     from sslmed.encoders import CohortEncoder, ConvEncoder, DenseEncoder, Encoder, FrozenEncoder, PythonEncoder, SliceEncoder
     from sslmed.evaluation import TransferResult, few_shot, transfer_matrix
     from sslmed.evaluation.card import Card, card
@@ -81,8 +89,10 @@ if TYPE_CHECKING:
 __version__ = _version("sslmed")
 
 _HOMES = {
+    "AnomalyResult": "anomaly",
     "Augmentation": "modalities",
     "BagTraining": "bags",
+    "BenchmarkResult": "benchmarking",
     "Card": "evaluation.card",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
@@ -91,6 +101,9 @@ _HOMES = {
     "EegPreprocessing": "modalities.eeg",
     "EegView": "modalities.eeg",
     "DenseEncoder": "encoders",
+    "Detection": "detection",
+    "DetectionResult": "detection",
+    "Deployment": "deployment",
     "Encoder": "encoders",
     "FeatureStore": "bags",
     "FineTuned": "finetuning",
@@ -114,7 +127,11 @@ _HOMES = {
     "VolumeAugmentation": "modalities.volumes",
     "VolumePreprocessing": "modalities.volumes",
     "VolumeView": "modalities.volumes",
+    "benchmark": "benchmarking",
     "card": "evaluation.card",
+    "detect_anomalies": "anomaly",
+    "detect": "detection",
+    "deploy": "deployment",
     "encode": "training",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -135,8 +152,10 @@ _HOMES = {
 """Modules of names that are not modules of their own."""
 
 __all__ = [
+    "AnomalyResult",
     "Augmentation",
     "BagTraining",
+    "BenchmarkResult",
     "Card",
     "ChannelWarning",
     "Cohort",
@@ -144,6 +163,9 @@ __all__ = [
     "CollapseError",
     "ConvEncoder",
     "DenseEncoder",
+    "Deployment",
+    "Detection",
+    "DetectionResult",
     "DistributedError",
     "EegAugmentation",
     "EegPreprocessing",
@@ -183,8 +205,15 @@ __all__ = [
     "VolumeView",
     "WeakFitWarning",
     "__version__",
+    "anomaly",
     "bags",
+    "benchmark",
+    "benchmarking",
     "card",
+    "deploy",
+    "detect",
+    "detect_anomalies",
+    "detection",
     "distributed",
     "encode",
     "evaluate",
@@ -203,6 +232,7 @@ __all__ = [
     "metrics",
     "modalities",
     "nn",
+    "objects",
     "prepare",
     "presets",
     "pretrain",

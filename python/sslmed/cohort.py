@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
 from sslmed import bids, cohort_report, folders, joining, naming, splitting, tables
-from sslmed._core import C
+from sslmed.cohort_table import CohortTable
 from sslmed.modalities import registry
-from sslmed.modalities.base import Array, Preprocessing
-from sslmed.modalities.joined import parts_of, whole_of
+from sslmed.modalities.base import Array
 
 __all__ = ["Cohort"]
 
 _Path = str | os.PathLike[str]
 
 
-class Cohort:
+class Cohort(CohortTable):
     """Files or arrays with one row of ``table`` each: ``path``, ``subject``, ``modality``, and whatever is known (age, sex, site, diagnosis …).
 
     Use :meth:`open`, :meth:`from_bids`, :meth:`from_folder`, :meth:`from_table`, :meth:`from_arrays`, :meth:`from_mne` or :meth:`from_npz`.
@@ -36,26 +33,6 @@ class Cohort:
     Raises:
         ValueError: A column is missing or has missing values, there is no row, or a modality is unknown.
     """
-
-    def __init__(self, table: pd.DataFrame, name: str, arrays: Sequence[Any] | None = None) -> None:
-        for column in ("path", "subject"):
-            if column not in table:
-                raise ValueError(f"{name}: a cohort's table needs a column {column!r}, found {list(table.columns)}")
-        if len(table) == 0:
-            raise ValueError(f"{name}: the table has no rows")
-        for column in ("subject", "path"):
-            if (missing := table[column].isna()).any():
-                raise ValueError(f"{name}: every row needs a {column}; row {int(missing.argmax())} has none")
-        if arrays is not None and len(arrays) != len(table):
-            raise ValueError(f"{name}: arrays has {len(arrays)} entries, expected one for each of the table's {len(table)} rows")
-        table = tables.understood(table.reset_index(drop=True), name)
-        self.table = _with_modality(table, name)
-        self.name = name
-        self.arrays = None if arrays is None or all(a is None for a in arrays) else list(arrays)
-        """For each row what its modality keeps in memory, or None for a row that is a file; None: all rows are files."""
-        self.cache: dict[str, Any] = {}
-        self.left_out: tuple[bids.LeftOut, ...] = ()
-        """What the folder holds besides, see :meth:`report`."""
 
     @classmethod
     def open(cls, path: _Path, *, name: str | None = None, channels: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Cohort:
@@ -259,85 +236,6 @@ class Cohort:
         table, arrays = modality.readers[reader](*args, name=name, **options)
         return cls(table.assign(modality=modality.name), name, arrays)
 
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __repr__(self) -> str:
-        kinds = self._listed()
-        rows = registry.get(kinds[0]).rows if len(kinds) == 1 else "rows"
-        several = f" ({', '.join(kinds)})" if len(kinds) > 1 else ""
-        return f"<Cohort {self.name}: {len(self)} {rows}{several} of {self.table['subject'].nunique()} subjects>"
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether all rows are arrays, and ``path`` names no files."""
-        return self.arrays is not None and all(a is not None for a in self.arrays)
-
-    def _listed(self) -> list[str]:
-        return [str(m) for m in self.table["modality"].dropna().unique()]
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The modalities of the rows, in the order of their first rows.
-
-        Raises:
-            ValueError: A row's file is of no modality, or cannot be used yet (slides without an index).
-        """
-        if (unknown := self.table["modality"].isna()).any():
-            path = self.table["path"].iloc[int(unknown.argmax())]
-            raise ValueError(f"{self.name}: {path}: no modality recognizes this file; add a column modality with one of {', '.join(registry.names())}")
-        found = self._listed()
-        for name in found:
-            registry.get(name).refuse(self.table if len(found) == 1 else self.part(name).table, self.name)
-        return tuple(found)
-
-    @property
-    def modality(self) -> str:
-        """The one modality of all rows.
-
-        Raises:
-            ValueError: The rows have several, or one that cannot be used yet.
-        """
-        found = self.modalities
-        if len(found) > 1:
-            raise ValueError(f"{self.name}: has rows of several modalities, {' and '.join(found)}; take one with cohort.part(name)")
-        return found[0]
-
-    def part(self, modality: str) -> Cohort:
-        """The rows of one modality.
-
-        Raises:
-            ValueError: There is none.
-        """
-        mask = (self.table["modality"] == modality).to_numpy()
-        if not mask.any():
-            raise ValueError(f"{self.name}: part: modality={modality!r}, expected one of {', '.join(self._listed())}")
-        if mask.all():
-            return self
-        found = self.subset(mask)
-        # Columns of other modalities' indices are empty here.
-        found.table = found.table.dropna(axis="columns", how="all")
-        return found
-
-    @property
-    def subjects(self) -> pd.DataFrame:
-        """One row a subject: the first row that is theirs."""
-        return self.table.drop_duplicates("subject").reset_index(drop=True)
-
-    def subset(self, rows: Any) -> Cohort:
-        """The rows at these positions, or where this mask is true."""
-        index = np.arange(len(self))[np.asarray(rows)]
-        arrays = None if self.arrays is None else [self.arrays[i] for i in index]
-        return Cohort(self.table.iloc[index], self.name, arrays)
-
-    def query(self, expression: str) -> Cohort:
-        """The rows for which a pandas expression holds: ``cohort.query("age > 60 and sex == 'F'")``."""
-        return self.subset(self.table.index.isin(self.table.query(expression).index))
-
-    def with_columns(self, **columns: Any) -> Cohort:
-        """The same rows with more columns."""
-        return Cohort(self.table.assign(**columns), self.name, self.arrays)
-
     def choose_channels(self, channels: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Cohort:
         """The same rows, of which only some channels are read.
 
@@ -396,47 +294,6 @@ class Cohort:
             OverlapWarning: Subjects of the same name were taken for different people.
         """
         return joining.joined(self, other, name, same_people)
-
-    def source(
-        self,
-        preprocessing: Preprocessing | Mapping[str, Preprocessing],
-        *,
-        extra_channels: Sequence[str] = (),
-        stride: float = 0.0,
-        random: bool = False,
-        targets: Mapping[str, Sequence[float]] | None = None,
-    ) -> C.Source:
-        """The samples of all rows, as a C++ source.
-
-        Args:
-            preprocessing: Applied to every sample; for a cohort of several modalities one each, by name.
-            extra_channels: Channel names without a known position for which the encoder has a learned row.
-            stride: Distance between samples in the modality's unit (s, µm); 0: they adjoin.
-            random: Draw the places of samples at random, for training.
-            targets: Numbers by name, one a row, that samples carry.
-
-        Raises:
-            FormatError, ReadError: A file cannot be opened.
-            ValueError: There are no samples, or the preprocessing is for another modality.
-
-        Warns:
-            FormatWarning: Files were salvaged, or channels are left out.
-        """
-        options: dict[str, Any] = {"extra_channels": extra_channels, "stride": stride, "random": random}
-        known = parts_of(whole_of(preprocessing))
-        if missing := [name for name in self.modalities if name not in known]:
-            found = " and ".join(known)
-            raise ValueError(f"{self.name}: preprocessing is for {found}, but the cohort has rows of {' and '.join(missing)}")
-        if len(self.modalities) == 1:
-            name = self.modalities[0]
-            return registry.get(name).source(self, known[name], targets=targets, **options)
-        parts, part_of = [], np.zeros(len(self), np.int32)
-        for number, name in enumerate(self.modalities):
-            rows = np.flatnonzero((self.table["modality"] == name).to_numpy())
-            part_of[rows] = number
-            own = {column: [values[int(i)] for i in rows] for column, values in (targets or {}).items()}
-            parts.append(registry.get(name).source(self.part(name), known[name], targets=own, **options))
-        return C.JoinedSource(parts, torch.from_numpy(part_of))
 
     def index(self, out: _Path | None = None, *, threads: int | None = None, **options: Any) -> Cohort | None:
         """The same cohort with what its files hold in its table: it then opens without touching a file.
@@ -525,21 +382,3 @@ class Cohort:
             ValueError: There are fewer subjects than folds, or of one value of ``stratify``; or a file is listed for two subjects.
         """
         return splitting.folds(self, k, stratify, seed)
-
-
-def _with_modality(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The table with a column ``modality``: checked where there is one, recognized where it is missing."""
-    if "modality" not in table:
-        found = registry.recognize_rows(table)
-        if not isinstance(found, str):
-            return table.assign(modality=pd.Series(found or [None] * len(table), dtype=object))
-        return table.assign(modality=pd.Categorical.from_codes(np.zeros(len(table), np.int8), pd.Index([found])))  # a byte a row
-    for value in table["modality"].dropna().unique():
-        if value not in registry.names():
-            raise ValueError(f"{name}: column 'modality' has the value {str(value)!r}, expected one of {', '.join(registry.names())}; rename the column")
-    missing = table["modality"].isna()
-    if not missing.any() or (found := registry.recognize_rows(table[missing])) is None:
-        return table
-    known = table["modality"].astype(object)
-    known[missing] = found
-    return table.assign(modality=known)

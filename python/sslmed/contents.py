@@ -21,7 +21,7 @@ _PART = 16  # rows of a task
 _KEPT = 1 << 20  # digests of files that are kept in this process
 
 _lock = Lock()
-_known: dict[tuple[str, int, int, str, bool], bytes] = {}
+_known: dict[tuple[tuple[int, ...], str, bool], bytes] = {}
 
 
 class Place(NamedTuple):
@@ -42,7 +42,7 @@ class _Row(NamedTuple):
 def contents(cohort: Rows) -> list[bytes | None]:
     """Digest of the content of each row.
 
-    A file's content is hashed once in a process, as long as its path, size and time of change stay the same
+    A file's content is hashed once in a process, as long as it does not change
     (:meth:`sslmed.modalities.Modality.content`). Of arrays in memory type, shape and bytes are hashed.
 
     Args:
@@ -120,8 +120,7 @@ def _whole(row: _Row) -> bytes | None:
 def _of_file(row: _Row, quick: bool) -> bytes | None:
     """The file's digest, kept from the last time; None where it cannot be read."""
     try:
-        found = os.stat(_data_file(row))
-        key = (row.path, found.st_size, found.st_mtime_ns, row.modality, quick)
+        key = (digests.state_of(_data_file(row)), row.modality, quick)
         if key in _known:
             return _known[key]
         if row.modality in registry.names():

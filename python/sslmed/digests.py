@@ -12,7 +12,7 @@ import torch
 
 from sslmed._core import regular
 
-__all__ = ["PIECE", "TAIL", "WHOLE", "of_array", "of_file", "shape_of", "tail_of_array", "tail_of_file"]
+__all__ = ["PIECE", "TAIL", "WHOLE", "of_array", "of_file", "shape_of", "state_of", "tail_of_array", "tail_of_file"]
 
 PIECE = 1 << 20
 """Bytes of each of the three pieces that are read of a large file."""
@@ -61,6 +61,21 @@ def tail_of_file(path: str | os.PathLike[str], start: int = 0) -> bytes:
     with open(regular(path), "rb") as file:
         file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL))
         return hashlib.blake2b(file.read(TAIL), digest_size=_SIZE).digest()
+
+
+def state_of(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What changes whenever a file does, for what is kept of it in a process: the same for all paths to the file.
+
+    The time of its last change of any kind is part of it, since that of its content may be set to whatever it was, as archives and copies do.
+
+    Args:
+        path: File.
+
+    Raises:
+        OSError: The file cannot be looked at.
+    """
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def of_array(value: Any) -> bytes | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
+import re
+import warnings
 from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from sslmed import digests
 from sslmed._checks import whole
+from sslmed._core import LeftOutWarning
 from sslmed.contents import Place, equal_contents
 from sslmed.near_duplicates import near_duplicates
 
@@ -20,12 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["find", "groups", "refuse_overlap", "refuse_shared_files"]
 
 _COLUMNS = ["cohort_a", "row_a", "cohort_b", "row_b", "kind", "similarity"]
+_ROWS = "sslmed rows"
+"""Attribute of a table of pairs: by the names of cohorts what tells their rows from others."""
+_PAIRS = 100_000  # pairs of one group that are all listed
 
 
 def find(*cohorts: Cohort, near: bool = True, threads: int = 2) -> pd.DataFrame:
     """Lists pairs of rows that should not be in training and test data at the same time.
 
     Between two cohorts every such pair is listed. Within one cohort only pairs of different subjects are: folds keep the rows of one subject together.
+    Of groups of equal rows with more than 100,000 pairs (thousands of blank images) only those that link each row to one other are listed.
 
     Args:
         *cohorts: Cohorts to look through, in files or in memory.
@@ -47,7 +56,7 @@ def find(*cohorts: Cohort, near: bool = True, threads: int = 2) -> pd.DataFrame:
         ValueError: There is no cohort, or ``threads`` is below 1.
 
     Warns:
-        LeftOutWarning: Rows could not be compared for near duplicates.
+        LeftOutWarning: Rows could not be compared for near duplicates, or pairs of a large group are not all listed.
 
     See Also:
         :func:`groups`: Keeps what was found on one side.
@@ -72,17 +81,19 @@ def find(*cohorts: Cohort, near: bool = True, threads: int = 2) -> pd.DataFrame:
     kinds: dict[tuple[Place, Place], tuple[str, float]] = {}
     for kind, several in (("same file", _same_files(cohorts)), ("same content", equal_contents(cohorts))):
         for group in several:
-            for pair in _across(group, subjects):
+            for pair in _across(group, subjects, kind):
                 kinds.setdefault(pair, (kind, 1.0))
     if near:
         for a, b, similarity in near_duplicates(cohorts, threads=threads):
             kinds.setdefault((a, b), ("near duplicate", similarity))
     for group in _same_people(cohorts):
-        for pair in _across(group, subjects):
+        for pair in _across(group, subjects, "same subject"):
             kinds.setdefault(pair, ("same subject", np.nan))
     names = _different([cohort.name for cohort in cohorts])
     lines = [(names[a.cohort], a.row, names[b.cohort], b.row, *how) for (a, b), how in sorted(kinds.items(), key=_place)]
-    return pd.DataFrame(lines, columns=_COLUMNS)
+    found = pd.DataFrame(lines, columns=_COLUMNS)
+    found.attrs[_ROWS] = {name: _rows_of(cohort) for name, cohort in zip(names, cohorts, strict=True)}
+    return found
 
 
 def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
@@ -92,13 +103,14 @@ def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
 
     Args:
         cohort: A cohort.
-        found: Pairs as :func:`find` lists them; those of other cohorts count where they link rows of this one.
+        found: Pairs as :func:`find` lists them, or some of them; those of other cohorts count where they link rows of this one.
 
     Returns:
         A name for each row of the cohort's table.
 
     Raises:
-        ValueError: ``found`` lacks a column, or names a row that the cohort does not have.
+        ValueError: ``found`` lacks a column, names a row that the cohort does not have, or is of other rows: of a cohort before rows were taken out of it,
+            or of two cohorts of this name.
 
     See Also:
         :func:`sslmed.evaluation.splits`: Folds, which take the pairs as ``duplicates``.
@@ -113,6 +125,7 @@ def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
     """
     if missing := [column for column in _COLUMNS[:4] if column not in found]:
         raise ValueError(f"groups: found needs the columns {', '.join(_COLUMNS[:4])} of sslmed.leakage.find, but lacks {', '.join(missing)}")
+    own = _name_in(found, cohort)
     subjects = cohort.table["subject"].astype(str).tolist()
     parents: dict[Hashable, Hashable] = {}
 
@@ -122,7 +135,7 @@ def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
         return node
 
     def node_of(name: str, row: int) -> Hashable:
-        if name != cohort.name:
+        if name != own:
             return name, row
         if not 0 <= row < len(subjects):
             raise ValueError(f"groups: found has row {row} of {name!r}, whose rows are 0 to {len(subjects) - 1}; give the pairs of this cohort")
@@ -173,11 +186,50 @@ def refuse_shared_files(*cohorts: Cohort) -> None:
             )
 
 
-def _across(group: list[Place], subjects: list[Any]) -> Iterator[tuple[Place, Place]]:
-    """Pairs of rows of different cohorts or different subjects."""
+def _rows_of(cohort: Cohort) -> str:
+    """What tells the rows of a cohort, and their order, from those of another one and of a part of it."""
+    digest = hashlib.blake2b("\0".join(cohort.table["path"].astype(str)).encode("utf-8", "surrogateescape"), digest_size=16)
+    for array in cohort.arrays or ():
+        digest.update(b"" if array is None else digests.tail_of_array(array) or b"")
+    return digest.hexdigest()
+
+
+def _name_in(found: pd.DataFrame, cohort: Cohort) -> str:
+    """What a cohort is called in a table of pairs.
+
+    Raises:
+        ValueError: The pairs are of other rows, or it cannot be said whether they are.
+    """
+    known = found.attrs.get(_ROWS)
+    if known is None:  # from a file, or put together
+        others = {name for name in (*found["cohort_a"], *found["cohort_b"]) if re.fullmatch(re.escape(cohort.name) + r" \(\d+\)", str(name))}
+        if others:
+            text = f"groups: found has pairs of {cohort.name!r} and of {min(others)!r}, either of which may be this cohort"
+            raise ValueError(f"{text}; give cohorts different names before find, or groups the table that find returned")
+        return cohort.name
+    rows = _rows_of(cohort)
+    named = next((name for name, others in known.items() if others == rows), None)
+    if named is None:
+        there = ", ".join(repr(name) for name in known)
+        text = f"groups: found is of other rows than the {len(cohort)} of {cohort.name!r} (it is of {there})"
+        raise ValueError(f"{text}; look for pairs in these rows: sslmed.leakage.find(cohort)")
+    return str(named)
+
+
+def _across(group: list[Place], subjects: list[Any], kind: str) -> Iterator[tuple[Place, Place]]:
+    """Pairs of rows of different cohorts or different subjects; of very many only those of the first row of one side with all of the others."""
     sides: dict[Hashable, list[Place]] = {}
     for place in group:
         sides.setdefault((place.cohort, subjects[place.cohort][place.row]), []).append(place)
+    if len(sides) < 2:
+        return
+    if (len(group) ** 2 - sum(len(side) ** 2 for side in sides.values())) // 2 > _PAIRS:
+        text = f"find: {len(group)} rows are linked by {kind!r}: of their pairs only those that link each of them to one other are listed"
+        warnings.warn(text, LeftOutWarning, stacklevel=3)
+        first, second, *rest = sides.values()
+        links = [*((first[0], place) for side in (second, *rest) for place in side), *((place, second[0]) for place in first[1:])]
+        yield from ((a, b) if a < b else (b, a) for a, b in links)
+        return
     for one, other in itertools.combinations(sides.values(), 2):
         for a, b in itertools.product(one, other):
             yield (a, b) if a < b else (b, a)
@@ -213,11 +265,14 @@ def _same_people(cohorts: Iterable[Cohort]) -> list[list[Place]]:
 
 def _different(names: list[str]) -> list[str]:
     """Names of cohorts, numbered where they repeat."""
-    counts: dict[str, int] = {}
-    out = []
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-        out.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    out: list[str] = []
+    for place, name in enumerate(names):
+        count = 1 + names[:place].count(name)
+        one = name if count == 1 else f"{name} ({count})"
+        while one in out or (count > 1 and one in names):
+            count += 1
+            one = f"{name} ({count})"
+        out.append(one)
     return out
 
 

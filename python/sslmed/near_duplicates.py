@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import warnings
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sslmed import digests
 from sslmed._core import FormatError, LeftOutWarning, ReadError
 from sslmed.contents import Place
 from sslmed.modalities import registry
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 def near_duplicates(cohorts: Sequence[Rows], *, threads: int = 2) -> list[Pair]:
     """Pairs of rows of different cohorts or subjects of which one is a copy of the other, or of a part of it.
 
-    Each file is read once in a process, as long as its path, size and time of change stay the same.
+    Each file is read once in a process, as long as it does not change.
 
     Args:
         cohorts: Cohorts.
@@ -98,11 +98,11 @@ def _fingerprint(cohort: Rows, row: int) -> Any:
         return modality.fingerprint(rows)
     path = str(table["path"].iloc[0])
     try:
-        state = os.stat(modality.data_file(path))
+        states = tuple(digests.state_of(member) for member in modality.members(path))
     except OSError:
         return modality.fingerprint(rows)  # which says what is wrong
-    columns = [column for column in modality.columns(table) if column in table and column != "subject"]
-    key = (modality.name, path, state.st_size, state.st_mtime_ns, *(str(table[column].iloc[0]) for column in columns))
+    columns = [column for column in modality.columns(table) if column in table and column not in ("path", "subject")]
+    key = (modality.name, states, *((column, str(table[column].iloc[0])) for column in columns))
     if key not in _known:
         made = modality.fingerprint(rows)
         with _lock:

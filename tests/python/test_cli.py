@@ -22,7 +22,7 @@ def run(*args, **kwargs):
 FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["prepare"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["pretrain"], ["transfer"], ["shift"], ["benchmark"], ["prepare"], ["info"]])
 def test_help(command):
     result = run(*command, "--help")
     assert result.returncode == 0
@@ -55,6 +55,25 @@ def test_the_whole_line(tiny_site, tiny_clinic, tmp_path):
     result = run("transfer", out / "encoder.safetensors", site_root(tiny_clinic), "--target", "diagnosis", "--cv", 3, "--out", tmp_path / "t")
     assert result.returncode == 0, result.stderr
     assert set(pd.read_csv(tmp_path / "t/transfer.csv")["row"]) == {*BASELINES, "pretrained encoder"}
+    few = ["--protocols", "linear", "--repeats", 1, "--cv", 3, "--card", "", "--maps", "none", "--no-baselines"]
+    result = run(
+        "benchmark",
+        f"mine={out / 'encoder.safetensors'}",
+        "vit_tiny",
+        "--cohort",
+        site_root(tiny_clinic),
+        "--tasks",
+        "diagnosis",
+        "--out",
+        tmp_path / "b",
+        *few,
+    )
+    assert result.returncode == 0, result.stderr
+    assert set(pd.read_csv(tmp_path / "b/table.csv")["row"]) == {"dummy", "mine", "mine, random", "vit_tiny"}
+    assert (tmp_path / "b/report.html").exists()
+    result = run("benchmark", "vit_tiny", "vit_tiny", "--cohort", site_root(tiny_clinic), "--out", tmp_path / "b")
+    assert result.returncode == 2
+    assert "two encoders are called 'vit_tiny'" in result.stderr
     result = run("shift", site_root(tiny_site), site_root(tiny_clinic), "--encoder", out / "encoder.safetensors", "--out", tmp_path / "s")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "s/shift.html").exists()

@@ -291,7 +291,7 @@ def test_predicting_whom_it_was_trained_on_is_refused(tmp_path):
     with pytest.raises(ValueError, match="24 subjects are in training and test data at once"):
         fitted.predict(cohort())
     fitted.save(tmp_path / "t.safetensors")
-    assert '"s3"' not in str(sm.io.load_metadata(tmp_path / "t.safetensors", finetuning._FORMAT))  # a file that is handed on names nobody
+    assert '"s3"' not in str(sm.io.load_metadata(tmp_path / "t.safetensors", finetuning.fitted._FORMAT))  # a file that is handed on names nobody
     with pytest.raises(ValueError, match="training and test data at once: s3"):
         sm.FineTuned.load(tmp_path / "t.safetensors").predict(cohort().subset([3]))
 

@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.ndimage
 
 import sslmed as sm
 from sslmed.leakage import find, refuse_shared_files
+from sslmed.near_duplicates import near_duplicates
 
 X = np.random.default_rng(0).normal(size=(6, 2, 800))
 
@@ -148,3 +150,72 @@ def test_many_rows(tmp_path):
     with pytest.warns(sm.LeftOutWarning, match="100 of 100 rows"):
         found = find(sm.Cohort.from_table(pd.DataFrame({"path": paths, "subject": [str(i) for i in range(100)]}), name="many"))
     assert listed(found) == [("many", i, "many", i + 90, "same content") for i in range(10)]
+
+
+def test_what_is_kept_of_files_ends_when_they_change(tmp_path, monkeypatch):
+    """The same relative path in two folders, and a file that is replaced with the times of the old one."""
+    listing = pd.DataFrame({"path": ["0.edf", "1.edf"], "subject": ["a", "b"]})
+
+    def write(folder, *numbers):
+        for name, number in enumerate(numbers):
+            sm.io.write_edf(folder / f"{name}.edf", X[number], 100, ["Cz", "Pz"])
+            os.utime(folder / f"{name}.edf", (1e9, 1e9))
+
+    for folder, numbers, kinds in (("one", (0, 1), []), ("two", (2, 2), ["same content"]), ("one", (1, 1), ["same content"]), ("two", (0, 2), [])):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write(tmp_path / folder, *numbers)
+        monkeypatch.chdir(tmp_path / folder)
+        cohort = sm.Cohort.from_table(listing)
+        assert find(cohort, near=False)["kind"].tolist() == kinds, (folder, numbers)
+        near = [pair.similarity > 0.9 for pair in near_duplicates([cohort])]
+        assert near == [True] * len(kinds), (folder, numbers)
+
+
+def test_fingerprints_are_of_the_channels_that_are_read(tmp_path):
+    """Recordings that share one channel: choosing it, or leaving it out, is no other choice's fingerprint."""
+    waves = np.random.default_rng(0).normal(size=(5, 3000)).cumsum(axis=1)
+    waves = 20 * (waves - scipy.ndimage.uniform_filter1d(waves, 30, axis=1))
+    for name, rows in (("a", [0, 1, 2]), ("b", [3, 1, 4])):
+        sm.io.write_edf(tmp_path / f"{name}.edf", waves[rows], 100, ["Fp1", "Cz", "O1"])
+    cohort = sm.Cohort.from_table(pd.DataFrame({"path": [str(tmp_path / "a.edf"), str(tmp_path / "b.edf")], "subject": ["a", "b"]}))
+    assert len(find(cohort.choose_channels(["Cz"]))) == 1
+    assert len(find(cohort.choose_channels(exclude=["Cz"]))) == 0
+    assert len(find(cohort.choose_channels(["Cz", "O1"], exclude=["O1"]))) == 1
+
+
+def test_groups_take_the_pairs_of_their_own_rows():
+    one, other = people([0, 1, 2], list("abc"), "same"), people([2, 0, 3], list("xyz"), "same")
+    found = find(one, other)
+    assert listed(found) == [("same", 0, "same (2)", 1, "same content"), ("same", 2, "same (2)", 0, "same content")]
+    linked = pd.concat([found, pd.DataFrame([("same (2)", 1, "same", 2, "by hand", 1.0)], columns=found.columns)])
+    linked.attrs = found.attrs
+    assert sm.leakage.groups(other, linked).tolist() == ["x", "x", "z"]
+    assert sm.leakage.groups(one, linked).tolist() == ["a", "b", "a"]
+    assert sm.leakage.groups(one.with_columns(subject=list("aab")), found).tolist() == ["a", "a", "b"]
+    with pytest.raises(ValueError, match=r"either of which may be this cohort.*different names"):
+        sm.leakage.groups(other, pd.DataFrame(linked.to_dict("list")))
+    whole = people([0, 1, 2, 0], list("abcd"))
+    found = find(whole)
+    for part in (whole.subset([0, 1]), whole.subset([3, 2, 1, 0]), people([0], ["a"], "elsewhere")):
+        with pytest.raises(ValueError, match=r"other rows than the \d of '.*' \(it is of 'here'\).*find\(cohort\)"):
+            sm.leakage.groups(part, found)
+    assert sm.leakage.groups(whole, found[found["similarity"] > 0.5]).tolist() == ["a", "b", "c", "a"]
+
+
+def test_names_of_cohorts_stay_different():
+    cohorts = [people([i], ["a"], name) for i, name in enumerate(["x", "x (2)", "x", "x", "x (2)"])]
+    same = find(*cohorts, near=False)
+    assert sorted({*same["cohort_a"], *same["cohort_b"]}) == ["x", "x (2)", "x (2) (2)", "x (3)", "x (4)"]
+
+
+def test_pairs_of_very_large_groups_are_links():
+    """Of 500 rows that hold the same signal, and of two people with 400 rows each in two cohorts."""
+    blank = sm.Cohort.from_arrays(np.zeros((500, 1, 300)), 100, ["Cz"], pd.DataFrame({"subject": [str(i // 2) for i in range(500)]}))
+    with pytest.warns(sm.LeftOutWarning, match="500 rows are linked by 'same content'"):
+        found = find(blank, near=False)
+    assert len(found) == 499
+    assert set(sm.leakage.groups(blank, found)) == {"0"}
+    many = sm.Cohort.from_arrays(np.arange(400 * 300).reshape(400, 1, 300), 100, ["Cz"], pd.DataFrame({"subject": ["p"] * 400, "site": ["s"] * 400}))
+    other = sm.Cohort(many.table, "other", [(a[0] + 1, *a[1:]) if isinstance(a, tuple) else a for a in many.arrays])
+    with pytest.warns(sm.LeftOutWarning, match="800 rows are linked by 'same subject'"):
+        assert len(find(many, other, near=False)) < 2000

@@ -10,6 +10,10 @@ import torch
 from heads import head_cohort
 
 import sslmed as sm
+from sslmed.modalities.images.label_maps import write_labels
+from sslmed.segmentation.baselines import BASELINES, Classical
+from sslmed.segmentation.cases import CASES, maps_of
+from sslmed.segmentation.tables import summary
 
 QUICK = sm.Segmentation(epochs=60, batch_size=3, lr=1e-2)
 
@@ -32,27 +36,146 @@ def result(raw, tmp_path_factory):
         return sm.segment(raw, encoder=small_unet(pre), out=out, folds=2, options=QUICK, seed=1), out
 
 
+NAME = "unet + unet"
+
+
+def lines_of(found, row=NAME, metric="dice"):
+    table = found.table
+    return table[(table["row"] == row) & (table["metric"] == metric)].set_index("class")
+
+
 def test_scores_of_people_that_were_held_out(result, raw):
     found, out = result
     assert found.values_ == (0, 1, 2, 3)
-    assert list(found.table["class"]) == ["1", "2", "3", "mean"]
-    assert {"row", "metric", "value", "low", "high", "n_subjects"} <= set(found.table)
-    assert (found.table["n_subjects"] == 6).all()
-    assert found.table["value"].iloc[-1] > 0.6
-    assert (found.table["low"] <= found.table["value"]).all()
-    assert (found.table["value"] <= found.table["high"]).all()
-    assert len(found.cases) == 18
-    assert sorted(found.cases.groupby("subject")["fold"].nunique().unique()) == [1]
-    by_class = found.cases.groupby("class")["dice"].mean()
-    for name in "123":
-        assert found.table.set_index("class")["value"][name] == pytest.approx(by_class[name])
+    assert {"row", "metric", "value", "low", "high", "n_subjects", "convention"} <= set(found.table)
+    assert list(found.table["row"].unique()) == [NAME, *BASELINES]
+    own = lines_of(found)
+    assert list(own.index) == ["1", "2", "3", "mean"]
+    assert (own["n_subjects"] == 6).all()
+    assert own["value"]["mean"] > 0.6
+    assert (own["low"] <= own["value"]).all()
+    assert (own["value"] <= own["high"]).all()
+    network = found.cases[found.cases["model"] == NAME]
+    assert len(network) == 18
+    assert sorted(network.groupby("subject")["fold"].nunique().unique()) == [1]
+    for metric in ("dice", "hausdorff_95", "surface_dice", "volume_similarity"):
+        by_class = network.groupby("class")[metric].mean()
+        for name in "123":
+            assert lines_of(found, metric=metric)["value"][name] == pytest.approx(by_class[name])
+    assert set(lines_of(found, metric="volume_similarity")["convention"]) == {"feta"}
     assert len(found.worst(2)) == 2
-    assert found.worst(1)["dice"].iloc[0] == found.cases["dice"].min()
+    assert found.worst(1)["dice"].iloc[0] == network["dice"].min()
     for name in ("table.csv", "cases.csv", "segmentation.json", "fold-0.safetensors", "fold-1.safetensors"):
         assert (out / name).exists()
     assert found.plot() is not None
+    assert found.plot("hausdorff_95") is not None
+    with pytest.raises(ValueError, match="expected one of dice"):
+        found.plot("iou")
     with pytest.raises(ValueError, match="in training and test data at once"):
         found.predict(raw, out / "again")
+
+
+def test_scores_are_those_of_the_metrics(result, raw):
+    """Predictions of the saved networks, read from their files, have the Dice and HD95 that the tables say."""
+    found, _ = result
+    others = sm.Cohort.from_table(raw.table.assign(subject=[f"n{i}" for i in range(len(raw))]), name="others")
+    with pytest.warns(sm.ValueWarning, match="prepared each time"):
+        scored = found.score(others)
+    with pytest.warns(sm.ValueWarning, match="prepared each time"):
+        written = found.predict(others, result[1] / "scored")
+    for row in (0, 3):
+        said, truth = (sm.io.read_nifti(t["path_labels"].iloc[row]) for t in (written, others.table))
+        spacing = tuple(truth.spacing)
+        for label in (1, 2, 3):
+            masks = (said.data == label).numpy(), (truth.data == label).numpy()
+            case = scored.cases[(scored.cases["row"] == row) & (scored.cases["class"] == str(label))].iloc[0]
+            assert case["dice"] == pytest.approx(sm.metrics.dice(*masks))
+            assert case["hausdorff_95"] == pytest.approx(sm.metrics.hausdorff(*masks, spacing))
+            assert case["surface_dice"] == pytest.approx(sm.metrics.surface_dice(*masks, spacing))
+
+
+def test_rows_that_need_no_network(result):
+    found, _ = result
+    assert (lines_of(found, "dummy")["value"].dropna() == 0).all()
+    assert lines_of(found, "dummy")["n_missed"]["mean"] == 18
+    assert lines_of(found, "atlas")["value"]["mean"] > 0.6  # heads that lie alike
+    assert (lines_of(found, "histogram")["value"][["2", "3"]] > 0.75).all()  # tissues have intensities of their own
+    assert lines_of(found, "atlas + histogram")["value"]["mean"] > 0.85
+    assert lines_of(found, "dummy", "hausdorff_95")["n_undefined"]["mean"] == 6
+
+
+@pytest.mark.parametrize("side", ["labels", "intensities"])
+def test_no_row_sees_people_that_are_tested(tmp_path, side):
+    """With other labels and intensities of the people of one fold, every other row's prediction of them stays."""
+    pre = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16)
+    cohort = sm.prepare(head_cohort(tmp_path / "raw", 4), tmp_path / "a", spacing=4.0, progress=False)
+    test = next(iter(cohort.folds(2, seed=0)))[1]
+    people = set(cohort.table["subject"].iloc[test])
+    changed = head_cohort(tmp_path / "changed", 4)
+    for _, line in changed.table[changed.table["subject"].isin(people)].iterrows():
+        path = line["path_labels" if side == "labels" else "path"]
+        volume = sm.io.read_nifti(path)
+        sm.io.write_nifti(sm.io.Volume(volume.data.flip(0) * (1 if side == "labels" else -1), volume.affine), path)
+    changed = sm.prepare(changed, tmp_path / "b", spacing=4.0, progress=False)
+    options = sm.Segmentation(epochs=1, batch_size=2)
+    one, two = (sm.segment(c, encoder=small_unet(pre), folds=2, options=options) for c in (cohort, changed))
+    for name, value in one.tasks[0].state_dict().items():
+        assert torch.equal(value, two.tasks[0].state_dict()[name])
+    if side == "labels":
+        column = "prediction"
+        ours, theirs = (r.cases[r.cases["fold"] == 0].set_index(["model", "row", "class"])[column] for r in (one, two))
+        pd.testing.assert_series_equal(ours, theirs)
+    rows, how = np.setdiff1d(range(4), test), one.tasks[0].preprocessing
+    fitted = [Classical(maps_of(c, how), rows, [0, 1, 2, 3]) for c in (cohort, changed)]
+    assert torch.equal(fitted[0].votes, fitted[1].votes)
+    assert torch.equal(fitted[0].means, fitted[1].means)
+
+
+def test_a_saved_result_predicts_as_before(result, tmp_path):
+    found, out = result
+    loaded = sm.SegmentationResult.load(out)
+    assert loaded.values_ == found.values_
+    pd.testing.assert_frame_equal(loaded.table, found.table, check_dtype=False)
+    others = head_cohort(tmp_path / "others", 1, seed=9, site="there")
+    with pytest.warns(sm.ValueWarning, match="prepared each time"):
+        one, two = (r.predict(others, tmp_path / name) for r, name in ((found, "a"), (loaded, "b")))
+    first, second = (sm.io.read_nifti(t["path_labels"].iloc[0]).data for t in (one, two))
+    assert torch.equal(first, second)
+    assert "here0" not in (out / "segmentation.json").read_text()  # no training person's name
+    with pytest.raises(ValueError, match="in training and test data at once"):
+        loaded.predict(head_cohort(tmp_path / "same", 1), tmp_path / "c")
+    with pytest.raises(sm.FormatError, match="SegmentationResult"):
+        sm.SegmentationResult.load(tmp_path)
+
+
+def test_uncertainty_is_largest_between_classes(result, tmp_path):
+    found, _ = result
+    others = head_cohort(tmp_path / "others", 1, seed=9, site="there")
+    with pytest.warns(sm.ValueWarning, match="prepared each time"):
+        table = found.predict(others, tmp_path / "sure", uncertainty=True)
+    entropy, apart = (sm.io.read_nifti(table[f"path_{name}"].iloc[0]) for name in ("entropy", "disagreement"))
+    labels = sm.io.read_nifti(table["path_labels"].iloc[0])
+    assert entropy.data.shape == labels.data.shape
+    assert torch.allclose(entropy.affine, labels.affine)
+    for values in (entropy.data, apart.data):
+        assert float(values.min()) >= 0
+        assert float(values.max()) <= 1
+    assert (apart.data <= entropy.data + 1e-6).all()
+    assert float(apart.data.max()) > 0  # two networks are never of one mind
+    border = (labels.data[1:] != labels.data[:-1]).float()
+    assert float((entropy.data[1:] * border).sum() / border.sum()) > 1.5 * float(entropy.data.mean())
+
+
+def test_a_pretrained_encoder_stands_beside_random_weights(tmp_path):
+    pre = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16)
+    cohort = sm.prepare(head_cohort(tmp_path / "raw", 4), tmp_path / "prepared", spacing=4.0, progress=False)
+    options = sm.Segmentation(epochs=1, batch_size=2, metrics=("dice",))
+    how = {"folds": 2, "options": options, "baselines": (), "random": True, "out": tmp_path / "out"}
+    found = sm.segment(cohort, encoder=small_unet(pre), **how)
+    assert list(found.table["row"].unique()) == [NAME, f"random {NAME}"]
+    assert len(found.tasks) == 2
+    values = [lines_of(found, row)["value"]["mean"] for row in (NAME, f"random {NAME}")]
+    assert values[0] != values[1]
 
 
 def test_predictions_lie_where_their_files_do(result, tmp_path):
@@ -87,6 +210,8 @@ def test_an_interrupted_fold_goes_on(raw, tmp_path):
 
     with pytest.raises(Stopped):
         sm.segment(cohort, encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run", callback=stop)
+    with pytest.raises(ValueError, match="another configuration"):  # the same people and folds, in another order
+        sm.segment(cohort.subset(range(len(cohort))[::-1]), encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     again = sm.segment(cohort, encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     pd.testing.assert_frame_equal(whole.cases, again.cases)
 
@@ -137,7 +262,8 @@ def test_pictures_are_segmented(pictures, tmp_path):
     encoder = small_unet(pre)
     found = sm.segment(pictures, "mask", encoder, folds=2, options=sm.Segmentation(epochs=12, batch_size=3, lr=5e-3), out=tmp_path)
     assert found.values_ == (0, 7)
-    assert found.table["value"].iloc[0] > 0.85
+    assert lines_of(found)["value"]["7"] > 0.85
+    assert lines_of(found, "histogram")["value"]["7"] > 0.85
     others = sm.Cohort.from_table(pictures.table.drop(columns=["mask"]).assign(subject=[f"o{i}" for i in range(6)]), name="others")
     written = found.predict(others, tmp_path / "predicted")
     for path, mask in zip(written["path_labels"], pictures.table["mask"], strict=True):
@@ -148,20 +274,33 @@ def test_pictures_are_segmented(pictures, tmp_path):
 
 
 def test_empty_and_missed_cases_are_counted():
-    from sslmed.segmentation import _CASES, _summary
-
-    cases = pd.DataFrame(
-        [
-            [0, "a", "s0", 0, "1", 0.8, 10, 12],
-            [1, "b", "s1", 0, "1", 0.0, 10, 0],  # missed
-            [2, "c", "s2", 0, "1", float("nan"), 0, 4],  # not there, but predicted
-            [3, "d", "s3", 0, "1", float("nan"), 0, 0],
-        ],
-        columns=_CASES,
-    )
-    line = _summary(cases, "x", 0).iloc[0]
-    assert (line["value"], line["n_subjects"], line["n_cases"], line["n_missed"], line["n_empty"], line["n_false"]) == (0.4, 2, 4, 1, 2, 1)
+    nan = float("nan")
+    lines = [
+        ["x", 0, "a", "s0", 0, "1", 10, 12, 0.8, 2.0],
+        ["x", 1, "b", "s1", 0, "1", 10, 0, 0.0, nan],  # missed
+        ["x", 2, "c", "s2", 0, "1", 0, 4, nan, float("inf")],  # not there, but predicted
+        ["x", 3, "d", "s3", 0, "1", 0, 0, nan, nan],
+    ]
+    options = sm.Segmentation(metrics=("dice", "hausdorff_95"))
+    table = summary(pd.DataFrame(lines, columns=[*CASES, *options.metrics]), options, 0).set_index(["metric", "class"])
+    line = table.loc["dice", "1"]
+    counts = ["n_subjects", "n_cases", "n_undefined", "n_missed", "n_empty", "n_false"]
+    assert [line["value"], *line[counts]] == [0.4, 2, 4, 2, 1, 2, 1]
     assert np.isnan(line["low"])
+    assert list(table.loc["hausdorff_95", "1"][["value", "n_undefined", "n_missed"]]) == [2.0, 3, 1]
+
+
+def test_label_maps_of_many_values_have_16_bits(tmp_path):
+    labels = torch.tensor([[0, 255], [256, 65535]], dtype=torch.int32)
+    write_labels(labels, tmp_path / "wide.png")
+    body = (tmp_path / "wide.png").read_bytes()
+    assert body[24] == 16  # bits in the header
+    found = np.array(pytest.importorskip("PIL.Image").open(tmp_path / "wide.png"))
+    assert np.array_equal(found, labels.numpy())
+    write_labels(labels.clamp_max(255), tmp_path / "narrow.png")
+    assert torch.equal(sm.io.read_image(tmp_path / "narrow.png")[..., 0].int(), labels.clamp_max(255))
+    with pytest.raises(ValueError, match="within 0 and 65535, got 65536"):
+        write_labels(labels + 1, tmp_path / "too.png")
 
 
 def test_what_does_not_fit_is_refused(raw, pictures):
@@ -179,7 +318,15 @@ def test_what_does_not_fit_is_refused(raw, pictures):
     bare = sm.Cohort.from_table(raw.table.drop(columns=["path_labels"]), name="bare")
     with pytest.raises(ValueError, match="has no label map"), pytest.warns(sm.ValueWarning):
         sm.segment(bare, encoder=small_unet(pre))
-    for name, value in (("epochs", 0), ("lr", 0.0), ("overlap", 1.0), ("tuned", "adapters"), ("convention", "torchio")):
+    for name, value in (
+        ("epochs", 0),
+        ("lr", 0.0),
+        ("overlap", 1.0),
+        ("tuned", "adapters"),
+        ("convention", "torchio"),
+        ("metrics", ("dice", "auc")),
+        ("tolerance", -1),
+    ):
         with pytest.raises(ValueError, match=f"{name}="):
             sm.Segmentation(**{name: value})
     eeg = sm.Cohort.from_arrays(np.zeros((2, 2, 400)), 100.0, ["Cz", "Pz"], pd.DataFrame({"subject": ["a", "b"]}))

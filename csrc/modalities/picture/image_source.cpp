@@ -38,6 +38,18 @@ std::int64_t scaled(std::int64_t side, std::int64_t from, std::int64_t to) {
   return std::max<std::int64_t>(1, std::llround(static_cast<double>(side) * static_cast<double>(to) / static_cast<double>(from)));
 }
 
+// Label maps must fill their shape.
+void check_objects(const FileTargets& own) {
+  if (own.shape.size() != 2 || own.shape[0] < 1 || own.shape[1] < 1) throw ValueError("objects: shape must be the rows and columns of the image");
+  for (const auto& [name, runs] : own.runs) {
+    std::int64_t cells = 0;
+    for (std::size_t i = 0; i + 1 < runs.size(); i += 2) cells += std::max(runs[i + 1], 0);
+    if (runs.size() % 2 != 0 || cells != own.shape[0] * own.shape[1])
+      throw ValueError("objects: runs of " + quote(name) + " fill " + std::to_string(cells) + " pixels, expected " +
+                       std::to_string(own.shape[0] * own.shape[1]));
+  }
+}
+
 }  // namespace
 
 ImageSource::ImageSource(data::Origins images, const ImageSourceOptions& options, std::map<std::string, std::vector<double>> targets)
@@ -48,6 +60,9 @@ ImageSource::ImageSource(data::Origins images, const ImageSourceOptions& options
   images_.check(n);
   if (!options_.labels.empty() && options_.labels.size() != n)
     throw ValueError("labels: has " + std::to_string(options_.labels.size()) + " files, expected one for each of " + std::to_string(n) + " images");
+  if (!options_.objects.empty() && options_.objects.size() != n)
+    throw ValueError("objects: has " + std::to_string(options_.objects.size()) + " entries, expected one for each of " + std::to_string(n) + " images");
+  for (const auto& own : options_.objects) check_objects(own);
   for (const auto& [name, column] : targets_)
     if (column.size() != n)
       throw ValueError("targets: " + quote(name) + " has " + std::to_string(column.size()) + " values, expected one for each of " + std::to_string(n) +
@@ -82,6 +97,34 @@ std::vector<std::string> ImageSource::take_warnings() const {
   return texts;
 }
 
+transforms::Geometry ImageSource::file_geometry(std::int64_t height, std::int64_t width, const std::vector<std::int64_t>& shape) const {
+  auto geometry = transforms::Geometry::identity({height, width});
+  if (options_.fit == Fit::kPad) {
+    const auto longer = std::max(width, height), w = scaled(width, longer, options_.size), h = scaled(height, longer, options_.size);
+    const auto top = static_cast<double>((shape[0] - h) / 2), left = static_cast<double>((shape[1] - w) / 2);
+    geometry.resize({h, w}).affine({1, 0, 0, 1}, {-top, -left}, {shape[0], shape[1]});
+  } else if (options_.whole) {
+    geometry.resize({shape[0], shape[1]});
+  } else {
+    const auto side = static_cast<double>(std::min(width, height)), step = side / static_cast<double>(options_.size);
+    geometry.affine({step, 0, 0, step}, {(static_cast<double>(height) - side) / 2, (static_cast<double>(width) - side) / 2}, {shape[0], shape[1]});
+  }
+  return geometry;
+}
+
+void ImageSource::add_objects(data::Sample& sample, std::int64_t index, const std::vector<std::int64_t>& shape) const {
+  const auto& own = options_.objects[static_cast<std::size_t>(index)];
+  const auto geometry = file_geometry(own.shape[0], own.shape[1], shape);
+  auto targets = own.targets;
+  for (const auto& [name, runs] : own.runs) {
+    data::LabelMap map{own.shape, {}};
+    map.classes.reserve(static_cast<std::size_t>(own.shape[0] * own.shape[1]));
+    for (std::size_t i = 0; i + 1 < runs.size(); i += 2) map.classes.insert(map.classes.end(), static_cast<std::size_t>(runs[i + 1]), runs[i]);
+    targets[name] = std::move(map);
+  }
+  for (auto& [name, target] : data::moved(targets, geometry)) sample.targets[name] = std::move(target);
+}
+
 data::LabelMap ImageSource::label_map(std::int64_t index, const std::vector<std::int64_t>& shape, double aspect) const {
   data::LabelMap out{{shape[0], shape[1]}, std::vector<std::int32_t>(static_cast<std::size_t>(shape[0] * shape[1]), data::kUnlabeled)};
   const auto& path = options_.labels[static_cast<std::size_t>(index)];
@@ -94,18 +137,7 @@ data::LabelMap ImageSource::label_map(std::int64_t index, const std::vector<std:
   if (std::abs(own - aspect) > 0.02 * aspect)
     throw FormatError(path, "a label map of its image's aspect ratio " + std::to_string(aspect),
                       std::to_string(map.width) + " x " + std::to_string(map.height));
-  const auto width = map.width, height = map.height;
-  auto geometry = transforms::Geometry::identity({height, width});
-  if (options_.fit == Fit::kPad) {
-    const auto longer = std::max(width, height), w = scaled(width, longer, options_.size), h = scaled(height, longer, options_.size);
-    const auto top = static_cast<double>((shape[0] - h) / 2), left = static_cast<double>((shape[1] - w) / 2);
-    geometry.resize({h, w}).affine({1, 0, 0, 1}, {-top, -left}, {shape[0], shape[1]});
-  } else if (options_.whole) {
-    geometry.resize({shape[0], shape[1]});
-  } else {
-    const auto side = static_cast<double>(std::min(width, height)), step = side / static_cast<double>(options_.size);
-    geometry.affine({step, 0, 0, step}, {(static_cast<double>(height) - side) / 2, (static_cast<double>(width) - side) / 2}, {shape[0], shape[1]});
-  }
+  const auto geometry = file_geometry(map.height, map.width, shape);
   const std::vector<std::int32_t> values(map.bytes.begin(), map.bytes.end());
   transforms::resample<std::int32_t>(geometry, values.data(), 1, transforms::Interpolation::kNearest, data::kUnlabeled, out.classes.data());
   return out;
@@ -145,6 +177,7 @@ data::Sample ImageSource::sample(std::int64_t index, const Draw&) const {
     const auto side = static_cast<double>(shorter);
     pixels = resized({(all.width - side) / 2, (all.height - side) / 2, side, side}, size, size);
   }
+  if (!options_.objects.empty()) add_objects(sample, index, shape);
   if (!options_.labels.empty()) sample.targets["labels"] = label_map(index, shape, static_cast<double>(width) / static_cast<double>(height));
   sample.arrays.push_back({options_.modality, std::move(shape), std::move(pixels), data::GridSpace{{0, 0}, {0, 0}}});
   return sample;

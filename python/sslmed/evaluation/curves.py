@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ from sslmed.finetuning import FineTuning
 from sslmed.labels import class_names, is_regression, labeled
 from sslmed.leakage import refuse_shared_files
 
-__all__ = ["few_shot", "transfer_matrix"]
+__all__ = ["few_shot", "over_draws", "shot_scores", "transfer_matrix"]
 
 Array = np.ndarray[Any, Any]
 
@@ -90,13 +90,35 @@ def few_shot(
     if is_regression(y, groups=cohort.table["subject"].to_numpy()):
         raise ValueError(f"few_shot: target={target!r} is regressed; shots count subjects of a class")
     y = class_names(y)
-    classes, groups = np.unique(y), cohort.table["subject"].to_numpy()
+    groups = cohort.table["subject"].to_numpy()
     people = _one_class_each(cohort, y, groups, shots)
     simple = features.simple(cohort, on_error=on_error)
     rows = {simple[0]: simple[1][0]} if simple else {}
     for name, model in (("random encoder", encoder.randomized()), ("pretrained encoder", encoder)):
         rows[name] = features.encoder_features(model, cohort, pooling=pooling, threads=threads, on_error=on_error)
-    lines = []
+    lines = shot_scores(rows, y, groups, people, shots, protocol=protocol, repeats=repeats, seed=seed)
+    return over_draws(lines, ["row", "shots", "metric"])
+
+
+def shot_scores(
+    rows: Mapping[str, Array], y: Array, groups: Array, people: pd.DataFrame, shots: Sequence[int], *, protocol: probes.Probe, repeats: int, seed: int
+) -> pd.DataFrame:
+    """Scores of probes that are fitted on a few people of each class, of each draw.
+
+    Args:
+        rows: Features [recordings, D] by name.
+        y: Classes [recordings].
+        groups: Subject of each recording [recordings].
+        people: One line a subject: subject, class.
+        shots: Numbers of subjects of each class; the test people are those whom the largest number leaves.
+        protocol: Name of the probe.
+        repeats: Number of draws.
+        seed: Seed of the draws; the same people are drawn for the same seed.
+
+    Returns:
+        row, shots, metric, repeat, value.
+    """
+    classes, lines = np.unique(y), []
     reported: tuple[Metric, ...] = ("balanced_accuracy", "auroc")
     for repeat in range(repeats):
         rng = np.random.default_rng((seed, repeat))
@@ -106,10 +128,14 @@ def few_shot(
             train = np.isin(groups, np.concatenate([subjects[:k] for subjects in drawn]))
             for name, x in rows.items():
                 predicted = probes.fit_predict(x[train], y[train], groups[train], x[test], classes, protocol, False)
-                lines += [(name, k, metric, metrics.score(metric, y[test], predicted, classes)) for metric in reported]
-    table = pd.DataFrame(lines, columns=["row", "shots", "metric", "value"]).groupby(["row", "shots", "metric"], sort=False)["value"]
-    out = pd.DataFrame({"value": table.mean(), "low": table.quantile(0.025), "high": table.quantile(0.975)})
-    return out.reset_index()
+                lines += [(name, k, metric, repeat, metrics.score(metric, y[test], predicted, classes)) for metric in reported]
+    return pd.DataFrame(lines, columns=["row", "shots", "metric", "repeat", "value"])
+
+
+def over_draws(lines: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean and the range of 95 % of the draws (value, low, high) of what :func:`shot_scores` gives, by these columns."""
+    values = lines.groupby(list(by), sort=False)["value"]
+    return pd.DataFrame({"value": values.mean(), "low": values.quantile(0.025), "high": values.quantile(0.975)}).reset_index()
 
 
 def _one_class_each(cohort: Cohort, y: Array, groups: Array, shots: Sequence[int]) -> pd.DataFrame:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from sslmed import digests
 from sslmed.cohort import Cohort
 from sslmed.encoders import CohortEncoder, SavedEncoder
 from sslmed.modalities import described, registry
 
-__all__ = ["LIMIT", "forget", "kept", "of_encoder"]
+__all__ = ["LIMIT", "add_cohort", "forget", "kept", "key_of", "of_encoder"]
 
 Array = np.ndarray[Any, Any]
 
@@ -30,11 +31,11 @@ _kept: OrderedDict[bytes, Array] = OrderedDict()
 
 
 def kept(encoder: CohortEncoder, cohort: Cohort, pooling: str, make: Callable[[], Array]) -> Array:
-    """What ``make`` gives, or gave for the same weights, options, all files of each row (by path, size and time of change) and rows.
+    """What ``make`` gives, or gave for the same weights, options, all files of each row (as long as they do not change) and rows.
 
     Encoders written in Python are asked each time: what their features depend on cannot be known.
     """
-    if not isinstance(encoder, SavedEncoder) or (key := _key(encoder, cohort, pooling)) is None:
+    if not isinstance(encoder, SavedEncoder) or (key := key_of(encoder, cohort, pooling)) is None:
         return make()
     with _lock:
         if key in _kept:
@@ -54,10 +55,16 @@ def forget() -> None:
         _kept.clear()
 
 
-def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
-    """Everything that the features depend on; None where a file cannot be looked at."""
+def key_of(encoder: CohortEncoder, cohort: Cohort, pooling: str) -> bytes | None:
+    """A hash of everything that the features depend on; None where a file cannot be looked at."""
     digest = of_encoder(encoder, pooling)
-    digest.update(str(next(iter(encoder.state_dict().values())).device).encode())  # type: ignore[attr-defined]
+    digest.update(str(next((value.device for value in encoder.state_dict().values()), "cpu")).encode())  # type: ignore[attr-defined]
+    out: bytes | None = digest.digest() if add_cohort(digest, cohort) else None
+    return out
+
+
+def add_cohort(digest: Any, cohort: Cohort) -> bool:
+    """Adds the rows of a cohort to a hash: what features depend on, and the files by size and time of change. False where a file cannot be looked at."""
     # Other columns are labels, which features do not depend on.
     named = {column for name in cohort.modalities for column in registry.get(name).columns(cohort.table)}
     for column in sorted(named.intersection(cohort.table.columns)):
@@ -75,12 +82,10 @@ def _key(encoder: SavedEncoder, cohort: Cohort, pooling: str) -> bytes | None:
         try:
             # A column of one sequence has no value in rows without it.
             for path in (path for given in paths if isinstance(given, (str, os.PathLike)) for path in registry.get(modality).members(given)):
-                found = os.stat(path)
-                digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
+                digest.update(f"{digests.state_of(path)}\0".encode())
         except OSError:
-            return None
-    out: bytes = digest.digest()
-    return out
+            return False
+    return True
 
 
 def of_encoder(encoder: CohortEncoder, pooling: str) -> Any:

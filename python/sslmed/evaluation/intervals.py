@@ -21,7 +21,7 @@ from scipy.stats import t
 from sslmed.evaluation.crossfit import Made, Study
 from sslmed.evaluation.scoring import CHANCE, OutOfFold, credits, scores
 
-__all__ = ["LEAST", "Estimate", "chance", "difference", "estimate", "from_scores", "least", "proportion"]
+__all__ = ["LEAST", "Estimate", "chance", "difference", "estimate", "from_scores", "least", "paired", "proportion"]
 
 Array = np.ndarray[Any, Any]
 
@@ -106,10 +106,23 @@ def from_scores(study: Study, metric: str, values: Array, left_out: Array, made:
 
 def difference(study: Study, a: Estimate, b: Estimate, made_a: Sequence[Made], made_b: Sequence[Made]) -> tuple[float, float, float, float]:
     """Difference of two scores of the same folds, the ends of its 95 % interval, and its p value (Student's t); NaN where they cannot be told."""
-    value = a.value - b.value
-    if not np.isfinite(value) or _too_few(study, made_a):
-        return value, np.nan, np.nan, np.nan
     both = all(one.without is not None for one in (*made_a, *made_b))
+    return paired(study, a, b, made_a[0].tested, both=both)
+
+
+def paired(study: Study, a: Estimate, b: Estimate, tested: Array, *, both: bool) -> tuple[float, float, float, float]:
+    """As :func:`difference`, of two scores whose predictions are no longer at hand.
+
+    Args:
+        study: What was predicted.
+        a: The one score.
+        b: The other one, of the same folds.
+        tested: Numbers of the units that were tested.
+        both: Whether ``left_out`` of both leaves people out of the training data too.
+    """
+    value = a.value - b.value
+    if not np.isfinite(value) or _few(study, tested):
+        return value, np.nan, np.nan, np.nan
     left = (a.left_out - b.left_out) if both else (a.tested - b.tested)
     interplay = None if a.interplay is None or b.interplay is None or not both else a.interplay - b.interplay
     repeats = a.repeats - b.repeats
@@ -127,7 +140,10 @@ def difference(study: Study, a: Estimate, b: Estimate, made_a: Sequence[Made], m
 
 def _too_few(study: Study, made: Sequence[Made]) -> bool:
     """Whether there are fewer people than an interval needs, in all or of a class."""
-    units = made[0].tested
+    return _few(study, made[0].tested)
+
+
+def _few(study: Study, units: Array) -> bool:
     person = study.person_of_unit[units]
     if study.classes is None:
         return len(np.unique(person)) < LEAST

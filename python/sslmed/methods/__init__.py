@@ -5,6 +5,7 @@ from sslmed.methods.barlow_twins import BarlowTwins
 from sslmed.methods.base import Method, get, names, options_of, register, resolve
 from sslmed.methods.byol import Byol
 from sslmed.methods.cross_sequence import CrossSequence
+from sslmed.methods.detect import Detect
 from sslmed.methods.dino import Dino
 from sslmed.methods.dinov2 import DinoV2
 from sslmed.methods.distill import Distill, Distillation
@@ -31,6 +32,7 @@ __all__ = [
     "BarlowTwins",
     "Byol",
     "CrossSequence",
+    "Detect",
     "Dino",
     "DinoV2",
     "Distill",

@@ -128,6 +128,10 @@ class LabelMaps(Protocol):
         """The sample of a row as an encoder of dense inputs takes it, [C, spatial…]."""
         ...
 
+    def inside(self, row: int) -> torch.Tensor | None:
+        """Cells of :meth:`read` that hold anatomy, [spatial…] bool; None: all that there are."""
+        ...
+
     def truth(self, row: int) -> torch.Tensor | None:
         """The label map of a row [spatial…] int32, on the grid of :meth:`placed`; -1 where nothing is known; None: the row has none."""
         ...
@@ -142,6 +146,10 @@ class LabelMaps(Protocol):
 
     def write(self, row: int, labels: torch.Tensor, stem: str) -> str:
         """Writes labels on the grid of :meth:`placed` to a file whose path begins with ``stem``, and gives its path."""
+        ...
+
+    def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
+        """Writes float32 scores on the grid of :meth:`placed` to a file whose path begins with ``stem``, and gives its path."""
         ...
 
 
@@ -201,6 +209,8 @@ class Modality(ABC):
     """Options of :meth:`prepare`."""
     likeness: ClassVar[str] = ""
     """Of which kind the fingerprints of rows are: rows of modalities with the same kind are compared with each other. Empty: there are none."""
+    has_label_maps: ClassVar[bool] = False
+    """Whether rows are whole arrays with label maps, see :meth:`label_maps`."""
     readers: ClassVar[Mapping[str, Callable[..., tuple[pd.DataFrame, list[Any]]]]] = {}
     """Functions that make a table and an array a row of data in memory, by the name of the constructor of :class:`sslmed.Cohort`."""
 
@@ -262,6 +272,10 @@ class Modality(ABC):
     def columns(self, table: pd.DataFrame) -> list[str]:
         """Columns of the table that features depend on; by default all of them. Those named ``path_…`` hold further files."""
         return list(table.columns)
+
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """Columns by which the same files give other samples: a run that they changed for goes on with other data. By default all of :meth:`columns`."""
+        return [column for column in self.columns(table) if column not in ("path", "subject")]
 
     @abstractmethod
     def source(

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch.distributed as dist
 
 from sslmed import digests
 from sslmed._core import FormatError, ReadError
+from sslmed.cohort import Cohort
 from sslmed.distributed import ranks
 from sslmed.modalities import registry
 from sslmed.training.loader import Loader, groups_of
 
 __all__ = ["differing_rows", "digest", "refuse_other_ranks", "rows_of"]
 
+_LONG = 200  # characters of a value above which a digest stands for it
 
-def rows_of(loader: Loader, order: str) -> pd.DataFrame:
+
+def rows_of(loader: Loader, order: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of a loader's cohort in their order, as texts.
 
     Args:
         loader: The loader.
         order: Its order; a column of the table gives each row a group.
+        columns: Columns that count besides those by which samples differ, such as label maps.
 
     Returns:
         A table with the columns
@@ -35,6 +41,7 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
         - ``end``: digest of the last bytes, which tell most contents of equal size apart;
         - ``subject``;
         - ``samples``: number of samples;
+        - ``choices``: what of the file is read, by columns of the table: channels that were chosen, other sequences, scales;
         - ``group``: its number, "" without groups.
 
     Raises:
@@ -61,9 +68,39 @@ def rows_of(loader: Loader, order: str) -> pd.DataFrame:
             "end": [end for _, end in ends],
             "subject": cohort.table["subject"].astype(str).to_numpy(),
             "samples": [str(count) for count in loader.source.counts.tolist()],
+            "choices": _choices(cohort, columns),
             "group": [""] * len(paths) if groups is None else [str(code) for code in groups.tolist()],
         }
     )
+
+
+def _choices(cohort: Cohort, columns: Sequence[str]) -> list[str]:
+    """What of each row's file is read: values of columns, long ones as digests, and files by their names, sizes and ends."""
+    out = [""] * len(cohort)
+    for kind in cohort.modalities:
+        rows = np.flatnonzero((cohort.table["modality"] == kind).to_numpy()).tolist()
+        for column in dict.fromkeys([*registry.get(kind).choices(cohort.table), *columns]):
+            if column not in cohort.table:
+                continue
+            known: dict[Hashable, str] = {}
+            values = cohort.table[column].astype(object).tolist()
+            for row in rows:
+                value = values[row]
+                if value is None or value != value or value == "":
+                    continue
+                if value not in known:
+                    known[value] = f"{column}={_short(kind, column, value)}"
+                out[row] += f"{'; ' if out[row] else ''}{known[value]}"
+    return out
+
+
+def _short(modality: str, column: str, value: Any) -> str:
+    if column.startswith("path_"):
+        return " ".join([os.path.basename(value), *_of_file(modality, value)])
+    if isinstance(value, bytes) or len(str(value)) > _LONG:
+        data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(data, digest_size=8).hexdigest()
+    return str(value)
 
 
 def _of_file(modality: str, path: str) -> tuple[str, str]:

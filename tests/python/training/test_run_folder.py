@@ -16,6 +16,7 @@ from ramps import RampPreprocessing, ramps
 import sslmed as sm
 from sslmed.demo import eeg as demo
 from sslmed.training.run_folder import RunFolder
+from sslmed.training.samples_of import rows_of
 
 DENSE = RampPreprocessing(patch=None)
 HOW = {"epochs": 3, "batch_size": 4, "progress": False, "tensorboard": False, "threads": 1}
@@ -96,6 +97,10 @@ def test_files_of_others_are_no_checkpoints_and_stay(tmp_path):
         (lambda cohort, folder: cohort.with_columns(group=list("aabbcc")), "other samples: row 1 has group '1' there, '0' here"),
         (lambda cohort, folder: cohort.with_columns(subject=list("uvwxyz")), "other samples: row 0 has subject '.*' there, 'u' here"),
         (lambda cohort, folder: cohort.subset(range(5)), "other samples: 6 rows there, 5 here"),
+        (lambda cohort, folder: cohort.choose_channels(exclude=["Cz"]), r"row 0 has choices '' there, 'exclude_channels=\[\"Cz\"\]' here"),
+        (lambda cohort, folder: cohort.choose_channels(["Cz", "Pz"]), r"row 0 has choices '' there, 'use_channels=\[\"Cz\", \"Pz\"\]' here"),
+        (lambda cohort, folder: cohort.with_columns(channel_units=[None, '{"Cz": "mV"}', *[None] * 4]), "row 1 has choices '' there, 'channel_units="),
+        (lambda cohort, folder: cohort.with_columns(electrode_positions=['{"Cz": [0, 9.5, 94]}'] * 6), "row 0 has choices '' there, 'electrode_positions="),
     ],
 )
 def test_a_run_does_not_go_on_with_other_samples(change, message, tmp_path):
@@ -103,6 +108,37 @@ def test_a_run_does_not_go_on_with_other_samples(change, message, tmp_path):
     pretrained(cohort, tmp_path / "run", order="group", callback=start_of(2))
     with pytest.raises(ValueError, match=message):
         pretrained(change(cohort, tmp_path), tmp_path / "run", order="group", resume=True)
+
+
+def test_choices_of_channels_are_the_same_in_an_index(tmp_path):
+    cohort = recordings(tmp_path / "site").choose_channels(exclude=["Cz"])
+    pretrained(cohort, tmp_path / "run", callback=start_of(2))
+    assert not pretrained(cohort.index(), tmp_path / "run", resume=True).interrupted
+    assert "exclude_channels" in (tmp_path / "run" / "samples.csv").read_text()
+
+
+def test_other_sequences_and_masks_are_other_samples(tmp_path):
+    table = {"path": [], "path_T1w": [], "path_FLAIR": [], "path_mask": [], "path_labels": [], "subject": ["a", "b"]}
+    for name in ("T1w", "FLAIR", "mask", "labels"):
+        for person in "ab":
+            path = tmp_path / f"{person}_{name}.nii.gz"
+            values = torch.rand(8, 8, 8) if name in ("T1w", "FLAIR") else torch.ones(8, 8, 8, dtype=torch.uint8)
+            sm.io.write_nifti(sm.io.Volume(values, torch.eye(4)), path)
+            table[f"path_{name}"].append(str(path))
+    cohort = sm.Cohort.from_table(pd.DataFrame(table | {"path": table["path_T1w"]}), name="mri")
+    how = sm.VolumePreprocessing(sequences=("T1w", "FLAIR?"), spacing=1.0, size=8, patch=4)
+    first = rows_of(sm.Loader(cohort, how), "shuffle")
+    shutil.move(tmp_path / "a_FLAIR.nii.gz", tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "moved", tmp_path / "elsewhere" / "a_FLAIR.nii.gz")
+    moved = cohort.with_columns(path_FLAIR=[str(tmp_path / "elsewhere" / "a_FLAIR.nii.gz"), table["path_FLAIR"][1]])
+    for same in (moved, moved.with_columns(path_labels=table["path_labels"][::-1])):
+        assert rows_of(sm.Loader(same, how), "shuffle").equals(first)
+    assert not rows_of(sm.Loader(moved, how), "shuffle", ["path_labels"]).equals(first)
+    for other in ({"path_FLAIR": table["path_FLAIR"][1:] * 2}, {"path_mask": table["path_mask"][::-1]}, {"path_FLAIR": [None, table["path_FLAIR"][1]]}):
+        changed = rows_of(sm.Loader(moved.with_columns(**other), how), "shuffle")
+        assert changed["choices"][0] != first["choices"][0]
+        assert changed.drop(columns="choices").equals(first.drop(columns="choices"))
 
 
 def test_a_file_of_another_size_is_other_data(tmp_path):

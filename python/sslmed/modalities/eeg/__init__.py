@@ -76,6 +76,10 @@ class Eeg(Modality):
         """The paths, the index, what is read of them, and the subjects, by whom windows may be aligned."""
         return ["path", "subject", "stretches", "electrode_positions", *index.COLUMNS, *index.CHOICES, *index.SPAN]
 
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """Which channels are read, in which units, and where their electrodes are: an index of the same choices gives the same windows."""
+        return [*index.CHOICES, "electrode_positions"]
+
     def source(
         self,
         rows: Rows,

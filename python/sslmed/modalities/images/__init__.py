@@ -32,6 +32,8 @@ class Images(Modality):
     baselines: ClassVar[Mapping[str, Baseline]] = {"color": Baseline()}
     files = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp", ".dicom")
 
+    has_label_maps = True
+
     def label_maps(self, rows: Rows, preprocessing: Any) -> ImageLabelMaps:
         """Whole images with their label maps, see :class:`ImageLabelMaps`."""
         return ImageLabelMaps(rows, preprocessing)

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sslmed import io
@@ -16,6 +17,8 @@ from sslmed.modalities.images.preprocessing import ImagePreprocessing
 from sslmed.modalities.images.source import label_paths, source
 
 __all__ = ["ImageLabelMaps", "write_labels"]
+
+_MOST = 65535
 
 
 class ImageLabelMaps:
@@ -38,6 +41,10 @@ class ImageLabelMaps:
         """[3, height, width] uint8."""
         picture: torch.Tensor = self._source.sample(row)
         return picture.permute(2, 0, 1).contiguous()
+
+    def inside(self, row: int) -> None:
+        """All of an image counts."""
+        return None
 
     def truth(self, row: int) -> torch.Tensor | None:
         """[height, width] int32, or None.
@@ -69,26 +76,37 @@ class ImageLabelMaps:
         write_labels(labels, path)
         return path
 
+    def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
+        """``<stem>.npy``, float32 [height, width]."""
+        path = f"{stem}.npy"
+        np.save(path, scores.float().numpy())
+        return path
 
-def write_labels(labels: torch.Tensor, path: str | Path) -> None:
+
+
+def write_labels(labels: torch.Tensor, path: str | Path, *, wide: bool | None = None) -> None:
     """Writes a label map as a PNG of one channel.
 
     Args:
-        labels: [height, width] whole numbers from 0 to 255.
+        labels: [height, width] whole numbers from 0 to 65535.
         path: File to write.
+        wide: Write 16 bits a pixel; None: where a number is above 255.
 
     Raises:
         ValueError: The shape or a number does not fit.
     """
     if labels.dim() != 2 or labels.numel() == 0 or labels.is_floating_point():
-        raise ValueError(f"write_labels: labels must be whole numbers [height, width], got {labels.dtype} {tuple(labels.shape)}")
+        found = f"got {labels.dtype} {tuple(labels.shape)}"
+        raise ValueError(f"write_labels: labels must be whole numbers [height, width], {found}")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > 255:
-        raise ValueError(f"write_labels: labels must be within 0 and 255, got {low if low < 0 else high}")
-    pixels = labels.to(torch.uint8).numpy()
+    wide = high > 255 if wide is None else wide
+    if low < 0 or high > (_MOST if wide else 255):
+        raise ValueError(f"write_labels: labels must be within 0 and {_MOST}, got {low if low < 0 else high}")
+    pixels = labels.numpy().astype(">u2" if wide else np.uint8)
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)  # no filter
     height, width = pixels.shape
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b""))
-    data = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
-    Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    head = struct.pack(">IIBBBBB", width, height, 16 if wide else 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b"")):
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    Path(path).write_bytes(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sslmed import tables
 from sslmed._core import C
@@ -13,7 +14,7 @@ from sslmed.modalities.images.preprocessing import ImagePreprocessing
 __all__ = ["label_paths", "source"]
 
 
-def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = False, targets: Mapping[str, Sequence[float]] | None = None) -> C.ImageSource:
+def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = False, targets: Mapping[str, Sequence[Any]] | None = None) -> C.ImageSource:
     """One picture of each image. A file that cannot be read is a FormatError or ReadError when its turn comes.
 
     No file is opened but those of formats that are converted once (DICOM, WebP …, see :func:`sslmed.io.convert_pictures`).
@@ -23,7 +24,8 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
         rows: A cohort of images.
         preprocessing: Size, and how images are brought to it.
         random: For recipes that crop at random: the shorter side gets the region's size, and the longer one stays whole.
-        targets: Numbers by name, one an image.
+        targets: Numbers by name, one an image. Under "objects" a dictionary an image, which follows the picture's geometry: "shape" (rows and columns of
+            the file) and "objects", see ``C.ImageSource``.
 
     Raises:
         ValueError: A number is out of range, or label maps are asked for and no column lists them.
@@ -33,6 +35,8 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
     Warns:
         FormatWarning: How gray values of radiographs became light, where they were converted.
     """
+    numbers = dict(targets or {})
+    objects = list(numbers.pop("objects", ()))
     picture_store.prepare(rows.table["path"], preprocessing.voi)
     return C.ImageSource(
         modality=preprocessing.modality,
@@ -41,8 +45,9 @@ def source(rows: Rows, preprocessing: ImagePreprocessing, *, random: bool = Fals
         fit=preprocessing.fit,
         whole=random,
         voi=preprocessing.voi,
-        targets={name: [float(v) for v in values] for name, values in (targets or {}).items()},
+        targets={name: [float(v) for v in values] for name, values in numbers.items()},
         labels=label_paths(rows) if preprocessing.labels else [],
+        objects=objects,
     )
 
 

@@ -58,6 +58,10 @@ class Slides(Modality):
         """The paths and the index."""
         return ["path", *COLUMNS]
 
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """The scale and the tissue. Their sizes are in the files."""
+        return ["mpp_x", "mpp_y", "cell_x", "cell_y", "tissue"]
+
     def source(
         self,
         rows: Rows,

@@ -37,6 +37,7 @@ class Volumes(Modality):
     }
     files = (*files.NIFTI, ".mgh", ".mgz", ".mgh.gz", ".nrrd", ".nhdr", ".mha", ".mhd", files.ENDING)
     bids = sessions.ENDINGS
+    has_label_maps = True
     prepare_options = ("threads", "shard", "on_error", "progress", "spacing", "crop", "margin", "clip", "normalize", "storage")
 
     def gather(self, table: pd.DataFrame, sidecars: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -68,6 +69,10 @@ class Volumes(Modality):
     def columns(self, table: pd.DataFrame) -> list[str]:
         """The paths of all sequences and masks."""
         return files.columns(table)
+
+    def choices(self, table: pd.DataFrame) -> list[str]:
+        """The other sequences and masks, not the label maps."""
+        return [column for column in self.columns(table) if column not in ("path", "path_labels")]
 
     def members(self, path: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
         """Both files of a pair. Other formats are read when they are prepared only."""

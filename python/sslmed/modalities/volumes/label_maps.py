@@ -40,6 +40,11 @@ class VolumeLabelMaps:
         names = self._names or [name for name in store.channels if name not in ("mask", "deface", "labels")][:1]
         return torch.stack([store.read(name) for name in names])
 
+    def inside(self, row: int) -> torch.Tensor | None:
+        """[X, Y, Z] bool: the anatomy mask; None: the session has none."""
+        store = self._source.store(row)
+        return store.read("mask").bool() if "mask" in store.channels else None
+
     def truth(self, row: int) -> torch.Tensor | None:
         """[X, Y, Z] int32, or None.
 
@@ -85,6 +90,12 @@ class VolumeLabelMaps:
         path = f"{stem}_dseg.nii.gz"
         kind = torch.uint8 if int(labels.max()) < 256 and int(labels.min()) >= 0 else torch.int32
         io.write_nifti(io.Volume(labels.to(kind), torch.from_numpy(self._grid(row)[1])), path)
+        return path
+
+    def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
+        """``<stem>.nii.gz``, float32, with the affine of the file."""
+        path = f"{stem}.nii.gz"
+        io.write_nifti(io.Volume(scores.float(), torch.from_numpy(self._grid(row)[1])), path)
         return path
 
     def _prepared(self, row: int) -> bool:
