@@ -7,15 +7,15 @@ PyTorch module on the same tiles (constant weights), and their maps are compared
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import interleaved, ratio_of, summary, write
+from common import ratio_of, summary, write
 
 import sslmed as sm
 from sslmed._core import C
@@ -95,21 +95,40 @@ def contestants(path: str, size: int, overlap: float):
     }
 
 
+def timed(rivals, rounds: int) -> dict[str, list[float]]:
+    """Seconds of one call in every round, in turning order; all were called before."""
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    names = list(rivals)
+    for r in range(rounds):
+        for name in names[r % len(names) :] + names[: r % len(names)]:
+            start = time.perf_counter()
+            rivals[name]()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def status(name: str) -> float:
+    """MB that the process has now (VmRSS), or had at most since its peak was set back (VmHWM)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
 def memory(name: str, path: str, size: int, overlap: float) -> None:
-    """Prints the growth of the process's peak memory in MB."""
+    """Prints how far a call's peak memory is above what the process had before, in MB."""
     call = contestants(path, size, overlap)[name]
     with tempfile.TemporaryDirectory() as folder:
         synthetic(Path(folder) / "small.tif", size)
         contestants(str(Path(folder) / "small.tif"), size, overlap)[name]()  # what a first call loads
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     call()
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    print(json.dumps(status("VmHWM") - before))
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--slide", help="a slide beside the synthetic one, such as CMU-1-Small-Region.svs")
-    options.add_argument("--side", type=int, default=8192, help="pixels of the synthetic slide's sides")
+    options.add_argument("--side", type=int, default=4096, help="pixels of the synthetic slide's sides")
     options.add_argument("--size", type=int, default=512)
     options.add_argument("--overlap", type=float, default=0.25)
     options.add_argument("--rounds", type=int, default=3)
@@ -122,15 +141,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "synthetic.tif"
         synthetic(made, given.side)
-        for path in [str(made), *([given.slide] if given.slide else [])]:
+        for path in [*([given.slide] if given.slide else []), str(made)]:
             width, height = sm.io.open_slide(path).dimensions
             row = f"{Path(path).name}, {width} x {height}, tiles of {given.size}"
             rivals = contestants(path, given.size, given.overlap)
             maps = {name: call() for name, call in rivals.items()}
             body["same classes"][row] = float((maps["sslmed"] == maps["loop, no workers"]).mean())
             del maps
-            times = interleaved(rivals, rounds=given.rounds, seconds=0.01)
+            times = timed(rivals, given.rounds)
             body[f"{row}, s"] = {name: summary(values) for name, values in times.items()}
+            print(json.dumps(body, indent=1), flush=True)
             peaks = {}
             for name in rivals:
                 base = [sys.executable, __file__, "--size", str(given.size), "--overlap", str(given.overlap), "--memory", name, path]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from sslmed import io
 from sslmed._core import FormatError
@@ -160,6 +161,13 @@ class SegmentationResult:
         table = pd.DataFrame(cases, columns=[*CASES, *self._options.metrics])
         about = self._about | {"cohort": cohort.name}
         return SegmentationResult(self.tasks, self._people, table, self.name, self._options, about)
+
+    def forward_dense(self, dense: torch.Tensor) -> torch.Tensor:
+        """Predictions of dense inputs, for :func:`sslmed.inference.tiled`: [B, C, spatial…] to [B, classes, spatial…].
+
+        Of one network logits, of several the mean of their probabilities.
+        """
+        return MeanOfNetworks(self.tasks).forward_dense(dense)
 
     def plot(self, metric: str = "dice", ax: Any = None) -> Any:
         """Draws a metric with its interval: the mean over classes of every row, and each class of the network.
