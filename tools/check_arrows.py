@@ -56,7 +56,8 @@ FLOORS = (
 )
 # Inside modalities/: the ground floor, several views of a sample, pictures, the modalities themselves (which may not see each other), and the package.
 MODALITY_FLOORS = (
-    ("label_maps",), ("base",),
+    ("label_maps",),
+    ("base",),
     ("views", "file_kinds", "matching"),
     ("joined", "pictures", "picture_copies"),
     ("registry",),
