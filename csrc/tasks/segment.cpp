@@ -46,7 +46,8 @@ nn::SegmenterConfig segmenter_config(const SegmentOptions& options) {
 }  // namespace
 
 Segment::Segment(std::shared_ptr<nn::Encoder> encoder, const SegmentOptions& options, std::shared_ptr<const data::Recipe> recipe)
-    : DenseTask(std::move(encoder), segmenter_config(options), {options.tuned, options.layer_decay, options.drop_path, options.seed}, std::move(recipe), "segment"),
+    : DenseTask(std::move(encoder), segmenter_config(options), {options.tuned, options.layer_decay, options.drop_path, options.seed}, std::move(recipe),
+                "segment"),
       options_(options),
       table_(table_of(options)) {
   options_.loss.ignore = -1;
