@@ -10,7 +10,7 @@ import torch
 from heads import head_cohort
 
 import sslmed as sm
-from sslmed.modalities.images.label_maps import write_labels
+from sslmed.modalities.images.label_maps import ImageLabelMaps, write_labels
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import CASES, maps_of
 from sslmed.segmentation.tables import summary
@@ -255,6 +255,19 @@ def test_label_maps_of_images_follow_their_pixels(pictures, fit):
         assert ((values > 140) == (labels == 7)).float().mean() > 0.98
         if fit == "pad":
             assert (values[labels == -1] == 0).all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_labels_of_images_are_placed_where_their_files_have_them(pictures, fit):
+    cohort = sm.Cohort.from_table(pictures.table.rename(columns={"mask": "path_labels"}), name="discs")
+    maps = ImageLabelMaps(cohort, sm.ImagePreprocessing(size=48, patch=None, fit=fit))
+    values = maps.read(0).float().mean(0)
+    truth, placed = maps.truth(0), maps.placed(0, torch.where(values > 140, 7, 0), 0)
+    assert placed.shape == truth.shape
+    assert ((placed == 7) == (truth == 7)).float().mean() > 0.98
+    border = torch.zeros(values.shape, dtype=torch.bool) if maps.inside(0) is None else ~maps.inside(0)
+    assert border.any() == (fit == "pad")
+    assert (values[border] == 0).all()
 
 
 def test_pictures_are_segmented(pictures, tmp_path):

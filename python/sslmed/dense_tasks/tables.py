@@ -1,4 +1,4 @@
-"""Means over people with their intervals, for tables of results."""
+"""Names of networks, and means over people with their intervals, for tables of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["LEAST_PEOPLE", "interval", "over_people"]
+from sslmed.encoders import CohortEncoder
+
+__all__ = ["LEAST_PEOPLE", "interval", "name_of", "over_people"]
 
 Array = np.ndarray[Any, Any]
 
@@ -47,3 +49,10 @@ def over_people(cases: pd.DataFrame, value: str, seed: int) -> dict[str, Any]:
     low, high = interval(people, seed)
     middle = (float(people.mean()), float(np.median(people))) if len(people) else (math.nan, math.nan)
     return {"value": middle[0], "low": low, "high": high, "n_subjects": len(people), "median": middle[1]}
+
+
+def name_of(encoder: CohortEncoder, decoder: str) -> str:
+    """What a network is called in tables."""
+    config: Any = getattr(encoder, "config", None)
+    known = config["name"] if isinstance(config, dict) and "name" in config else type(encoder).__name__
+    return f"{known} + {decoder}"

@@ -14,7 +14,7 @@ from sslmed import io
 from sslmed._checks import choice, whole
 from sslmed._world import own_settings
 from sslmed.cohort import Cohort
-from sslmed.dense_tasks import Part, parts_of
+from sslmed.dense_tasks import Part, name_of, parts_of
 from sslmed.dense_tasks.fitting import Callback
 from sslmed.detection.baselines import classical, random_objects
 from sslmed.detection.labels import Columns, coco_objects, read_objects
@@ -119,7 +119,7 @@ def detect(
     names = _classes(cohort, truths, classes)
     about = {
         "cohort": cohort.name, "target": target, "kind": kind, "encoder": repr(model), "decoder": decoder,
-        "classes": names, "folds": folds, "seed": seed, "name": _name(model, decoder),
+        "classes": names, "folds": folds, "seed": seed, "name": name_of(model, decoder),
     }  # fmt: skip
     job = _Job(cohort, kind, model, decoder, names, shapes, truths, options, tuple(baselines), about, seed, threads)
     learned, trained_on, cases, people = [], [], [], []
@@ -252,9 +252,3 @@ def _usual_size(truths: Sequence[Objects], kind: Kind, radius: float) -> tuple[f
     areas = np.concatenate([np.bincount(one.instances.ravel())[1:] for one in truths if one.instances is not None])
     diameter = float(np.median(2 * np.sqrt(areas / np.pi)))
     return diameter, diameter
-
-
-def _name(encoder: CohortEncoder, decoder: str) -> str:
-    config: Any = getattr(encoder, "config", None)
-    known = config["name"] if isinstance(config, dict) and "name" in config else type(encoder).__name__
-    return f"{known} + {decoder}"

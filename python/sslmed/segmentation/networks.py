@@ -24,7 +24,7 @@ from sslmed.segmentation.options import Segmentation
 from sslmed.training import Loader
 
 __all__ = [
-    "described_encoder", "encoder_of", "labels_of", "loaded_task", "name_of", "options_from", "plain_options",
+    "described_encoder", "encoder_of", "labels_of", "loaded_task", "options_from", "plain_options",
     "trained",
 ]  # fmt: skip
 
@@ -50,13 +50,6 @@ def encoder_of(encoder: EncoderLike, cohort: Cohort, preprocessing: Any, seed: i
     whole_grid = {"anatomy": 0.0} if how.embedding()["patch_size"] and hasattr(how, "anatomy") else {}
     model.preprocessing = registry.get(cohort.modality).labeled(cohort, replace(how, **whole_grid))
     return model
-
-
-def name_of(encoder: CohortEncoder, decoder: str) -> str:
-    """What a network is called in tables."""
-    config: Any = getattr(encoder, "config", None)
-    known = config["name"] if isinstance(config, dict) and "name" in config else type(encoder).__name__
-    return f"{known} + {decoder}"
 
 
 def trained(

@@ -12,7 +12,7 @@ import pandas as pd
 from sslmed._checks import choice, whole
 from sslmed._world import own_settings
 from sslmed.cohort import Cohort
-from sslmed.dense_tasks import Part, parts_of, renamed_target
+from sslmed.dense_tasks import Part, name_of, parts_of, renamed_target
 from sslmed.dense_tasks.fitting import Callback
 from sslmed.dense_tasks.people import SeenPeople
 from sslmed.encoders import EncoderLike
@@ -20,7 +20,7 @@ from sslmed.modalities.label_maps import LabelMaps, StreamedLabelMaps
 from sslmed.nn.segmenter import DecoderName
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import CASES, LABELS, maps_of, scored
-from sslmed.segmentation.networks import described_encoder, encoder_of, labels_of, name_of, trained
+from sslmed.segmentation.networks import described_encoder, encoder_of, labels_of, trained
 from sslmed.segmentation.options import Segmentation
 from sslmed.segmentation.result import SegmentationResult
 from sslmed.segmentation.streamed import counted, known_classes, scored_bands
