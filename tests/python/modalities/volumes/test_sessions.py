@@ -211,7 +211,7 @@ def test_participants_may_be_sessions(tmp_path):
     found = gather(table)
     assert found["age"].fillna(-1).tolist() == [30, 35, -1, 40, 40]
     assert found["session"].tolist() == ["1", "2", "3", "1", "2"]
-    with pytest.raises(FormatError, match="expected one row a participant and session, found some twice"):
+    with pytest.raises(FormatError, match="expected one row a participant and session, found several for sub-1 1"):
         folder(tmp_path, participants=people + "sub-1\t1\t30\n")
 
 
