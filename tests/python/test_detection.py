@@ -387,12 +387,16 @@ def test_what_does_not_fit_is_refused(cohort):
         ({"kind": "masks"}, "kind='masks'"),
         ({"target": "nowhere"}, "target='nowhere' is neither a column nor a .json file"),
         ({"classes": ["large"]}, "lacks 'small'"),
+        ({"classes": ["large", "small", "all"]}, "must not be called 'all'"),
+        ({"classes": ["large", "small", "small"]}, "must be different ones"),
+        ({"kind": "boxes", "options": sm.Detection(nms=3)}, "nms=3 of boxes must be a share"),
         ({"baselines": ["none"]}, "baselines='none'"),
         ({"preprocessing": sm.ImagePreprocessing(size=48, patch=None, fit="pad")}, "fit='pad' is not supported"),
     ]:
         with pytest.raises(ValueError, match=message):
             sm.detect(cohort, **{"encoder": "unet", "preprocessing": how()} | wrong)
-    for option, message in [({"epochs": 0}, "epochs=0"), ({"threshold": 0.01}, "threshold"), ({"rays": 2}, "rays=2"), ({"features": 1}, "features=1")]:
+    for option, message in [({"epochs": 0}, "epochs=0"), ({"threshold": 0.01}, "threshold"), ({"rays": 2}, "rays=2"), ({"features": 1}, "features=1"),
+                            ({"roi": 0}, "roi=0"), ({"weights": {"size": 1}}, "weights has 'size'")]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
             sm.Detection(**option)
     table = cohort.table.assign(path_objects=[None, *cohort.table["path_objects"][1:]])
