@@ -353,6 +353,33 @@ def test_the_classical_baseline_is_color_deconvolution_and_otsu():
     assert baselines.otsu(values) == pytest.approx(filters.threshold_otsu(values), abs=1e-9)
 
 
+@pytest.mark.parametrize("value", [0, 255])
+def test_an_empty_picture_has_no_dark_nuclei(value):
+    known = networks.Learned(None, ("a",), 0.5, 0.001, (1.0,), (12.0, 12.0))
+    for kind in ("points", "boxes", "stars"):
+        assert len(baselines.classical(known, kind, torch.full((3, 64, 64), value, dtype=torch.uint8), (64, 64))) == 0
+
+
+@pytest.mark.parametrize("offset", [-3.0, 3.0])
+def test_centers_beyond_the_picture_are_no_objects(monkeypatch, offset):
+    """Offsets have no bounds: an object beside the picture is dropped at each of its ends."""
+    maps = torch.zeros(1, 3, 16, 16)
+    maps[0, 0, 0, 0] = maps[0, 0, 8, 8] = maps[0, 0, 15, 15] = 0.9
+    maps[0, 1:, 0, 0] = maps[0, 1:, 15, 15] = offset
+    maps[0, 1:, 8, 8] = 0.5
+
+    class Fixed:
+        kind = "points"
+
+        def forward_dense(self, windows):
+            return maps.expand(len(windows), -1, -1, -1)
+
+    options = sm.Detection(roi=16, nms=0)
+    found = networks.found_in([Fixed(), Fixed()], torch.zeros(3, 16, 16), (32, 32), ["a"], options)
+    kept = {-3.0: [[17, 17], [24, 24]], 3.0: [[6, 6], [17, 17]]}[offset]
+    assert sorted(found.places.tolist()) == kept
+
+
 def test_touching_nuclei_are_split():
     y, x = np.mgrid[:40, :60]
     mask = ((y - 20) ** 2 + (x - 20) ** 2 < 100) | ((y - 20) ** 2 + (x - 36) ** 2 < 100)

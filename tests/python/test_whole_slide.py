@@ -346,6 +346,14 @@ def test_saved_maps_equal_streamed_ones(slide, tmp_path):
     assert isinstance(found.table, pd.DataFrame)
 
 
+def test_a_slide_without_tissue_has_all_named_classes(slide):
+    where = sm.transforms.tissue.find(slide)
+    none = replace(where, mask=torch.zeros_like(where.mask))
+    found = tiled(slide, network(4), mpp=1.0, size=64, tissue=none, extra="probabilities", classes=["a", "b", "c", "d"])
+    assert found.tiles == 0
+    assert found.extra.flatten(1).unique(dim=1).tolist() == [[255], [0], [0], [0]]
+
+
 def test_cells_outside_of_tiles_are_no_objects_of_saved_maps(slide, tmp_path):
     where = sm.transforms.tissue.find(slide)
     mask = torch.zeros_like(where.mask)

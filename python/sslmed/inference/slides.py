@@ -234,7 +234,7 @@ def tiled(
     small = []
     sinks = Sinks(files, shape, plan.pixel, plan.mpp, names, extra, outside, objects, min_area)
     with sinks:
-        for band in _predicted(plan, predictor, mode, convention, batch_size, flips, extra, outside, preprocess, device, threads):
+        for band in _predicted(plan, predictor, mode, convention, batch_size, flips, extra, outside, preprocess, device, threads, len(names)):
             sinks.add(band)
             counts += np.bincount(band.classes.numpy().ravel(), minlength=256)
             small.append(band.classes[-band.row % step :: step, ::step])
@@ -316,7 +316,9 @@ def _predicted(
     preprocess: Callable[[torch.Tensor], torch.Tensor] | None,
     device: str,
     threads: int,
+    classes: int = 2,
 ) -> Iterator[MapBand]:
+    """The bands; of a slide without a tile to predict, ``classes`` says how many classes there are."""
     network = _network(predictor, preprocess)
     corners = [(x * plan.pixel[0], plan.rows[i] * plan.pixel[1]) for i, x in plan.tiles]
     reader = C.SlideTiles(plan.slide, corners, pixel=plan.pixel, size=plan.size, threads=threads, ahead=2 * batch_size + threads)
@@ -338,7 +340,7 @@ def _predicted(
         with torch.no_grad():
             blend.add(_flipped(network, tiles, flips, plan.size), [i for i, _ in part], [x for _, x in part])
         yield from (MapBand(*band) for band in blend.take())
-    blend.finish(max(2, outside + 1))
+    blend.finish(max(2, classes, outside + 1))
     yield from (MapBand(*band) for band in blend.take())
 
 
