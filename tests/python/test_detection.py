@@ -207,6 +207,8 @@ def test_classes_of_tables_are_text(tmp_path):
         assert read(write(tmp_path / "a.csv", f"x,y,class\n1,2,{text}\n"), "points", (9, 9)).names.tolist() == names
     other = read(write(tmp_path / "b.csv", "x,y,X\n1,2,3\n"), "points", (9, 9), columns={"x": "X"})
     assert other.places.tolist() == [[2, 3]]
+    swapped = read(tmp_path / "b.csv", "points", (9, 9), columns={"x": "y", "y": "x"})
+    assert swapped.places.tolist() == [[1, 2]]
 
 
 def test_objects_beside_the_picture_are_refused(tmp_path):

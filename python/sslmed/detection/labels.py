@@ -158,12 +158,13 @@ def _coco_pictures(name: str, numbers: Sequence[tuple[str, Any]], files: Sequenc
 
 def _coco_box(name: str, one: dict[str, Any]) -> Array:
     """[2, 2]: the lowest and the highest row and column."""
+    where = f"{name}: annotation {one.get('id')}"
     try:
         x, y, width, height = map(float, one["bbox"])
     except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{name}: annotation {one.get('id')}: expected a bbox of 4 numbers, found {error!r}") from error
+        raise FormatError(f"{where}: expected a bbox of 4 numbers, found {error!r}") from error
     if not (width > 0 and height > 0 and np.isfinite([x, y, width, height]).all()):
-        raise FormatError(f"{name}: annotation {one.get('id')}: expected a bbox with a width and a height above 0")
+        raise FormatError(f"{where}: expected a bbox with a width and a height above 0")
     return np.array([[y, x], [y + height, x + width]])
 
 
@@ -180,8 +181,8 @@ def _within(name: str, objects: Objects, shape: tuple[int, int]) -> Objects:
     if outside.any():
         y, x = objects.places[int(outside.argmax())]
         raise FormatError(
-            f"{name}: expected centers within the picture of {shape[1]} x {shape[0]} pixels, found {int(outside.sum())} "
-            f"of {len(objects)} beside it, the first at x={x:g}, y={y:g}"
+            f"{name}: expected centers within the picture of {shape[1]} x {shape[0]} pixels, found "
+            f"{int(outside.sum())} of {len(objects)} beside it, the first at x={x:g}, y={y:g}"
         )
     return objects
 
@@ -205,8 +206,9 @@ def _table(name: str, columns: Columns) -> pd.DataFrame:
         raise FormatError(f"{name}: expected a table, found {error}") from error
     if isinstance(columns, Mapping):
         # A column that happens to have one of our names makes way for the one that is meant.
-        kept = table.drop(columns=[ours for ours, theirs in columns.items() if theirs in table and ours in table and ours != theirs])
-        return kept.rename(columns={theirs: ours for ours, theirs in columns.items()})
+        meant = set(columns.values())
+        taken = [ours for ours, theirs in columns.items() if theirs in table and ours in set(table) - meant]
+        return table.drop(columns=taken).rename(columns={theirs: ours for ours, theirs in columns.items()})
     if columns is not None:
         if len(columns) != table.shape[1]:
             raise FormatError(f"{name}: columns={list(columns)} for a table of {table.shape[1]} columns")
@@ -309,7 +311,8 @@ def _geojson_points(name: str, features: list[Any]) -> Objects | None:
         if not types & {"Point", "MultiPoint"}:
             return None
         if left := types - {"Point", "MultiPoint"}:
-            raise FormatError(f"{name}: expected points alone or polygons alone, found points and {', '.join(sorted(left))}")
+            others = ", ".join(sorted(map(str, left)))
+            raise FormatError(f"{name}: expected points alone or polygons alone, found points and {others}")
         for one in features:
             coordinates = one["geometry"]["coordinates"]
             given = [coordinates] if one["geometry"]["type"] == "Point" else coordinates
