@@ -268,7 +268,7 @@ def draw_stars(centers: Given, distances: Given, shape: tuple[int, int]) -> torc
     Examples:
         >>> import torch
         >>> from sslmed.objects import draw_stars
-        >>> draw_stars(torch.tensor([[2.0, 2.0]]), torch.full((1, 32), 2.5), (4, 4)).unique().tolist()
+        >>> draw_stars(torch.tensor([[2.0, 2.0]]), torch.full((1, 32), 2.5), (5, 5)).unique().tolist()
         [0, 1]
     """
     out: torch.Tensor = C.draw_stars(*_stars("draw_stars", centers, distances), int(shape[0]), int(shape[1]))

@@ -1,5 +1,6 @@
 """Suppression and star-convex shapes against torchvision, StarDist's compiled routines, SciPy and plain references."""
 
+import doctest
 import importlib.util
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
@@ -253,3 +254,9 @@ def test_what_is_not_finite_is_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_examples_run():
+    found = doctest.testmod(objects)
+    assert found.attempted > 20
+    assert found.failed == 0
