@@ -105,7 +105,10 @@ def nms_boxes(boxes: Given, scores: Given, iou: float = 0.5, labels: Given | Non
         [1, 2]
     """
     number("nms_boxes", "iou", iou, 0, 1)
-    out: torch.Tensor = C.nms_boxes(_tensor(boxes), _tensor(scores), _maybe(labels), float(iou))
+    edges = _finite("nms_boxes", "boxes", boxes)
+    if edges.dim() == 3 and edges.shape[1] == 2 and bool((edges[:, 0] > edges[:, 1]).any()):
+        raise ValueError("nms_boxes: boxes must have their lowest corner first, one has not")
+    out: torch.Tensor = C.nms_boxes(edges, _tensor(scores), _maybe(labels), float(iou))
     return out
 
 
@@ -131,7 +134,8 @@ def nms_points(points: Given, scores: Given, distance: float, labels: Given | No
         [1, 2]
     """
     number("nms_points", "distance", distance, 0, float("inf"))
-    out: torch.Tensor = C.nms_points(_tensor(points), _tensor(scores), _maybe(labels), float(distance))
+    places = _finite("nms_points", "points", points)
+    out: torch.Tensor = C.nms_points(places, _tensor(scores), _maybe(labels), float(distance))
     return out
 
 
@@ -169,8 +173,8 @@ def nms_stars(
     """
     number("nms_stars", "overlap", overlap, 0, 1)
     choice("nms_stars", "by", by, ("smaller", "iou"))
-    given = (_tensor(centers), _tensor(distances), _tensor(scores), _maybe(labels))
-    out: torch.Tensor = C.nms_stars(*given, float(overlap), by)
+    places, far = _stars("nms_stars", centers, distances)
+    out: torch.Tensor = C.nms_stars(places, far, _tensor(scores), _maybe(labels), float(overlap), by)
     return out
 
 
@@ -199,7 +203,7 @@ def star_distances(labels: Given, rays: int = 32, stride: int = 1) -> torch.Tens
     """
     whole("star_distances", "rays", rays, 3)
     whole("star_distances", "stride", stride, 1)
-    out: torch.Tensor = C.star_distances(_tensor(labels), rays, stride)
+    out: torch.Tensor = C.star_distances(_numbered("star_distances", labels), rays, stride)
     return out
 
 
@@ -221,7 +225,7 @@ def object_probability(labels: Given) -> torch.Tensor:
         >>> object_probability(torch.tensor([[0, 1, 1, 1, 1, 0]]))[0].tolist()
         [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
-    out: torch.Tensor = C.object_probability(_tensor(labels))
+    out: torch.Tensor = C.object_probability(_numbered("object_probability", labels))
     return out
 
 
@@ -264,10 +268,10 @@ def draw_stars(centers: Given, distances: Given, shape: tuple[int, int]) -> torc
     Examples:
         >>> import torch
         >>> from sslmed.objects import draw_stars
-        >>> draw_stars(torch.tensor([[2.0, 2.0]]), torch.full((1, 32), 2.5), (4, 4)).unique().tolist()
+        >>> draw_stars(torch.tensor([[2.0, 2.0]]), torch.full((1, 32), 2.5), (5, 5)).unique().tolist()
         [0, 1]
     """
-    out: torch.Tensor = C.draw_stars(_tensor(centers), _tensor(distances), int(shape[0]), int(shape[1]))
+    out: torch.Tensor = C.draw_stars(*_stars("draw_stars", centers, distances), int(shape[0]), int(shape[1]))
     return out
 
 
@@ -322,6 +326,28 @@ def write_instances(labels: Given, path: str | Path) -> None:
 
 def _tensor(given: Given) -> torch.Tensor:
     return given.detach() if isinstance(given, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(given))
+
+
+def _finite(where: str, name: str, given: Given) -> torch.Tensor:
+    out = _tensor(given)
+    if not bool(torch.isfinite(out).all()):
+        raise ValueError(f"{where}: {name} must be finite, got others")
+    return out
+
+
+def _stars(where: str, centers: Given, distances: Given) -> tuple[torch.Tensor, torch.Tensor]:
+    places, far = _finite(where, "centers", centers), _finite(where, "distances", distances)
+    if bool((far < 0).any()):
+        raise ValueError(f"{where}: distances must be at least 0, got {float(far.min()):g}")
+    return places, far
+
+
+def _numbered(where: str, labels: Given) -> torch.Tensor:
+    """Labels, whose numbers must have 32 bits."""
+    out = _tensor(labels)
+    if out.dtype == torch.int64 and out.numel() and not (-(2**31) <= int(out.min()) <= int(out.max()) < 2**31):
+        raise ValueError(f"{where}: labels must have 32 bits, got {int(out.min())} to {int(out.max())}")
+    return out
 
 
 def _maybe(given: Given | None) -> torch.Tensor | None:

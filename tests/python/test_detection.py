@@ -173,7 +173,7 @@ def test_tables_of_points_and_boxes(tmp_path):
     points = read(write(tmp_path / "a.csv", "x,y\n1,2\n3.5,4\n"), "points", (9, 9))
     assert points.places.tolist() == [[2, 1], [4, 3.5]]
     assert set(points.names) == {"object"}
-    bare = read(write(tmp_path / "b.csv", "46,7,2\n191,100,3\n"), "points", (9, 9), columns=["x", "y", "class"])
+    bare = read(write(tmp_path / "b.csv", "46,7,2\n191,100,3\n"), "points", (200, 200), columns=["x", "y", "class"])
     assert bare.places.tolist() == [[7, 46], [100, 191]]
     assert bare.names.tolist() == ["2", "3"]
     named = read(write(tmp_path / "c.tsv", "X um\tY um\n1\t2\n"), "points", (9, 9), columns={"x": "X um", "y": "Y um"}, microns_per_pixel=0.5)
@@ -198,6 +198,72 @@ def test_tables_of_points_and_boxes(tmp_path):
         read(tmp_path / "a.csv", "points", (9, 9), columns=["x"])
     with pytest.raises(sm.ReadError, match="cannot be read"):
         read(tmp_path / "missing.csv", "points", (9, 9))
+
+
+def test_classes_of_tables_are_text(tmp_path):
+    """A class is the same one whether another row lacks its class or not, and "NA" is a name."""
+    read = sm.detection.read_objects
+    for text, names in [("1\n3,4,2", ["1", "2"]), ("1\n3,4,", ["1", "object"]), ("01\n3,4,NA", ["01", "NA"])]:
+        assert read(write(tmp_path / "a.csv", f"x,y,class\n1,2,{text}\n"), "points", (9, 9)).names.tolist() == names
+    other = read(write(tmp_path / "b.csv", "x,y,X\n1,2,3\n"), "points", (9, 9), columns={"x": "X"})
+    assert other.places.tolist() == [[2, 3]]
+    swapped = read(tmp_path / "b.csv", "points", (9, 9), columns={"x": "y", "y": "x"})
+    assert swapped.places.tolist() == [[1, 2]]
+
+
+def test_objects_beside_the_picture_are_refused(tmp_path):
+    """Numbers in µm, or of another level, must not pass as pixels."""
+    point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [40, 2]}, "properties": {}}
+    for name, text, kind in [
+        ("a.csv", "x,y\n1,2\n40,2\n", "points"),
+        ("b.csv", "xmin,ymin,xmax,ymax\n38,1,42,3\n", "boxes"),
+        ("c.geojson", json.dumps({"type": "FeatureCollection", "features": [point]}), "points"),
+    ]:
+        with pytest.raises(sm.FormatError, match=r"1 of \d beside it, the first at x=40, y=2"):
+            sm.detection.read_objects(write(tmp_path / name, text), kind, (9, 12))
+
+
+def square_feature(x, y, side, name):
+    ring = [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": name}},
+    }
+
+
+def test_boxes_of_polygons_do_not_depend_on_what_lies_on_top(tmp_path):
+    squares = [square_feature(4, 4, 4, "a"), square_feature(2, 2, 8, "b"), square_feature(9, 2, 2, "c"), square_feature(1, 1, 3, "Ignore*")]
+    path = write(tmp_path / "a.geojson", json.dumps({"type": "FeatureCollection", "features": squares}))
+    boxes = sm.detection.read_objects(path, "boxes", (12, 12))
+    assert boxes.boxes.tolist() == [[[4, 4], [8, 8]], [[2, 2], [10, 10]], [[2, 9], [4, 11]]]
+    assert boxes.names.tolist() == ["a", "b", "c"]
+    assert sm.detection.read_objects(path, "points", (12, 12)).places.tolist() == [[6, 6], [6, 6], [3, 10]]
+    stars = sm.detection.read_objects(path, "stars", (12, 12))
+    assert stars.names.tolist() == ["b", "c"]  # the later one has the shared pixels
+    assert np.bincount(stars.instances.ravel()).tolist() == [144 - 66, 62, 4]
+
+
+@pytest.mark.parametrize("kind", ["points", "boxes", "stars"])
+def test_a_geojson_file_without_features_has_no_objects(kind, tmp_path):
+    path = write(tmp_path / "none.geojson", '{"type": "FeatureCollection", "features": []}')
+    none = sm.detection.read_objects(path, kind, (9, 12))
+    assert len(none) == 0
+    assert (none.boxes is not None, none.instances is not None) == (kind == "boxes", kind == "stars")
+
+
+def test_geojson_of_other_things_is_told(tmp_path):
+    point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [4, 2]}, "properties": {}}
+    nan = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [float("nan"), 2]}, "properties": {}}
+    for content, message in [
+        ({"type": "FeatureCollection", "features": [point, square_feature(1, 1, 3, "a")]}, "found points and Polygon"),
+        ({"type": "FeatureCollection", "features": [nan]}, "expected finite coordinates"),
+        ({"type": "Feature", "geometry": {"type": "Point"}, "properties": {}}, "expected polygons"),
+        (3, "expected a GeoJSON object"),
+        ([3], "expected a GeoJSON object"),
+    ]:
+        with pytest.raises(sm.FormatError, match=message):
+            sm.detection.read_objects(write(tmp_path / "a.geojson", json.dumps(content)), "points", (9, 12))
 
 
 def test_maps_and_polygons(tmp_path):
@@ -256,6 +322,27 @@ def test_coco(tmp_path):
         labels.coco_objects(path, "boxes", ["z.png"], shapes[:1])
     with pytest.raises(sm.FormatError, match="expected COCO's images"):
         labels.coco_objects(write(tmp_path / "d.json", "{}"), "boxes", files, shapes)
+    for wrong, message in [({"bbox": [2, 3, 0, 6]}, "annotation 1: expected a bbox with a width"), ({"bbox": None}, "expected a bbox of 4"),
+                           ({"category_id": 7}, "expected COCO's images"), ({"bbox": [20, 3, 4, 6]}, "1 of 1 beside it")]:  # fmt: skip
+        changed = content | {"annotations": [content["annotations"][0] | wrong]}
+        with pytest.raises(sm.FormatError, match=message):
+            labels.coco_objects(write(tmp_path / "d.json", json.dumps(changed)), "boxes", files, shapes)
+
+
+def test_coco_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "p1/a.png"}, {"id": 2, "file_name": "p2/a.png"}],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 3, 4, 6]}],
+    }
+    path = write(tmp_path / "c.json", json.dumps(content))
+    found = labels.coco_objects(path, "boxes", ["x/p2/a.png", "x/p1/a.png"], [(12, 12)] * 2)
+    assert [len(one) for one in found] == [0, 1]
+    with pytest.raises(sm.FormatError, match=r"found several of the name a.png"):
+        labels.coco_objects(path, "boxes", ["x/p3/a.png"], [(12, 12)])
+    write(path, json.dumps(content | {"images": [{"id": 1, "file_name": "a.png"}]}))
+    with pytest.raises(sm.FormatError, match=r"found one for x/p1/a.png and x/p2/a.png"):
+        labels.coco_objects(path, "boxes", ["x/p1/a.png", "x/p2/a.png"], [(12, 12)] * 2)
 
 
 def test_the_classical_baseline_is_color_deconvolution_and_otsu():
@@ -266,6 +353,33 @@ def test_the_classical_baseline_is_color_deconvolution_and_otsu():
     assert np.corrcoef(ours[kept], theirs[kept])[0, 1] > 0.98
     values = np.r_[np.random.default_rng(1).normal(0, 1, 4000), np.random.default_rng(2).normal(6, 1, 1000)]
     assert baselines.otsu(values) == pytest.approx(filters.threshold_otsu(values), abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_an_empty_picture_has_no_dark_nuclei(value):
+    known = networks.Learned(None, ("a",), 0.5, 0.001, (1.0,), (12.0, 12.0))
+    for kind in ("points", "boxes", "stars"):
+        assert len(baselines.classical(known, kind, torch.full((3, 64, 64), value, dtype=torch.uint8), (64, 64))) == 0
+
+
+@pytest.mark.parametrize("offset", [-3.0, 3.0])
+def test_centers_beyond_the_picture_are_no_objects(monkeypatch, offset):
+    """Offsets have no bounds: an object beside the picture is dropped at each of its ends."""
+    maps = torch.zeros(1, 3, 16, 16)
+    maps[0, 0, 0, 0] = maps[0, 0, 8, 8] = maps[0, 0, 15, 15] = 0.9
+    maps[0, 1:, 0, 0] = maps[0, 1:, 15, 15] = offset
+    maps[0, 1:, 8, 8] = 0.5
+
+    class Fixed:
+        kind = "points"
+
+        def forward_dense(self, windows):
+            return maps.expand(len(windows), -1, -1, -1)
+
+    options = sm.Detection(roi=16, nms=0)
+    found = networks.found_in([Fixed(), Fixed()], torch.zeros(3, 16, 16), (32, 32), ["a"], options)
+    kept = {-3.0: [[17, 17], [24, 24]], 3.0: [[6, 6], [17, 17]]}[offset]
+    assert sorted(found.places.tolist()) == kept
 
 
 def test_touching_nuclei_are_split():
@@ -302,12 +416,16 @@ def test_what_does_not_fit_is_refused(cohort):
         ({"kind": "masks"}, "kind='masks'"),
         ({"target": "nowhere"}, "target='nowhere' is neither a column nor a .json file"),
         ({"classes": ["large"]}, "lacks 'small'"),
+        ({"classes": ["large", "small", "all"]}, "must not be called 'all'"),
+        ({"classes": ["large", "small", "small"]}, "must be different ones"),
+        ({"kind": "boxes", "options": sm.Detection(nms=3)}, "nms=3 of boxes must be a share"),
         ({"baselines": ["none"]}, "baselines='none'"),
         ({"preprocessing": sm.ImagePreprocessing(size=48, patch=None, fit="pad")}, "fit='pad' is not supported"),
     ]:
         with pytest.raises(ValueError, match=message):
             sm.detect(cohort, **{"encoder": "unet", "preprocessing": how()} | wrong)
-    for option, message in [({"epochs": 0}, "epochs=0"), ({"threshold": 0.01}, "threshold"), ({"rays": 2}, "rays=2"), ({"features": 1}, "features=1")]:
+    for option, message in [({"epochs": 0}, "epochs=0"), ({"threshold": 0.01}, "threshold"), ({"rays": 2}, "rays=2"), ({"features": 1}, "features=1"),
+                            ({"roi": 0}, "roi=0"), ({"weights": {"size": 1}}, "weights has 'size'")]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
             sm.Detection(**option)
     table = cohort.table.assign(path_objects=[None, *cohort.table["path_objects"][1:]])

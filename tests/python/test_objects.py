@@ -1,5 +1,6 @@
 """Suppression and star-convex shapes against torchvision, StarDist's compiled routines, SciPy and plain references."""
 
+import doctest
 import importlib.util
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
@@ -238,3 +239,24 @@ def test_what_does_not_fit_is_refused():
         objects.star_distances(torch.zeros(2, 2, dtype=torch.int32), 2)
     with pytest.raises(ValueError, match="labels must be whole numbers"):
         objects.object_probability(torch.zeros(2, 2))
+
+
+def test_what_is_not_finite_is_refused():
+    one, nan = torch.ones(1), float("nan")
+    for call, message in [
+        (lambda: objects.nms_boxes(torch.tensor([[[0, nan], [1, 1]]]), one), "nms_boxes: boxes must be finite"),
+        (lambda: objects.nms_boxes(torch.tensor([[[5.0, 5.0], [1.0, 9.0]]]), one), "lowest corner first"),
+        (lambda: objects.nms_points(torch.tensor([[0.0, nan]]), one, 2), "nms_points: points must be finite"),
+        (lambda: objects.nms_stars(torch.zeros(1, 2), torch.full((1, 8), nan), one), "nms_stars: distances must be finite"),
+        (lambda: objects.nms_stars(torch.zeros(1, 2), torch.full((1, 8), -1.0), one), "at least 0, got -1"),
+        (lambda: objects.draw_stars(torch.full((1, 2), nan), torch.ones(1, 8), (4, 4)), "draw_stars: centers must be finite"),
+        (lambda: objects.star_distances(torch.full((3, 3), 2**32 + 1)), "labels must have 32 bits, got 4294967297"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_examples_run():
+    found = doctest.testmod(objects)
+    assert found.attempted > 20
+    assert found.failed == 0

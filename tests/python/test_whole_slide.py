@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -296,6 +297,14 @@ def test_what_is_wrong_is_told(slide, tmp_path):
         tiled(slide, net, mpp=1.0, size=64, out=tmp_path / "a.ome.tiff").save(tmp_path / "b.ome.tiff")
     with pytest.raises(ValueError, match="whole numbers"):
         sm.inference.outline(torch.rand(3, 3))
+    with pytest.raises(ValueError, match="must have 32 bits, got 1099511627776"):
+        sm.inference.outline(torch.full((3, 3), 2**40))
+    with pytest.raises(ValueError, match="gave NaN"):
+        tiled(slide, lambda tiles: tiles * float("nan"), mpp=1.0, size=64)
+    with pytest.raises(ValueError, match="must be different files"):
+        tiled(slide, net, mpp=1.0, size=64, out=[tmp_path / "a.geojson"] * 2)
+    with pytest.raises(ValueError, match="beside an OME-TIFF, and out= has none"):
+        tiled(slide, net, mpp=1.0, size=64, out=tmp_path / "a.geojson", extra="uncertainty")
 
 
 def test_nothing_is_left_of_a_prediction_that_fails(slide, tmp_path):
@@ -309,6 +318,9 @@ def test_nothing_is_left_of_a_prediction_that_fails(slide, tmp_path):
 
     with pytest.raises(RuntimeError, match="the network fails"):
         tiled(slide, net, mpp=1.0, size=64, out=[tmp_path / "a.ome.tiff", tmp_path / "a.geojson"])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError):
+        tiled(slide, network(), mpp=1.0, size=64, out=[tmp_path / "a.ome.tiff", tmp_path / "missing" / "a.geojson"])
     assert not list(tmp_path.iterdir())
 
 
@@ -332,3 +344,26 @@ def test_saved_maps_equal_streamed_ones(slide, tmp_path):
     assert torch.equal(one, two)
     assert torch.equal(one[..., 0], found.classes)
     assert isinstance(found.table, pd.DataFrame)
+
+
+def test_a_slide_without_tissue_has_all_named_classes(slide):
+    where = sm.transforms.tissue.find(slide)
+    none = replace(where, mask=torch.zeros_like(where.mask))
+    found = tiled(slide, network(4), mpp=1.0, size=64, tissue=none, extra="probabilities", classes=["a", "b", "c", "d"])
+    assert found.tiles == 0
+    assert found.extra.flatten(1).unique(dim=1).tolist() == [[255], [0], [0], [0]]
+
+
+def test_cells_outside_of_tiles_are_no_objects_of_saved_maps(slide, tmp_path):
+    where = sm.transforms.tissue.find(slide)
+    mask = torch.zeros_like(where.mask)
+    mask[0, 0] = True
+    how = {"mpp": 1.0, "size": 64, "tissue": replace(where, mask=mask), "outside": 2, "classes": ["a", "b", "glass"]}
+
+    def second(tiles):
+        return torch.stack([0 * tiles[:, 0], 0 * tiles[:, 0] + 1, 0 * tiles[:, 0]], dim=1)
+
+    tiled(slide, second, **how, out=tmp_path / "1.geojson")
+    tiled(slide, second, **how).save(tmp_path / "2.geojson")
+    assert [one.label for one in sm.io.read_annotations(tmp_path / "1.geojson")] == ["b"]
+    assert (tmp_path / "1.geojson").read_bytes() == (tmp_path / "2.geojson").read_bytes()

@@ -94,7 +94,10 @@ def hematoxylin(rgb: Array) -> Array:
 
 
 def otsu(values: Array) -> float:
-    """The threshold between two groups of values that are farthest apart for their spread (Otsu, 1979), of 256 bins."""
+    """The threshold between two groups of values that are farthest apart for their spread (Otsu, 1979), of 256 bins;
+    of equal values that value: none is above it."""
+    if np.ptp(values) == 0:
+        return float(values.flat[0])
     counts, edges = np.histogram(values, 256)
     middles = (edges[1:] + edges[:-1]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]

@@ -150,6 +150,8 @@ def found_in(
     found = C.detect_objects(given, predictor, windows, [float(options.overlap)], options.batch_size, 0.0, how)
     places, scores, labels, numbers = (part.numpy() for part in found)
     factor = np.array(shape, np.float64) / np.array(picture.shape[1:], np.float64)
+    inside: Array = np.all((places >= 0) & (places <= np.array(picture.shape[1:])), axis=1)  # offsets have no bounds
+    places, scores, labels, numbers = (part[inside] for part in (places, scores, labels, numbers))
     names = np.array(list(classes), object)[labels]
     if kind == "points":
         return Objects(places * factor, names, scores)

@@ -10,6 +10,8 @@ from sslmed._checks import choice, number, whole
 
 __all__ = ["Detection"]
 
+_WEIGHTS = ("score_weight", "offset_weight", "size_weight", "distance_weight", "class_weight", "background")
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -92,3 +94,7 @@ class Detection:
             number("Detection", "threshold", self.threshold, 0.05, 1)
         if self.nms is not None:
             number("Detection", "nms", self.nms, 0)
+        for cells in () if self.roi is None else (self.roi,) if isinstance(self.roi, int) else self.roi:
+            whole("Detection", "roi", cells, 1)
+        if unknown := sorted(set(self.weights) - set(_WEIGHTS)):
+            raise ValueError(f"Detection: weights has {unknown[0]!r}, expected one of {', '.join(_WEIGHTS)}")

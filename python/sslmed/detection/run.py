@@ -113,6 +113,8 @@ def detect(
     whole("detect", "seed", seed, 0)
     whole("detect", "threads", threads, 1)
     options = options or Detection()
+    if kind != "points" and options.nms is not None and options.nms > 1:
+        raise ValueError(f"detect: nms={options.nms} of {kind} must be a share within 0 and 1")
     model = encoder_of(encoder, cohort, preprocessing, seed)
     shapes = [tuple(map(int, io.read_image(str(path)).shape[:2])) for path in cohort.table["path"]]
     truths = _truths(cohort, target, kind, shapes, columns, microns_per_pixel)
@@ -233,9 +235,12 @@ def _classes(cohort: Cohort, truths: Sequence[Objects], classes: Sequence[str] |
     seen = sorted({str(name) for truth in truths for name in truth.names})
     if not seen:
         raise ValueError(f"{cohort.name}: the files hold no object at all")
-    if classes is None:
-        return seen
-    names = [str(name) for name in classes]
+    names = seen if classes is None else [str(name) for name in classes]
+    for name in ("all", "mean"):  # lines of the table
+        if name in names:
+            raise ValueError(f"{cohort.name}: a class must not be called {name!r}, which the table has lines of")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{cohort.name}: classes={names} must be different ones")
     if unknown := sorted(set(seen) - set(names)):
         raise ValueError(f"{cohort.name}: classes={names} lacks {unknown[0]!r}, which the files hold")
     return names

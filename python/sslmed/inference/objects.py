@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 
 from sslmed._checks import number
 from sslmed._core import Array, C, tensor
@@ -59,8 +60,15 @@ class ObjectStream:
         self._least = min_area
 
     def add(self, rows: Array) -> list[SlideObject]:
-        """The objects that are complete with these rows [n, width] of whole numbers, the next ones of the map."""
-        self._outliner.add(tensor(rows))
+        """The objects that are complete with these rows [n, width] of whole numbers, the next ones of the map.
+
+        Raises:
+            ValueError: A value has more than 32 bits, or the width is another one.
+        """
+        cells = tensor(rows)
+        if cells.dtype == torch.int64 and cells.numel() and not (-(2**31) <= int(cells.min()) <= int(cells.max()) < 2**31):
+            raise ValueError(f"ObjectStream: values must have 32 bits, got {int(cells.min())} to {int(cells.max())}")
+        self._outliner.add(cells)
         return list(self._taken())
 
     def finish(self) -> list[SlideObject]:

@@ -35,8 +35,7 @@ class MapBand:
     """[rows, W] uint8: the class with the highest blended prediction."""
     extra: torch.Tensor | None
     """uint8 of 255 times the value: probabilities [classes, rows, W], or uncertainty [1, rows, W], the entropy of the
-    probabilities as a share of the
-    largest possible one."""
+    probabilities as a share of the largest possible one."""
 
 
 class Sinks:
@@ -60,6 +59,10 @@ class Sinks:
         self._shape, self._downsample, self._mpp, self._names = shape, downsample, mpp, names
         self._extra, self._outside, self._kind, self._least = extra, outside, objects, min_area
         self._paths = [Path(path) for path in paths]
+        if len(set(self._paths)) < len(self._paths):
+            raise ValueError(f"tiled: out={[os.fspath(path) for path in paths]} must be different files")
+        if extra != "none" and self._paths and all(path.name.lower().endswith(".geojson") for path in self._paths):
+            raise ValueError(f"tiled: extra={extra!r} is written beside an OME-TIFF, and out= has none")
         for path in self._paths:
             if not path.name.lower().endswith(_FILES):
                 raise ValueError(f"tiled: out={os.fspath(path)!r} must end in {', '.join(_FILES)}")
@@ -72,6 +75,14 @@ class Sinks:
         self._stream: ObjectStream | None = None
 
     def __enter__(self) -> Sinks:
+        try:
+            self._open()
+        except BaseException as error:  # of those that were opened before, nothing is left
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def _open(self) -> None:
         for path in self._paths:
             if path.name.lower().endswith(".geojson"):
                 self._outlines.append(self._stack.enter_context(ObjectWriter(path, self._kind)))
@@ -91,11 +102,14 @@ class Sinks:
                 self._shape[1], downsample=self._downsample, mpp=None if self._mpp is None else self._own(), background=self._outside, names=self._names,
                 min_area=self._least,
             )  # fmt: skip
-        return self
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is None and self._stream is not None:
-            self._outlined(self._stream.finish())
+        try:
+            if kind is None and self._stream is not None:
+                self._outlined(self._stream.finish())
+        except BaseException as error:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
         self._stack.__exit__(kind, value, trace)
         self.objects = self._outlines[0].count if self._outlines else 0
 

@@ -116,6 +116,8 @@ class SlideMap:
     """As in :class:`MapBand`, for the whole map, where nothing was written."""
     overview: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.uint8))
     """The map with every n-th cell of every n-th row, at most 1,024 a side."""
+    outside: int = 0
+    """The class of cells that no tile covers, which is no object's."""
 
     def plot(self, ax: Any = None) -> Any:
         """Draws the overview in colors of its classes; gives the axes."""
@@ -146,7 +148,7 @@ class SlideMap:
         if self.classes is None:
             raise ValueError(f"save: the map was written to {', '.join(self.files)} and is not in memory; call tiled() without out=")
         names = dict(zip(self.table["class"].tolist(), self.table["name"].tolist(), strict=True))
-        sinks = Sinks([path], self.shape, self.downsample, self.mpp, names, "none", 0, objects, min_area)
+        sinks = Sinks([path], self.shape, self.downsample, self.mpp, names, "none", self.outside, objects, min_area)
         with sinks:
             sinks.add(MapBand(0, self.classes, None))
 
@@ -197,7 +199,8 @@ def tiled(
         extra: What is kept beside the classes: "probabilities" (softmax of the averaged predictions) or "uncertainty"
             (their entropy). A file ``NAME.probabilities.ome.tiff`` beside ``NAME.ome.tiff`` gets it, 255 times the
             value.
-        outside: The class of cells that no tile covers.
+        outside: The class of cells that no tile covers. It is the background of a GeoJSON file: all other classes have
+            outlines.
         preprocess: What bytes [n, 3, size, size] become before the predictor gets them.
         device: Where the predictor is.
         threads: Number of threads that read tiles.
@@ -207,7 +210,8 @@ def tiled(
         min_area: Least area of such an object in µm² (cells, where the scale is not known).
 
     Raises:
-        ValueError: An option is out of range, the slide's scale is not known, or the predictor gives another shape.
+        ValueError: An option is out of range, the slide's scale is not known, or the predictor gives another shape or
+            NaN.
         FormatError, ReadError: The slide cannot be read.
 
     Examples:
@@ -230,7 +234,7 @@ def tiled(
     small = []
     sinks = Sinks(files, shape, plan.pixel, plan.mpp, names, extra, outside, objects, min_area)
     with sinks:
-        for band in _predicted(plan, predictor, mode, convention, batch_size, flips, extra, outside, preprocess, device, threads):
+        for band in _predicted(plan, predictor, mode, convention, batch_size, flips, extra, outside, preprocess, device, threads, len(names)):
             sinks.add(band)
             counts += np.bincount(band.classes.numpy().ravel(), minlength=256)
             small.append(band.classes[-band.row % step :: step, ::step])
@@ -240,7 +244,7 @@ def tiled(
     return SlideMap(
         shape=shape, downsample=plan.pixel, mpp=plan.mpp, tiles=len(plan.tiles), table=_table(counts, names, plan.mpp), files=sinks.written,
         objects=sinks.objects, classes=torch.cat([band.classes for band in kept]) if kept else None, extra=torch.cat(extras, dim=1) if extras else None,
-        overview=torch.cat(small),
+        overview=torch.cat(small), outside=outside,
     )  # fmt: skip
 
 
@@ -312,7 +316,9 @@ def _predicted(
     preprocess: Callable[[torch.Tensor], torch.Tensor] | None,
     device: str,
     threads: int,
+    classes: int = 2,
 ) -> Iterator[MapBand]:
+    """The bands; of a slide without a tile to predict, ``classes`` says how many classes there are."""
     network = _network(predictor, preprocess)
     corners = [(x * plan.pixel[0], plan.rows[i] * plan.pixel[1]) for i, x in plan.tiles]
     reader = C.SlideTiles(plan.slide, corners, pixel=plan.pixel, size=plan.size, threads=threads, ahead=2 * batch_size + threads)
@@ -334,7 +340,7 @@ def _predicted(
         with torch.no_grad():
             blend.add(_flipped(network, tiles, flips, plan.size), [i for i, _ in part], [x for _, x in part])
         yield from (MapBand(*band) for band in blend.take())
-    blend.finish(max(2, outside + 1))
+    blend.finish(max(2, classes, outside + 1))
     yield from (MapBand(*band) for band in blend.take())
 
 
@@ -360,6 +366,8 @@ def _flipped(network: Callable[[torch.Tensor], torch.Tensor], tiles: torch.Tenso
             found = found[:, :, None, None].expand(-1, -1, size, size)
         if found.dim() != 4 or found.shape[0] != len(tiles) or tuple(found.shape[2:]) != (size, size):
             raise ValueError(f"tiled: the predictor must give [{len(tiles)}, classes, {size}, {size}] or [{len(tiles)}, classes], got {tuple(found.shape)}")
+        if bool(torch.isnan(found).any()):
+            raise ValueError("tiled: the predictor gave NaN, which is no class")
         found = found.flip(axes) if axes else found
         total = found if total is None else total + found
     assert total is not None

@@ -33,10 +33,9 @@ def write_dicom_seg(
     """Writes a label map as a DICOM segmentation (binary frames, one segment a label) that refers to its source images.
 
     Needs highdicom: ``pip install 'sslmed[dicom-seg]'``. Of a volume each pixel of the source's slices gets the label
-        of the nearest cell, whatever the axes
-    and the spacing of the volume; 0 where the volume does not reach. Of a slide the map is brought to the pixels of the
-    source's level, by the nearest cell. Segments are coded as tissue that an algorithm has found; patient and study are
-    those of the source.
+    of the nearest cell, whatever the axes and the spacing of the volume; 0 where the volume does not reach. Of a slide
+    the map is brought to the pixels of the source's level, by the nearest cell. Segments are coded as tissue that an
+    algorithm has found; patient and study are those of the source.
 
     Args:
         path: The file to write.

@@ -87,7 +87,7 @@ class OmeTiffWriter:
             raise ValueError("OmeTiffWriter: channels is empty, expected at least one name")
         self._path = Path(path)
         self._dtype, self._tile, self._labels = np.dtype(dtype).newbyteorder("<"), tile, labels
-        self._channels, self._classes, self._mpp = list(channels), dict(classes or {}), mpp
+        self._channels, self._classes, self._mpp = list(channels), dict(classes or {}), (float(mpp[0]), float(mpp[1]))
         self._name = self._path.name if name is None else name
         height, width = shape
         self._levels = [_Level(height, width)]
@@ -125,6 +125,8 @@ class OmeTiffWriter:
                 f"{self._path}: a band must be [{len(self._channels)}, at most {first.height - first.seen} rows, {first.width}], got {tuple(values.shape)}"
             )
         if rows.size and np.issubdtype(self._dtype, np.integer):
+            if np.issubdtype(rows.dtype, np.floating):
+                raise ValueError(f"{self._path}: values must be whole numbers in a file of {self._dtype.name}, got {rows.dtype}")
             limits = np.iinfo(self._dtype)
             low, high = rows.min(), rows.max()
             if low < limits.min or high > limits.max:

@@ -1,6 +1,7 @@
 """Pyramids of label maps: read again by tifffile and OpenSlide, their OME-XML checked against the schema."""
 
 import importlib.util
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,14 @@ def test_large_maps_are_bigtiff(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", [np.float64, np.float32, Fraction])
+def test_the_scale_is_written_as_a_number(tmp_path, number):
+    sm.io.write_ome_tiff(tmp_path / "a.ome.tiff", torch.zeros(4, 5, dtype=torch.uint8), (number(0.25), number(0.5)))
+    data = (tmp_path / "a.ome.tiff").read_bytes()
+    assert b'PhysicalSizeX="0.25"' in data
+    assert b'PhysicalSizeY="0.5"' in data
+
+
 def test_what_is_wrong_is_told(tmp_path):
     path = tmp_path / "a.ome.tiff"
     for options, words in (({"dtype": "float64"}, "dtype='float64'"), ({"tile": 100}, "tile=100"), ({"channels": []}, "channels is empty")):
@@ -124,6 +133,8 @@ def test_what_is_wrong_is_told(tmp_path):
         out.write(torch.zeros(5, 9, dtype=torch.uint8))
     with pytest.raises(ValueError, match="within 0 and 255"), sm.io.OmeTiffWriter(path, (10, 10), (0.5, 0.5)) as out:
         out.write(torch.full((5, 10), 300))
+    with pytest.raises(ValueError, match="whole numbers in a file of uint8"), sm.io.OmeTiffWriter(path, (10, 10), (0.5, 0.5)) as out:
+        out.write(torch.full((10, 10), 0.7))
     with pytest.raises(ValueError, match=r"\[H, W\]"):
         sm.io.write_ome_tiff(path, torch.zeros(4), (0.5, 0.5))
     assert not list(tmp_path.iterdir())
