@@ -7,7 +7,9 @@ import torch
 from noise_images import images
 
 import sslmed as sm
-from sslmed.benchmarking import Linear, Task
+from sslmed.benchmarking import Linear, Sweep, Task
+from sslmed.benchmarking.scoring import encoder_scores
+from sslmed.evaluation.crossfit import Study
 
 QUICK = {"repeats": 1, "shots": (), "retrieval": False, "threads": 1, "baselines": False, "cv": 3}
 LINEAR = {"linear": Linear()}
@@ -103,3 +105,13 @@ def test_segmentation_needs_a_number_of_folds(people):
     labeled = people.with_columns(path_labels=people.table["path"])
     with pytest.raises(ValueError, match="cv='loso' is for columns and slides"):
         sm.benchmark({"a": encoder}, labeled, task, LINEAR, **(QUICK | {"cv": "loso", "card": (), "maps": None}))
+
+
+def test_heads_that_diverge_are_told(rng):
+    x, y = rng.normal(size=(24, 50)), rng.normal(size=24)
+    folds = [[(np.arange(12), np.arange(12, 24)), (np.arange(12, 24), np.arange(12))]]
+    study = Study.of(y, np.array([f"p{i}" for i in range(24)]), None, folds)
+    for factor in (1.0, 1e5):
+        cell = encoder_scores(study, {"sweep": Sweep(steps=100)}, x, {"sweep": {"map": factor * x}}, 0)
+        assert cell.tables["scores"]["value"].isna().all() == (factor > 1)
+        assert any("heads diverge" in text for text in cell.notes) == (factor > 1)
