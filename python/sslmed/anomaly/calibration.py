@@ -16,7 +16,7 @@ from sslmed.anomaly.conformal import (
     group_keys,
     share_threshold,
 )
-from sslmed.anomaly.methods import AnomalyMethod
+from sslmed.anomaly.methods import AnomalyMethod, detected
 from sslmed.anomaly.scans import Detection, Scan
 
 __all__ = ["Calibration", "Summary", "calibrate", "out_of_fold", "summary_of"]
@@ -67,7 +67,7 @@ def out_of_fold(method: AnomalyMethod, scans: Sequence[Scan], folds: int, seed: 
     for part in range(folds):
         state = method.fit([scan for scan, mine in zip(scans, parts, strict=True) if mine != part], seed)
         for number in np.flatnonzero(parts == part):
-            out[int(number)] = summary_of(method.detect(state, scans[int(number)], seed), keep=False)
+            out[int(number)] = summary_of(detected(method, state, scans[int(number)], seed), keep=False)
     return [one for one in out if one is not None]
 
 

@@ -42,7 +42,8 @@ class Atlas:
 
     def __post_init__(self) -> None:
         whole("Atlas", "grid", self.grid, 2)
-        for option in ("blur", "floor", "top"):
+        number("Atlas", "top", self.top, 0, 1)
+        for option in ("blur", "floor"):
             number("Atlas", option, getattr(self, option), 0)
 
     def fit(self, scans: Sequence[Scan], seed: int) -> State:

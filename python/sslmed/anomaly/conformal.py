@@ -12,7 +12,7 @@ import pandas as pd
 
 from sslmed._checks import number
 
-__all__ = ["Adjustment", "Thresholds", "conformal_threshold", "least_people", "share_threshold"]
+__all__ = ["Adjustment", "Thresholds", "check_columns", "conformal_threshold", "least_people", "share_threshold"]
 
 Array = np.ndarray[Any, Any]
 
@@ -182,3 +182,31 @@ def group_keys(table: pd.DataFrame, groups: Sequence[str]) -> list[tuple[Hashabl
     if not groups:
         return [()] * len(table)
     return [tuple(map(str, values)) for values in table[list(groups)].itertuples(index=False)]
+
+
+def check_columns(where: str, table: pd.DataFrame, groups: Sequence[str], covariates: Sequence[str]) -> None:
+    """Checks that each row has a group, and finite numbers to adjust its score by.
+
+    Args:
+        where: Start of messages.
+        table: Table of a cohort.
+        groups: Columns whose values have thresholds of their own.
+        covariates: Columns of numbers.
+
+    Raises:
+        TypeError: A name stands where a list of them is expected.
+        ValueError: A column is missing, a row has no value, or covariates are no finite numbers.
+    """
+    for option, columns in (("groups", groups), ("covariates", covariates)):
+        if isinstance(columns, str):
+            raise TypeError(f"{where}: {option}={columns!r} must be a list of columns")
+        for column in columns:
+            if column not in table:
+                raise ValueError(f"{where}: {option}: the table has no column {column!r}")
+            values = table[column]
+            if values.isna().any():
+                raise ValueError(f"{where}: {option}: row {int(values.isna().argmax())} has no {column!r}")
+            if option == "covariates" and not pd.api.types.is_numeric_dtype(values):
+                raise ValueError(f"{where}: {option}: column {column!r} must hold numbers; use groups")
+            if option == "covariates" and not np.isfinite(values.to_numpy(np.float64)).all():
+                raise ValueError(f"{where}: {option}: column {column!r} must hold finite numbers")

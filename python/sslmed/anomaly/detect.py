@@ -18,9 +18,9 @@ from sslmed._core import TransductiveWarning
 from sslmed._world import own_settings
 from sslmed.anomaly.calibration import calibrate, out_of_fold, summary_of
 from sslmed.anomaly.classical import Atlas, Dummy, Histogram
-from sslmed.anomaly.conformal import least_people
+from sslmed.anomaly.conformal import check_columns, least_people
 from sslmed.anomaly.gaussian import Mahalanobis
-from sslmed.anomaly.methods import AnomalyMethod, LatentSvm, PatchCore, knn
+from sslmed.anomaly.methods import AnomalyMethod, LatentSvm, PatchCore, detected, knn
 from sslmed.anomaly.result import AnomalyResult, FittedMethod
 from sslmed.anomaly.scans import Detection, Scan, scans_of
 from sslmed.anomaly.scoring import Case, false_alarms, lesions_of, table_of
@@ -133,7 +133,8 @@ def detect_anomalies(
     number(where, "rate", rate, 0, 1 - 1e-12, strict=True)
     number(where, "cell_rate", rate if cell_rate is None else cell_rate, 0, 1 - 1e-12, strict=True)
     parts = _parts(healthy, validation, tested, rate, seed)
-    _check_columns(parts, groups, covariates)
+    for cohort in parts.values():
+        check_columns(f"{cohort.name}: detect_anomalies", cohort.table, groups, covariates)
     model = _encoder(encoder, chosen, parts)
     how: dict[str, Any] = {"levels": levels, "neighborhood": neighborhood, "threads": threads}
     patched = any(method.needs == "patches" for method in chosen)
@@ -228,22 +229,6 @@ def _parts(healthy: Cohort, validation: Cohort | float, tested: Cohort, rate: fl
     return parts
 
 
-def _check_columns(parts: Mapping[str, Cohort], groups: Sequence[str], covariates: Sequence[str]) -> None:
-    for option, columns in (("groups", groups), ("covariates", covariates)):
-        if isinstance(columns, str):
-            raise TypeError(f"detect_anomalies: {option}={columns!r} must be a list of columns")
-        for column in columns:
-            for cohort in parts.values():
-                if column not in cohort.table:
-                    raise ValueError(f"{cohort.name}: detect_anomalies: {option}: the table has no column {column!r}")
-                values = cohort.table[column]
-                where = f"{cohort.name}: detect_anomalies: {option}"
-                if values.isna().any():
-                    raise ValueError(f"{where}: row {int(values.isna().argmax())} has no {column!r}")
-                if option == "covariates" and not pd.api.types.is_numeric_dtype(values):
-                    raise ValueError(f"{where}: column {column!r} must hold numbers; use groups")
-
-
 def _encoder(
     encoder: EncoderLike | None,
     methods: Sequence[AnomalyMethod],
@@ -284,6 +269,8 @@ class _Truth:
 def _truths(scans: Sequence[Scan], target: str | None, lesions: Sequence[int] | None) -> list[_Truth]:
     """Which tested scans are anomalous, and where."""
     cohort, given = scans[0].cohort, None
+    if lesions is not None and not len(lesions):
+        raise ValueError(f"{cohort.name}: detect_anomalies: lesions=[] must hold at least one value of label maps")
     where = f"{cohort.name}: detect_anomalies: target={target!r}"
     if target is not None:
         if target not in cohort.table:
@@ -324,7 +311,7 @@ def _calibrated(
     folds: int,
     seed: int,
 ) -> _Calibrated:
-    found = [summary_of(method.detect(state, scan, seed), keep=True) for scan in scans["validation"]]
+    found = [summary_of(detected(method, state, scan, seed), keep=True) for scan in scans["validation"]]
     expected = out_of_fold(method, scans["training"], folds, seed) if covariates else []
     table = parts["validation"].table
     made = calibrate(
@@ -346,7 +333,7 @@ def _tested(
     limits = fitted.limits(table, where)
     cases = []
     for scan, truth, limit in zip(scans, truths, limits["scan"], strict=True):
-        found = fitted.method.detect(fitted.state, scan, seed)
+        found = detected(fitted.method, fitted.state, scan, seed)
         cases.append(_case(scan, truth, found, float(limit)))
     return cases, {name: values for name, values in limits.items() if name != "scan"}
 
@@ -389,5 +376,6 @@ def _tested_lines(name: str, cohort: Cohort, cases: Sequence[Case], limits: Mapp
         found = [lesions_of(case, limit, kind) if case.truth is not None else None for case, limit in both]
         lines["lesions"] = [np.nan if one is None else len(one) for one in found]
         lines[f"found_{label}"] = [np.nan if one is None else int(one["found"].sum()) for one in found]
-        lines[f"false_{label}"] = [false_alarms(case, limit) for case, limit in both]
+        # Where lesions of an anomalous scan lie is not known without a label map.
+        lines[f"false_{label}"] = [np.nan if case.anomalous and case.truth is None else false_alarms(case, limit) for case, limit in both]
     return lines

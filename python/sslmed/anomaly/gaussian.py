@@ -95,7 +95,8 @@ class Mahalanobis:
         if self.shrinkage != "ledoit_wolf":
             number("Mahalanobis", "shrinkage", self.shrinkage, 0, 1)
         number("Mahalanobis", "pitch", self.pitch, 0, strict=True)
-        for option in ("ridge", "top", "smooth"):
+        number("Mahalanobis", "top", self.top, 0, 1)
+        for option in ("ridge", "smooth"):
             number("Mahalanobis", option, getattr(self, option), 0)
         whole("Mahalanobis", "dimensions", self.dimensions)
         whole("Mahalanobis", "least", self.least, 2)

@@ -5,6 +5,7 @@ a scan by a state. So a fitted method is what a file of tensors holds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
@@ -44,6 +45,21 @@ class AnomalyMethod(Protocol):
     def detect(self, state: State, scan: Scan, seed: int) -> Detection:
         """Scores a scan."""
         ...
+
+
+def detected(method: AnomalyMethod, state: State, scan: Scan, seed: int) -> Detection:
+    """What a method says of a scan, in finite numbers: one that is not above a threshold only because it is NaN would
+    pass for healthy.
+
+    Raises:
+        ValueError: A score is not finite.
+    """
+    found = method.detect(state, scan, seed)
+    if math.isfinite(found.score) and (found.cells is None or bool(torch.isfinite(found.cells).all())):
+        return found
+    where = f"{scan.cohort.name}: row {scan.row}: {method.name}"
+    why = "the scan, or one that the method was fitted to, may hold NaN or no anatomy"
+    raise ValueError(f"{where}: scores must be finite, that of the scan is {found.score}; {why}")
 
 
 def features_of(scan: Scan) -> Patches:

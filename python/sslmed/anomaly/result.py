@@ -18,9 +18,9 @@ from sslmed._core import FormatError
 from sslmed._world import own_settings
 from sslmed.anomaly.calibration import Calibration
 from sslmed.anomaly.classical import Atlas, Dummy, Histogram
-from sslmed.anomaly.conformal import Adjustment, Thresholds
+from sslmed.anomaly.conformal import Adjustment, Thresholds, check_columns
 from sslmed.anomaly.gaussian import Mahalanobis
-from sslmed.anomaly.methods import AnomalyMethod, LatentSvm, PatchCore
+from sslmed.anomaly.methods import AnomalyMethod, LatentSvm, PatchCore, detected
 from sslmed.anomaly.reconstruction import Reconstruction
 from sslmed.anomaly.scans import scans_of
 from sslmed.anomaly.scoring import areas
@@ -118,7 +118,8 @@ class AnomalyResult:
 
         Raises:
             TypeError: ``cohort`` is not a cohort.
-            ValueError: The method is unknown, a person took part in fitting or thresholds, or a group has no threshold.
+            ValueError: The method is unknown, a person took part in fitting or thresholds, a group has no threshold, a
+                column of groups or covariates is missing or has no value, or a score is not finite.
         """
         if not isinstance(cohort, Cohort):
             raise TypeError(f"predict: cohort={cohort!r} must be a Cohort, got {type(cohort).__name__}")
@@ -129,12 +130,14 @@ class AnomalyResult:
         for part in ("training", "validation"):
             refuse_overlap(self._people[part], cohort.table["subject"], where)
         fitted = self.methods[name]
+        scan_limits = fitted.calibration.scan
+        check_columns(where, cohort.table, scan_limits.groups, scan_limits.adjustment.columns)
         limits = fitted.limits(cohort.table, where)
         how = {key: self.about[key] for key in ("levels", "neighborhood")}
         scans = scans_of(cohort, self.encoder, self._preprocessing, patches=fitted.method.needs == "patches", **how)
         scores, paths = [], []
         for scan in scans:
-            found = fitted.method.detect(fitted.state, scan, self.about["seed"])
+            found = detected(fitted.method, fitted.state, scan, self.about["seed"])
             scores.append(found.score)
             if out is not None and found.cells is not None and scan.maps is not None:
                 folder = Path(out)
@@ -259,7 +262,9 @@ class AnomalyResult:
             how = None if text["preprocessing"] is None else preprocessing_from(text["preprocessing"])
             encoder = load(path / "encoder.safetensors") if text["has_encoder"] else None
             files = [path / name for name in ("table.csv", "scores.csv")]
-            tables = [pd.read_csv(name, keep_default_na=False, na_values=[""]) for name in files]
+            texts = dict.fromkeys(("row", "metric", "threshold", "note"), str), dict.fromkeys(("subject", "path"), str)
+            texts[1].update(method=str, part=str)
+            tables = [pd.read_csv(name, keep_default_na=False, na_values=[""], dtype=dtype) for name, dtype in zip(files, texts, strict=True)]
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise FormatError(f"{path}: expected a folder that AnomalyResult.save() wrote, found {error!r}") from error
         for column in ("threshold", "note"):

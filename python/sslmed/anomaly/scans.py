@@ -99,9 +99,9 @@ def scans_of(
 
 
 def highest(scores: torch.Tensor, share: float) -> float:
-    """Mean of the highest share of scores, of one at least."""
+    """Mean of the highest share of scores, of one at least; NaN of none."""
     flat = scores.flatten()
-    return float(flat.topk(max(1, round(share * flat.numel()))).values.double().mean())
+    return float(flat.topk(min(max(1, round(share * flat.numel())), flat.numel())).values.double().mean())
 
 
 def paint(patches: Patches, scores: torch.Tensor, smooth: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:

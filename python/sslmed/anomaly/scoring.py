@@ -21,6 +21,7 @@ Array = np.ndarray[Any, Any]
 _RESAMPLES = 1000
 _LEAST = 5  # people that a bootstrap interval is given of
 _BINS = 2000
+_RANKS = 1000  # scores of lesions that have a bin of their own
 
 COLUMNS = ["row", "metric", "threshold", "value", "low", "high", "n_subjects", "n", "note"]
 
@@ -230,10 +231,10 @@ def _of_cells(tested: Sequence[Case], seed: int) -> list[dict[str, Any]]:
     scores, truth = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     found = areas(scores, truth)
     person, sick = _people(scans)
-    edges = np.unique(np.quantile(scores[:: max(1, len(scores) // 1_000_000)], np.linspace(0, 1, _BINS + 1)[1:-1]))
+    edges = _edges(scores, scores[truth])
     counts = np.zeros((2, len(sick), len(edges) + 1))
     for number, (values, mask) in zip(person, parts, strict=True):
-        bins = np.searchsorted(edges, values, side="left")
+        bins = np.searchsorted(edges, values, side="right")
         for kind, mine in ((0, mask), (1, ~mask)):
             counts[kind, number] += np.bincount(bins[mine], minlength=len(edges) + 1)
     falling = counts[:, :, ::-1]
@@ -251,6 +252,16 @@ def _of_cells(tested: Sequence[Case], seed: int) -> list[dict[str, Any]]:
     pro = aupro([box[0] for box in boxes], [box[1] for box in boxes], convention="mvtec")
     note = "up to a false positive rate of .3, over the box around what was looked at"
     return [*lines, _line("AUPRO", float(pro), np.nan, np.nan, len(sick), len(scans), "", note)]
+
+
+def _edges(scores: Array, lesions: Array) -> Array:
+    """Lower ends of bins that curves are drawn by. Cells of lesions may be fewer than a bin of equal shares has, so
+    that their scores have bins of their own: with up to ``_RANKS`` different ones, areas of bins are those of cells."""
+    shares = np.quantile(scores[:: max(1, len(scores) // 1_000_000)], np.linspace(0, 1, _BINS + 1)[1:-1])
+    ranks = np.unique(lesions)
+    if len(ranks) > _RANKS:
+        ranks = np.unique(np.quantile(lesions, np.linspace(0, 1, _RANKS), method="nearest"))
+    return np.unique(np.concatenate([shares, ranks, np.nextafter(ranks, ranks.dtype.type(np.inf))]))
 
 
 def _counted(scan: Case) -> tuple[Array, Array]:

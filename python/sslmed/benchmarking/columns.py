@@ -18,6 +18,7 @@ from sslmed.benchmarking.scoring import classical_scores, dummy_scores, encoder_
 from sslmed.benchmarking.settings import Settings
 from sslmed.benchmarking.tasks import Entry, Task
 from sslmed.cohort import Cohort
+from sslmed.encoders import SavedEncoder
 from sslmed.evaluation import exposure
 from sslmed.evaluation.crossfit import Study
 from sslmed.evaluation.curves import shot_scores
@@ -45,7 +46,9 @@ class Seen:
 
     @cached_property
     def key(self) -> bytes | None:
-        """Digest of encoder, files and rows."""
+        """Digest of encoder, files and rows; None of an encoder written in Python: what its methods do is not known."""
+        if not isinstance(self.entry.model, SavedEncoder):
+            return None
         return key_of(self.entry.model, self.cohort, self.settings.pooling)
 
     @cached_property
@@ -163,6 +166,7 @@ def column_task(
     columns = ["subject", task.target, *([settings.center] if settings.center in people.table else [])]
     labels = people.table[columns]
     more = {"task": task.target, "regression": task.regression, "rows": rows.tolist(), "settings": settings.plain()}
+    more["folds"] = _digest_of_folds(study.repeats)
     for name in plain.names if plain is not None else ():
         assert plain is not None
         key = settings.key("classical", plain.key, labels, row=name, **more)
@@ -175,6 +179,15 @@ def column_task(
         out.cells[one.entry.name], out.kinds[one.entry.name] = cell, one.entry.kind
         out.notes += [f"{one.entry.name}: {text}" for text in cell.notes]
     return out
+
+
+def _digest_of_folds(repeats: Sequence[Sequence[tuple[Array, Array]]]) -> str:
+    """Of rows themselves: how a splitter or a list of folds calls itself does not say which they are."""
+    digest = hashlib.blake2b(digest_size=16)
+    for folds in repeats:
+        for rows in (rows for fold in folds for rows in fold):
+            digest.update(f"{len(rows)}\0".encode() + np.ascontiguousarray(rows, np.int64).tobytes())
+    return digest.hexdigest()
 
 
 def _cell(study: Study, people: Cohort, task: Task, one: Seen, rows: Array, settings: Settings) -> Cell:

@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from sslmed._checks import choice, whole
 
-__all__ = ["METHODS", "MapName", "embed", "need"]
+__all__ = ["METHODS", "MapName", "embed", "need", "varies"]
 
 Array = np.ndarray[Any, Any]
 
@@ -41,6 +41,26 @@ def need(method: str | None, where: str = "embed") -> None:
         raise ImportError(f"{where}: {text}")
 
 
+def varies(features: Array) -> bool:
+    """Whether some feature differs from row to row, by more than rounding: those of a collapsed encoder do not.
+
+    Args:
+        features: [n, D] finite numbers.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.benchmarking.maps import varies
+        >>> varies(np.full((4, 3), 0.1)), varies(np.eye(4))
+        (False, True)
+    """
+    return bool(_varying(features).any())
+
+
+def _varying(x: Array) -> Array:
+    """[D] whether a column differs from row to row by more than rounding."""
+    return np.asarray(np.ptp(x, axis=0) > 1e-12 * np.abs(x).max(axis=0))
+
+
 def embed(features: Array, method: MapName = "tsne", *, neighbors: int = 30, seed: int = 0) -> Array:
     """Places rows in a plane so that near ones stay near.
 
@@ -57,7 +77,7 @@ def embed(features: Array, method: MapName = "tsne", *, neighbors: int = 30, see
         [n, 2] float64.
 
     Raises:
-        ValueError: Fewer than five rows, numbers that are not finite, or an unknown method.
+        ValueError: Fewer than five rows, numbers that are not finite, rows that are all alike, or an unknown method.
         ImportError: umap-learn is not installed.
 
     Examples:
@@ -72,8 +92,9 @@ def embed(features: Array, method: MapName = "tsne", *, neighbors: int = 30, see
     x = np.asarray(features, dtype=float)
     if x.ndim != 2 or len(x) < _LEAST or not np.isfinite(x).all():
         raise ValueError(f"embed: features must be [n >= {_LEAST}, D] finite numbers, got {list(x.shape)}")
-    spread = x.std(axis=0)
-    x = (x - x.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
+    if not varies(x):
+        raise ValueError(f"embed: features of all {len(x)} rows are alike, there is nothing to place")
+    x = (x - x.mean(axis=0)) / np.where(_varying(x), x.std(axis=0), np.inf)
     if x.shape[1] > 50:
         u, s, _ = np.linalg.svd(x, full_matrices=False)
         x = (u * s)[:, :50]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ def segmentation_task(
         For each row tables "scores" (protocol, metric, value, low, high, n_subjects; of each class and the mean over
         classes) and "cases" (subject, class, dice); and what the rows are: "encoder", "random", "classical", "dummy".
     """
-    folds = settings.cv if isinstance(settings.cv, int) else 5
-    given = {"folds": folds, "seed": settings.seed, "threads": settings.threads, "decoder": "linear"}
+    if not isinstance(settings.cv, Integral) and "folds" not in task.options:
+        text = f"cv={settings.cv!r} is for columns and slides; give the task options={{'folds': …}}"
+        raise ValueError(f"benchmark: {cohort.name}: {task.name}: {text}")
+    given = {"folds": settings.cv, "seed": settings.seed, "threads": settings.threads, "decoder": "linear"}
     options: dict[str, Any] = given | {"random": False} | dict(task.options)
     first = seen[0].entry.name
 
@@ -177,7 +180,7 @@ def cards_of(cohort: Cohort, seen: Sequence[Seen], settings: Settings) -> dict[s
         folder = settings.folder("cards")
         asked = cohort.table[["subject", *columns]]
         key = settings.key("card", one.key, asked, columns=columns, seed=settings.seed, repeats=settings.repeats)
-        path = None if folder is None else folder / f"{key}.json"
+        path = None if folder is None or not key else folder / f"{key}.json"
         if path is not None and path.exists():
             out[one.entry.name] = Card.load(path)
             continue

@@ -102,6 +102,8 @@ def _codes(where: str, name: str, values: Any, n: int) -> Array:
     found = np.asarray(values).astype(str)
     if found.shape != (n,):
         raise ValueError(f"{where}: {name} must have {n} entries, one a row, got {list(found.shape)}")
+    if pd.isna(np.asarray(values, dtype=object)).any():
+        raise ValueError(f"{where}: {name} must be known of every row")
     return np.unique(found, return_inverse=True)[1]
 
 

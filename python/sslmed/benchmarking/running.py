@@ -16,7 +16,7 @@ from sslmed._checks import OnError, choice, whole
 from sslmed._world import own_settings
 from sslmed.benchmarking.cells import Cell, digest_of, kept
 from sslmed.benchmarking.columns import Classical, ColumnTask, Seen, column_task
-from sslmed.benchmarking.maps import MapName, embed, need
+from sslmed.benchmarking.maps import MapName, embed, need, varies
 from sslmed.benchmarking.others import cards_of, paired_means, segmentation_task, slides_task
 from sslmed.benchmarking.protocols import Protocol, protocols_of
 from sslmed.benchmarking.result import SCORES, BenchmarkResult
@@ -142,6 +142,7 @@ def benchmark(
         used |= {entry.of or entry.name for entry in entries}
         seen = [Seen(entry, cohort, settings) for entry in entries]
         plain = Classical(cohort, settings) if baselines else None
+        _check_names([entry.name for entry in entries], () if plain is None else tuple(plain.names))
         _cohort(found, name, cohort, work[name], seen, plain, settings)
     if unused := [name for name in named if name not in used]:
         raise ValueError(f"benchmark: encoders: {unused[0]!r} is for another modality than all cohorts; leave it out")
@@ -164,6 +165,14 @@ def _check(repeats: int, shots: Any, shot_repeats: int, card: Any, seed: int, th
             raise TypeError(f"benchmark: {name}={given!r} must be a list, such as [{given!r}]")
     for k in shots:
         whole("benchmark", "shots", k, 1)
+
+
+def _check_names(rows: Sequence[str], classical: Sequence[str]) -> None:
+    """Refuses encoders whose scores would stand in the row of another one."""
+    for number, row in enumerate(rows):
+        if row in classical or row in rows[:number]:
+            text = "is the name of another row; call the encoder something else"
+            raise ValueError(f"benchmark: encoders: {row!r} {text}")
 
 
 def _cohort(
@@ -302,11 +311,15 @@ def _add_views(
             cell.tables["similarity"] = pd.DataFrame(lines, columns=["row", "against", "cka"])
         if settings.maps is not None and len(cohort) >= 5:
             for row, x in matrices.items():
+                if not varies(x):
+                    cell.notes.append(f"map of {row} left out: its features of all rows are alike.")
+                    continue
                 settings.say(f"{name}: map of {row}")
                 cell.arrays[row] = embed(x, settings.maps, seed=settings.seed)  # type: ignore[arg-type]
         return cell
 
     cell = kept(settings.folder("views"), "" if None in keys.values() else whole_key, make)
+    found.notes += [f"{name}: {text}" for text in cell.notes]
     if "similarity" in cell.tables:
         found.add("similarity", cell.tables["similarity"].assign(cohort=name))
     if cell.arrays:

@@ -179,6 +179,8 @@ def _sweep(cell: Cell, study: Study, name: str, protocol: Sweep, inputs: Mapping
             runs[run][test] = predicted
         for line in fitted.table[fitted.table["chosen"]].to_dict("records"):
             chosen.append((name, 0, fold, f"{line['input']}, lr={line['lr']:g}"))
+    if any(np.isnan(one[test]).any() for one in runs for _, test in study.repeats[0]):
+        cell.notes.append(f"{name}: no score: features are so large that heads diverge by every learning rate.")
     _add(cell, study, name, Seeds(tuple([one] for one in runs)) if len(runs) > 1 else runs)
     _add_chosen(cell, chosen)
 

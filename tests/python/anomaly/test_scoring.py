@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from sslmed.anomaly.scoring import Case, areas, clopper_pearson, false_alarms, lesions_of, table_of
+from sslmed.anomaly.scoring import Case, _draws, areas, clopper_pearson, false_alarms, lesions_of, table_of
 from sslmed.metrics import aupro
 
 
@@ -88,3 +88,23 @@ def test_intervals_are_of_people_and_need_five():
     many = table_of("a", [case(f"s{i}", i < 6) for i in range(12)], {}, (), 0).set_index("metric")
     assert np.isfinite(many.loc["AUROC of cells", "low"])
     assert many.loc["AUROC of cells", "n_subjects"] == 12
+
+
+def test_intervals_of_rare_lesions_are_those_of_all_cells(rng):
+    """Two cells of 4,000 are of lesions, fewer than a bin of equal shares holds."""
+    tested = []
+    for number in range(12):
+        scores, truth = rng.random((20, 20, 10)).astype(np.float32), np.zeros((20, 20, 10), bool)
+        if number < 6:
+            truth[3, 3, 3:5] = True
+            scores[3, 3, 3:7] = 1 + rng.random(4) / 2
+        tested.append(Case(f"s{number:02d}", number < 6, 1.0, 0.5, scores, np.ones_like(truth), truth, None))
+    table = table_of("a", tested, {}, (), 0).set_index("metric")
+    scores, truth = (np.concatenate([getattr(one, name).ravel() for one in tested]) for name in ("scores", "truth"))
+    times = _draws(np.arange(12) < 6, 0)[:, np.repeat(np.arange(12), 4000)]
+    drawn = [areas(scores, truth, row) for row in times[:100]]
+    # Of all draws quantiles are compared with those of the first hundred, so that the test is short.
+    for metric, name in (("AUROC of cells", "auroc"), ("AUPRC of cells", "auprc"), ("best Dice", "best_dice")):
+        line, values = table.loc[metric], [getattr(one, name) for one in drawn]
+        assert line["low"] <= line["value"] <= line["high"], metric
+        assert np.mean([line["low"] <= one <= line["high"] for one in values]) > 0.85, metric

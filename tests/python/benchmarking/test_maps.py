@@ -57,6 +57,14 @@ def test_what_is_refused():
             embed(**{"features": np.zeros((9, 2))} | bad)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6 + 0.1])
+def test_rows_that_are_all_alike_are_refused(value):
+    """scikit-learn ends the process on them."""
+    with pytest.raises(ValueError, match="features of all 12 rows are alike"):
+        embed(np.full((12, 60), value))
+    assert np.isfinite(embed(np.where(np.arange(12)[:, None] == 3, 1.0, np.full((12, 60), value)))).all()
+
+
 def test_panels_take_any_column():
     points = {"a $x$": np.random.default_rng(0).normal(size=(30, 2)), "b": np.zeros((30, 2))}
     columns = pd.DataFrame({"age": np.r_[np.nan, np.linspace(20, 80, 29)], "site": [f"_s{i % 12}" for i in range(30)], "none": [None] * 30})

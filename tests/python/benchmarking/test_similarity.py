@@ -110,3 +110,5 @@ def test_what_is_refused():
         robustness_index(x, two, two, who, k=12)
     with pytest.raises(ValueError, match="rows of zeros"):
         robustness_index(x * 0, two, two, who)
+    with pytest.raises(ValueError, match="center must be known of every row"):
+        robustness_index(np.random.default_rng(0).normal(size=(6, 2)), list("ababab"), ["p", "q", None] * 2, range(6))
