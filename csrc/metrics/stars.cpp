@@ -24,9 +24,10 @@ struct LabelExtent {
   std::int64_t top, left, bottom, right;
 };
 
-// The area that two triangles share; both turn left. A triangle cut by three lines has at most six corners.
+// The area that two triangles share; both turn left. A triangle cut by three lines has at most six
+// corners; where rounding makes a sliver cross a line more often, each cut doubles them at most.
 double triangle_overlap(const StarTriangle& a, const StarTriangle& b) {
-  std::array<StarPoint, 8> shape{a[0], a[1], a[2]}, cut{};
+  std::array<StarPoint, 24> shape{a[0], a[1], a[2]}, cut{};
   std::size_t n = 3;
   for (std::size_t edge = 0; edge < 3 && n > 0; ++edge) {
     const auto &from = b[edge], &to = b[(edge + 1) % 3];
@@ -40,7 +41,7 @@ double triangle_overlap(const StarTriangle& a, const StarTriangle& b) {
         cut[kept++] = {p.x + share * (q.x - p.x), p.y + share * (q.y - p.y)};
       }
     }
-    shape = cut;
+    std::copy_n(cut.begin(), kept, shape.begin());
     n = kept;
   }
   double twice = 0;

@@ -96,7 +96,7 @@ void append_own(Objects& to, Objects found, const std::vector<AxisWindows>& axes
       auto& center = found.places[axes.size() * i + a];
       center += static_cast<double>(axes[a].starts[place[a]]);
       own = own && center >= axes[a].edges[place[a]] - margin && center < axes[a].edges[place[a] + 1] + margin;
-      own = own && center <= static_cast<double>(axes[a].size);
+      own = own && center >= 0 && center <= static_cast<double>(axes[a].size);
     }
     if (own) append_row(to, found, i);
   }

@@ -105,6 +105,8 @@ void Polygons::check() {
 }
 
 void rasterize(const Polygons& polygons, const RasterGrid& grid, std::int32_t* into) {
+  if (!(grid.cell[0] > 0 && grid.cell[1] > 0))
+    throw ValueError("rasterize: cell must be above 0, got " + std::to_string(grid.cell[0]) + " and " + std::to_string(grid.cell[1]));
   const auto label = [&](std::int32_t value) { return [&, value](std::int64_t row, std::int64_t column) { into[row * grid.width + column] = value; }; };
   for (std::size_t i = 0; i < polygons.size();) {
     const auto value = polygons.values[i];

@@ -61,4 +61,5 @@ TEST_CASE("polygons that do not fit are refused") {
   open.first_point = {0, 4};
   open.first_ring = {0, 1};
   CHECK_THROWS_AS(open.check(), ValueError);
+  CHECK_THROWS_AS(drawn(squares({{0, 0, 1}}, {1}, {0}), {0, 0, {0, 1}, 2, 2}), ValueError);
 }
