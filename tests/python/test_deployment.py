@@ -57,6 +57,15 @@ def test_segmentation_from_the_command_line(segmented, prepared, tmp_path):
         sm.deploy(segmented, prepared[0], tmp_path / "same")
     done = CliRunner().invoke(app, ["segment", str(prepared[0]), "--out", str(tmp_path / "none")])
     assert "--size is needed" in str(done.exception)
+    asked = ["--size", "16", "--spacing", "4", "--values", "0,one"]
+    done = CliRunner().invoke(app, ["segment", str(prepared[0]), "--out", str(tmp_path / "none"), *asked])
+    assert "--values 0,one: expected tuple" in str(done.exception)
+    encoder = ["--encoder", str(segmented.parent / "encoder.safetensors")]
+    asked = ["segment", str(prepared[0]), "--out", str(tmp_path / "all"), *encoder, "--folds", "0", "--epochs", "1"]
+    done = CliRunner().invoke(app, asked)
+    assert "trained on everybody, so there are no scores" in done.output, (done.output, done.exception)
+    with pytest.raises(ValueError, match="nobody was held out"):
+        sm.SegmentationResult.load(tmp_path / "all").plot()
 
 
 def slides(folder, n, start=0):
