@@ -118,6 +118,28 @@ def test_a_fine_tuned_network(prepared, tmp_path):
         sm.deploy(tmp_path / "tuned.safetensors", there, tmp_path / "out", target="diagnosis")
 
 
+def test_a_target_of_another_name_of_recordings_in_memory(tmp_path):
+    rng, cohorts = np.random.default_rng(0), []
+    for name, column in (("here", "diagnosis"), ("there", "grade")):
+        table = pd.DataFrame({"subject": [f"{name}{i}" for i in range(4)], column: ["a", "b"] * 2})
+        values = 20 * rng.normal(size=(4, 2, 800))
+        cohorts.append(sm.Cohort.from_arrays(values, 100, ["Cz", "Pz"], table, name=name))
+    here, there = cohorts
+    encoder = sm.Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=2.0), depth=1)
+    tuned = sm.finetune(encoder, here, "diagnosis", sm.FineTuning(epochs=1, batch_size=4))
+    tuned.save(tmp_path / "tuned.safetensors")
+    found = sm.deploy(tmp_path / "tuned.safetensors", there, tmp_path / "out", target="grade")
+    assert found.table["value"].iloc[0] == tuned.score(there.with_columns(diagnosis=there.table["grade"]))
+
+
+@pytest.mark.filterwarnings("ignore::sslmed.ValueWarning")  # not prepared
+def test_labels_that_are_asked_for_must_be_there(segmented, tmp_path):
+    there = head_cohort(tmp_path / "raw", 2, seed=2, site="there")
+    some = there.with_columns(lesions=[there.table["path_labels"].iloc[0], None])
+    with pytest.raises(ValueError, match=r"target='lesions': rows of .* have no label map"):
+        sm.deploy(segmented, some, tmp_path / "out", target="lesions")
+
+
 def test_what_cannot_be_applied_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         sm.deploy(tmp_path / "nothing", pd.DataFrame(), tmp_path / "out")
