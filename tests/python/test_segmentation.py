@@ -1,5 +1,6 @@
 """Segmentation of volumes and pictures from files to scores and label maps."""
 
+import dataclasses
 import struct
 import zlib
 
@@ -159,6 +160,16 @@ def test_a_saved_table_keeps_people_whose_names_look_like_nothing(result, tmp_pa
     pd.testing.assert_frame_equal(again.table, written.table, check_exact=True)
     assert (lines_of(again)["n_subjects"] == 6).all()
     assert list(lines_of(again).index) == ["1", "2", "NA", "mean"]
+
+
+def test_a_result_of_another_device_predicts_on_the_cpu(result, raw, tmp_path):
+    found, _ = result
+    elsewhere = dataclasses.replace(found._options, device="cuda:7")
+    sm.SegmentationResult(found.tasks, found._people, found.cases, found.name, elsewhere, found._about).save(tmp_path)
+    other = sm.Cohort.from_table(raw.table.head(1).assign(subject=["other"]), name="others")
+    with pytest.warns(sm.ValueWarning, match="prepared each time"):
+        written = sm.SegmentationResult.load(tmp_path).predict(other, tmp_path / "predicted")
+    assert sm.io.read_nifti(written["path_labels"].iloc[0]).data.unique().numel() > 1
 
 
 def test_uncertainty_is_largest_between_classes(result, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ class SegmentationResult:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> SegmentationResult:
-        """Reads a folder that :meth:`save` wrote.
+        """Reads a folder that :meth:`save` wrote; it predicts on the CPU, wherever it was trained.
 
         Args:
             folder: Folder.
@@ -223,7 +224,7 @@ class SegmentationResult:
                 raise ValueError(f"format {about.get('format')!r}")
             if about["described"] is None:
                 raise ValueError("an encoder written in Python, which is not in its files")
-            options = options_from(about["options"])
+            options = replace(options_from(about["options"]), device="cpu")  # where networks are loaded
             tasks = [loaded_task(about, options, path / f"fold-{i}.safetensors") for i in range(about["networks"])]
             cases = _cases_from(path / "cases.csv", options)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
