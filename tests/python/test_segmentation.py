@@ -15,6 +15,7 @@ from sslmed.modalities.images.label_maps import ImageLabelMaps, write_labels
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import CASES, maps_of, scored
 from sslmed.segmentation.tables import summary
+from sslmed.training.samples_of import rows_of
 
 QUICK = sm.Segmentation(epochs=60, batch_size=3, lr=1e-2)
 
@@ -238,6 +239,20 @@ def test_an_interrupted_fold_goes_on(raw, tmp_path):
         sm.segment(cohort.subset(range(len(cohort))[::-1]), encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     again = sm.segment(cohort, encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     pd.testing.assert_frame_equal(whole.cases, again.cases)
+
+
+def test_labels_that_change_before_their_end_are_noticed(raw, tmp_path):
+    """Files of equal size whose last bytes are background: a training would go on with other labels."""
+    labels, found = torch.zeros(32, 32, 32, dtype=torch.int16), []
+    table = raw.table.head(1).assign(path_labels=[str(tmp_path / "dseg.nii")])
+    pre = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16)
+    for value in (1, 2, 2):
+        labels[4:8] = value
+        sm.io.write_nifti(sm.io.Volume(labels, torch.eye(4)), tmp_path / "dseg.nii")
+        with pytest.warns(sm.ValueWarning, match="prepared each time"):
+            loader = sm.Loader(sm.Cohort.from_table(table, name="heads"), pre, batch_size=1)
+        found.append(rows_of(loader, "shuffle", ["path_labels"])["choices"].iloc[0])
+    assert found[0] != found[1] == found[2]
 
 
 def picture(path, pixels):
