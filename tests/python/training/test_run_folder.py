@@ -215,7 +215,7 @@ def test_signals_end_a_command_with_130_after_it_has_saved(when, number, ignored
     """A shell without job control starts ``sslmed pretrain … &`` with SIGINT ignored."""
     recordings(tmp_path / "site")
     hook = textwrap.dedent(f"""
-        import os, signal, sslmed.pretraining as p
+        import os, signal, sslmed.pretraining.run as p
         real_loader, real_call = p._loader, p.Reporter.__call__
         def loader(*arguments):
             if {when == "before"}:
