@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Iterable
 from typing import Any, Literal
 
-__all__ = ["OnError", "choice", "number", "whole"]
+__all__ = ["OnError", "choice", "is_text", "number", "readable", "whole"]
 
 OnError = Literal["raise", "skip"]
 """What happens to a sample that cannot be read: an error, or a warning and a result without it."""
@@ -33,3 +33,19 @@ def number(where: str, name: str, value: Any, low: float, high: float = math.inf
         return
     least = f"{'above' if strict else 'at least'} {low:g}"
     raise ValueError(f"{where}: {name}={value!r} must be a number {least}{'' if math.isinf(high) else f' and at most {high:g}'}")
+
+
+def is_text(path: str) -> bool:
+    """Whether a path is UTF-8: tables hold no others."""
+    if path.isascii():
+        return True
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def readable(path: str) -> str:
+    """A path as text, with its bytes that are not UTF-8 as codes."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from sslmed import tables
+from sslmed._checks import is_text, readable
 from sslmed._core import C, FormatError, LeftOutWarning, ReadError, ValueWarning
 
-__all__ = ["Kind", "LeftOut", "Listing", "holds_subjects", "is_bids", "read", "scan"]
+__all__ = ["NOT_TEXT", "Kind", "LeftOut", "Listing", "holds_subjects", "is_bids", "read", "scan"]
 
 _COLUMNS = (("session", "ses"), ("task", "task"), ("run", "run"))
 _OTHER = ("derivatives", "sourcedata", "code", "stimuli", "phenotype")
@@ -23,6 +24,8 @@ _OTHER = ("derivatives", "sourcedata", "code", "stimuli", "phenotype")
 _TASK = 1 + [name for name, _ in _COLUMNS].index("task")
 _TABLES = ("_sessions.tsv", "_scans.tsv")
 _NO_TARGET = "a link to a file that is not there; get it first (datalad get)"
+NOT_TEXT = "with names that are not UTF-8, which tables cannot hold; rename them (convmv)"
+"""Why files are left out whose names, or whose folders', have other bytes."""
 _SIDECARS = (".json", ".tsv", ".gz", ".txt", ".md", ".png", ".pdf")
 
 
@@ -50,6 +53,10 @@ class LeftOut:
     why: str
     count: int
     example: str
+
+    def __post_init__(self) -> None:
+        for name in ("what", "why", "example"):
+            object.__setattr__(self, name, readable(getattr(self, name)))
 
 
 @dataclass
@@ -99,7 +106,9 @@ class _Walk:
         *columns, self.labels = files
         for i, (folder, name, ending, missing) in enumerate(zip(*columns, strict=True)):
             path = f"{full[folder]}/{name}"
-            if ending >= n:
+            if not is_text(path):
+                self.leave("files", NOT_TEXT, path)
+            elif ending >= n:
                 if name[0] != "." and not missing:
                     sidecars[ending - n].append(path)
             elif ending < 0:
@@ -172,7 +181,7 @@ def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | No
         ReadError: The folder does not exist.
 
     Warns:
-        LeftOutWarning: Files are of a format that is not read, or links to nothing.
+        LeftOutWarning: Files are of a format that is not read, links to nothing, or have names that are not UTF-8.
         ValueWarning: participants.tsv has rows for sessions of a person, but none for one of the folder; or the folder is one subject's.
     """
     root = Path(root)
@@ -190,14 +199,14 @@ def scan(root: str | os.PathLike[str], kinds: Mapping[str, Kind], task: str | No
     table = _with_tables(table, walk)
     left_out = [LeftOut(what, why, len(paths), paths[0]) for (what, why), paths in walk.left_out.items()]
     for one in left_out:
-        if one.why.startswith((".", "cannot be")) or one.why == _NO_TARGET:  # people may be missing
+        if one.why.startswith((".", "cannot be")) or one.why in (_NO_TARGET, NOT_TEXT):  # people may be missing
             text = f"{root}: {one.count} {one.what} left out: {one.why}; such as {one.example}"
             warnings.warn(text, LeftOutWarning, stacklevel=4)
     return Listing(table, left_out, walk.sidecars)
 
 
 def _besides(walk: _Walk) -> str:
-    told = [f"{len(paths)} {what}: {why} (such as {paths[0]})" for (what, why), paths in walk.left_out.items()]
+    told = [f"{len(paths)} {what}: {why} (such as {readable(paths[0])})" for (what, why), paths in walk.left_out.items()]
     return f"; left out: {'; '.join(told)}" if told else ""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from sslmed import bids, cohort_report, folders, joining, naming, splitting, tables
+from sslmed._checks import is_text, readable
+from sslmed._core import FormatError
 from sslmed.cohort_table import CohortTable
 from sslmed.modalities import registry
 from sslmed.modalities.base import Array
@@ -54,7 +56,8 @@ class Cohort(CohortTable):
         if (table := registry.table_of(Path(path))) is not None:
             return cls.from_table(table, name=name or Path(path).resolve().name, channels=channels, exclude=exclude)
         endings = [ending for kind in registry.names() for ending in registry.get(kind).bids]
-        is_bids = bids.is_bids(path, endings) or not folders.files_of(Path(path))
+        left_out: list[bids.LeftOut] = []
+        is_bids = bids.is_bids(path, endings) or not (folders.files_of(Path(path), left_out) or any(one.why == bids.NOT_TEXT for one in left_out))
         return (cls.from_bids if is_bids else cls.from_folder)(path, name=name, channels=channels, exclude=exclude)
 
     @classmethod
@@ -140,12 +143,14 @@ class Cohort(CohortTable):
             table = table if root is None else table.assign(path=[os.path.join(os.path.abspath(root), p) for p in table["path"]])
             return cls(tables.without_marks(table, name or "cohort"), name or "cohort").choose_channels(channels, exclude)
         path = Path(table)
+        if not is_text(where := os.path.abspath(path.parent if root is None else root)):
+            raise FormatError(f"{readable(where)}: expected a folder whose name is UTF-8; rename it")
         frame = tables.read_table(path, "," if path.suffix.lower() == ".csv" else "\t")
         for column in [c for c in frame if c == "path" or str(c).startswith("path_")]:
             missing, paths = frame[column].isna(), frame[column].astype(str)
             absolute = paths.str.startswith("/")
             if not (absolute | missing).all():
-                paths = paths.where(absolute, f"{os.path.abspath(path.parent if root is None else root)}/" + paths)
+                paths = paths.where(absolute, f"{where}/" + paths)
                 frame[column] = paths.mask(missing) if missing.any() else paths
         return cls(tables.without_marks(frame, name or path.stem), name or path.stem).choose_channels(channels, exclude)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from sslmed import bids, tables
+from sslmed._checks import is_text, readable
 from sslmed._core import C
 from sslmed.modalities import registry
 from sslmed.modalities.base import Preprocessing
@@ -45,6 +46,11 @@ class CohortTable:
         if blank := [value for value in table["subject"].unique() if isinstance(value, str) and not value.strip()]:
             row = int(table["subject"].isin(blank).to_numpy().argmax())
             raise ValueError(f"{name}: every row needs a subject; that of row {row} ({table['path'].iloc[row]}) is blank: name whose it is")
+        for column in ("subject", "path"):
+            # Other types of columns hold UTF-8 alone.
+            odd = [] if table[column].dtype != object else [value for value in table[column] if isinstance(value, str) and not is_text(value)]
+            if odd:
+                raise ValueError(f"{name}: expected a {column} in UTF-8, found other bytes in {readable(odd[0])}; rename the file")
         if arrays is not None and len(arrays) != len(table):
             raise ValueError(f"{name}: arrays has {len(arrays)} entries, expected one for each of the table's {len(table)} rows")
         table = tables.understood(table.reset_index(drop=True), name)

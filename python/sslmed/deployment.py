@@ -141,6 +141,8 @@ def _segmentation(
         known = LABELS in people.table and bool(people.table[LABELS].notna().all())
     else:
         known = all(maps.truth(row) is not None for row in range(len(people)))
+    if target is not None and not known:
+        raise ValueError(f"deploy: target={target!r}: rows of {people.name} have no label map there; leave them out")
     said = model.predict(people, out / "predicted", uncertainty=uncertainty)
     return Deployment(said, model.score(people).table if known else None)
 
@@ -163,7 +165,7 @@ def _finetuned(path: Path, cohort: Any, target: str | None, threads: int, **_: A
         if target is not None:
             raise ValueError(f"deploy: target={target!r} is not a column of {people.name} with a value")
         return Deployment(said, None)
-    truth = people if column == model.target_ else Cohort(table.assign(**{model.target_: table[column]}), people.name)
+    truth = people if column == model.target_ else people.with_columns(**{model.target_: table[column]})
     value = model.score(truth, threads=threads)
     line = {
         "row": "fine-tuned", "metric": "balanced_accuracy" if classes else "r2", "value": value, "low": np.nan,

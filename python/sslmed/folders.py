@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sslmed import bids, naming
+from sslmed._checks import is_text, readable
 from sslmed._core import C, FormatError, ValueWarning
 from sslmed.modalities import registry
 
@@ -31,6 +32,7 @@ def files_of(root: Path, left_out: list[bids.LeftOut] | None = None) -> list[tup
     found = []
     hidden: list[str] = []
     lost: list[str] = []
+    unnamed: list[str] = []
     for folder, name, ending, missing in zip(*files[:4], strict=True):
         path = os.path.join(root, below[folder], name)
         if missing:
@@ -39,11 +41,15 @@ def files_of(root: Path, left_out: list[bids.LeftOut] | None = None) -> list[tup
         if name.startswith("."):
             hidden.append(path)
             continue
+        if not is_text(path):
+            unnamed.append(path)
+            continue
         found.append((Path(path), known[endings[ending]], endings[ending]))
     if left_out is not None:
         notes = [
             ("files", "hidden", hidden),
             ("files", "links to files that are not there; get them first (datalad get)", lost),
+            ("files", bids.NOT_TEXT, unnamed),
             ("folders", "links to a folder around them", loops),
             ("folders", "cannot be listed; see their permissions", [path for path, _ in unreadable]),
         ]
@@ -85,7 +91,9 @@ def table_of(root: Path, subject: str, name: str) -> tuple[pd.DataFrame, list[bi
         table = pd.concat(parts).sort_index()
     if table.empty:
         known = sorted({ending for kind in registry.names() for ending in registry.get(kind).files})
-        raise FormatError(f"{os.fspath(root)}: expected files ({', '.join(known)}), found none")
+        besides = [f"; {one.count} {one.what} are left out, {one.why}" for one in left_out if one.why == bids.NOT_TEXT]
+        where = readable(os.fspath(root))
+        raise FormatError(f"{where}: expected files ({', '.join(known)}), found none{''.join(besides)}")
     if subject == naming.SUBJECT:
         _warn_of_data_sets(root, name)
     alone = table[[whole[int(row)] for row in table.index]]

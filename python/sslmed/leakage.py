@@ -109,8 +109,9 @@ def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
         A name for each row of the cohort's table.
 
     Raises:
-        ValueError: ``found`` lacks a column, names a row that the cohort does not have, or is of other rows: of a cohort before rows were taken out of it,
-            or of two cohorts of this name.
+        TypeError: ``found`` is no table.
+        ValueError: ``found`` lacks a column, names a row that is no number or that the cohort does not have, or is of other rows: of a cohort before rows
+            were taken out of it, or of two cohorts of this name.
 
     See Also:
         :func:`sslmed.evaluation.splits`: Folds, which take the pairs as ``duplicates``.
@@ -123,8 +124,15 @@ def groups(cohort: Cohort, found: pd.DataFrame) -> pd.Series[str]:
         >>> sm.leakage.groups(cohort, sm.leakage.find(cohort)).tolist()
         ['a', 'b', 'a', 'd']
     """
+    if not isinstance(found, pd.DataFrame):
+        raise TypeError(f"groups: found={found!r} must be the table of sslmed.leakage.find, got {type(found).__name__}")
     if missing := [column for column in _COLUMNS[:4] if column not in found]:
         raise ValueError(f"groups: found needs the columns {', '.join(_COLUMNS[:4])} of sslmed.leakage.find, but lacks {', '.join(missing)}")
+    for column in ("row_a", "row_b"):
+        rows = pd.to_numeric(found[column], errors="coerce")
+        if (wrong := (rows.isna() | (rows % 1 != 0)).to_numpy()).any():
+            raise ValueError(f"groups: found: {column}={found[column].iloc[int(wrong.argmax())]!r} must be a row's number")
+        found = found.assign(**{column: rows.astype("int64")})
     own = _name_in(found, cohort)
     subjects = cohort.table["subject"].astype(str).tolist()
     parents: dict[Hashable, Hashable] = {}

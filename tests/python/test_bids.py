@@ -1,11 +1,14 @@
 """What of a BIDS folder is read, what its tables say of it, and what is told."""
 
 import json
+import os
+import shutil
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from edf_files import Edf, Signal
 
 import sslmed as sm
@@ -340,3 +343,15 @@ def test_units_under_other_spellings_of_a_channel(tmp_path):
     with pytest.warns(sm.FormatWarning, match="'Fp1' is in 'mV' by channels.tsv, and in 'uV' by its own header, and so are 1 more"):
         found = sm.Cohort.from_bids(root).source(raw).sample(0)[0].numpy()
     np.testing.assert_allclose(found, stored * np.array([[1000], [1000], [1], [1]]), rtol=1e-6)
+
+
+def test_names_that_are_not_utf8_are_left_out(tmp_path):
+    anat = tmp_path / "sub-01/anat"
+    anat.mkdir(parents=True)
+    sm.io.write_nifti(sm.io.Volume(torch.rand(4, 4, 4), torch.eye(4)), anat / "sub-01_T1w.nii.gz")
+    other = os.path.join(os.fsencode(tmp_path), b"sub-\xe9")
+    os.mkdir(other)
+    shutil.copy(anat / "sub-01_T1w.nii.gz", os.path.join(other, b"sub-\xe9_T1w.nii.gz"))
+    with pytest.warns(sm.LeftOutWarning, match=r"1 files left out: with names that are not UTF-8.*sub-\\xe9_T1w"):
+        cohort = sm.Cohort.from_bids(tmp_path)
+    assert cohort.table["subject"].tolist() == ["sub-01"]

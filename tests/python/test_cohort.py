@@ -1,3 +1,4 @@
+import os
 import warnings
 
 import numpy as np
@@ -216,6 +217,33 @@ def test_a_file_of_two_subjects_is_refused(tmp_path):
         with pytest.raises(ValueError, match=r"a\.edf is listed for 2 subjects"):
             use()
     refuse_shared_files(cohort.subset([0, 1]), cohort.subset([0, 3]), people())
+
+
+def test_names_that_are_not_utf8_are_left_out_and_told(tmp_path, capsys):
+    signal = np.random.default_rng(0).normal(size=(1, 400))
+    sm.io.write_edf(tmp_path / "a.edf", signal, 100, ["Cz"])
+    odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    os.mkdir(odd)
+    with pytest.raises(sm.FormatError, match="found none"):
+        sm.Cohort.from_folder(os.fsdecode(odd))
+    os.rename(tmp_path / "a.edf", os.path.join(odd, b"a.edf"))
+    with open(os.path.join(os.fsencode(tmp_path), b"x.\xe9"), "w"):
+        pass
+    for read in (sm.Cohort.open, sm.Cohort.from_folder):
+        with pytest.raises(sm.FormatError, match="1 files are left out, with names that are not UTF-8"):
+            read(tmp_path)
+    sm.io.write_edf(tmp_path / "b.edf", signal, 100, ["Cz"])
+    cohort = sm.Cohort.from_folder(tmp_path)
+    assert cohort.table["subject"].tolist() == ["b"]
+    assert cohort.report()["example"].tolist()[1:] == [rf"{tmp_path}/caf\xe9/a.edf", rf"{tmp_path}/x.\xe9"]
+    assert r"caf\xe9/a.edf" in capsys.readouterr().err
+    path = os.fsdecode(os.path.join(odd, b"a.edf"))
+    table = pd.DataFrame({"subject": ["a"]}).assign(path=pd.Series([path], dtype=object))
+    with pytest.raises(ValueError, match=r"expected a path in UTF-8, found other bytes in .*caf\\xe9/a.edf"):
+        sm.Cohort.from_table(table)
+    (tmp_path / "table.csv").write_text("path,subject\na.edf,a\n")
+    with pytest.raises(sm.FormatError, match="expected a folder whose name is UTF-8"):
+        sm.Cohort.from_table(tmp_path / "table.csv", root=os.fsdecode(odd))
 
 
 def test_leakage_is_refused():

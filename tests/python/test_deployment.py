@@ -57,6 +57,15 @@ def test_segmentation_from_the_command_line(segmented, prepared, tmp_path):
         sm.deploy(segmented, prepared[0], tmp_path / "same")
     done = CliRunner().invoke(app, ["segment", str(prepared[0]), "--out", str(tmp_path / "none")])
     assert "--size is needed" in str(done.exception)
+    asked = ["--size", "16", "--spacing", "4", "--values", "0,one"]
+    done = CliRunner().invoke(app, ["segment", str(prepared[0]), "--out", str(tmp_path / "none"), *asked])
+    assert "--values 0,one: expected tuple" in str(done.exception)
+    encoder = ["--encoder", str(segmented.parent / "encoder.safetensors")]
+    asked = ["segment", str(prepared[0]), "--out", str(tmp_path / "all"), *encoder, "--folds", "0", "--epochs", "1"]
+    done = CliRunner().invoke(app, asked)
+    assert "trained on everybody, so there are no scores" in done.output, (done.output, done.exception)
+    with pytest.raises(ValueError, match="nobody was held out"):
+        sm.SegmentationResult.load(tmp_path / "all").plot()
 
 
 def slides(folder, n, start=0):
@@ -107,6 +116,28 @@ def test_a_fine_tuned_network(prepared, tmp_path):
     assert np.allclose(found.predictions[["F", "M"]].sum(axis=1), 1)
     with pytest.raises(ValueError, match="is not a column"):
         sm.deploy(tmp_path / "tuned.safetensors", there, tmp_path / "out", target="diagnosis")
+
+
+def test_a_target_of_another_name_of_recordings_in_memory(tmp_path):
+    rng, cohorts = np.random.default_rng(0), []
+    for name, column in (("here", "diagnosis"), ("there", "grade")):
+        table = pd.DataFrame({"subject": [f"{name}{i}" for i in range(4)], column: ["a", "b"] * 2})
+        values = 20 * rng.normal(size=(4, 2, 800))
+        cohorts.append(sm.Cohort.from_arrays(values, 100, ["Cz", "Pz"], table, name=name))
+    here, there = cohorts
+    encoder = sm.Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=2.0), depth=1)
+    tuned = sm.finetune(encoder, here, "diagnosis", sm.FineTuning(epochs=1, batch_size=4))
+    tuned.save(tmp_path / "tuned.safetensors")
+    found = sm.deploy(tmp_path / "tuned.safetensors", there, tmp_path / "out", target="grade")
+    assert found.table["value"].iloc[0] == tuned.score(there.with_columns(diagnosis=there.table["grade"]))
+
+
+@pytest.mark.filterwarnings("ignore::sslmed.ValueWarning")  # not prepared
+def test_labels_that_are_asked_for_must_be_there(segmented, tmp_path):
+    there = head_cohort(tmp_path / "raw", 2, seed=2, site="there")
+    some = there.with_columns(lesions=[there.table["path_labels"].iloc[0], None])
+    with pytest.raises(ValueError, match=r"target='lesions': rows of .* have no label map"):
+        sm.deploy(segmented, some, tmp_path / "out", target="lesions")
 
 
 def test_what_cannot_be_applied_is_refused(tmp_path):

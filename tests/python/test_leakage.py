@@ -202,6 +202,18 @@ def test_groups_take_the_pairs_of_their_own_rows():
     assert sm.leakage.groups(whole, found[found["similarity"] > 0.5]).tolist() == ["a", "b", "c", "a"]
 
 
+def test_groups_take_rows_as_files_and_joins_leave_them():
+    cohort = people([0, 1, 0, 2], list("abcd"))
+    found = sm.leakage.find(cohort, near=False)
+    for column in (found["row_a"].astype(float), found["row_a"].astype(str)):
+        assert sm.leakage.groups(cohort, found.assign(row_a=column)).tolist() == list("abad")
+    for wrong in (np.nan, 0.5, "first"):
+        with pytest.raises(ValueError, match=r"row_a=.* must be a row's number"):
+            sm.leakage.groups(cohort, found.assign(row_a=[wrong]))
+    with pytest.raises(TypeError, match="must be the table of"):
+        sm.leakage.groups(cohort, None)
+
+
 def test_names_of_cohorts_stay_different():
     cohorts = [people([i], ["a"], name) for i, name in enumerate(["x", "x (2)", "x", "x", "x (2)"])]
     same = find(*cohorts, near=False)

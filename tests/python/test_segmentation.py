@@ -1,5 +1,6 @@
 """Segmentation of volumes and pictures from files to scores and label maps."""
 
+import dataclasses
 import struct
 import zlib
 
@@ -12,8 +13,9 @@ from heads import head_cohort
 import sslmed as sm
 from sslmed.modalities.images.label_maps import ImageLabelMaps, write_labels
 from sslmed.segmentation.baselines import BASELINES, Classical
-from sslmed.segmentation.cases import CASES, maps_of
+from sslmed.segmentation.cases import CASES, maps_of, scored
 from sslmed.segmentation.tables import summary
+from sslmed.training.samples_of import rows_of
 
 QUICK = sm.Segmentation(epochs=60, batch_size=3, lr=1e-2)
 
@@ -148,6 +150,29 @@ def test_a_saved_result_predicts_as_before(result, tmp_path):
         sm.SegmentationResult.load(tmp_path)
 
 
+def test_a_saved_table_keeps_people_whose_names_look_like_nothing(result, tmp_path):
+    found, _ = result
+    names = dict(zip(sorted(found.cases["subject"].unique()), ["NA", "null", "None", "nan", "001", "1"], strict=True))
+    cases = found.cases.assign(subject=found.cases["subject"].map(names))
+    cases["class"] = cases["class"].replace("3", "NA")
+    written = sm.SegmentationResult(found.tasks, found._people, cases, found.name, found._options, found._about)
+    written.save(tmp_path)
+    again = sm.SegmentationResult.load(tmp_path)
+    pd.testing.assert_frame_equal(again.table, written.table, check_exact=True)
+    assert (lines_of(again)["n_subjects"] == 6).all()
+    assert list(lines_of(again).index) == ["1", "2", "NA", "mean"]
+
+
+def test_a_result_of_another_device_predicts_on_the_cpu(result, raw, tmp_path):
+    found, _ = result
+    elsewhere = dataclasses.replace(found._options, device="cuda:7")
+    sm.SegmentationResult(found.tasks, found._people, found.cases, found.name, elsewhere, found._about).save(tmp_path)
+    other = sm.Cohort.from_table(raw.table.head(1).assign(subject=["other"]), name="others")
+    with pytest.warns(sm.ValueWarning, match="prepared each time"):
+        written = sm.SegmentationResult.load(tmp_path).predict(other, tmp_path / "predicted")
+    assert sm.io.read_nifti(written["path_labels"].iloc[0]).data.unique().numel() > 1
+
+
 def test_uncertainty_is_largest_between_classes(result, tmp_path):
     found, _ = result
     others = head_cohort(tmp_path / "others", 1, seed=9, site="there")
@@ -214,6 +239,20 @@ def test_an_interrupted_fold_goes_on(raw, tmp_path):
         sm.segment(cohort.subset(range(len(cohort))[::-1]), encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     again = sm.segment(cohort, encoder=small_unet(pre), folds=2, options=options, out=tmp_path / "run")
     pd.testing.assert_frame_equal(whole.cases, again.cases)
+
+
+def test_labels_that_change_before_their_end_are_noticed(raw, tmp_path):
+    """Files of equal size whose last bytes are background: a training would go on with other labels."""
+    labels, found = torch.zeros(32, 32, 32, dtype=torch.int16), []
+    table = raw.table.head(1).assign(path_labels=[str(tmp_path / "dseg.nii")])
+    pre = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16)
+    for value in (1, 2, 2):
+        labels[4:8] = value
+        sm.io.write_nifti(sm.io.Volume(labels, torch.eye(4)), tmp_path / "dseg.nii")
+        with pytest.warns(sm.ValueWarning, match="prepared each time"):
+            loader = sm.Loader(sm.Cohort.from_table(table, name="heads"), pre, batch_size=1)
+        found.append(rows_of(loader, "shuffle", ["path_labels"])["choices"].iloc[0])
+    assert found[0] != found[1] == found[2]
 
 
 def picture(path, pixels):
@@ -286,6 +325,28 @@ def test_pictures_are_segmented(pictures, tmp_path):
         assert 2 * ((said == 7) & (truth == 7)).sum() / ((said == 7).sum() + (truth == 7).sum()) > 0.85
 
 
+def test_a_value_that_the_loss_leaves_out_counts_in_no_score(pictures, tmp_path):
+    """A border of 255 around each picture is no class, and what is predicted there is neither right nor wrong."""
+    rows = []
+    for i, path in enumerate(pictures.table["mask"][:4]):
+        mask = sm.io.read_image(path)[..., 0].numpy().copy()
+        mask[:, :8] = 255
+        picture(tmp_path / f"{i}.png", mask)
+        rows.append(str(tmp_path / f"{i}.png"))
+    cohort = pictures.subset(range(4)).with_columns(void=rows)
+    encoder = small_unet(sm.ImagePreprocessing(size=48, patch=None))
+    options = sm.Segmentation(epochs=1, metrics=("dice",), loss={"ignore": 255})
+    found = sm.segment(cohort, "void", encoder, folds=2, options=options, baselines=())
+    assert found.values_ == (0, 7)
+    maps = maps_of(cohort.with_columns(path_labels=rows), encoder.preprocessing)
+    labels = torch.where(maps.truth(0) == 255, 7, maps.truth(0))  # right but in the border
+    (line,) = scored(cohort, maps, 0, labels, (0, 7), options)
+    assert line["dice"] == 1
+    assert line["prediction"] == line["reference"]
+    with pytest.raises(ValueError, match=r"the label map has 255, no class of \[0, 7\]"):
+        sm.segment(cohort, "void", encoder, folds=2, values=[0, 7])
+
+
 def test_empty_and_missed_cases_are_counted():
     nan = float("nan")
     lines = [
@@ -328,6 +389,9 @@ def test_what_does_not_fit_is_refused(raw, pictures):
         sm.segment(raw, encoder=small_unet(pre), decoder="deeplab")
     with pytest.raises(ValueError, match="positions='coordinates' is not supported"):
         sm.segment(raw, encoder=sm.Encoder("vit_tiny", sm.VolumePreprocessing(spacing=4.0, patch=8, size=16), depth=1))
+    for name, value in (("flips", (3,)), ("roi", (16, 16))):  # before anything is trained
+        with pytest.raises(ValueError, match=f"{name}="):
+            sm.segment(raw, encoder=small_unet(pre), options=sm.Segmentation(**{name: value}))
     bare = sm.Cohort.from_table(raw.table.drop(columns=["path_labels"]), name="bare")
     with pytest.raises(ValueError, match="has no label map"), pytest.warns(sm.ValueWarning):
         sm.segment(bare, encoder=small_unet(pre))
@@ -338,6 +402,10 @@ def test_what_does_not_fit_is_refused(raw, pictures):
         ("tuned", "adapters"),
         ("convention", "torchio"),
         ("metrics", ("dice", "auc")),
+        ("metrics", ("dice", "dice")),
+        ("flips", (0, 0)),
+        ("flips", (-1,)),
+        ("roi", (16, 1.5)),
         ("tolerance", -1),
     ):
         with pytest.raises(ValueError, match=f"{name}="):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sslmed.cli.arguments import chosen, extra
+from sslmed.cli.arguments import chosen, extra, value_of
 from sslmed.cli.options import FIELDS, Out, Seed, Threads, app, open_cohort
 
 if TYPE_CHECKING:
@@ -51,10 +51,13 @@ def segment(
         raise ValueError(f"--{next(iter(changes), 'size')}: an encoder of a file brings its own preprocessing")
     result = run_segment(
         people, target, encoder, decoder, out=out, folds=folds or None, preprocessing=how,  # type: ignore[arg-type]
-        values=None if values is None else [int(value) for value in values.split(",")],
+        values=None if values is None else value_of("values", values, (0,)),
         options=Segmentation(**settings), seed=seed, threads=threads,
     )  # fmt: skip
-    _show(result.table)
+    if result.table.empty:
+        typer.echo(f"{out}: trained on everybody, so there are no scores")
+    else:
+        _show(result.table)
 
 
 @app.command()

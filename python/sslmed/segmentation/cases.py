@@ -43,21 +43,32 @@ def maps_of(cohort: Cohort, preprocessing: Any) -> LabelMaps | StreamedLabelMaps
     return registry.get(cohort.modality).label_maps(cohort, preprocessing)
 
 
-def classes_of(cohort: Cohort, truths: Truths, values: Sequence[int] | None) -> list[int]:
+def classes_of(cohort: Cohort, truths: Truths, values: Sequence[int] | None, options: Segmentation) -> list[int]:
     """What each class is in the label maps; all rows must have one.
 
+    Args:
+        cohort: All rows.
+        truths: Their label maps.
+        values: What each class is; None: what occurs, but for the value that the loss leaves out.
+        options: Options with those of the loss.
+
     Raises:
-        ValueError: A row has no label map, or there are fewer than two classes.
+        ValueError: A row has no label map or a value that is no class, or there are fewer than two classes.
     """
+    listed = None if values is None else [int(value) for value in values]
     seen: set[int] = set()
     for row in range(len(truths)):
         truth = truths[row]
         if truth is None:
             path = cohort.table["path"].iloc[row]
             raise ValueError(f"{cohort.name}: row {row} ({path}) has no label map; leave it out")
-        if values is None:
-            seen.update(torch.unique(truth).tolist())
-    found = sorted(seen - {-1}) if values is None else [int(value) for value in values]
+        own = set(torch.unique(truth).tolist()) - {-1, options.unlabeled}
+        if listed is not None and (other := sorted(own - set(listed))):
+            path = cohort.table["path"].iloc[row]
+            hint = "list it in values=, or leave one value out with loss={'ignore': value}"
+            raise ValueError(f"{cohort.name}: row {row} ({path}): the label map has {other[0]}, no class of {listed}; {hint}")
+        seen |= own
+    found = sorted(seen) if listed is None else listed
     if len(found) < 2:
         raise ValueError(f"{cohort.name}: the label maps hold {found}, expected at least two classes")
     return found
@@ -72,7 +83,7 @@ def scored(
     options: Segmentation,
     **line: Any,
 ) -> list[dict[str, Any]]:
-    """A line a class with every metric of a case. Cells where nothing is known do not count.
+    """A line a class with every metric of a case. Cells where nothing is known, or that the loss leaves out, do not count.
 
     Args:
         cohort: All rows.
@@ -88,7 +99,7 @@ def scored(
     if truth.shape != labels.shape:
         shapes = f"the label map is {tuple(truth.shape)}, expected {tuple(labels.shape)} like {path}"
         raise ValueError(f"{cohort.name}: row {row}: {shapes}")
-    known, spacing = truth != -1, maps.spacing(row)
+    known, spacing = (truth != -1) & (truth != options.unlabeled), maps.spacing(row)
     line = {"row": row, "path": path, "subject": str(cohort.table["subject"].iloc[row])} | line
     lines = []
     for value in classes[1:]:

@@ -47,11 +47,11 @@ class Segmentation:
     attention: bool = False
     """Attention gates on the skip connections."""
     loss: Mapping[str, Any] = field(default_factory=dict)
-    """Options of :func:`sslmed.losses.dice_ce` by name."""
+    """Options of :func:`sslmed.losses.dice_ce` by name; ``ignore``, a value of the label maps, counts in no score either."""
     augmentation: Any = None
     """Random changes in training, such as a ``VolumeAugmentation``; None: only the place of a crop is random."""
     roi: int | tuple[int, ...] | None = None
-    """Cells of a window in prediction; None: those of a training sample."""
+    """Cells of a window in prediction, along all axes or each, 0: the whole axis; None: those of a training sample."""
     overlap: float = 0.5
     """Share of a window that the next one covers in prediction, within [0, 1)."""
     flips: tuple[int, ...] = ()
@@ -77,6 +77,8 @@ class Segmentation:
             raise ValueError(f"Segmentation: metrics={self.metrics!r} must begin with 'dice'")
         for name in self.metrics:
             choice("Segmentation", "metrics", name, tuple(_DEFAULTS))
+        if len(set(self.metrics)) != len(self.metrics):
+            raise ValueError(f"Segmentation: metrics={self.metrics!r} must be different ones")
         for name, convention in self.conventions.items():
             choice("Segmentation", "conventions", name, tuple(_DEFAULTS))
             choice("Segmentation", f"conventions[{name!r}]", convention, tuple(CONVENTIONS[name.removesuffix("_95")]))
@@ -88,8 +90,26 @@ class Segmentation:
         number("Segmentation", "warmup", self.warmup, 0, 1)
         number("Segmentation", "layer_decay", self.layer_decay, 0, 1, strict=True)
         number("Segmentation", "overlap", self.overlap, 0, 1 - 1e-9)
+        if len(set(self.flips)) != len(self.flips):
+            raise ValueError(f"Segmentation: flips={self.flips!r} must be different axes")
+        for axis in self.flips:
+            whole("Segmentation", "flips", axis, 0)
+        for cells in self.roi if isinstance(self.roi, tuple | list) else () if self.roi is None else (self.roi,):
+            whole("Segmentation", "roi", cells, 0)
         for name in ("weight_decay", "clip_norm"):
             number("Segmentation", name, getattr(self, name), 0)
+
+    def check_windows(self, rank: int) -> None:
+        """Raises ValueError unless windows and flips are of samples with so many spatial axes."""
+        if isinstance(self.roi, tuple | list) and len(self.roi) != rank:
+            raise ValueError(f"Segmentation: roi={self.roi!r} must be one number, or {rank} for as many spatial axes")
+        if any(axis >= rank for axis in self.flips):
+            raise ValueError(f"Segmentation: flips={self.flips!r} must be spatial axes from 0 to {rank - 1}")
+
+    @property
+    def unlabeled(self) -> int:
+        """Value of the label maps that counts in no loss and no score; -1: none besides what is not known."""
+        return int(self.loss.get("ignore", -1))
 
     def convention_of(self, metric: str) -> str:
         """The library whose definition of a metric is used."""

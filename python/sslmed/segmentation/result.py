@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ class SegmentationResult:
         self._check("score", cohort)
         cohort = renamed_target(cohort, target, LABELS)
         maps = maps_of(cohort, self.tasks[0].preprocessing)
-        known_classes(cohort, maps, self.values_)
+        known_classes(cohort, maps, self.values_, self._options)
         network, cases = MeanOfNetworks(self.tasks), []
         for row in range(len(cohort)):
             if isinstance(maps, StreamedLabelMaps):
@@ -177,8 +178,10 @@ class SegmentationResult:
             ax: Axes to draw on; new ones by default.
 
         Raises:
-            ValueError: The table has no such metric.
+            ValueError: There are no scores, or not this metric.
         """
+        if self.table.empty:
+            raise ValueError("plot: there are no scores, because nobody was held out (folds=None)")
         lines = self.table[self.table["metric"] == metric]
         if lines.empty:
             raise ValueError(f"plot: metric={metric!r}, expected one of {', '.join(self.table['metric'].unique())}")
@@ -206,7 +209,7 @@ class SegmentationResult:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> SegmentationResult:
-        """Reads a folder that :meth:`save` wrote.
+        """Reads a folder that :meth:`save` wrote; it predicts on the CPU, wherever it was trained.
 
         Args:
             folder: Folder.
@@ -221,9 +224,9 @@ class SegmentationResult:
                 raise ValueError(f"format {about.get('format')!r}")
             if about["described"] is None:
                 raise ValueError("an encoder written in Python, which is not in its files")
-            options = options_from(about["options"])
+            options = replace(options_from(about["options"]), device="cpu")  # where networks are loaded
             tasks = [loaded_task(about, options, path / f"fold-{i}.safetensors") for i in range(about["networks"])]
-            cases = pd.read_csv(path / "cases.csv", dtype={"class": str, "subject": str})
+            cases = _cases_from(path / "cases.csv", options)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, FormatError):
                 raise
@@ -238,6 +241,13 @@ class SegmentationResult:
     def _of(self, row: str, metric: str, label: str) -> pd.DataFrame:
         table = self.table
         return table[(table["row"] == row) & (table["metric"] == metric) & (table["class"] == label)]
+
+
+def _cases_from(path: Path, options: Segmentation) -> pd.DataFrame:
+    """The table of cases as it was written: "NA" may be the name of a person or class."""
+    texts = dict.fromkeys(("model", "path", "subject", "class"), str)
+    missing: dict[Any, Any] = {name: [""] for name in options.metrics}
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=missing)
 
 
 _UNSURE = ("path_entropy", "path_disagreement")

@@ -113,8 +113,9 @@ def segment(
         choice("segment", "baselines", name, BASELINES)
     cohort = renamed_target(cohort, target, LABELS)
     model = encoder_of(encoder, cohort, preprocessing, seed)
+    options.check_windows(len(model.preprocessing.embedding()["img_size"]))
     maps = maps_of(cohort, model.preprocessing)
-    classes = known_classes(cohort, maps, values)
+    classes = known_classes(cohort, maps, values, options)
     options = counted(options) if isinstance(maps, StreamedLabelMaps) else options
     name = name_of(model, decoder)
     about = {

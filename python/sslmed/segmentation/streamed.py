@@ -33,14 +33,14 @@ class MeanOfNetworks:
         return torch.stack([task.forward_dense(dense).softmax(1) for task in self.tasks]).mean(0)
 
 
-def known_classes(cohort: Cohort, maps: LabelMaps | StreamedLabelMaps, values: Sequence[int] | None) -> list[int]:
+def known_classes(cohort: Cohort, maps: LabelMaps | StreamedLabelMaps, values: Sequence[int] | None, options: Segmentation) -> list[int]:
     """What each class is: in label maps that come in bands their own numbers, otherwise what occurs.
 
     Raises:
         ValueError: ``values`` are others than those of the bands, or as in :func:`sslmed.segmentation.cases.classes_of`.
     """
     if not isinstance(maps, StreamedLabelMaps):
-        return classes_of(cohort, Truths(maps), values)
+        return classes_of(cohort, Truths(maps), values, options)
     if values is not None and [int(value) for value in values] != maps.values:
         names = ", ".join(map(repr, maps.names))
         raise ValueError(f"{cohort.name}: values={list(values)} must be None: the classes are {names} in this order")
@@ -80,7 +80,7 @@ def scored_bands(
     """A line a class of one case, as :func:`sslmed.segmentation.cases.scored` gives it, from counts of cells."""
     counts = np.zeros((len(classes), 3), dtype=np.int64)
     for labels, truth in maps.bands(row, network, **tiles_of(options, network)):
-        known = truth != -1
+        known = (truth != -1) & (truth != options.unlabeled)
         for i, value in enumerate(classes):
             predicted, reference = (labels == value) & known, (truth == value) & known
             counts[i] += [int(x.sum()) for x in (predicted, reference, predicted & reference)]

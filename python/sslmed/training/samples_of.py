@@ -13,7 +13,7 @@ import pandas as pd
 import torch.distributed as dist
 
 from sslmed import digests
-from sslmed._core import FormatError, ReadError
+from sslmed._core import FormatError, ReadError, regular
 from sslmed.cohort import Cohort
 from sslmed.distributed import ranks
 from sslmed.modalities import registry
@@ -89,7 +89,8 @@ def _choices(cohort: Cohort, columns: Sequence[str]) -> list[str]:
                 if value is None or value != value or value == "":
                     continue
                 if value not in known:
-                    known[value] = f"{column}={_short(kind, column, value)}"
+                    text = _whole_file(value) if column in columns and column.startswith("path_") else _short(kind, column, value)
+                    known[value] = f"{column}={text}"
                 out[row] += f"{'; ' if out[row] else ''}{known[value]}"
     return out
 
@@ -101,6 +102,18 @@ def _short(modality: str, column: str, value: Any) -> str:
         data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
         return hashlib.blake2b(data, digest_size=8).hexdigest()
     return str(value)
+
+
+def _whole_file(path: str) -> str:
+    """Name and digest of a label map: those of equal size that are not compressed may all end in background."""
+    content = hashlib.blake2b(digest_size=16)
+    try:
+        with open(regular(path), "rb") as file:
+            while piece := file.read(digests.PIECE):
+                content.update(piece)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
+    return f"{os.path.basename(path)} {content.hexdigest()}"
 
 
 def _of_file(modality: str, path: str) -> tuple[str, str]:
