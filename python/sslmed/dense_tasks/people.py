@@ -15,7 +15,7 @@ __all__ = ["SeenPeople"]
 
 @dataclass(frozen=True)
 class SeenPeople:
-    """Salted hashes of training subjects: a name can be checked, none can be read."""
+    """Salted hashes of training subjects: whoever knows or guesses a name can check it, none can be read."""
 
     salt: str
     hashes: frozenset[str]

@@ -30,7 +30,7 @@ _FORMAT = "sslmed-task-1"
 
 
 def fingerprint(subject: str, salt: str) -> str:
-    """A salted hash of a name: a name can be checked, none can be read."""
+    """A salted hash of a name: whoever knows or guesses a name can check it, none can be read."""
     return hashlib.sha256(f"{salt}{subject}".encode()).hexdigest()[:32]
 
 
@@ -161,8 +161,8 @@ class FineTuned:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights, architecture, preprocessing and classes to one safetensors file.
 
-        The file holds salted hashes of the training subjects, by which :meth:`predict` recognizes them: a name can be
-        checked, none can be read.
+        The file holds salted hashes of the training subjects, by which :meth:`predict` recognizes them: no name
+        is in it, and whoever knows a name, or guesses one that follows a scheme (``sub-01``), can check it.
 
         Args:
             path: File.
