@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from sslmed import io
+from sslmed._checks import OnError, choice
 from sslmed.bags.model import SlideModel
 from sslmed.cohort import Cohort
 from sslmed.dense_tasks import renamed_target
@@ -76,6 +77,7 @@ def deploy(
     target: str | None = None,
     uncertainty: bool = False,
     threads: int = 2,
+    on_error: OnError = "raise",
 ) -> Deployment:
     """Applies what was fitted and saved to a cohort of other people. Nothing is fitted.
 
@@ -88,6 +90,8 @@ def deploy(
         target: Column to score against; None: that of the training, where the cohort has it.
         uncertainty: Of a segmentation: write maps of the uncertainty too.
         threads: Loader threads.
+        on_error: Of a fine-tuned network: "raise", or "skip" samples that cannot be read or carry no signal. A recording
+            without any is predicted to be missing, and left out of the scores (``n_left_out``).
 
     Raises:
         FormatError: ``fitted`` is none of these.
@@ -111,11 +115,12 @@ def deploy(
         >>> found.predictions["subject"].tolist()
         ['s8', 's9', 's10', 's11']
     """
+    choice("deploy", "on_error", on_error, get_args(OnError))
     path = Path(fitted)
     if not path.exists():
         raise ValueError(f"deploy: fitted={os.fspath(fitted)!r} does not exist")
     asked: dict[str, Any] = {"out": Path(out), "features": features, "target": target, "threads": threads}
-    asked["uncertainty"] = uncertainty
+    asked |= {"uncertainty": uncertainty, "on_error": on_error}
     if path.is_dir():
         found = _segmentation(SegmentationResult.load(path), cohort, **asked)
     else:
@@ -147,29 +152,33 @@ def _segmentation(
     return Deployment(said, model.score(people).table if known else None)
 
 
-def _finetuned(path: Path, cohort: Any, target: str | None, threads: int, **_: Any) -> Deployment:
+def _finetuned(path: Path, cohort: Any, target: str | None, threads: int, on_error: OnError, **_: Any) -> Deployment:
     model = FineTuned.load(path)
     people = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
     column = model.target_ if target is None else target
     table, classes = people.table, len(model.classes_) > 0
     said = table[["subject", "path"]].reset_index(drop=True)
     if classes:
-        chances = model.predict_proba(people, threads=threads)
+        chances = model.predict_proba(people, threads=threads, on_error=on_error)
         said = pd.concat([said, pd.DataFrame(chances, columns=[str(name) for name in model.classes_])], axis=1)
         usable = np.asarray(np.isfinite(chances).all(axis=1))
         best = np.where(usable, np.nan_to_num(chances).argmax(axis=1), 0)
         said["predicted"] = pd.Series(np.asarray(model.classes_, dtype=object)[best]).where(usable)
     else:
-        said["predicted"] = model.predict(people, threads=threads)
+        said["predicted"] = model.predict(people, threads=threads, on_error=on_error)
+        usable = np.asarray(np.isfinite(said["predicted"]))
     if column not in table or not table[column].notna().any():
         if target is not None:
             raise ValueError(f"deploy: target={target!r} is not a column of {people.name} with a value")
         return Deployment(said, None)
     truth = people if column == model.target_ else people.with_columns(**{model.target_: table[column]})
-    value = model.score(truth, threads=threads)
+    scored = usable & np.asarray(table[column].notna())
+    if not scored.any():
+        return Deployment(said, None)
+    value = model.score(truth.subset(np.flatnonzero(scored)), threads=threads, on_error=on_error)
     line = {
         "row": "fine-tuned", "metric": "balanced_accuracy" if classes else "r2", "value": value, "low": np.nan,
-        "high": np.nan, "n_subjects": int(table.loc[table[column].notna(), "subject"].nunique()),
+        "high": np.nan, "n_subjects": int(table.loc[scored, "subject"].nunique()), "n_left_out": int((~scored).sum()),
     }  # fmt: skip
     return Deployment(said, pd.DataFrame([line]))
 

@@ -132,6 +132,25 @@ def test_a_target_of_another_name_of_recordings_in_memory(tmp_path):
     assert found.table["value"].iloc[0] == tuned.score(there.with_columns(diagnosis=there.table["grade"]))
 
 
+@pytest.mark.filterwarnings("ignore::sslmed.ValueWarning")  # without a signal
+def test_a_recording_without_a_usable_sample_costs_itself(tmp_path):
+    rng, cohorts = np.random.default_rng(0), []
+    for name, n in (("here", 4), ("there", 5)):
+        table = pd.DataFrame({"subject": [f"{name}{i}" for i in range(n)], "diagnosis": (["a", "b"] * 3)[:n]})
+        values = 20 * rng.normal(size=(n, 2, 800))
+        values[4:] = np.nan
+        cohorts.append(sm.Cohort.from_arrays(values, 100, ["Cz", "Pz"], table, name=name))
+    here, there = cohorts
+    encoder = sm.Encoder("vit_tiny", sm.EegPreprocessing(sfreq=100, window=2.0), depth=1)
+    tuned = sm.finetune(encoder, here, "diagnosis", sm.FineTuning(epochs=1, batch_size=4))
+    tuned.save(tmp_path / "tuned.safetensors")
+    found = sm.deploy(tmp_path / "tuned.safetensors", there, tmp_path / "out", on_error="skip")
+    assert found.predictions["predicted"].isna().tolist() == [False] * 4 + [True]
+    assert found.table["value"].iloc[0] == tuned.score(there.subset(range(4)))
+    assert found.table[["n_subjects", "n_left_out"]].iloc[0].tolist() == [4, 1]
+    assert (tmp_path / "out/predictions.csv").exists()
+
+
 @pytest.mark.filterwarnings("ignore::sslmed.ValueWarning")  # not prepared
 def test_labels_that_are_asked_for_must_be_there(segmented, tmp_path):
     there = head_cohort(tmp_path / "raw", 2, seed=2, site="there")

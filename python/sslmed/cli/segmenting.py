@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sslmed.cli.arguments import chosen, extra, value_of
-from sslmed.cli.options import FIELDS, Out, Seed, Threads, app, open_cohort
+from sslmed.cli.options import FIELDS, OnError, Out, Seed, Threads, app, open_cohort
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +69,7 @@ def deploy(
     target: Annotated[str | None, typer.Option(help="Column to score against; by default the training's.")] = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Segmentation: write maps of it too.")] = False,
     threads: Threads = 2,
+    on_error: OnError = "raise",
 ) -> None:
     """Apply what was fitted to a cohort of other people: predictions.csv, and scores.csv where the target is known.
 
@@ -76,7 +77,10 @@ def deploy(
     """
     from sslmed.deployment import deploy as run_deploy
 
-    found = run_deploy(fitted, cohort, out, features=features, target=target, uncertainty=uncertainty, threads=threads)
+    found = run_deploy(
+        fitted, cohort, out, features=features, target=target, uncertainty=uncertainty, threads=threads,
+        on_error=on_error,  # type: ignore[arg-type]
+    )  # fmt: skip
     typer.echo(f"{out / 'predictions.csv'}: {len(found.predictions)} rows")
     if found.table is None:
         typer.echo("the target is not known: no scores")
