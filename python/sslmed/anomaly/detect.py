@@ -68,7 +68,7 @@ def detect_anomalies(
     threads: int = 2,
     out: str | os.PathLike[str] | None = None,
 ) -> AnomalyResult:
-    """Finds what healthy people do not have, and promises how often it is wrong about them.
+    """Detects anomalies with methods fitted to healthy people, at thresholds with a promised rate of false alarms.
 
     Every method is fitted to healthy training people. Healthy validation people, of whom no method has seen anything,
     set the thresholds (split conformal prediction): of new healthy people who are exchangeable with them, at most

@@ -170,7 +170,7 @@ def _line(
 
 
 def _draws(groups: Array, seed: int) -> Array:
-    """[resamples, people] how often each person is drawn, within the sick and the healthy by themselves."""
+    """Counts [resamples, people] of a bootstrap over people, drawn separately from the anomalous and the healthy ones."""
     draw = np.random.default_rng(seed)
     out = np.zeros((_RESAMPLES, len(groups)))
     for group in np.unique(groups):

@@ -48,7 +48,7 @@ def write(result: BenchmarkResult, path: str | os.PathLike[str]) -> None:
 
 
 def findings(result: BenchmarkResult) -> list[str]:
-    """Says of each task in a sentence which encoder is best, and whether it is told from the others.
+    """Gives a sentence for each task: the best encoder, and whether it differs significantly from the others.
 
     Args:
         result: Result of :func:`sslmed.benchmark`.
@@ -134,7 +134,7 @@ def _classical(lines: pd.DataFrame, protocol: str, metric: str) -> str:
 
 
 def _told(comparisons: pd.DataFrame, cohort: str, task: str, protocol: str, metric: str, best: str) -> str:
-    """Which rows the best one is told from, by corrected p values."""
+    """Rows from which the best one differs significantly, by corrected p values."""
     if not len(comparisons):
         return ""
     lines = _of(comparisons, cohort, task)

@@ -52,7 +52,7 @@ def field_value(option: str, text: str, field: Field[Any]) -> Any:
 
 
 def chosen(texts: dict[str, str], *places: Any, listed: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The fields of each dataclass out of texts by name, the first that has one taking it; a name that none has is refused.
+    """The fields of each dataclass from texts by name; a name goes to the first dataclass that has it, and an unknown one is refused.
 
     ``listed`` are fields that are options of the command under their own names.
     """
