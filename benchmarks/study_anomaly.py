@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import real_mri
 import torch
+from common import write
 
 import sslmed as sm
 from sslmed.anomaly import Mahalanobis, PatchCore, Reconstruction
@@ -113,7 +114,7 @@ def main() -> None:
     print("trained", f"{time.time() - start:.0f} s", flush=True)
     trained = sm.DenseEncoder.load(folder / "encoder.safetensors")
     patchcore = PatchCore(coreset=0.002, name="PatchCore, random weights")
-    tables, pairs = [], []
+    tables, pairs, alarmed = [], [], []
     for label, encoder, methods in (
         ("random", random, [_padim("random weights"), patchcore, "atlas", "histogram", "dummy"]),
         ("trained", trained, [_padim("autoencoder"), Reconstruction.of(folder)]),
@@ -153,19 +154,17 @@ def main() -> None:
                     )
                 )
                 print(alarms.to_string(), flush=True)
+                alarmed.append(alarms.reset_index().assign(encoder=label))
+                tables.append(result.table.assign(tested=name, encoder=label))
             else:
-                tables.append(result.table.assign(tested=name))
+                tables.append(result.table.assign(tested=name, encoder=label))
             print(label, name, f"{time.time() - start:.0f} s", flush=True)
-    table, between = (pd.concat(parts) if parts else pd.DataFrame() for parts in (tables, pairs))
+    table, between, alarms = (pd.concat(parts) if parts else pd.DataFrame() for parts in (tables, pairs, alarmed))
     ages = by_age(training, validation, held_out)
     print(ages.to_string())
-    out = options.runs / "study_anomaly.json"
-    out.write_text(
-        json.dumps(
-            {"table": table.to_dict("records"), "between": between.to_dict("records"), "age": ages.to_dict("records")},
-            default=float,
-        )
-    )
+    parts = {"table": table, "between": between, "alarms": alarms, "age": ages}
+    body = {name: json.loads(part.to_json(orient="records")) for name, part in parts.items()}
+    write("study_anomaly", body | {"rows": options.rows, "epochs": options.epochs, "seconds": round(time.time() - start)})
 
 
 def by_age(training: sm.Cohort, validation: sm.Cohort, held_out: sm.Cohort) -> pd.DataFrame:

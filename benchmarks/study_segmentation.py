@@ -25,7 +25,7 @@ from common import write
 
 import sslmed as sm
 from sslmed.dense_tasks import parts_of, renamed_target
-from sslmed.modalities.images.label_maps import write_labels
+from sslmed.io import write_label_png
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import Truths, classes_of, maps_of, scored
 from sslmed.segmentation.tables import summary
@@ -98,7 +98,7 @@ def nuclei(root: Path, work: Path) -> sm.Cohort:
         rings = [np.array(point.findall(part), float) for part in parts]
         height, width = sm.io.read_image(path).shape[:2]
         labels = work / f"{path.stem}_nuclei.png"
-        write_labels(filled([ring for ring in rings if len(ring) > 2], (int(height), int(width))), labels)
+        write_label_png(filled([ring for ring in rings if len(ring) > 2], (int(height), int(width))), labels)
         rows.append({"subject": path.stem.split("_")[0], "path": str(path), "mask": str(labels)})
     return sm.Cohort.from_table(pd.DataFrame(rows), name="lgg")
 
@@ -109,7 +109,7 @@ def without_network(cohort: sm.Cohort, pre: Any, how: sm.Segmentation, folds: in
     classes = classes_of(cohort, Truths(maps), None)
     cases: list[dict] = []
     for part in parts_of("study", cohort, folds, 0):
-        fitted = Classical(maps, part.rows, classes)
+        fitted = Classical(maps, part.rows, classes, list(cohort.table["subject"]))
         for row in map(int, part.test):
             for name in BASELINES:
                 labels = fitted.labels(name, maps, row)

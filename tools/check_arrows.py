@@ -33,8 +33,8 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
-    ("io", "transforms", "masking", "losses", "metrics", "nn", "objects", "tables", "distributed", "reporting"),
-    ("bids", "inference"),
+    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting"),
+    ("bids", "inference", "objects"),
     ("modalities",),
     ("contents",),
     ("near_duplicates",),

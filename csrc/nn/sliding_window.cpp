@@ -184,6 +184,12 @@ at::Tensor window_weights(const std::vector<std::int64_t>& roi, WindowWeights we
   return zero.any().item<bool>() ? out.masked_fill(zero, out.masked_select(zero.logical_not()).min()) : out;
 }
 
+void refuse_nan(const at::Tensor& prediction, const char* where) {
+  // The sum is one fast pass; it is NaN of infinities of both signs too, which are allowed.
+  if (!std::isnan(prediction.sum().item<double>())) return;
+  TORCH_CHECK_VALUE(!prediction.isnan().any().item<bool>(), where, ": the network's prediction holds NaN, of which no class can be taken");
+}
+
 at::Tensor sliding_window(const at::Tensor& image, const WindowPredictor& predictor, const SlidingWindowOptions& options,
                           const std::function<void()>& between) {
   const c10::NoGradGuard no_gradients;
@@ -203,6 +209,7 @@ at::Tensor sliding_window(const at::Tensor& image, const WindowPredictor& predic
     expected[1] = channels = channels > 0 ? channels : (out.dim() > 1 ? out.size(1) : 0);
     TORCH_CHECK_VALUE(channels > 0 && out.sizes() == at::IntArrayRef(expected), "sliding_window: predictor must give [", windows.size(), ", K, ",
                       at::IntArrayRef(plan.roi), "] for windows ", stacked.sizes(), ", got ", out.sizes());
+    if (options.argmax) refuse_nan(out, "sliding_window");  // no class is the largest of such
     for (std::size_t i = 0; i < waiting.size(); ++i) blend.add(out[static_cast<std::int64_t>(i)], waiting[i]);
     waiting.clear();
     windows.clear();

@@ -31,6 +31,9 @@ std::vector<std::int64_t> window_starts(std::int64_t size, std::int64_t roi, dou
 // [roi…] float32.
 at::Tensor window_weights(const std::vector<std::int64_t>& roi, WindowWeights weights, WindowConvention convention);
 
+// Raises a ValueError where a prediction holds NaN, of which no class is the largest. `where` begins the sentence.
+void refuse_nan(const at::Tensor& prediction, const char* where);
+
 // [n, C, roi…] to [n, K, roi…].
 using WindowPredictor = std::function<at::Tensor(const at::Tensor&)>;
 

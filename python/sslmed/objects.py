@@ -6,10 +6,7 @@ Places are in cells along each axis (rows, then columns): cell i covers [i, i + 
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,18 +14,18 @@ import torch
 
 from sslmed._checks import choice, number, whole
 from sslmed._core import C
+from sslmed.io.qupath import SlideObject
 
 __all__ = [
     "Objects",
     "draw_stars",
-    "features_of",
     "nms_boxes",
     "nms_points",
     "nms_stars",
     "object_probability",
+    "slide_objects",
     "star_distances",
     "star_polygons",
-    "write_instances",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -64,8 +61,14 @@ class Objects:
         return len(self.places)
 
     def of(self, keep: Array) -> Objects:
-        """Those that a mask [n] or a list of numbers keeps."""
+        """Those that a mask [n] or a list of numbers keeps.
+
+        Raises:
+            IndexError: A number is of no object.
+        """
         index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep, np.int64)
+        if len(index) and not 0 <= index.min() <= index.max() < len(self):
+            raise IndexError(f"Objects.of: there are {len(self)} objects, got numbers {index.min()} to {index.max()}")
         out = replace(self, places=self.places[index], names=self.names[index], scores=self.scores[index])
         if self.boxes is not None:
             out = replace(out, boxes=self.boxes[index])
@@ -108,7 +111,7 @@ def nms_boxes(boxes: Given, scores: Given, iou: float = 0.5, labels: Given | Non
     edges = _finite("nms_boxes", "boxes", boxes)
     if edges.dim() == 3 and edges.shape[1] == 2 and bool((edges[:, 0] > edges[:, 1]).any()):
         raise ValueError("nms_boxes: boxes must have their lowest corner first, one has not")
-    out: torch.Tensor = C.nms_boxes(edges, _tensor(scores), _maybe(labels), float(iou))
+    out: torch.Tensor = C.nms_boxes(edges, _tensor(scores), _maybe("nms_boxes", labels), float(iou))
     return out
 
 
@@ -135,7 +138,7 @@ def nms_points(points: Given, scores: Given, distance: float, labels: Given | No
     """
     number("nms_points", "distance", distance, 0, float("inf"))
     places = _finite("nms_points", "points", points)
-    out: torch.Tensor = C.nms_points(places, _tensor(scores), _maybe(labels), float(distance))
+    out: torch.Tensor = C.nms_points(places, _tensor(scores), _maybe("nms_points", labels), float(distance))
     return out
 
 
@@ -174,7 +177,7 @@ def nms_stars(
     number("nms_stars", "overlap", overlap, 0, 1)
     choice("nms_stars", "by", by, ("smaller", "iou"))
     places, far = _stars("nms_stars", centers, distances)
-    out: torch.Tensor = C.nms_stars(places, far, _tensor(scores), _maybe(labels), float(overlap), by)
+    out: torch.Tensor = C.nms_stars(places, far, _tensor(scores), _maybe("nms_stars", labels), float(overlap), by)
     return out
 
 
@@ -275,53 +278,29 @@ def draw_stars(centers: Given, distances: Given, shape: tuple[int, int]) -> torc
     return out
 
 
-def features_of(objects: Objects) -> list[dict[str, Any]]:
-    """GeoJSON features as QuPath reads them: detections with their class and score; polygons, boxes or points."""
-    features = []
-    for i in range(len(objects)):
-        geometry: dict[str, Any]
-        if objects.polygons is not None:
-            ring = objects.polygons[i][:, ::-1].tolist()
-            geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-        elif objects.boxes is not None:
-            (top, left), (bottom, right) = objects.boxes[i].tolist()
-            ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
-            geometry = {"type": "Polygon", "coordinates": [ring]}
-        else:
-            geometry = {"type": "Point", "coordinates": objects.places[i][::-1].tolist()}
-        properties = {
-            "objectType": "detection",
-            "classification": {"name": str(objects.names[i])},
-            "measurements": {"score": float(objects.scores[i])},
-        }
-        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
-    return features
+def slide_objects(objects: Objects) -> list[SlideObject]:
+    """Objects as :func:`sslmed.io.write_objects` takes them: x and y of their polygons, boxes or centers, and scores.
 
-
-def write_instances(labels: Given, path: str | Path) -> None:
-    """Writes an instance label map as a 16-bit PNG of one channel.
-
-    Args:
-        labels: [height, width] whole numbers from 0 to 65,535.
-        path: File to write.
-
-    Raises:
-        ValueError: The shape or a number does not fit.
+    Examples:
+        >>> import numpy as np
+        >>> from sslmed.objects import Objects, slide_objects
+        >>> found = Objects(np.array([[4.0, 6.0]]), np.array(["cell"]), np.array([0.9]))
+        >>> slide_objects(found)[0].rings[0].tolist()
+        [[6.0, 4.0]]
     """
-    values = np.asarray(labels)
-    if values.ndim != 2 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
-        found = f"{values.dtype} {values.shape}"
-        raise ValueError(f"write_instances: labels must be whole numbers [height, width], got {found}")
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"write_instances: labels must be within 0 and 65535, got {values.min()} to {values.max()}")
-    height, width = values.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
-    head = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in chunks:
-        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    Path(path).write_bytes(data)
+    out = []
+    for i in range(len(objects)):
+        if objects.polygons is not None:
+            ring = objects.polygons[i][:, ::-1]
+            ring = np.concatenate([ring, ring[:1]])
+        elif objects.boxes is not None:
+            (top, left), (bottom, right) = objects.boxes[i]
+            ring = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
+        else:
+            ring = objects.places[i : i + 1, ::-1]
+        score = {"score": float(objects.scores[i])}
+        out.append(SlideObject(str(objects.names[i]), (np.asarray(ring, np.float64),), measurements=score))
+    return out
 
 
 def _tensor(given: Given) -> torch.Tensor:
@@ -350,5 +329,5 @@ def _numbered(where: str, labels: Given) -> torch.Tensor:
     return out
 
 
-def _maybe(given: Given | None) -> torch.Tensor | None:
-    return None if given is None else _tensor(given)
+def _maybe(where: str, given: Given | None) -> torch.Tensor | None:
+    return None if given is None else _numbered(where, given)

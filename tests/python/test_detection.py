@@ -37,8 +37,8 @@ def cells(folder, n, seed=0):
             lines.append({"x": cx, "y": cy, "xmin": cx - r, "ymin": cy - r, "xmax": cx + r, "ymax": cy + r, "class": name})
         picture = 60000 - 35000 * (instances > 0) - rng.integers(0, 4000, (60, 80))
         paths = {name: str(folder / f"{i}_{name}") for name in ("picture.png", "instances.png", "objects.csv")}
-        objects.write_instances(picture, paths["picture.png"])
-        objects.write_instances(instances, paths["instances.png"])
+        sm.io.write_label_png(picture, paths["picture.png"], wide=True)
+        sm.io.write_label_png(instances, paths["instances.png"], wide=True)
         pd.DataFrame(lines).to_csv(paths["objects.csv"], index=False)
         row = {"subject": f"s{seed + i}", "path": paths["picture.png"]}
         rows.append(row | {"path_objects": paths["objects.csv"], "maps": paths["instances.png"]})
@@ -271,7 +271,7 @@ def test_maps_and_polygons(tmp_path):
     instances = np.zeros((12, 16), np.int64)
     instances[2:6, 3:9], instances[8:11, 10:14] = 40000, 7
     np.save(tmp_path / "m.npy", instances)
-    objects.write_instances(instances, tmp_path / "m.png")
+    sm.io.write_label_png(instances, tmp_path / "m.png", wide=True)
     for name in ("m.npy", "m.png"):
         stars = read(tmp_path / name, "stars", (12, 16))
         assert np.array_equal(stars.instances > 0, instances > 0)

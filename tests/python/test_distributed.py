@@ -139,7 +139,7 @@ def test_two_ranks_take_the_step_of_one_process_in_detection(tiny_site, tmp_path
         labels = np.zeros((32, 40), np.int32)
         for j, (y, x) in enumerate(low.astype(int)):
             labels[y : y + 8, x : x + 8] = 65536 * (j % 2) + j + 1
-        sm.objects.write_instances(30000 * (labels > 0) + rng.integers(0, 35000, labels.shape), tmp_path / f"{i}.png")
+        sm.io.write_label_png(30000 * (labels > 0) + rng.integers(0, 35000, labels.shape), tmp_path / f"{i}.png", wide=True)
         rows.append({"subject": f"s{i}", "path": str(tmp_path / f"{i}.png")})
         flat, kinds = torch.from_numpy(labels).flatten(), torch.arange(n) % 2
         given = {

@@ -142,6 +142,20 @@ def test_classes_need_the_rows_of_one_window_only():
     assert set(seen) == {16}
 
 
+def test_a_prediction_of_nan_has_no_class():
+    def network(windows):
+        out = torch.stack([windows[:, 0], -windows[:, 0]], 1)
+        return torch.where(windows == 7, torch.nan, out)
+
+    image = torch.zeros(1, 6, 6)
+    image[0, 4, 4] = 7
+    with pytest.raises(ValueError, match="sliding_window: the network's prediction holds NaN"):
+        sliding_window(image, network, roi=3, argmax=True)
+    assert int(sliding_window(image, network, roi=3).isnan().sum()) == 2  # as it is, where nothing is decided
+    infinite = lambda windows: torch.stack([windows[:, 0], windows[:, 0]], 1) * torch.tensor([torch.inf, -torch.inf])[:, None, None]  # noqa: E731
+    assert (sliding_window(torch.ones(1, 6, 6), infinite, roi=3, argmax=True) == 0).all()
+
+
 def test_errors_of_a_predictor_come_through():
     class Broken(Exception):
         pass

@@ -2,6 +2,8 @@
 
 import doctest
 import importlib.util
+import json
+import uuid
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 
@@ -205,11 +207,11 @@ def test_stars_of_distances_are_the_objects():
 
 def test_instances_are_written_in_16_bits(tmp_path):
     labels = np.arange(70000).reshape(250, 280) % 65536
-    objects.write_instances(labels, tmp_path / "i.png")
+    sm.io.write_label_png(labels, tmp_path / "i.png", wide=True)
     assert torch.equal(sm.io.read_image(tmp_path / "i.png", torch.uint16)[..., 0], torch.from_numpy(labels.astype(np.uint16)))
     for wrong in (np.full((2, 2), 65536), np.full((2, 2), -1), np.zeros((2, 2)), np.zeros(4, int)):
-        with pytest.raises(ValueError, match="write_instances: labels must be"):
-            objects.write_instances(wrong, tmp_path / "wrong.png")
+        with pytest.raises(ValueError, match="write_label_png: labels must be"):
+            sm.io.write_label_png(wrong, tmp_path / "wrong.png", wide=True)
 
 
 def test_a_subset_of_objects():
@@ -217,9 +219,40 @@ def test_a_subset_of_objects():
     some = found.above(0.3)
     assert some.instances.tolist() == [[1, 2], [0, 0]]
     assert found.of(found.names == "a").instances.tolist() == [[1, 0], [2, 0]]
-    features = objects.features_of(found)
-    assert [one["properties"]["objectType"] for one in features] == ["detection"] * 3
-    assert features[1]["geometry"] == {"type": "Point", "coordinates": [0.0, 0.0]}
+    for numbers in ([-1], [0, 3]):
+        with pytest.raises(IndexError, match=r"Objects\.of: there are 3 objects"):
+            found.of(np.array(numbers))
+
+
+@pytest.mark.parametrize("shape", ["points", "boxes", "polygons"])
+def test_objects_for_qupath(tmp_path, shape):
+    places, names, scores = np.array([[2.0, 7.5], [4, 1]]), np.array(["a", "b"]), np.array([0.9, 0.25])
+    corners = np.array([[[1.0, 6], [3, 9]], [[3, 0], [5, 2]]])
+    polygons = tuple(np.array([[a, b], [a, d], [c, d]]) for (a, b), (c, d) in corners)
+    more = {"points": {}, "boxes": {"boxes": corners}, "polygons": {"boxes": corners, "polygons": polygons}}[shape]
+    found = objects.Objects(places, names, scores, **more)
+    sm.io.write_objects(tmp_path / "o.geojson", objects.slide_objects(found))
+    features = json.loads((tmp_path / "o.geojson").read_text())["features"]
+    assert [one["properties"]["objectType"] for one in features] == ["detection"] * 2
+    assert [one["properties"]["classification"]["name"] for one in features] == ["a", "b"]
+    assert features[1]["properties"]["measurements"] == {"score": 0.25}
+    assert len({uuid.UUID(one["id"]) for one in features}) == 2
+    expected = {
+        "points": {"type": "Point", "coordinates": [7.5, 2]},
+        "boxes": {"type": "Polygon", "coordinates": [[[6, 1], [9, 1], [9, 3], [6, 3], [6, 1]]]},
+        "polygons": {"type": "Polygon", "coordinates": [[[6, 1], [9, 1], [9, 3], [6, 1]]]},
+    }
+    assert features[0]["geometry"] == expected[shape]
+
+
+def test_labels_of_more_than_32_bits_are_refused():
+    wide = torch.tensor([0, 2**32])
+    with pytest.raises(ValueError, match="nms_points: labels must have 32 bits"):
+        objects.nms_points(torch.zeros(2, 2), torch.ones(2), 1.0, wide)
+    with pytest.raises(ValueError, match="nms_boxes: labels must have 32 bits"):
+        objects.nms_boxes(torch.tensor([[[0.0, 0], [1, 1]]] * 2), torch.ones(2), 0.5, wide)
+    with pytest.raises(ValueError, match="nms_stars: labels must have 32 bits"):
+        objects.nms_stars(torch.zeros(2, 2), torch.ones(2, 8), torch.ones(2), 0.5, labels=wide)
 
 
 def test_what_does_not_fit_is_refused():

@@ -11,7 +11,8 @@ import torch
 from heads import head_cohort
 
 import sslmed as sm
-from sslmed.modalities.images.label_maps import ImageLabelMaps, write_labels
+from sslmed.io import write_label_png
+from sslmed.modalities.images.label_maps import ImageLabelMaps
 from sslmed.segmentation.baselines import BASELINES, Classical
 from sslmed.segmentation.cases import CASES, maps_of, scored
 from sslmed.segmentation.tables import summary
@@ -128,9 +129,24 @@ def test_no_row_sees_people_that_are_tested(tmp_path, side):
         ours, theirs = (r.cases[r.cases["fold"] == 0].set_index(["model", "row", "class"])[column] for r in (one, two))
         pd.testing.assert_series_equal(ours, theirs)
     rows, how = np.setdiff1d(range(4), test), one.tasks[0].preprocessing
-    fitted = [Classical(maps_of(c, how), rows, [0, 1, 2, 3]) for c in (cohort, changed)]
+    fitted = [Classical(maps_of(c, how), rows, [0, 1, 2, 3], list(c.table["subject"])) for c in (cohort, changed)]
     assert torch.equal(fitted[0].votes, fitted[1].votes)
     assert torch.equal(fitted[0].means, fitted[1].means)
+
+
+def test_people_with_many_scans_weigh_as_others(tmp_path):
+    pre = sm.VolumePreprocessing(spacing=4.0, patch=None, size=16)
+    once = head_cohort(tmp_path / "raw", 3)
+    often = sm.Cohort.from_table(pd.concat([once.table, *[once.table.iloc[:1]] * 4], ignore_index=True), name="often")
+    fitted = []
+    for cohort in (once, often):
+        ready = sm.prepare(cohort, tmp_path / cohort.name, spacing=4.0, progress=False)
+        maps = maps_of(ready, dataclasses.replace(pre, labels=True))
+        fitted.append(Classical(maps, range(len(ready)), [0, 1, 2, 3], list(ready.table["subject"])))
+    torch.testing.assert_close(fitted[0].votes, fitted[1].votes)
+    assert fitted[0].people == fitted[1].people == 3
+    for name in ("means", "covariances", "counts"):
+        torch.testing.assert_close(getattr(fitted[0], name), getattr(fitted[1], name), rtol=1e-10, atol=1e-10)
 
 
 def test_a_saved_result_predicts_as_before(result, tmp_path):
@@ -366,15 +382,15 @@ def test_empty_and_missed_cases_are_counted():
 
 def test_label_maps_of_many_values_have_16_bits(tmp_path):
     labels = torch.tensor([[0, 255], [256, 65535]], dtype=torch.int32)
-    write_labels(labels, tmp_path / "wide.png")
+    write_label_png(labels, tmp_path / "wide.png")
     body = (tmp_path / "wide.png").read_bytes()
     assert body[24] == 16  # bits in the header
     found = np.array(pytest.importorskip("PIL.Image").open(tmp_path / "wide.png"))
     assert np.array_equal(found, labels.numpy())
-    write_labels(labels.clamp_max(255), tmp_path / "narrow.png")
+    write_label_png(labels.clamp_max(255), tmp_path / "narrow.png")
     assert torch.equal(sm.io.read_image(tmp_path / "narrow.png")[..., 0].int(), labels.clamp_max(255))
     with pytest.raises(ValueError, match="within 0 and 65535, got 65536"):
-        write_labels(labels + 1, tmp_path / "too.png")
+        write_label_png(labels + 1, tmp_path / "too.png")
 
 
 def test_what_does_not_fit_is_refused(raw, pictures):

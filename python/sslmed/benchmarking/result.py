@@ -49,7 +49,7 @@ class BenchmarkResult:
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Paired differences: cohort, task, protocol, metric, row, against, difference, low, high, p, p_holm, test. Each
     encoder stands against the others, its own untrained twin, and rows that were never trained. ``p_holm`` is corrected
-    over all lines of the same protocol and metric."""
+    over all lines of the same protocol and metric; k-NN of every k is one protocol."""
     shots: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Few-shot curves: cohort, task, row, kind, shots, metric, value (mean over draws of people), low, high (95 % of
     the draws)."""

@@ -329,8 +329,9 @@ def _add_views(
 
 
 def _corrected(found: BenchmarkResult) -> None:
-    """Corrects p values over all comparisons of one protocol and metric."""
+    """Corrects p values over all comparisons of one protocol and metric; k-NN of every k is one protocol."""
     table = found.comparisons
     if len(table):
-        families = np.array([json.dumps(one) for one in zip(table["protocol"], table["metric"], strict=True)])
+        protocols = table["protocol"].str.partition(", k=")[0]
+        families = np.array([json.dumps(one) for one in zip(protocols, table["metric"], strict=True)])
         table.insert(list(table).index("p") + 1, "p_holm", holm_within(table["p"].to_numpy(float), families))

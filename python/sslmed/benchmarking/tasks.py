@@ -14,6 +14,7 @@ from sslmed.encoders import CohortEncoder, EncoderLike, resolve
 from sslmed.modalities.joined import parts_of
 from sslmed.nn import list_models
 from sslmed.provenance import row_name
+from sslmed.segmentation.baselines import BASELINES
 
 __all__ = ["Entry", "Kind", "Task", "cohorts_of", "encoders_of", "entries_of", "tasks_of"]
 
@@ -104,7 +105,7 @@ def encoders_of(given: EncoderLike | Sequence[EncoderLike] | Mapping[str, Encode
             named[name] = one
     if not named:
         raise ValueError("benchmark: encoders must hold at least one")
-    if reserved := [name for name in named if name == "dummy" or not name]:
+    if reserved := [name for name in named if name in BASELINES or not name]:
         text = "is the name of another row; call the encoder something else"
         raise ValueError(f"benchmark: encoders: {reserved[0]!r} {text}")
     return named

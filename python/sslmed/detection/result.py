@@ -20,7 +20,7 @@ from sslmed.detection.options import Detection
 from sslmed.detection.tables import summary
 from sslmed.leakage import refuse_overlap
 from sslmed.methods.detect import Kind
-from sslmed.objects import Objects, features_of, write_instances
+from sslmed.objects import Objects, slide_objects
 from sslmed.reporting import plots
 
 __all__ = ["DetectionResult"]
@@ -121,12 +121,11 @@ class DetectionResult:
         for row, (subject, objects) in enumerate(zip(cohort.table["subject"], found, strict=True)):
             stem = str(folder / f"{row:04d}_{''.join(c if c.isalnum() or c in '-_' else '-' for c in str(subject))}")
             _frame(objects).to_csv(f"{stem}_objects.csv", index=False)
-            collection = {"type": "FeatureCollection", "features": features_of(objects)}
-            Path(f"{stem}_objects.geojson").write_text(json.dumps(collection))
+            io.write_objects(f"{stem}_objects.geojson", slide_objects(objects), "detection")
             written[OBJECTS].append(f"{stem}_objects.csv")
             written["path_geojson"].append(f"{stem}_objects.geojson")
             if objects.instances is not None:
-                write_instances(objects.instances, f"{stem}_instances.png")
+                io.write_label_png(objects.instances, f"{stem}_instances.png", wide=True)
                 written.setdefault("path_instances", []).append(f"{stem}_instances.png")
         return cohort.table.assign(**written)
 

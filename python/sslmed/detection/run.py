@@ -94,8 +94,8 @@ def detect(
         >>> for i in range(2):
         ...     labels = torch.zeros(64, 64, dtype=torch.int32)
         ...     labels[8:24, 8 + i : 24], labels[36:56, 30:48] = 1, 2
-        ...     sm.objects.write_instances(labels, folder / f"{i}_cells.png")
-        ...     sm.objects.write_instances(60000 * (labels == 0), folder / f"{i}.png")
+        ...     sm.io.write_label_png(labels, folder / f"{i}_cells.png")
+        ...     sm.io.write_label_png(60000 * (labels == 0), folder / f"{i}.png", wide=True)
         ...     row = {"subject": f"s{i}", "path": str(folder / f"{i}.png")}
         ...     rows.append(row | {"cells": str(folder / f"{i}_cells.png")})
         >>> cohort = sm.Cohort.from_table(pd.DataFrame(rows))

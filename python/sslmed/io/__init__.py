@@ -8,6 +8,7 @@ from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
 from sslmed.io.ome_tiff import OmeTiffWriter, write_ome_tiff
 from sslmed.io.picture_store import convert_pictures, set_picture_store
+from sslmed.io.png import write_label_png
 from sslmed.io.qupath import ObjectWriter, SlideObject, write_objects
 from sslmed.io.recording_store import convert_recordings, set_recording_store
 from sslmed.io.slide import Slide, open_slide, openslide_version, read_image, set_slide_cache
@@ -47,6 +48,7 @@ __all__ = [
     "write_annotations",
     "write_dicom_seg",
     "write_edf",
+    "write_label_png",
     "write_nifti",
     "write_objects",
     "write_ome_tiff",

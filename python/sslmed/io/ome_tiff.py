@@ -4,6 +4,7 @@ and OpenSlide open them."""
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ _SHORT, _LONG, _RATIONAL, _ASCII, _LONG8, _IFD, _IFD8 = 3, 4, 5, 2, 16, 13, 18
 _SIZES = {_SHORT: 2, _LONG: 4, _RATIONAL: 8, _ASCII: 1, _LONG8: 8, _IFD: 4, _IFD8: 8}
 _CODES = {_SHORT: "H", _LONG: "I", _LONG8: "Q", _IFD: "I", _IFD8: "Q"}
 _TYPES = {"uint8": "uint8", "uint16": "uint16", "int32": "int32", "float32": "float"}  # NumPy's names, and OME's
+_LEAST_MPP = 1e-5  # µm: with smaller ones the pixels of a centimeter have more than 32 bits
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CLASSIC = 2**32 - 2**24  # bytes: offsets of a classic TIFF have 32 bits
 _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
@@ -80,7 +83,10 @@ class OmeTiffWriter:
         for side in shape:
             whole("OmeTiffWriter", "shape", side, 1)
         for scale in mpp:
-            number("OmeTiffWriter", "mpp", scale, 0, strict=True)
+            number("OmeTiffWriter", "mpp", scale, _LEAST_MPP, 1e4)
+        for text in (*channels, *(classes or {}).values(), *(() if name is None else (name,))):
+            if found := _NOT_XML.search(text):
+                raise ValueError(f"OmeTiffWriter: the name {text!r} holds {found[0]!r}, which XML cannot hold")
         if tile < 16 or tile % 16:
             raise ValueError(f"OmeTiffWriter: tile={tile} must be a multiple of 16 pixels")
         if not channels:

@@ -47,7 +47,7 @@ class SlideObject:
     label: str
     """Class, "" where there is none."""
     rings: tuple[Ring, ...]
-    """[points, 2] each, x and y, closed; the outline first, then its holes."""
+    """[points, 2] each, x and y, closed; the outline first, then its holes. One ring of one point [1, 2] is a point."""
     nucleus: tuple[Ring, ...] | None = None
     """Outline of a cell's nucleus."""
     measurements: Mapping[str, float] = field(default_factory=dict)
@@ -183,6 +183,9 @@ def _feature(one: SlideObject, kind: str, colors: Mapping[str, list[int]], numbe
 
 def _geometry(rings: tuple[Ring, ...], number: int) -> dict[str, Any]:
     coordinates = []
+    if len(rings) == 1 and np.shape(rings[0]) == (1, 2) and np.isfinite(rings[0]).all():
+        x, y = np.asarray(rings[0], dtype=np.float64)[0].tolist()
+        return {"type": "Point", "coordinates": [_plain(x), _plain(y)]}
     for ring in rings:
         points = np.asarray(ring, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 4 or not np.isfinite(points).all() or (points[0] != points[-1]).any():

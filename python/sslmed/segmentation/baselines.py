@@ -7,6 +7,7 @@ size, and are laid over each other by their extents, so that an atlas is worth s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -47,27 +48,30 @@ def _places(maps: LabelMaps, row: int, shape: Sequence[int]) -> torch.Tensor:
 
 
 class Classical:
-    """Counts, label votes and intensities of training people.
+    """Counts, label votes and intensities of training people, each of whom weighs the same, however many scans there are.
 
     Args:
         maps: Rows of a cohort with their label maps.
         rows: Rows of the training people.
         classes: What each class is in the label maps.
+        subjects: The person of each row of the cohort.
     """
 
-    def __init__(self, maps: LabelMaps, rows: Iterable[int], classes: Sequence[int]) -> None:
+    def __init__(self, maps: LabelMaps, rows: Iterable[int], classes: Sequence[int], subjects: Sequence[object]) -> None:
         self.classes = list(classes)
         rows, count = [int(row) for row in rows], len(self.classes)
         shapes = torch.tensor([list(self._numbered(maps, row).shape) for row in rows], dtype=torch.float64)
         self.shape = tuple(int(size) for size in shapes.median(dim=0).values.round().tolist())
         self.votes = torch.zeros(count, *self.shape)
-        self.people = len(rows)
+        scans = Counter(subjects[row] for row in rows)
+        self.people = len(scans)
         sums: list[Any] = []
         for row in rows:
-            truth = self._numbered(maps, row)
-            self._vote(truth)
+            truth, weight = self._numbered(maps, row), 1 / scans[subjects[row]]
+            self._vote(truth, weight)
             values, inside = values_on_labels(maps, row)
-            sums.append(self._sums(values.double(), torch.where(inside, truth, -1)))
+            own = self._sums(values.double(), torch.where(inside, truth, -1))
+            sums.append(tuple(weight * each for each in own))
         self.counts, first, second = (torch.stack(each).sum(0) for each in zip(*sums, strict=True))
         known = self.counts.clamp_min(1)
         self.means = first / known[:, None]  # [K, C]
@@ -109,10 +113,10 @@ class Classical:
             out[truth == value] = number
         return out
 
-    def _vote(self, truth: torch.Tensor) -> None:
+    def _vote(self, truth: torch.Tensor, weight: float) -> None:
         common = _laid_over(truth, self.shape)
         for k in range(len(self.classes)):
-            self.votes[k] += common == k
+            self.votes[k] += weight * (common == k)
 
     def _sums(self, values: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Cells, sums and sums of products of each class: [K], [K, C], [K, C, C]."""

@@ -163,7 +163,7 @@ def _classical(
     """Scores of what needs no network, fitted on the training people of a fold."""
     if not len(part.test) or not baselines:
         return []
-    fitted = Classical(maps, part.rows, classes)
+    fitted = Classical(maps, part.rows, classes, list(cohort.table["subject"]))
     cases = []
     for row in map(int, part.test):
         for name in baselines:

@@ -25,8 +25,8 @@ def pyramid(array, count):
     return out
 
 
-def write(path, array, step, **options):
-    with sm.io.OmeTiffWriter(path, array.shape[-2:], (0.25, 0.5), dtype=str(array.dtype), **options) as out:
+def write(path, array, step, mpp=(0.25, 0.5), **options):
+    with sm.io.OmeTiffWriter(path, array.shape[-2:], mpp, dtype=str(array.dtype), **options) as out:
         for row in range(0, array.shape[-2], step):
             out.write(array[..., row : row + step, :])
 
@@ -138,3 +138,18 @@ def test_what_is_wrong_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"\[H, W\]"):
         sm.io.write_ome_tiff(path, torch.zeros(4), (0.5, 0.5))
     assert not list(tmp_path.iterdir())
+
+
+def test_sizes_and_names_that_no_file_can_hold_are_refused(tmp_path, labels):
+    for mpp in (1e-7, 2e4):
+        with pytest.raises(ValueError, match=r"OmeTiffWriter: mpp=.* must be a number at least 1e-05 and at most 10000"):
+            write(tmp_path / "a.ome.tiff", labels, 64, mpp=(mpp, 0.5))
+    for options in ({"classes": {0: "a\x00b"}}, {"channels": ["\x1b"]}, {"name": "\ud800"}):
+        with pytest.raises(ValueError, match="which XML cannot hold"):
+            write(tmp_path / "a.ome.tiff", labels, 64, **options)
+    assert list(tmp_path.iterdir()) == []
+    tifffile = pytest.importorskip("tifffile")
+    write(tmp_path / "a.ome.tiff", labels, 64, mpp=(1e-5, 1e4))
+    with tifffile.TiffFile(tmp_path / "a.ome.tiff") as file:
+        per_cm = [file.pages[0].tags[name].value for name in ("XResolution", "YResolution")]
+    assert [a / b for a, b in per_cm] == pytest.approx([1e9, 1.0])

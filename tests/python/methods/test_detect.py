@@ -35,7 +35,7 @@ def discs(tmp_path_factory):
             boxes.append([[cy - r, cx - r], [cy + r, cx + r]])
             classes.append(int(r == 7))
         picture = 40000 * (labels > 0) + rng.integers(0, 12000, (48, 64))
-        objects.write_instances(picture, folder / f"{i}.png")
+        sm.io.write_label_png(picture, folder / f"{i}.png", wide=True)
         rows.append({"subject": f"s{i}", "path": str(folder / f"{i}.png")})
         classes = torch.tensor(classes)
         targets = {"points": ("points", torch.tensor(points), classes), "boxes": ("boxes", torch.tensor(boxes), classes)}

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 import sslmed as sm
-from sslmed.modalities.images.label_maps import write_labels
+from sslmed.io import write_label_png
 
 
 def images(
@@ -19,6 +19,6 @@ def images(
     rows = []
     for number, side in enumerate(sides):
         path = str(folder / f"{number}.png")
-        write_labels(torch.from_numpy(rng.integers(0, 256, side)), path)
+        write_label_png(torch.from_numpy(rng.integers(0, 256, side)), path)
         rows.append({"subject": f"s{number}", "path": path})
     return sm.Cohort.from_table(pd.DataFrame(rows), name="pictures")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +13,7 @@ from sslmed.modalities.base import Rows
 from sslmed.modalities.images.preprocessing import ImagePreprocessing
 from sslmed.modalities.images.source import label_paths, source
 
-__all__ = ["ImageLabelMaps", "write_labels"]
+__all__ = ["ImageLabelMaps"]
 
 _MOST = 65535
 
@@ -88,7 +85,7 @@ class ImageLabelMaps:
     def write(self, row: int, labels: torch.Tensor, stem: str) -> str:
         """``<stem>_labels.png``, whose gray levels are the labels."""
         path = f"{stem}_labels.png"
-        write_labels(labels, path)
+        io.write_label_png(labels, path)
         return path
 
     def write_scores(self, row: int, scores: torch.Tensor, stem: str) -> str:
@@ -96,31 +93,3 @@ class ImageLabelMaps:
         path = f"{stem}.npy"
         np.save(path, scores.float().numpy())
         return path
-
-
-def write_labels(labels: torch.Tensor, path: str | Path, *, wide: bool | None = None) -> None:
-    """Writes a label map as a PNG of one channel.
-
-    Args:
-        labels: [height, width] whole numbers from 0 to 65535.
-        path: File to write.
-        wide: Write 16 bits a pixel; None: where a number is above 255.
-
-    Raises:
-        ValueError: The shape or a number does not fit.
-    """
-    if labels.dim() != 2 or labels.numel() == 0 or labels.is_floating_point():
-        found = f"got {labels.dtype} {tuple(labels.shape)}"
-        raise ValueError(f"write_labels: labels must be whole numbers [height, width], {found}")
-    low, high = int(labels.min()), int(labels.max())
-    wide = high > 255 if wide is None else wide
-    if low < 0 or high > (_MOST if wide else 255):
-        raise ValueError(f"write_labels: labels must be within 0 and {_MOST}, got {low if low < 0 else high}")
-    pixels = labels.numpy().astype(">u2" if wide else np.uint8)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)  # no filter
-    height, width = pixels.shape
-    head = struct.pack(">IIBBBBB", width, height, 16 if wide else 8, 0, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b"")):
-        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    Path(path).write_bytes(data)
