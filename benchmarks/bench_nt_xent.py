@@ -6,10 +6,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from common import interleaved, lightly_losses, ratio_of, summary, write
+from common import interleaved, lightly_losses, peak_above, ratio_of, summary, write
 
 from sslmed import losses
 
@@ -30,11 +29,6 @@ def contestant(name: str, batch: int = BATCH) -> Callable[[], torch.Tensor]:
     return run
 
 
-def status(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-
 def peak_of(name: str) -> float:
     """MiB that one call takes above what the process held before, in a process of its own."""
     out = subprocess.run([sys.executable, __file__, "--peak", name], check=True, capture_output=True, text=True)
@@ -44,10 +38,7 @@ def peak_of(name: str) -> float:
 def print_peak(name: str) -> None:
     contestant(name, 64)()  # what is loaded and allocated once
     run = contestant(name)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = status("VmRSS")
-    run()
-    print(json.dumps(status("VmHWM") - before))
+    print(json.dumps(peak_above(run)))
 
 
 def main() -> None:

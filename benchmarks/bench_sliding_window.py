@@ -6,12 +6,11 @@ own U-Net with these weights in C++. Memory is the peak of the process above wha
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 
 import torch
-from common import interleaved, ratio_of, summary, write
+from common import in_turns, peak_above, ratio_of, summary, write
 
 import sslmed as sm
 from sslmed import nn
@@ -51,12 +50,10 @@ def contestants(size: int, roi: int, classes: int):
 
 
 def memory(name: str, size: int, roi: int, classes: int) -> None:
-    """Prints the growth of the process's peak memory in MB: a process of its own, because a peak never falls."""
+    """Prints the peak of one call, in a process of its own."""
     call = contestants(size, roi, classes)[name]
     contestants(roi, roi, classes)[name]()  # what a first call loads
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    call()
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    print(json.dumps(peak_above(call)))
 
 
 def main() -> None:
@@ -64,7 +61,7 @@ def main() -> None:
     options.add_argument("--size", type=int, default=256)
     options.add_argument("--roi", type=int, default=96)
     options.add_argument("--classes", type=int, nargs="+", default=[4, 20])
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=2)
     options.add_argument("--memory", nargs=2, metavar=("NAME", "CLASSES"), help="measure one in this process")
     given = options.parse_args()
     if given.memory:
@@ -74,19 +71,20 @@ def main() -> None:
     for classes in given.classes:
         row = f"{given.size}³, windows of {given.roi}³, {classes} classes"
         rivals = contestants(given.size, given.roi, classes)
-        times = interleaved(rivals, rounds=given.rounds, seconds=0.01)
+        for call in contestants(given.roi, given.roi, classes).values():
+            call()  # what a first call loads
+        times = in_turns(rivals, given.rounds)
         body[f"{row}, s"] = {name: summary(values) for name, values in times.items()}
         base = [sys.executable, __file__, "--size", str(given.size), "--roi", str(given.roi)]
         peaks = {}
         for name in rivals:
             done = subprocess.run([*base, "--memory", name, str(classes)], capture_output=True, text=True, check=True)
             peaks[name] = float(done.stdout)
-        body[f"{row}, MB"] = peaks
+        body[f"{row}, MiB"] = peaks
         for name in list(rivals)[1:]:
             body["ratios"][f"{row}, time of MONAI over {name}"] = ratio_of(times, "MONAI", name)
-            if peaks[name] > 0:  # small volumes fit into what a first call has left
-                body["ratios"][f"{row}, memory of MONAI over {name}"] = peaks["MONAI"] / peaks[name]
-    write("sliding_window", body)
+            body["ratios"][f"{row}, memory of MONAI over {name}"] = peaks["MONAI"] / peaks[name]
+        write("sliding_window", body)  # each row as soon as it is there
 
 
 if __name__ == "__main__":

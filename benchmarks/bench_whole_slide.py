@@ -10,12 +10,11 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import ratio_of, summary, write
+from common import in_turns, peak_above, ratio_of, summary, write
 
 import sslmed as sm
 from sslmed._core import C
@@ -95,34 +94,13 @@ def contestants(path: str, size: int, overlap: float):
     }
 
 
-def timed(rivals, rounds: int) -> dict[str, list[float]]:
-    """Seconds of one call in every round, in turning order; all were called before."""
-    times: dict[str, list[float]] = {name: [] for name in rivals}
-    names = list(rivals)
-    for r in range(rounds):
-        for name in names[r % len(names) :] + names[: r % len(names)]:
-            start = time.perf_counter()
-            rivals[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def status(name: str) -> float:
-    """MB that the process has now (VmRSS), or had at most since its peak was set back (VmHWM)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
-
-
 def memory(name: str, path: str, size: int, overlap: float) -> None:
     """Prints how far a call's peak memory is above what the process had before, in MB."""
     call = contestants(path, size, overlap)[name]
     with tempfile.TemporaryDirectory() as folder:
         synthetic(Path(folder) / "small.tif", size)
         contestants(str(Path(folder) / "small.tif"), size, overlap)[name]()  # what a first call loads
-    before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    call()
-    print(json.dumps(status("VmHWM") - before))
+    print(json.dumps(peak_above(call)))
 
 
 def main() -> None:
@@ -148,7 +126,7 @@ def main() -> None:
             maps = {name: call() for name, call in rivals.items()}
             body["same classes"][row] = float((maps["sslmed"] == maps["loop, no workers"]).mean())
             del maps
-            times = timed(rivals, given.rounds)
+            times = in_turns(rivals, given.rounds)
             body[f"{row}, s"] = {name: summary(values) for name, values in times.items()}
             print(json.dumps(body, indent=1), flush=True)
             peaks = {}

@@ -51,6 +51,32 @@ def interleaved(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, 
     return times
 
 
+def in_turns(rivals: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, one a round and no trial before: for calls that take many seconds."""
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    names = list(rivals)
+    for r in range(rounds):
+        for name in names[r % len(names) :] + names[: r % len(names)]:
+            start = time.perf_counter()
+            rivals[name]()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def resident(name: str = "VmRSS") -> float:
+    """MiB that the process has now (VmRSS), or had at most since its peak was set back (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def peak_above(call: Callable[[], Any]) -> float:
+    """MiB that a call takes above what the process held before. ru_maxrss does not tell: a child has its parent's."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = resident()
+    call()
+    return resident("VmHWM") - before
+
+
 def machine() -> dict[str, Any]:
     import torch
 
