@@ -33,7 +33,7 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
-    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting"),
+    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting", "privacy"),
     ("bids", "inference", "objects"),
     ("modalities",),
     ("contents",),

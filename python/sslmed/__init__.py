@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         nn,
         objects,
         presets,
+        privacy,
         provenance,
         shift,
         training,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from sslmed.modalities.volumes import VolumeAugmentation, VolumePreprocessing, VolumeView
     from sslmed.preparation import prepare
     from sslmed.pretraining import PretrainConfig, Run, Runs, pretrain
+    from sslmed.privacy import BudgetError
     from sslmed.segmentation import Segmentation, SegmentationResult, segment
     from sslmed.training import Loader, Trainer, encode
     from sslmed.transforms import volume
@@ -93,6 +95,7 @@ _HOMES = {
     "Augmentation": "modalities",
     "BagTraining": "bags",
     "BenchmarkResult": "benchmarking",
+    "BudgetError": "privacy",
     "Card": "evaluation.card",
     "Cohort": "cohort",
     "CohortEncoder": "encoders",
@@ -156,6 +159,7 @@ __all__ = [
     "Augmentation",
     "BagTraining",
     "BenchmarkResult",
+    "BudgetError",
     "Card",
     "ChannelWarning",
     "Cohort",
@@ -236,6 +240,7 @@ __all__ = [
     "prepare",
     "presets",
     "pretrain",
+    "privacy",
     "provenance",
     "segment",
     "shift",
