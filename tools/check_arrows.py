@@ -16,6 +16,7 @@ ALLOWED = {
     "transforms": {"core"},
     "masking": {"core"},
     "metrics": {"core"},
+    "federated": {"core"},
     "ops": {"core", "transforms"},
     "nn": {"core", "ops"},
     "data": {"core", "io", "transforms", "masking", "ops"},
@@ -23,9 +24,9 @@ ALLOWED = {
     "methods": {"core", "masking", "data", "nn", "ops"},
     "tasks": {"core", "masking", "metrics", "data", "nn", "ops", "methods"},
     "train": {"core", "io", "data", "nn", "methods", "tasks"},
-    "bindings": {"core", "io", "transforms", "masking", "metrics", "ops", "nn", "data", "modalities", "methods", "tasks", "train"},
+    "bindings": {"core", "io", "transforms", "masking", "metrics", "federated", "ops", "nn", "data", "modalities", "methods", "tasks", "train"},
 }
-TORCH_FREE = {"core", "io", "transforms", "masking", "metrics"}
+TORCH_FREE = {"core", "io", "transforms", "masking", "metrics", "federated"}
 TORCH = re.compile(r"^(ATen|c10|torch)/")
 PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)")
 
@@ -33,7 +34,7 @@ PYTHON_HEADERS = re.compile(r"^(pybind11/|Python\.h|torch/csrc/utils/pybind\.h)"
 FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
-    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting", "privacy"),
+    ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting", "privacy", "federated"),
     ("bids", "inference", "objects"),
     ("modalities",),
     ("contents",),

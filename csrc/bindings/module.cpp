@@ -7,6 +7,7 @@ namespace sslmed::bindings {
 void bind_lift(py::module_& m);
 void bind_folders(py::module_& m);
 void bind_bags(py::module_& m);
+void bind_federated(py::module_& m);
 }  // namespace sslmed::bindings
 
 namespace {
@@ -65,4 +66,5 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_bags(m);
   bindings::bind_metrics(m);
   bindings::bind_whole_slide(m);
+  bindings::bind_federated(m);
 }

@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-#include "metrics/parallel.h"
+#include "core/parallel.h"
 
 namespace sslmed::metrics {
 namespace {

@@ -6,8 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "core/parallel.h"
 #include "metrics/near_rows.h"
-#include "metrics/parallel.h"
 
 namespace sslmed::metrics {
 

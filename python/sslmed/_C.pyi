@@ -6,7 +6,8 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BandBlend', 'BandBlendOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Detect', 'DetectOptions', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'ObjectOptions', 'Objective', 'Outliner', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlideTiles', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'center_targets', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decoder_names', 'dense_names', 'detect_objects', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'draw_stars', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'gaussian_radius', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'heat_focal', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'nms_boxes', 'nms_points', 'nms_stars', 'notch', 'nt_xent', 'object_probability', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'rasterize', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'star_distances', 'star_losses', 'star_overlap', 'star_targets', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
+import typing_extensions
+__all__: list[str] = ['Aggregator', 'AggregatorConfig', 'ArraySource', 'Augmentation', 'Autoencoder', 'AutoencoderOptions', 'BUILD_TYPE', 'BagRecipe', 'BagSource', 'BagTask', 'BagTaskOptions', 'BandBlend', 'BandBlendOptions', 'BarlowTwins', 'BarlowTwinsOptions', 'Batch', 'BatchNorm', 'BrainVisionFile', 'Byol', 'ByolOptions', 'COMPILER', 'CollapseError', 'Comm', 'CrossSequence', 'CrossSequenceOptions', 'DenseEncoder', 'Detect', 'DetectOptions', 'DiceCeOptions', 'Dino', 'DinoOptions', 'DinoV2', 'DinoV2Options', 'Distill', 'DistillOptions', 'DistributedError', 'EdfFile', 'EegOptions', 'EegRecipe', 'EegSource', 'EegView', 'EmbeddingConfig', 'Encoder', 'FormatError', 'FormatWarning', 'GridRecipe', 'GridView', 'HAS_CUDA', 'HAS_EDFLIB', 'IJepa', 'IJepaOptions', 'ImageSource', 'Inpainting', 'InpaintingOptions', 'Jigsaw', 'JigsawOptions', 'JoinedRecipe', 'JoinedSource', 'LabMoments', 'Loader', 'LoaderPlan', 'Loss', 'Mae', 'MaeOptions', 'MaskOptions', 'MetadataContrast', 'MetadataContrastOptions', 'Moco', 'MocoOptions', 'NonFiniteError', 'ObjectOptions', 'Objective', 'Outliner', 'PairedRecipe', 'PictureRecipe', 'PictureView', 'Pooling', 'PreparationOptions', 'Pretext', 'PythonEncoder', 'PythonObjective', 'Ranks', 'ReadError', 'Recipe', 'Reconstruction', 'RecordingSpec', 'Rotation', 'RotationOptions', 'SampleInfo', 'Sampler', 'Segment', 'SegmentOptions', 'Segmenter', 'SignalAugmentation', 'SimClr', 'SimClrOptions', 'SimMim', 'SimMimOptions', 'SliceConfig', 'SliceEncoder', 'Slide', 'SlideSource', 'SlideTiles', 'SlidingWindowOptions', 'Source', 'Spark', 'SparkOptions', 'Stains', 'Step', 'Supervised', 'SupervisedOptions', 'TORCH_VERSION', 'TrainOptions', 'Trainer', 'VicReg', 'VicRegOptions', 'ViewBatch', 'VisionTransformer', 'VoCo', 'VoCoOptions', 'VolumeContrastOptions', 'VolumeIntensityOptions', 'VolumeMap', 'VolumeRecipe', 'VolumeSource', 'VolumeSpatialOptions', 'VolumeStore', 'VolumeView', 'adjust_brightness', 'adjust_contrast', 'adjust_hue', 'adjust_saturation', 'augment', 'augment_all', 'augment_signal', 'average_reference', 'bag_answers', 'bandpass', 'barlow_twins', 'best_pairs', 'block_mask', 'byol', 'bytes_checksum', 'center_targets', 'choose_channels', 'connected_components', 'cox', 'create_dense', 'decode_update', 'decoder_names', 'dense_names', 'detect_objects', 'dice_ce', 'dino', 'dino_pairs', 'distance_transform', 'distant_permutations', 'draw_stars', 'edflib_annotations', 'edflib_read_channel', 'edflib_validate', 'electrode_position', 'encode', 'encode_update', 'euler_characteristic', 'feature_health', 'flip_horizontally', 'flip_vertically', 'gaussian_blur', 'gaussian_radius', 'good_channels', 'gram', 'have_deflate', 'have_images', 'head_regions', 'heat_focal', 'hed_jitter', 'ibot', 'info_nce', 'koleo', 'l_exp', 'label_overlaps', 'load_safetensors', 'lose_resolution', 'macenko_fit', 'macenko_transform', 'mask_counts', 'match_detections', 'microvolts', 'multiblock_mask', 'names_without_channel', 'near_pairs', 'nms_boxes', 'nms_points', 'nms_stars', 'notch', 'nt_xent', 'object_probability', 'openslide_version', 'philox', 'philox_sum', 'picture_store', 'plan_volume', 'position_grid', 'predict', 'prepare_files', 'prepare_tensors', 'random_contrast', 'random_intensity', 'random_mask', 'rasterize', 'read_distinct', 'read_image', 'read_nifti', 'read_nifti_header', 'read_recording', 'recognize_channels', 'recording_annotations', 'recording_info', 'recording_signals', 'recording_store', 'region_curve', 'reinhard_fit', 'reinhard_transform', 'resample', 'resample_positions', 'resample_tokens', 'resample_volume', 'resize_bicubic', 'robust_scale', 'rotate_quarters', 'save_safetensors', 'set_picture_store', 'set_recording_store', 'set_slide_cache', 'sinkhorn', 'sliding_window', 'solarise', 'standard_name', 'standard_names', 'star_distances', 'star_losses', 'star_overlap', 'star_targets', 'stored_picture', 'stored_recording', 'surface_areas', 'surface_distances', 'tile_cache', 'tissue_mask', 'tissue_of_runs', 'tissue_runs', 'to_grey', 'trim_memory', 'typical_amplitude', 'uniformity', 'update_size', 'use_openslide', 'vicreg', 'vit_names', 'volume_bias', 'volume_blur', 'volume_checksum', 'volume_gamma', 'volume_ghosting', 'volume_inversion', 'volume_motion', 'volume_noise', 'volume_regions', 'walk_folder', 'walsh_hadamard', 'window_starts', 'write_edf', 'write_nifti', 'y_aware', 'zscore']
 class BrainVisionFile:
     """
     An open BrainVision recording (sslmed.io.open_brainvision).
@@ -3443,6 +3444,10 @@ def block_mask(grid: typing.Annotated[collections.abc.Sequence[int], "FixedSize(
     ...
 def byol(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     ...
+def bytes_checksum(bytes: typing_extensions.Buffer) -> int:
+    """
+    A checksum against damage, not against malice.
+    """
 def center_targets(objects: torch.Tensor, cells: collections.abc.Sequence[int], classes: int, stride: int, radius: float, min_overlap: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     ...
 def choose_channels(signals: collections.abc.Sequence[tuple[str, str, float, bool]], use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = []) -> list[tuple[str, bool, str]]:
@@ -3457,6 +3462,10 @@ def cox(risk: torch.Tensor, time: torch.Tensor, event: torch.Tensor, ties: str) 
     ...
 def create_dense(name: str, *, rank: int = 2, in_chans: int = 3, num_classes: int = 0, pixel_mean: collections.abc.Sequence[float] = [], pixel_std: collections.abc.Sequence[float] = [], seed: int = 0, options: collections.abc.Mapping[str, bool | int | float | str | collections.abc.Sequence[int]] = {}) -> DenseEncoder:
     ...
+def decode_update(payload: torch.Tensor, method: str, n: int, rows: int, bits: int, seed: int, parameter: int, threads: int) -> torch.Tensor:
+    """
+    The values, float32 [n].
+    """
 def decoder_names() -> list[str]:
     """
     Names of decoders.
@@ -3491,6 +3500,10 @@ def electrode_position(name: str) -> typing.Annotated[list[float], "FixedSize(3)
     ...
 def encode(encoder: Encoder, loader: Loader, pooling: Pooling) -> tuple[torch.Tensor, torch.Tensor]:
     ...
+def encode_update(values: torch.Tensor, method: str, rows: int, bits: int, seed: int, parameter: int, least_error: bool, iterations: int, threads: int) -> torch.Tensor:
+    """
+    The payload, uint8.
+    """
 def euler_characteristic(mask: torch.Tensor, label: int | None, full: bool) -> int:
     """
     Components - tunnels + cavities.
@@ -3751,6 +3764,10 @@ def typical_amplitude(path: str, use: collections.abc.Sequence[str] = [], exclud
     """
 def uniformity(x: torch.Tensor, kappa: float, comm: Comm | None = None) -> torch.Tensor:
     ...
+def update_size(method: str, n: int, rows: int, bits: int, parameter: int) -> int:
+    """
+    Bytes of a payload; of a random mask the most that it may have.
+    """
 def use_openslide(library: str) -> None:
     ...
 def vicreg(a: torch.Tensor, b: torch.Tensor, invariance: float, variance: float, covariance: float, comm: Comm | None = None) -> torch.Tensor:
@@ -3786,6 +3803,10 @@ def walk_folder(root: bytes, endings: collections.abc.Sequence[str], marks: coll
     Files below a folder by their names (io/folders.h): folders below it; columns of files, which are the folder, the name, the number of its ending
     or -1 for a mark, whether it is no file, and labels of the entities (empty: none); links to a folder around them; folders that cannot be read;
     other files by ending, as a count and a path.
+    """
+def walsh_hadamard(values: torch.Tensor) -> torch.Tensor:
+    """
+    The Walsh-Hadamard transform of [n], without a scale.
     """
 def window_starts(size: int, roi: int, overlap: float, convention: str) -> list[int]:
     """

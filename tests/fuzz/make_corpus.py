@@ -112,3 +112,16 @@ for side, width in itertools.product((4, 33), (1, 2)):
     table = b"".join((start if i == 0 else 0).to_bytes(8, "little") + bytes(8) for i in range(chunks))
     body = b"SSLMEDV1" + len(header).to_bytes(8, "little") + header + table + bytes(8) + bytes(range(256)) * (4 * width)
     (root / "store" / f"{side}-{width}").write_bytes(body)
+# Method, bits (128 and more: the payload is repeated to its size), rows, n, parameter, seed, payload.
+(root / "federated").mkdir(parents=True, exist_ok=True)
+for method, bits, rows, n, parameter in (
+    (1, 164, 0, 700, 512),
+    (1, 3, 0, 64, 0),
+    (2, 161, 0, 300, 64),
+    (3, 164, 0, 300, 128),
+    (4, 152, 0, 1000, 9),
+    (5, 32, 0, 9, 2**31),
+    (6, 152, 5, 60, 2),
+):
+    head = bytes([method, bits, rows]) + n.to_bytes(2, "little") + parameter.to_bytes(4, "little") + b"\x07"
+    (root / "federated" / f"{method}-{bits}").write_bytes(head + np.full(3, 0.5, np.float32).tobytes() + bytes(range(20)))

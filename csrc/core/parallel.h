@@ -7,7 +7,7 @@
 
 #include "core/thread_pool.h"
 
-namespace sslmed::metrics {
+namespace sslmed {
 
 // f(first, last) over parts of [0, n), each at least `grain` long; in the caller's thread where one part is enough. `f`
 // must not throw.
@@ -21,4 +21,4 @@ void divide(std::int64_t n, std::int64_t grain, unsigned threads, F&& f) {
   pool.join();
 }
 
-}  // namespace sslmed::metrics
+}  // namespace sslmed
