@@ -21,8 +21,10 @@ def test_nt_xent_over_several_tiles(rng, b, d, dtype, temperature):
     a, c = torch.randn(b, d, dtype=dtype, requires_grad=True), torch.randn(b, d, dtype=dtype, requires_grad=True)
     ours, theirs = losses.nt_xent(a, c, temperature), plain_nt_xent(a, c, temperature)
     assert torch.allclose(ours, theirs, rtol=tolerance)
+    least = min(float(rows.detach().norm(dim=1).min()) for rows in (a, c))
     for x, y in zip(torch.autograd.grad(ours, (a, c)), torch.autograd.grad(theirs, (a, c)), strict=True):
-        assert (x - y).norm() <= 10 * tolerance * y.norm() + tolerance * 1e-3
+        # Of one dimension gradients are 0 but for rounding, which normalizing divides by the norm of a row.
+        assert (x - y).norm() <= 10 * tolerance * y.norm() + tolerance * 1e-3 / least
 
 
 @pytest.mark.parametrize("keys", [True, False])
