@@ -23,7 +23,7 @@ ACCOUNTANTS = ("pld", "rdp")
 
 _LEAST_NOISE = 1e-3
 _INTERVAL = 1e-4  # of privacy losses, dp-accounting's default
-_SPAN = 100.0  # losses up to here are taken in steps of _INTERVAL
+_SPAN, _SPAN_OF_ONE = 400.0, 100.0  # losses of all steps and of one step up to here are taken in steps of _INTERVAL
 _POINTS = 200_000  # of wider ones
 
 
@@ -121,7 +121,7 @@ def _interval(parts: list[tuple[float, float, int]], relation: str) -> float:
         mean += count * min(rate * shift**2 / 2, spread)
         widest = max(widest, shift**2 / 2 + 10 * shift)
     span = mean + 10 * math.sqrt(2 * mean) + widest
-    return _INTERVAL if span <= _SPAN else span / _POINTS
+    return _INTERVAL if span <= _SPAN and widest <= _SPAN_OF_ONE else span / _POINTS
 
 
 def _rdp(parts: list[tuple[float, float, int]], delta: float) -> float:
