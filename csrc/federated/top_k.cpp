@@ -21,6 +21,8 @@ constexpr std::uint64_t kPiece = std::uint64_t{1} << 16;  // values whose counts
 constexpr std::int64_t kGrain = 8;                        // pieces a thread is worth
 constexpr std::size_t kBins = 4096;                       // the exponent and four bits of the fraction
 constexpr int kBinShift = 19;
+constexpr std::size_t kLook = 32;                           // values that are passed over together where none counts
+constexpr std::uint64_t kCounted = std::uint64_t{1} << 20;  // values that are counted before counters are added up
 
 std::uint32_t magnitude(float value) { return std::bit_cast<std::uint32_t>(value) & 0x7fffffffu; }
 
@@ -54,8 +56,8 @@ void each_piece(const float* values, std::uint64_t n, unsigned threads, F&& f) {
   });
 }
 
-// The magnitude of the k-th largest value.
-std::uint32_t kth_largest(const float* values, std::uint64_t n, std::uint64_t k, unsigned threads) {
+// The magnitude of the k-th largest value; false where a value is not finite.
+bool kth_largest(const float* values, std::uint64_t n, std::uint64_t k, unsigned threads, std::uint32_t* out) {
   // Each thread counts a share of its own; sums of whole numbers do not depend on the shares.
   const auto pieces = chunks_of(n, kPiece);
   const auto shares = std::clamp<std::uint64_t>(pieces / kGrain, 1, std::max(threads, 1u));
@@ -68,12 +70,16 @@ std::uint32_t kth_largest(const float* values, std::uint64_t n, std::uint64_t k,
   };
   over_shares([&](std::uint64_t s) {
     counts[s].fill(0);
-    for (auto at = start(s); at < start(s + 1); at += kPiece) {
+    for (auto at = start(s); at < start(s + 1); at += kCounted) {
       Histogram bins{};
-      count(values + at, std::min(kPiece, start(s + 1) - at), bins);
+      count(values + at, std::min(kCounted, start(s + 1) - at), bins);
       for (std::size_t b = 0; b < kBins; ++b) counts[s][b] += bins[0][b] + bins[1][b];
     }
   });
+  // Infinity and NaN have the bins above all others.
+  for (const auto& share : counts)
+    for (std::size_t b = kInfinity >> kBinShift; b < kBins; ++b)
+      if (share[b] > 0) return false;
   std::uint64_t above = 0;
   std::size_t bin = kBins;
   while (bin-- > 0) {
@@ -88,17 +94,24 @@ std::uint32_t kth_largest(const float* values, std::uint64_t n, std::uint64_t k,
   std::vector<std::uint32_t> keys(places[shares]);
   over_shares([&](std::uint64_t s) {
     auto to = places[s];
-    for (auto i = start(s); i < start(s + 1); ++i)
-      if (magnitude(values[i]) >> kBinShift == bin) keys[to++] = magnitude(values[i]);
+    const auto end = start(s + 1);
+    for (auto first = start(s); first < end; first += kLook) {
+      const auto last = std::min(end, first + kLook);
+      bool any = false;
+      for (auto i = first; i < last; ++i) any |= magnitude(values[i]) >> kBinShift == bin;
+      if (!any) continue;
+      for (auto i = first; i < last; ++i)
+        if (magnitude(values[i]) >> kBinShift == bin) keys[to++] = magnitude(values[i]);
+    }
   });
   const auto rank = keys.begin() + static_cast<std::ptrdiff_t>(k - above - 1);
   std::nth_element(keys.begin(), rank, keys.end(), std::greater<>());
-  return *rank;
+  *out = *rank;
+  return true;
 }
 
 // The places of a piece that are sent: those above, and the first `ties` of the equal ones.
 void choose(const float* values, std::size_t n, std::uint64_t first, std::uint32_t threshold, std::uint64_t ties, std::uint64_t* places, float* chosen) {
-  constexpr std::size_t kLook = 32;  // values that are passed over together where none is large enough
   for (std::size_t i = 0; i < n; i += kLook) {
     const auto end = std::min(n, i + kLook);
     bool any = false;
@@ -118,12 +131,8 @@ void choose(const float* values, std::size_t n, std::uint64_t first, std::uint32
 
 Fault encode_top_k(const Spec& spec, const float* values, std::uint8_t* payload, unsigned threads) {
   const auto n = spec.n, k = spec.parameter, pieces = chunks_of(n, kPiece);
-  Faults faults;
-  each_piece(values, n, threads, [&](std::uint64_t, const float* piece, std::size_t some) {
-    if (largest_magnitude(piece, some) >= kInfinity) faults.note(Fault::kNotFinite);
-  });
-  if (faults.found() != Fault::kNone || k == 0) return faults.found();
-  const auto threshold = kth_largest(values, n, k, threads);
+  std::uint32_t threshold = 0;
+  if (!kth_largest(values, n, k, threads, &threshold)) return Fault::kNotFinite;
   std::vector<Counts> counts(pieces);
   each_piece(values, n, threads, [&](std::uint64_t p, const float* piece, std::size_t some) { count_above(piece, some, threshold, &counts[p]); });
   std::uint64_t ties = k;

@@ -147,7 +147,8 @@ def test_low_rank_equals_numpy(rng, shape, iterations):
 def test_low_rank_gives_a_matrix_of_that_rank_back(rng):
     thin = [rng.standard_normal((2, n)).astype(np.float32) for n in (90, 70)]
     x = torch.from_numpy(thin[0].T @ thin[1])
-    assert nmse(decompress(compress(x, "lowrank", seed=3, rank=2)), x) < 1e-11
+    # A second iteration starts from well-separated columns; those of the first may be nearly the same, which float32 then shows.
+    assert nmse(decompress(compress(x, "lowrank", seed=3, rank=2, iterations=2)), x) < 1e-11
     whole = torch.ones(20, 30)  # of rank 1: the second column of the factors is none
     assert torch.allclose(decompress(compress(whole, "lowrank", seed=3, rank=2)), whole, atol=1e-6)
 
