@@ -2,10 +2,9 @@
 
 #include <ATen/Functions.h>
 
-#include <map>
+#include <optional>
 
 #include "bindings/bindings.h"
-#include "core/error.h"
 
 namespace sslmed::bindings {
 namespace {
@@ -39,22 +38,9 @@ at::Tensor read_array(const io::NpzFile& file, const io::NpzArray& array) {
 }
 
 std::vector<std::pair<std::string, at::Tensor>> read_npz(const std::string& path, const std::optional<std::vector<std::string>>& names) {
-  const io::NpzFile file(path);
-  std::map<std::string, const io::NpzArray*> known;
-  std::string listed;
-  for (const auto& array : file.arrays()) {
-    known[array.name] = &array;
-    listed += (listed.empty() ? "" : ", ") + quote(array.name);
-  }
-  std::vector<const io::NpzArray*> wanted;
-  for (const auto& name : names.value_or(std::vector<std::string>{})) {
-    if (known.count(name) == 0) throw FormatError(path, "an array " + quote(name), listed.empty() ? "no arrays" : listed);
-    wanted.push_back(known[name]);
-  }
-  if (!names)
-    for (const auto& array : file.arrays()) wanted.push_back(&array);
+  const io::NpzFile file(path, names);
   std::vector<std::pair<std::string, at::Tensor>> out;
-  for (const auto* array : wanted) out.emplace_back(array->name, read_array(file, *array));
+  for (const auto& array : file.arrays()) out.emplace_back(array.name, read_array(file, array));
   return out;
 }
 

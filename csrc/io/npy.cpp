@@ -140,14 +140,12 @@ std::size_t npy_values_begin(const std::string& where, const std::uint8_t* bytes
   if (size < 10 || !std::equal(kNpyMagic.begin(), kNpyMagic.end(), bytes))
     throw FormatError(where, "an array in .npy format", size < 10 ? std::to_string(size) + " bytes" : "other bytes at its start");
   const int major = bytes[6], minor = bytes[7];
-  if (major < 1 || major > 3 || minor != 0)
-    throw FormatError(where, ".npy version 1.0, 2.0 or 3.0", std::to_string(major) + "." + std::to_string(minor));
+  if (major < 1 || major > 3 || minor != 0) throw FormatError(where, ".npy version 1.0, 2.0 or 3.0", std::to_string(major) + "." + std::to_string(minor));
   const std::size_t wide = major == 1 ? 2 : 4, start = 8 + wide;
   if (size < start) throw FormatError(where, "a .npy header", std::to_string(size) + " bytes");
   std::size_t length = 0;
   for (std::size_t i = 0; i < wide; ++i) length |= static_cast<std::size_t>(bytes[8 + i]) << (8 * i);
-  if (length > kMostNpyText)
-    throw FormatError(where, "a .npy header of at most " + std::to_string(kMostNpyText) + " bytes", std::to_string(length) + " bytes");
+  if (length > kMostNpyText) throw FormatError(where, "a .npy header of at most " + std::to_string(kMostNpyText) + " bytes", std::to_string(length) + " bytes");
   return start + length;
 }
 

@@ -15,8 +15,8 @@ constexpr std::size_t kMostNpyText = 10'000;
 constexpr std::size_t kNpyStart = 12;
 
 struct NpyHeader {
-  char kind = 'u';         // NumPy's letter: b (bool), i, u, f, c (complex)
-  std::size_t width = 1;   // bytes of an element
+  char kind = 'u';          // NumPy's letter: b (bool), i, u, f, c (complex)
+  std::size_t width = 1;    // bytes of an element
   bool is_swapped = false;  // values are big-endian
   bool is_fortran = false;  // the first axis is the fastest in memory
   std::vector<std::int64_t> shape;

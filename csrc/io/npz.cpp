@@ -1,7 +1,6 @@
 #include "io/npz.h"
 
-#include <algorithm>
-#include <set>
+#include <map>
 #include <vector>
 
 #include "core/error.h"
@@ -19,18 +18,27 @@ std::string array_name(const std::string& member) { return member.ends_with(".np
 
 }  // namespace
 
-NpzFile::NpzFile(const std::string& path) : file_(path) {
-  std::set<std::string> names;
-  for (const auto& member : zip_members(file_)) {
-    arrays_.push_back(describe(member));
-    if (!names.insert(arrays_.back().name).second) throw FormatError(path, "one array of each name", "two of the name " + quote(arrays_.back().name));
+NpzFile::NpzFile(const std::string& path, const std::optional<std::vector<std::string>>& names) : file_(path) {
+  const auto members = zip_members(file_);
+  std::map<std::string, const ZipMember*> known;
+  std::vector<std::string> all;
+  std::string listed;
+  for (const auto& member : members) {
+    all.push_back(array_name(member.name));
+    listed += (listed.empty() ? "" : ", ") + quote(all.back());
+    if (!known.emplace(all.back(), &member).second) throw FormatError(path, "one array of each name", "two of the name " + quote(all.back()));
+  }
+  for (const auto& name : names ? *names : all) {
+    const auto found = known.find(name);
+    if (found == known.end()) throw FormatError(path, "an array " + quote(name), listed.empty() ? "no arrays" : listed);
+    arrays_.push_back(describe(name, *found->second));
   }
 }
 
 std::string NpzFile::where(const std::string& name) const { return file_.path() + ": array " + quote(name); }
 
-NpzArray NpzFile::describe(const ZipMember& member) const {
-  NpzArray out{array_name(member.name), {}, member};
+NpzArray NpzFile::describe(const std::string& name, const ZipMember& member) const {
+  NpzArray out{name, {}, member};
   const std::string named = where(out.name);
   std::vector<std::uint8_t> start(kUsualStart);
   std::size_t found = zip_start(file_, member, start.data(), start.size());
@@ -40,7 +48,8 @@ NpzArray NpzFile::describe(const ZipMember& member) const {
   }
   out.header = parse_npy_header(named, start.data(), found);
   if (out.header.begin + out.header.bytes != member.size)
-    throw FormatError(named, std::to_string(out.header.bytes) + " bytes of values after a header of " + std::to_string(out.header.begin) + ", as its shape has it",
+    throw FormatError(named,
+                      std::to_string(out.header.bytes) + " bytes of values after a header of " + std::to_string(out.header.begin) + ", as its shape has it",
                       std::to_string(member.size) + " bytes in all");
   return out;
 }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,11 @@ struct NpzArray {
 
 class NpzFile {
  public:
-  // Reads the directory and the header of every array, and checks that all sizes agree. FormatError or ReadError.
-  explicit NpzFile(const std::string& path);
+  // Reads the directory and the headers of these arrays, or of all, and checks that their sizes agree. What other arrays hold does not
+  // matter. FormatError (also where a name is missing) or ReadError.
+  explicit NpzFile(const std::string& path, const std::optional<std::vector<std::string>>& names = std::nullopt);
 
+  // In the order of the names, or else of the archive.
   const std::vector<NpzArray>& arrays() const noexcept { return arrays_; }
   // Bytes of memory that read() needs: a little more than the values.
   static std::size_t room(const NpzArray& array) noexcept;
@@ -33,7 +36,7 @@ class NpzFile {
 
  private:
   std::string where(const std::string& name) const;
-  NpzArray describe(const ZipMember& member) const;
+  NpzArray describe(const std::string& name, const ZipMember& member) const;
 
   File file_;
   std::vector<NpzArray> arrays_;

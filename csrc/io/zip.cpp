@@ -54,7 +54,8 @@ ZipDirectory find_directory(const File& file) {
     if (at > locator || locator - at < kEnd64Bytes) refuse("a zip64 record at byte " + std::to_string(at) + ", outside of the file");
     file.read(large.data(), large.size(), at);
     if (zip_u32(large.data()) != kEnd64Mark || zip_u64(large.data() + 4) != locator - at - 12) refuse("no zip64 record at byte " + std::to_string(at));
-    if (zip_u32(large.data() + 16) != zip_u32(large.data() + 20) || zip_u64(large.data() + 24) != zip_u64(large.data() + 32)) refuse("one part of an archive of several");
+    if (zip_u32(large.data() + 16) != zip_u32(large.data() + 20) || zip_u64(large.data() + 24) != zip_u64(large.data() + 32))
+      refuse("one part of an archive of several");
     out = {zip_u64(large.data() + 48), zip_u64(large.data() + 40), zip_u64(large.data() + 32)};
     directory_end = at;
   }
@@ -159,8 +160,12 @@ std::vector<ZipMember> zip_members(const File& file) {
     const unsigned flags = zip_u16(entry + 8);
     const std::size_t name = zip_u16(entry + 28), extra = zip_u16(entry + 30), comment = zip_u16(entry + 32), left = bytes.size() - at - kEntryBytes;
     if (name + extra + comment > left) throw FormatError(where, std::to_string(name + extra + comment) + " bytes of text", std::to_string(left) + " bytes");
-    ZipMember member{std::string(reinterpret_cast<const char*>(entry) + kEntryBytes, name), zip_u16(entry + 10) == 8, zip_u32(entry + 16), zip_u32(entry + 20),
-                     zip_u32(entry + 24),  zip_u32(entry + 42)};
+    ZipMember member{std::string(reinterpret_cast<const char*>(entry) + kEntryBytes, name),
+                     zip_u16(entry + 10) == 8,
+                     zip_u32(entry + 16),
+                     zip_u32(entry + 20),
+                     zip_u32(entry + 24),
+                     zip_u32(entry + 42)};
     at += kEntryBytes + name + extra + comment;
     if (!is_readable(member.name, (flags & 1U << 11) != 0)) throw FormatError(where, "a name in UTF-8 or ASCII", quote(member.name));
     take_zip64(file, member, entry + kEntryBytes + name, extra);
@@ -171,7 +176,8 @@ std::vector<ZipMember> zip_members(const File& file) {
     out.push_back(std::move(member));
   }
   if (at != bytes.size())
-    throw FormatError(file.path(), std::to_string(directory.entries) + " entries in the archive's directory", std::to_string(bytes.size() - at) + " bytes more");
+    throw FormatError(file.path(), std::to_string(directory.entries) + " entries in the archive's directory",
+                      std::to_string(bytes.size() - at) + " bytes more");
   std::vector<std::pair<std::uint64_t, const ZipMember*>> starts;
   for (std::size_t i = 0; i < out.size(); ++i) starts.emplace_back(headers[i], &out[i]);
   refuse_overlaps(file, starts);

@@ -149,6 +149,6 @@ class Stream(io.RawIOBase):
 
 
 stream = Stream()
-with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as member:
+with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w", force_zip64=True) as member:
     np.lib.format.write_array(member, np.arange(5.0), version=(3, 0))
 (root / "npz" / "stream").write_bytes(stream.bytes)

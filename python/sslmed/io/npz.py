@@ -27,13 +27,13 @@ def read_npz(path: _Path, names: Sequence[str] | None = None) -> dict[str, torch
 
     Args:
         path: The file.
-        names: Names of the arrays to read; None: all of them.
+        names: Names of the arrays to read, whatever the others hold; None: all of them.
 
     Returns:
         A tensor for each name, with the array's shape and values, contiguous in C order; in the order of ``names``, or else of the file.
 
     Raises:
-        FormatError: The file is no such archive, is damaged or encrypted, lacks one of ``names``, or holds an array of objects, texts, dates or records.
+        FormatError: The file is no such archive, is damaged or encrypted, lacks one of ``names``, or an array to read is of objects, texts, dates or records.
         ReadError: The file cannot be read.
 
     Examples:
@@ -99,8 +99,6 @@ def read_medmnist(path: _Path) -> dict[str, torch.Tensor]:
 
 def _check_images(where: str, part: str, images: torch.Tensor) -> None:
     if images.dtype != torch.uint8 or images.dim() not in (3, 4):
-        raise FormatError(
-            f"{where}: {part}_images: expected uint8 [n, H, W], [n, H, W, 3] or [n, D, H, W], found {images.dtype} {list(images.shape)}"
-        )
+        raise FormatError(f"{where}: {part}_images: expected uint8 [n, H, W], [n, H, W, 3] or [n, D, H, W], found {images.dtype} {list(images.shape)}")
     if 0 in images.shape[1:]:
         raise FormatError(f"{where}: {part}_images: expected images with pixels, found {list(images.shape)}")

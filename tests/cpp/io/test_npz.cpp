@@ -32,7 +32,7 @@ struct TestMember {
   std::string name, content;
   bool deflated = false;
   unsigned flags = 0;
-  bool large = false;      // sizes and place in the zip64 field
+  bool large = false;       // sizes and place in the zip64 field
   bool descriptor = false;  // sizes behind the bytes, none in front
   int method = -1;          // another than that of the bytes
 };
@@ -61,7 +61,8 @@ std::string zip_bytes(const std::vector<TestMember>& members, bool large_end = f
     const std::string sizes = npz_number(member.content.size(), 8) + npz_number(packed.size(), 8) + npz_number(at, 8);
     const std::string extra = member.large ? other + npz_number(1, 2) + npz_number(24, 2) + sizes : "";
     directory += "PK\1\2" + npz_number(20, 2) + how + npz_number(sum, 4) + or_large(packed.size()) + or_large(member.content.size()) +
-                 npz_number(member.name.size(), 2) + npz_number(extra.size(), 2) + npz_number(2, 2) + npz_number(0, 8) + or_large(at) + member.name + extra + "hi";
+                 npz_number(member.name.size(), 2) + npz_number(extra.size(), 2) + npz_number(2, 2) + npz_number(0, 8) + or_large(at) + member.name + extra +
+                 "hi";
   }
   const auto begin = out.size(), count = members.size();
   out += directory;
@@ -104,6 +105,17 @@ TEST_CASE("npz: arrays come out of every kind of archive") {
         CHECK(file.arrays()[1].header.shape.empty());
         CHECK(npz_values(file, 1) == std::vector<std::uint8_t>{7, 1});
       }
+}
+
+TEST_CASE("npz: arrays that are not asked for may hold anything") {
+  const testing::TemporaryFolder folder;
+  const TestMember good{"a.npy", npy_bytes(plain_header("|u1", "(6,)"), kSix)}, odd{"b.npy", npy_bytes(plain_header("|O", "(1,)"), "pickle")};
+  const auto path = folder.write("a.npz", zip_bytes({odd, {"notes.txt", "text"}, good}));
+  const NpzFile file(path, std::vector<std::string>{"a"});
+  REQUIRE(file.arrays().size() == 1);
+  CHECK(npz_values(file, 0) == std::vector<std::uint8_t>{1, 2, 3, 4, 5, 6});
+  CHECK_THROWS_WITH(NpzFile(path, std::vector<std::string>{"a", "b"}), Catch::Contains("array 'b'") && Catch::Contains("objects"));
+  CHECK_THROWS_WITH(NpzFile(path, std::vector<std::string>{"c"}), Catch::Contains("expected an array 'c', found 'b', 'notes.txt', 'a'"));
 }
 
 TEST_CASE("npz: big-endian values are turned, parts of complex numbers by themselves") {
