@@ -34,7 +34,7 @@ FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
     ("io", "transforms", "masking", "losses", "metrics", "nn", "objects", "tables", "distributed", "reporting"),
-    ("bids", "inference"),
+    ("bids", "inference", "unpacking"),
     ("modalities",),
     ("contents",),
     ("near_duplicates",),
