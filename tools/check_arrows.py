@@ -35,7 +35,7 @@ FLOORS = (
     ("_core",),
     ("_checks", "_world", "sources", "digests", "naming", "annotations"),
     ("io", "transforms", "masking", "losses", "metrics", "nn", "tables", "distributed", "reporting", "privacy", "federated"),
-    ("bids", "inference", "objects"),
+    ("bids", "inference", "objects", "unpacking"),
     ("modalities",),
     ("contents",),
     ("near_duplicates",),

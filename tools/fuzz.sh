@@ -6,14 +6,15 @@ cd "$(dirname "$0")/.."
 seconds=${1:?seconds a target}
 shift
 targets=("${@:-}")
-[ -n "${targets[0]}" ] || targets=(edf brainvision safetensors tiff image nifti store federated)
+[ -n "${targets[0]}" ] || targets=(edf brainvision safetensors tiff image nifti store federated npz)
 tools/system_packages.sh clang-14 libclang-rt-14-dev llvm-14 libdeflate-dev
 sources=(csrc/core/error.cpp csrc/core/file.cpp csrc/io/edf.cpp csrc/io/edf_header.cpp csrc/io/edf_time.cpp csrc/io/bmp.cpp csrc/io/exif.cpp csrc/io/image.cpp csrc/io/jpeg.cpp csrc/io/tiff_image.cpp
   csrc/io/jpeg_tiles.cpp csrc/io/json.cpp csrc/io/png.cpp csrc/io/safetensors.cpp csrc/io/tiff.cpp csrc/io/tile_cache.cpp
   csrc/io/gzip.cpp csrc/io/inflate_start.cpp csrc/io/nifti.cpp csrc/io/nifti_header.cpp csrc/io/nifti_values.cpp csrc/io/nifti_write.cpp
   csrc/io/volume_store.cpp csrc/io/brainvision.cpp csrc/io/brainvision_header.cpp
   csrc/core/random.cpp csrc/core/thread_pool.cpp csrc/federated/codec.cpp csrc/federated/elias_fano.cpp csrc/federated/hadamard.cpp csrc/federated/low_rank.cpp
-  csrc/federated/packing.cpp csrc/federated/qsgd.cpp csrc/federated/random_mask.cpp csrc/federated/rotated.cpp csrc/federated/top_k.cpp)
+  csrc/federated/packing.cpp csrc/federated/qsgd.cpp csrc/federated/random_mask.cpp csrc/federated/rotated.cpp csrc/federated/top_k.cpp
+  csrc/io/npy.cpp csrc/io/npz.cpp csrc/io/zip.cpp)
 out=build/fuzz
 mkdir -p "$out/found"
 .venv/bin/python tests/fuzz/make_corpus.py "$out/corpus"

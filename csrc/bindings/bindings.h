@@ -19,6 +19,7 @@ namespace py = pybind11;
 void bind_errors(py::module_& m);
 void bind_io(py::module_& m);
 void bind_nifti(py::module_& m);
+void bind_npz(py::module_& m);
 void bind_slide(py::module_& m);
 void bind_picture(py::module_& m);
 void bind_transforms(py::module_& m);

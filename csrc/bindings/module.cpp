@@ -39,6 +39,7 @@ PYBIND11_MODULE(_C, m) {
   bindings::bind_errors(m);
   bindings::bind_io(m);
   bindings::bind_nifti(m);
+  bindings::bind_npz(m);
   bindings::bind_slide(m);
   bindings::bind_picture(m);
   bindings::bind_transforms(m);

@@ -1,6 +1,7 @@
 #include "io/gzip.h"
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 
 #ifdef SSLMED_DEFLATE
@@ -73,6 +74,20 @@ std::size_t gunzip_start(const std::string& path, const std::uint8_t* bytes, std
   return done;
 }
 
+std::uint32_t crc32_by_table(const std::uint8_t* bytes, std::size_t size) noexcept {
+  static constexpr auto kTable = [] {
+    std::array<std::uint32_t, 256> table{};
+    for (std::uint32_t i = 0; i < 256; ++i) {
+      table[i] = i;
+      for (int bit = 0; bit < 8; ++bit) table[i] = table[i] >> 1 ^ (table[i] & 1U ? 0xedb88320U : 0U);
+    }
+    return table;
+  }();
+  std::uint32_t sum = ~0U;
+  for (std::size_t i = 0; i < size; ++i) sum = sum >> 8 ^ kTable[(sum ^ bytes[i]) & 255U];
+  return ~sum;
+}
+
 #ifdef SSLMED_DEFLATE
 
 bool deflate_available() noexcept { return true; }
@@ -108,6 +123,17 @@ bool inflate_zlib(const std::uint8_t* bytes, std::size_t size, std::uint8_t* int
   return result == LIBDEFLATE_INSUFFICIENT_SPACE ? inflate_first(bytes, size, into, room) : result == LIBDEFLATE_SUCCESS && written == room;
 }
 
+bool inflate_raw(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) {
+  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> engine(libdeflate_alloc_decompressor(),
+                                                                                                 &libdeflate_free_decompressor);
+  if (!engine) throw std::bad_alloc();
+  std::size_t read = 0, written = 0;
+  const auto result = libdeflate_deflate_decompress_ex(engine.get(), bytes, size, into, room, &read, &written);
+  return result == LIBDEFLATE_SUCCESS && read == size && written == room;
+}
+
+std::uint32_t crc32(const std::uint8_t* bytes, std::size_t size) noexcept { return libdeflate_crc32(0, bytes, size); }
+
 std::vector<std::uint8_t> gzip(const std::uint8_t* bytes, std::size_t size, int level) {
   require(level >= 0 && level <= 12, "compression", level, "must be a level from 0 to 12");
   const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> engine(libdeflate_alloc_compressor(level), &libdeflate_free_compressor);
@@ -124,6 +150,13 @@ bool deflate_available() noexcept { return false; }
 Gunzipped gunzip(const std::string& path, const std::uint8_t*, std::size_t, std::uint8_t*, std::size_t) { no_deflate(path); }
 
 bool inflate_zlib(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) { return inflate_first(bytes, size, into, room); }
+
+bool inflate_raw(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room) {
+  const auto found = inflate_start(bytes, size, into, room);
+  return found.status == InflateStart::kWhole && found.read == size && found.written == room;
+}
+
+std::uint32_t crc32(const std::uint8_t* bytes, std::size_t size) noexcept { return crc32_by_table(bytes, size); }
 
 std::vector<std::uint8_t> gzip(const std::uint8_t*, std::size_t, int) { no_deflate(""); }
 

@@ -43,6 +43,14 @@ Gunzipped gunzip(const std::string& path, const std::uint8_t* bytes, std::size_t
 // A zlib stream (RFC 1950) of exactly `room` bytes, or of which those are the first. False where it is damaged or ends before. Slow without libdeflate.
 bool inflate_zlib(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room);
 
+// A deflate stream without a header (RFC 1951), which takes all of `size` bytes and gives exactly `room`. False where it does not. Slow without libdeflate.
+bool inflate_raw(const std::uint8_t* bytes, std::size_t size, std::uint8_t* into, std::size_t room);
+
+// The checksum of gzip and zip.
+std::uint32_t crc32(const std::uint8_t* bytes, std::size_t size) noexcept;
+// The same by a table, for builds without libdeflate.
+std::uint32_t crc32_by_table(const std::uint8_t* bytes, std::size_t size) noexcept;
+
 // One member without a name and with time 0, so that equal inputs give equal bytes. Levels 0 (stored) to 12.
 std::vector<std::uint8_t> gzip(const std::uint8_t* bytes, std::size_t size, int level);
 

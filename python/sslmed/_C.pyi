@@ -3648,6 +3648,10 @@ def read_nifti_header(path: str) -> tuple[list[int], torch.Tensor, list[float], 
     """
     (shape, affine [4, 4], spacing, code of the affine, NIfTI datatype, slope, intercept, description).
     """
+def read_npz(path: str, names: collections.abc.Sequence[str] | None = None) -> list[tuple[str, torch.Tensor]]:
+    """
+    (name, values) of these arrays, or of all in the archive's order.
+    """
 def read_recording(path: str, use: collections.abc.Sequence[str] = [], exclude: collections.abc.Sequence[str] = [], units: collections.abc.Mapping[str, str] = {}, seconds: float = 600.0) -> tuple[list[str], float, float, torch.Tensor]:
     """
     Of the EEG channels that a source would read: names, Hz, s that are stored, and the first `seconds` of them, [channels, samples] in µV.

@@ -24,7 +24,8 @@ _Path = str | os.PathLike[str]
 class Cohort(CohortTable):
     """Files or arrays with one row of ``table`` each: ``path``, ``subject``, ``modality``, and whatever is known (age, sex, site, diagnosis …).
 
-    Use :meth:`open`, :meth:`from_bids`, :meth:`from_folder`, :meth:`from_table`, :meth:`from_arrays`, :meth:`from_mne` or :meth:`from_npz`.
+    Use :meth:`open`, :meth:`from_bids`, :meth:`from_folder`, :meth:`from_table`, :meth:`from_arrays`, :meth:`from_mne`, :meth:`from_npz`
+    or :meth:`from_medmnist`.
 
     Args:
         table: One row a file or array, with at least ``path`` and ``subject``. A column ``modality`` names a registered modality
@@ -268,7 +269,7 @@ class Cohort(CohortTable):
         """What the cohort was read from: one line a modality that was found, and one a reason for which something was left out.
 
         Returns:
-            Columns ``outcome`` ("read" or "left out"), ``what``, ``count``, ``why``, ``example``.
+            Columns ``outcome`` ("read", "used", "not known" or "left out"), ``what``, ``count``, ``why``, ``example``.
         """
         return cohort_report.report(self)
 

@@ -35,6 +35,10 @@ def report(cohort: Cohort) -> pd.DataFrame:
     for column, why in _USED.items():
         if column in cohort.table and (given := cohort.table[column].notna()).any():
             lines.append(("used", "recordings", int(given.sum()), why, str(cohort.table["path"][given].iloc[0])))
+    if "subject_from" in cohort.table and (given := cohort.table["subject_from"].notna()).any():
+        source = str(cohort.table["subject_from"][given].iloc[0])
+        why = f"each row counts as its own subject ({source}): rows of one person may be on both sides of a split"
+        lines.append(("not known", "people", int(given.sum()), why, str(cohort.table["path"][given].iloc[0])))
     lines += [("left out", one.what, one.count, one.why, one.example) for one in cohort.left_out]
     return pd.DataFrame(lines, columns=["outcome", "what", "count", "why", "example"])
 

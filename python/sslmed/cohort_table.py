@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from sslmed import bids, tables
-from sslmed._checks import is_text, readable
+from sslmed import bids, tables, unpacking
+from sslmed._checks import choice, is_text, readable
 from sslmed._core import C
 from sslmed.modalities import registry
 from sslmed.modalities.base import Preprocessing
@@ -61,6 +63,52 @@ class CohortTable:
         self.cache: dict[str, Any] = {}
         self.left_out: tuple[bids.LeftOut, ...] = ()
         """What the folder holds besides, see :meth:`report`."""
+
+    @classmethod
+    def from_medmnist(
+        cls, path: str | os.PathLike[str], out: str | os.PathLike[str], *, split: str | Sequence[str] = unpacking.SPLITS, name: str | None = None
+    ) -> Self:
+        """The pictures or volumes of a MedMNIST file, of any set and size, unpacked once to a folder, with the official split as a column.
+
+        MedMNIST does not say whose the images are: each one counts as its own subject, so that nothing here can keep images of one patient on one side of a
+        split or fold. :meth:`report` says so too. Voxels count as cubes of 1 mm, because the file has no sizes.
+
+        Args:
+            path: The .npz file, see :func:`sslmed.io.read_medmnist`.
+            out: Folder for the files, PNG or NIfTI, and their table ``cohort.tsv``. A second call leaves them as they are, and one that was stopped is
+                begun anew.
+            split: Parts to keep: "train", "val", "test", or several of them.
+            name: Name of the cohort; by default the file's.
+
+        Returns:
+            A cohort whose table has ``split`` and ``label``, the class as a number, or for several labels at a time ``label_0``, ``label_1`` …
+
+        Raises:
+            FormatError, ReadError: The file cannot be read, or is none of MedMNIST.
+            ValueError: A part is unknown or has no images, or ``out`` holds something else.
+
+        Examples:
+            >>> import tempfile, numpy as np, sslmed as sm
+            >>> sizes = {"train": 5, "val": 2, "test": 3}
+            >>> parts = {f"{part}_images": np.random.randint(0, 256, (n, 28, 28), np.uint8) for part, n in sizes.items()}
+            >>> parts |= {f"{part}_labels": np.arange(n, dtype=np.uint8)[:, None] % 2 for part, n in sizes.items()}
+            >>> folder = tempfile.mkdtemp()
+            >>> np.savez_compressed(folder + "/tinymnist.npz", **parts)
+            >>> sm.Cohort.from_medmnist(folder + "/tinymnist.npz", folder + "/tiny", split=("train", "test"))
+            <Cohort tinymnist: 8 images of 8 subjects>
+
+        See Also:
+            :func:`sslmed.metrics.medmnist`: MedMNIST's scores.
+        """
+        wanted = [split] if isinstance(split, str) else list(split)
+        for part in wanted:
+            choice("from_medmnist", "split", part, unpacking.SPLITS)
+        if not wanted:
+            raise ValueError(f"from_medmnist: split={split!r} must name at least one of {', '.join(unpacking.SPLITS)}")
+        table = unpacking.unpacked(path, out)
+        if none := [part for part in wanted if not (table["split"] == part).any()]:
+            raise ValueError(f"from_medmnist: split={split!r}: the file has nothing in {', '.join(none)}")
+        return cls(table[table["split"].isin(wanted)], name or Path(path).stem)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -1,8 +1,10 @@
 """Small sound and odd files for the fuzzers to start from: ``make_corpus.py FOLDER`` writes one folder a target."""
 
 import gzip
+import io
 import itertools
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -125,3 +127,41 @@ for method, bits, rows, n, parameter in (
 ):
     head = bytes([method, bits, rows]) + n.to_bytes(2, "little") + parameter.to_bytes(4, "little") + b"\x07"
     (root / "federated" / f"{method}-{bits}").write_bytes(head + np.full(3, 0.5, np.float32).tobytes() + bytes(range(20)))
+arrays = {
+    "types": {kind.replace(">", "big").replace("<", "little"): np.arange(3).astype(kind) for kind in ("?", "i1", ">i2", "<u4", ">f8", "f2", ">c8", "c16")},
+    "axes": {"scalar": np.array(7), "none": np.zeros((0, 3)), "many": np.ones((1, 2, 1, 2)), "fortran": np.asfortranarray(np.arange(6).reshape(2, 3))},
+    "images": {f"{part}_{what}": np.full((2, 4, 4) if what == "images" else (2, 1), 3, np.uint8) for part in ("train", "val") for what in ("images", "labels")},
+    "refused": {"text": np.array(["a"]), "time": np.array(["2020"], "M8[D]"), "é": np.zeros(2, [("x", "<f4")])},
+    "empty": {},
+}
+(root / "npz").mkdir(parents=True, exist_ok=True)
+for name, content in arrays.items():
+    for save_as in (np.savez, np.savez_compressed):
+        with (root / "npz" / f"{name}_{save_as.__name__}").open("wb") as file:
+            save_as(file, **content)
+# Sizes of 64 bits, and descriptors behind bytes that were written to a stream.
+zipfile.ZIP64_LIMIT = 50
+with zipfile.ZipFile(root / "npz" / "large", "w", zipfile.ZIP_DEFLATED) as archive:
+    for name in ("a.npy", "b.npy"):
+        with archive.open(name, "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, np.arange(40), version=(2, 0))
+
+
+class Stream(io.RawIOBase):
+    """Cannot be rewound."""
+
+    def __init__(self):
+        self.bytes = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.bytes += bytes(data)
+        return len(data)
+
+
+stream = Stream()
+with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w", force_zip64=True) as member:
+    np.lib.format.write_array(member, np.arange(5.0), version=(3, 0))
+(root / "npz" / "stream").write_bytes(stream.bytes)

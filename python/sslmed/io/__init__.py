@@ -1,4 +1,4 @@
-"""Files: EDF, BDF and BrainVision recordings, slides and what was drawn on them, images and DICOM radiographs, volumes, safetensors."""
+"""Files: EDF, BDF and BrainVision recordings, slides and what was drawn on them, images and DICOM radiographs, volumes, safetensors, .npz."""
 
 from sslmed.annotations import Annotation, read_annotations, write_annotations
 from sslmed.io.brainvision import BrainVisionFile, open_brainvision
@@ -6,6 +6,7 @@ from sslmed.io.build import capabilities
 from sslmed.io.dicom_seg import write_dicom_seg
 from sslmed.io.edf import EdfFile, open_edf, validate, write_edf
 from sslmed.io.nifti import NiftiHeader, Volume, read_nifti, read_nifti_header, write_nifti
+from sslmed.io.npz import read_medmnist, read_npz
 from sslmed.io.ome_tiff import OmeTiffWriter, write_ome_tiff
 from sslmed.io.picture_store import convert_pictures, set_picture_store
 from sslmed.io.png import write_label_png
@@ -37,8 +38,10 @@ __all__ = [
     "openslide_version",
     "read_annotations",
     "read_image",
+    "read_medmnist",
     "read_nifti",
     "read_nifti_header",
+    "read_npz",
     "read_volume",
     "save_safetensors",
     "set_picture_store",

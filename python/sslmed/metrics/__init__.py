@@ -1,4 +1,4 @@
-"""Metrics of segmentation, detection and anomaly maps, under the definitions of the public libraries.
+"""Metrics of segmentation, detection, anomaly maps and MedMNIST, under the definitions of the public libraries.
 
 The same masks have an HD95 that differs by 10 mm between libraries, and a missed structure is NaN, 0, infinite or an
 error. Each function here takes ``convention=``, the library whose definition is used, empty cases included;
@@ -9,6 +9,7 @@ every mean. ``docs/metrics.md`` has the definitions side by side.
 from sslmed.metrics.anomaly import aupro
 from sslmed.metrics.inputs import Score
 from sslmed.metrics.instances import aji, detection_f1, panoptic_quality
+from sslmed.metrics.medmnist_scores import medmnist
 from sslmed.metrics.overlap import dice, euler_difference, iou, volume_similarity
 from sslmed.metrics.precision import average_precision
 from sslmed.metrics.rosetta import CONVENTIONS, evaluate, summarize
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate",
     "hausdorff",
     "iou",
+    "medmnist",
     "panoptic_quality",
     "summarize",
     "surface_dice",
