@@ -25,9 +25,11 @@ ACCOUNTANTS = ("pld", "rdp")
 """Privacy loss distributions, and Rényi differential privacy."""
 
 _LEAST_NOISE = 1e-3
+_MOST_NOISE = 1e50  # more counts as this, because dp-accounting squares it
 _INTERVAL = 1e-4  # of privacy losses, dp-accounting's default
 _SPAN = 100.0  # losses up to here are taken in steps of _INTERVAL
 _POINTS = 200_000  # of wider ones
+_WIDEST = 1e6  # more than this overflows, and is no privacy
 # Rounding errors of a power by Fourier transforms: this, for each step, times the length of the result. Phases of up to
 # pi are multiplied by the number of steps.
 _ROUNDING = 4 * sys.float_info.epsilon
@@ -45,7 +47,8 @@ def epsilon_of(steps: Mapping[tuple[float, float], int], delta: float, relation:
 
     Returns:
         An upper bound of epsilon; 0 without steps, infinite where a step has no noise, or less than 1e-3 (its epsilon
-        is in the hundred thousands).
+        is in the hundred thousands). "pld" is infinite too for losses of about a million, and where rounding in its
+        Fourier transforms may reach delta.
 
     Raises:
         ImportError: dp-accounting is not installed.
@@ -55,10 +58,12 @@ def epsilon_of(steps: Mapping[tuple[float, float], int], delta: float, relation:
     if any(sigma < _LEAST_NOISE for sigma, _ in steps):
         return math.inf
     # In one order, so that equal ledgers give equal bits.
-    parts = sorted((sigma, rate, count) for (sigma, rate), count in steps.items())
+    parts = sorted((min(sigma, _MOST_NOISE), rate, count) for (sigma, rate), count in steps.items())
     if accountant == "rdp":
         return _rdp(parts, delta)
     interval = _interval(parts, relation)
+    if interval > _WIDEST / _POINTS:
+        return math.inf
     total, error = None, 0.0
     for sigma, rate, count in parts:
         # Gaussian noise without sampling composes to less Gaussian noise, exactly.

@@ -161,6 +161,14 @@ def test_no_noise_is_an_infinite_epsilon(tmp_path, sigma):
     assert ledger.epsilon(1e-5) == ledger.epsilon(1e-5, "rdp") == math.inf
 
 
+@pytest.mark.parametrize("relation", ["add_or_remove_one", "replace_one"])
+def test_steps_beyond_all_numbers_have_an_epsilon_too(relation):
+    for rate in (1.0, 0.5):
+        assert epsilon_of({(1e-3, rate): 10**9}, 1e-5, relation, "pld") == math.inf
+        assert 0 <= epsilon_of({(1e300, rate): 10}, 1e-5, relation, "pld") < 1e-3
+    assert 1e4 < epsilon_of({(0.01, 0.5): 5}, 1e-5, relation, "pld") < math.inf
+
+
 def test_series_that_do_not_converge_are_not_told_line_by_line(tmp_path, capfd):
     assert filled(tmp_path / "ledger", [(100.0, 0.5, 100)]).epsilon(1e-5, "rdp") == pytest.approx(0.18, abs=0.01)
     assert "converge" not in capfd.readouterr().err
