@@ -198,7 +198,8 @@ def decompress(compressed: Compressed) -> torch.Tensor:
 
     Raises:
         TypeError: ``compressed`` is not a :class:`Compressed`.
-        FormatError: The payload cannot come from :func:`compress`: another size, codes, places or scales that do not exist.
+        FormatError: The payload cannot come from :func:`compress`: another size, codes, places or scales that do not exist,
+            or values that are not finite.
 
     Examples:
         >>> import torch
@@ -213,7 +214,11 @@ def decompress(compressed: Compressed) -> torch.Tensor:
     if compressed.method == NONE:
         if compressed.dtype == torch.bool and payload.numel() and int(payload.max()) > 1:
             raise FormatError("decompress: expected 0 and 1 for a tensor of bool, found another byte")
-        return payload.clone().view(compressed.dtype).reshape(shape)
+        values = payload.clone().view(compressed.dtype).reshape(shape)
+        # One NaN of a client would be in every average that it enters.
+        if values.is_floating_point() and not values.isfinite().all():
+            raise FormatError(f"decompress: expected finite values of {compressed.dtype}, found NaN or infinity")
+        return values
     args = (compressed.method, compressed.numel, matrix_rows(shape), compressed.bits, compressed.seed, compressed.parameter)
     try:
         return C.decode_update(payload, *args, torch.get_num_threads()).reshape(shape)

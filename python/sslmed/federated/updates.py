@@ -183,6 +183,8 @@ def compress_update(
     if seed is None and TABLE[method].seeded:
         raise ValueError(f"{where}: method={method!r} draws at random and needs seed=, another one for every client and round")
     whole(where, "seed", seed or 0)
+    if (seed or 0) >= 2**64:
+        raise ValueError(f"{where}: seed={seed} must be below 2**64")
     if feedback is not None:
         check_feedback(where, method, options)
     if not isinstance(update, Mapping):
@@ -247,7 +249,7 @@ def decompress_update(update: CompressedUpdate, like: Mapping[str, torch.Tensor]
 
 def seed_of(seed: int, name: str) -> int:
     """The seed of a tensor: a digest of the update's seed and the name, so that it does not depend on the other tensors."""
-    digest = hashlib.blake2b(name.encode(), digest_size=8, key=(seed % 2**64).to_bytes(8, "little"))
+    digest = hashlib.blake2b(name.encode(), digest_size=8, key=int(seed).to_bytes(8, "little"))
     return int.from_bytes(digest.digest(), "little")
 
 

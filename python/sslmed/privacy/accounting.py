@@ -6,9 +6,12 @@ import functools
 import importlib
 import logging
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
+
+import numpy as np
 
 from sslmed import _checks
 
@@ -22,9 +25,14 @@ ACCOUNTANTS = ("pld", "rdp")
 """Privacy loss distributions, and Rényi differential privacy."""
 
 _LEAST_NOISE = 1e-3
+_MOST_NOISE = 1e50  # more counts as this, because dp-accounting squares it
 _INTERVAL = 1e-4  # of privacy losses, dp-accounting's default
 _SPAN, _SPAN_OF_ONE = 400.0, 100.0  # losses of all steps and of one step up to here are taken in steps of _INTERVAL
 _POINTS = 200_000  # of wider ones
+_WIDEST = 1e6  # more than this overflows, and is no privacy
+# Rounding errors of a power by Fourier transforms: this, for each step, times the length of the result. Phases of up to
+# pi are multiplied by the number of steps.
+_ROUNDING = 4 * sys.float_info.epsilon
 
 
 def epsilon_of(steps: Mapping[tuple[float, float], int], delta: float, relation: str, accountant: str) -> float:
@@ -39,7 +47,8 @@ def epsilon_of(steps: Mapping[tuple[float, float], int], delta: float, relation:
 
     Returns:
         An upper bound of epsilon; 0 without steps, infinite where a step has no noise, or less than 1e-3 (its epsilon
-        is in the hundred thousands).
+        is in the hundred thousands). "pld" is infinite too for losses of about a million, and where rounding in its
+        Fourier transforms may reach delta.
 
     Raises:
         ImportError: dp-accounting is not installed.
@@ -49,19 +58,29 @@ def epsilon_of(steps: Mapping[tuple[float, float], int], delta: float, relation:
     if any(sigma < _LEAST_NOISE for sigma, _ in steps):
         return math.inf
     # In one order, so that equal ledgers give equal bits.
-    parts = sorted((sigma, rate, count) for (sigma, rate), count in steps.items())
+    parts = sorted((min(sigma, _MOST_NOISE), rate, count) for (sigma, rate), count in steps.items())
     if accountant == "rdp":
         return _rdp(parts, delta)
     interval = _interval(parts, relation)
-    total = None
+    if interval > _WIDEST / _POINTS:
+        return math.inf
+    total, error = None, 0.0
     for sigma, rate, count in parts:
         # Gaussian noise without sampling composes to less Gaussian noise, exactly.
         once = rate == 1
         part = _loss(sigma / math.sqrt(count) if once else sigma, rate, relation, interval)
-        part = part if once else part.self_compose(count)
-        total = part if total is None else total.compose(part)
+        if not once and count > 1:
+            part = part.self_compose(count)
+            error += _rounding(part, count)
+        if total is None:
+            total = part
+        else:
+            total = total.compose(part)
+            error += _rounding(total, 1)
     assert total is not None
-    return float(total.get_epsilon_for_delta(delta))
+    # The errors may be of either sign, and would make a small delta's epsilon too small. Where they reach delta nothing
+    # is known of epsilon.
+    return float(total.get_epsilon_for_delta(delta - error)) if delta > error else math.inf
 
 
 def check_accountant(where: str, accountant: Any, relation: Any) -> None:
@@ -106,6 +125,22 @@ def _loss(sigma: float, rate: float, relation: str, interval: float) -> Any:
         value_discretization_interval=interval,
         neighboring_relation=members.REPLACE_ONE if relation == "replace_one" else members.ADD_OR_REMOVE_ONE,
     )
+
+
+def _rounding(composed: Any, count: int) -> float:
+    """By how much rounding in Fourier transforms may change all probabilities of ``count`` composed steps together.
+
+    dp-accounting composes by them and does not count their errors, which are not relative to each probability but to
+    the largest ones. In the mean square they are at most those of the transform's result, by Parseval; together at most
+    that times the root of their number, by Cauchy and Schwarz.
+    """
+    most = 0.0
+    for each in (composed._pmf_remove, composed._pmf_add):
+        probabilities = each.to_dense_pmf()._probs
+        size = len(probabilities)
+        length = math.sqrt(size) * float(np.linalg.norm(probabilities))
+        most = max(most, _ROUNDING * (count + math.log2(size + 1)) * length)
+    return most
 
 
 def _interval(parts: list[tuple[float, float, int]], relation: str) -> float:

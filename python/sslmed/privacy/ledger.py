@@ -162,8 +162,9 @@ class Ledger:
         """Epsilon of all steps in the file, those of other processes included.
 
         Args:
-            delta: Delta, between 0 and 1; below one over the number of units. Privacy loss distributions are cut at
-                1e-15 and less, so that nearer to this epsilon is infinite.
+            delta: Delta, between 0 and 1; below one over the number of units. Privacy loss distributions are
+                rounded by up to about 1e-15 for each step, which is taken off delta: epsilon is infinite where nothing
+                is left (below about 1e-12 for a thousand steps, 1e-9 for a million).
             accountant: "pld" (privacy loss distributions) gives the smaller bound, and the only one for "replace_one".
                 "rdp" (Rényi) is what older papers report; it is also the smaller one where a step loses less than 1e-4
                 (sampling_rate / noise_multiplier below that), because "pld" rounds losses up to multiples of 1e-4.

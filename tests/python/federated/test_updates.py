@@ -149,6 +149,11 @@ def test_updates_that_cannot_be_sent_are_refused_by_name():
         compress_update([torch.ones(3)], "topk")
     with pytest.raises(ValueError, match="needs seed="):
         compress_update({"w": torch.ones(3)}, "qsgd")
+    # Taken modulo 2**64 it would draw what another client draws.
+    with pytest.raises(ValueError, match="compress_update: seed=18446744073709551623 must be below"):
+        compress_update({"w": torch.ones(3000)}, "qsgd", seed=2**64 + 7)
+    numpys = compress_update({"w": torch.ones(3000)}, "qsgd", seed=np.int64(7))
+    assert numpys.to_bytes() == compress_update({"w": torch.ones(3000)}, "qsgd", seed=7).to_bytes()
     with pytest.raises(ValueError, match=r"update\['w'\]: compress: bits=9"):
         compress_update({"w": torch.ones(3000)}, "qsgd", bits=9, seed=1)
     made = compress_update({"w": torch.ones(3000), "v": torch.ones(3)}, "topk")
@@ -168,6 +173,18 @@ def test_every_dtype_is_sent_as_it_is(dtype):
     made = CompressedUpdate.from_bytes(compress_update({"x": x}, "topk").to_bytes())
     assert torch.equal(decompress_update(made)["x"], x)
     assert decompress_update(made)["x"].dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.is_floating_point])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_forged_values_that_are_not_finite_are_refused_by_name(dtype, value):
+    made = compress_update({"w": torch.ones(3000), "bias": torch.ones(5, dtype=dtype)}, "topk")
+    forged = torch.ones(5, dtype=dtype)
+    forged[3] = value
+    made.tensors["bias"].payload.copy_(forged.view(torch.uint8))
+    received = CompressedUpdate.from_bytes(made.to_bytes())
+    with pytest.raises(FormatError, match=r"update\['bias'\]: decompress: expected finite values .*, found NaN or infinity"):
+        decompress_update(received)
 
 
 def signed(body):
@@ -216,7 +233,7 @@ def test_bytes_of_malice_are_refused_or_give_finite_values(data, name):
         return
     for each in found:
         assert each.numel() <= 2**16
-        if each.is_floating_point() and name != "update":
+        if each.is_floating_point():
             assert each.isfinite().all()
 
 
