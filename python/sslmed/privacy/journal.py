@@ -151,7 +151,7 @@ class Journal:
             raise self._damaged("the line was changed")
         os.ftruncate(self._file, self._end)
         os.fsync(self._file)
-        text = f"was written in part ({len(tail)} bytes) by a call that never returned; it was cut off"
+        text = f"was written in part ({len(tail)} bytes) as by a call that was killed before it returned; it was cut off"
         warnings.warn(f"{self.path}: line {self._number + 1}: {text}", FormatWarning, stacklevel=2)
 
     def _take(self, line: bytes, entry: dict[str, Any], digest: str) -> None:

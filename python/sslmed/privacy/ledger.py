@@ -65,7 +65,8 @@ class Ledger:
         ReadError: The file cannot be opened, made or locked.
 
     Warns:
-        FormatWarning: The last line is cut off because its writing was broken off: its :meth:`spend` never returned.
+        FormatWarning: The last line was written in part, as by a spend that was killed before it returned; it is cut
+            off.
 
     Examples:
         >>> import tempfile
