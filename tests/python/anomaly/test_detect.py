@@ -15,7 +15,7 @@ from soak import WHEN_SOAKED
 import sslmed as sm
 from sslmed.anomaly import Atlas, LatentSvm, Mahalanobis, PatchCore, Reconstruction, knn, patch_features
 from sslmed.anomaly.scoring import clopper_pearson
-from sslmed.modalities.images.label_maps import write_labels
+from sslmed.io import write_label_png
 
 PADIM = Mahalanobis("place", ridge=0.01, name="padim")
 
@@ -334,9 +334,9 @@ def test_images_with_masks(tmp_path, rng):
             mask = torch.zeros(32, 32, dtype=torch.uint8)
             if name == "tested" and number < 6:
                 mask[8:16, 8:24] = 1
-                write_labels(torch.where(mask > 0, 250, sm.io.read_image(path)[..., 0].int()), path)
+                write_label_png(torch.where(mask > 0, 250, sm.io.read_image(path)[..., 0].int()), path)
             masks.append(str(tmp_path / name / f"{number}_mask.png"))
-            write_labels(mask, masks[-1])
+            write_label_png(mask, masks[-1])
         cohorts[name] = cohort.with_columns(subject=[f"{name}{i}" for i in range(n)], path_labels=masks)
     encoder = sm.DenseEncoder("resnet18", sm.ImagePreprocessing(size=32, patch=None))
     result = sm.detect_anomalies(
