@@ -62,7 +62,7 @@ ctest:
 
 # Two at a time, each with one thread for its tensors; then those that measure time, alone and with all threads.
 pytest:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not alone'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations 40 -m 'not alone'
 	$(BIN)/python -m pytest -q -m alone
 
 stubs:

@@ -62,7 +62,7 @@ at::Tensor decode_payload(const at::Tensor& payload, const std::string& method, 
   return out;
 }
 
-at::Tensor transform_of(const at::Tensor& values) {
+at::Tensor hadamard_of(const at::Tensor& values) {
   auto out = checked(values, "values", at::kFloat).clone();
   const auto n = static_cast<std::uint64_t>(out.numel());
   require(std::has_single_bit(n) && n >= 8, "n", n, "must be a power of two from 8 on");
@@ -85,7 +85,7 @@ void bind_federated(py::module_& m) {
       },
       py::arg("method"), py::arg("n"), py::arg("rows"), py::arg("bits"), py::arg("parameter"),
       "Bytes of a payload; of a random mask the most that it may have.");
-  m.def("walsh_hadamard", &transform_of, py::arg("values"), Free(), "The Walsh-Hadamard transform of [n], without a scale.");
+  m.def("walsh_hadamard", &hadamard_of, py::arg("values"), Free(), "The Walsh-Hadamard transform of [n], without a scale.");
   m.def(
       "bytes_checksum",
       [](const py::buffer& bytes) {

@@ -72,7 +72,7 @@ void bind_spread(py::module_& m) {
       py::arg("a"), py::arg("b"), py::arg("off_diagonal"), py::arg("comm") = py::none());
 }
 
-void bind_distillation(py::module_& m) {
+void bind_distillation_losses(py::module_& m) {
   m.def("dino", &methods::dino, py::arg("student"), py::arg("teacher"), py::arg("center"), py::arg("student_temp"), py::arg("teacher_temp"),
         py::call_guard<py::gil_scoped_release>());
   m.def("dino_pairs", &methods::dino_pairs, py::arg("student"), py::arg("teacher"), py::arg("student_temp"), py::call_guard<py::gil_scoped_release>());
@@ -92,7 +92,7 @@ void bind_distillation(py::module_& m) {
 void bind_losses(py::module_& m) {
   bind_contrastive(m);
   bind_spread(m);
-  bind_distillation(m);
+  bind_distillation_losses(m);
 }
 
 }  // namespace sslmed::bindings
