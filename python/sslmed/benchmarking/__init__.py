@@ -7,10 +7,12 @@
 - :func:`cka`, :func:`cka_table`: how alike two encoders see the same people
 - :func:`robustness_index`: whether neighbors share the biology or the center
 - :func:`embed`: features in the plane (t-SNE, UMAP)
+- :func:`score_medmnist`: encoders on a MedMNIST file, by its official split and evaluator
 """
 
 from sslmed.benchmarking.knn import best_k, knn_predict
 from sslmed.benchmarking.maps import embed
+from sslmed.benchmarking.medmnist import MedmnistResult, score_medmnist
 from sslmed.benchmarking.protocols import NAMED, Linear, Neighbors
 from sslmed.benchmarking.result import BenchmarkResult
 from sslmed.benchmarking.robustness import robustness_index
@@ -24,6 +26,7 @@ __all__ = [
     "NAMED",
     "BenchmarkResult",
     "Linear",
+    "MedmnistResult",
     "Neighbors",
     "Sweep",
     "Task",
@@ -35,4 +38,5 @@ __all__ = [
     "fit_sweep",
     "knn_predict",
     "robustness_index",
+    "score_medmnist",
 ]

@@ -1,4 +1,4 @@
-"""The command that compares encoders: ``benchmark``."""
+"""Commands that compare encoders: ``benchmark``, ``medmnist``."""
 
 from __future__ import annotations
 
@@ -71,3 +71,38 @@ def _named(encoders: list[str]) -> dict[str, str]:
                 raise ValueError(f"two encoders are called {key!r}; name them: NAME={encoder}")
             out[key] = str(encoder)
     return out
+
+
+@app.command()
+def medmnist(
+    file: Annotated[Path, typer.Argument(help="A MedMNIST file, .npz.")],
+    out: Out,
+    encoders: Annotated[list[str] | None, typer.Argument(help="Each a file, or vit_tiny … (untrained); NAME=… names it. None: only rows without one.")] = None,
+    protocol: Annotated[str, typer.Option(help="linear, knn, finetune, lora or attentive.")] = "linear",
+    pooling: Annotated[str, typer.Option(help="mean, cls, or what else the modality has.")] = "mean",
+    random: Annotated[bool, typer.Option(help="Score untrained twins of the encoders, too.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Score the dummy and classical features, too.")] = True,
+    draws: Annotated[int, typer.Option(help="Draws of the test part for the intervals.")] = 1000,
+    seed: Seed = 0,
+    threads: Threads = 2,
+    on_error: OnError = "raise",
+) -> None:
+    """Score encoders on a MedMNIST file's official split, as its evaluator does: table.csv, predictions.csv, report.html."""
+    from sslmed.benchmarking.medmnist import score_medmnist
+
+    found = score_medmnist(
+        file,
+        _named(encoders or []),
+        out=out / "unpacked",
+        protocol=protocol,  # type: ignore[arg-type]
+        pooling=pooling,
+        baselines=baselines,
+        random=random,
+        draws=draws,
+        seed=seed,
+        threads=threads,
+        on_error=on_error,  # type: ignore[arg-type]
+        progress=lambda text: typer.echo(text, err=True),
+    )
+    found.save(out)
+    typer.echo(found.overview().to_string())
