@@ -22,7 +22,7 @@ def run(*args, **kwargs):
 FAST = ["--encoder", "vit_tiny", "--depth", 1, "--batch-size", 4, "--sfreq", 100, "--no-tensorboard"]
 
 
-COMMANDS = ["demo", "pretrain", "transfer", "shift", "segment", "deploy", "benchmark", "prepare", "info"]
+COMMANDS = ["demo", "pretrain", "transfer", "shift", "segment", "deploy", "detect", "anomalies", "benchmark", "medmnist", "prepare", "info"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

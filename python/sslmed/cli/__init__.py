@@ -12,7 +12,7 @@ import typer
 
 # Each adds its commands to the application; help lists them in this order.
 # isort: off
-from sslmed.cli import training, evaluating, segmenting, benchmarking, files, about  # noqa: F401
+from sslmed.cli import training, evaluating, segmenting, detecting, benchmarking, files, about  # noqa: F401
 
 # isort: on
 from sslmed.cli.options import app

@@ -67,6 +67,11 @@ def chosen(texts: dict[str, str], *places: Any, listed: Collection[str] = ()) ->
     return out
 
 
+def listed(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def shard_of(text: str | None) -> tuple[int, int] | None:
     """``k/n`` as two numbers; without a text, those of the scheduler's array job, if it is one."""
     from sslmed.grid import shard_of_this_job

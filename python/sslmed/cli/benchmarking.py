@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sslmed.cli.arguments import listed
 from sslmed.cli.options import OnError, Out, Seed, Threads, app, open_cohort
 
 
@@ -36,13 +37,13 @@ def benchmark(
     found = run_benchmark(
         _named(encoders),
         [open_cohort(path) for path in cohort],
-        None if tasks is None else _listed(tasks),
-        _listed(protocols),
+        None if tasks is None else listed(tasks),
+        listed(protocols),
         out=out,
         cv=cv if cv == "loso" else int(cv),
         repeats=repeats,
         center=center,
-        card=_listed(card),
+        card=listed(card),
         maps=None if maps == "none" else maps,  # type: ignore[arg-type]
         random=random,
         baselines=baselines,
@@ -52,10 +53,6 @@ def benchmark(
         progress=lambda text: typer.echo(text, err=True),
     )
     typer.echo(found.overview().to_string())
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _named(encoders: list[str]) -> dict[str, str]:
