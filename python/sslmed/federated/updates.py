@@ -237,7 +237,7 @@ def decompress_update(update: CompressedUpdate, like: Mapping[str, torch.Tensor]
     if not isinstance(update, CompressedUpdate):
         raise TypeError(f"{where}: update must be a CompressedUpdate, got {type(update).__name__}; read bytes with CompressedUpdate.from_bytes")
     if like is not None:
-        _compare(where, update, like)
+        refuse_other(where, {name: (each.shape, each.dtype) for name, each in update.tensors.items()}, like)
     found: dict[str, torch.Tensor] = {}
     for name, each in update.tensors.items():
         try:
@@ -279,12 +279,13 @@ def _reason(values: torch.Tensor, method: str, min_size: int) -> str:
     return ""
 
 
-def _compare(where: str, update: CompressedUpdate, like: Mapping[str, torch.Tensor]) -> None:
-    missing = [name for name in like if name not in update.tensors]
-    more = [name for name in update.tensors if name not in like]
+def refuse_other(where: str, given: Mapping[str, tuple[tuple[int, ...], torch.dtype]], like: Mapping[str, torch.Tensor]) -> None:
+    """Raises ValueError unless shapes and dtypes by name are those of ``like``; says what is missing, too much or different."""
+    missing = [name for name in like if name not in given]
+    more = [name for name in given if name not in like]
     if missing or more:
         raise ValueError(f"{where}: update must have the names of like: {len(missing)} are missing {missing[:3]}, {len(more)} are unknown {more[:3]}")
-    for name, each in update.tensors.items():
+    for name, (shape, dtype) in given.items():
         wanted = like[name]
-        if each.shape != tuple(wanted.shape) or each.dtype != wanted.dtype:
-            raise ValueError(f"{where}: update[{name!r}] must be {tuple(wanted.shape)} in {wanted.dtype}, got {each.shape} in {each.dtype}")
+        if shape != tuple(wanted.shape) or dtype != wanted.dtype:
+            raise ValueError(f"{where}: update[{name!r}] must be {tuple(wanted.shape)} in {wanted.dtype}, got {shape} in {dtype}")
