@@ -91,7 +91,7 @@ fuzz: setup-test
 # run side by side.
 SANITIZED_1 := modalities test_pretraining.py methods/test_python.py training/test_faults.py transforms/test_signal.py io/test_safetensors.py
 SANITIZED_2 := io/test_nifti.py io/test_edf.py io/test_edf_real.py io/test_slide.py io/test_read_image.py transforms/test_image.py transforms/test_tissue.py \
-	transforms/test_stain.py training/test_loader.py test_masking.py losses metrics nn test_cohort.py
+	transforms/test_stain.py training/test_loader.py test_masking.py losses metrics nn test_cohort.py io/test_npz.py io/test_qupath.py federated test_objects.py
 SANITIZER := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build-asan: setup-test
 	cmake -S . --preset asan-ubsan -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSKBUILD_PROJECT_VERSION=0
