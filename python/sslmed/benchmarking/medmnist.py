@@ -72,7 +72,7 @@ class MedmnistResult:
         notes = "".join(f"<p>{text}</p>" for text in (*_NOTES, f"Settings: {html.escape(str(self.settings))}"))
         blocks = html_block("MedMNIST", self.overview().reset_index(), after=f", {self.task}"), html_block("By class", self.table)
         with whole_file(Path(folder) / "report.html") as part:
-            part.write_text(f"<!doctype html><meta charset=utf-8><title>MedMNIST</title><h1>MedMNIST</h1>{''.join(blocks)}{notes}")
+            part.write_text(f"<!doctype html><meta charset=utf-8><title>MedMNIST</title><h1>MedMNIST</h1>{''.join(blocks)}{notes}", encoding="utf-8")
 
 
 _NOTES = (
@@ -142,7 +142,8 @@ def score_medmnist(
         :func:`sslmed.metrics.medmnist`, :func:`sslmed.benchmark`
     """
     whole("score_medmnist", "draws", draws)
-    named = encoders_of(encoders) if not isinstance(encoders, Sequence) or isinstance(encoders, str) or len(encoders) else {}
+    is_empty = isinstance(encoders, (Mapping, Sequence)) and len(encoders) == 0
+    named = {} if is_empty else encoders_of(encoders)
     if not baselines and not named:
         raise ValueError("score_medmnist: baselines=False and no encoders: there is nothing to score")
     cohort = Cohort.from_medmnist(path, out)

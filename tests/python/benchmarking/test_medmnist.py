@@ -149,6 +149,15 @@ def test_the_same_seed_gives_the_same_table(tmp_path: Path) -> None:
 def test_real_x_rays_and_their_copies(tmp_path: Path, data_root: Path) -> None:
     result = score_medmnist(data_root / "2d" / "pneumoniamnist_dev_repacked.npz", out=tmp_path / "x", draws=0)
     assert result.overview()["auc"].max() > 0.75
-    # The repacked file has X-rays in more than one part; what is scored is the whole test part.
-    assert result.settings["copies_left_out"] > 0
+    # The repacked file has equal X-rays within its training part, which are one subject, and none in both.
+    assert result.settings["copies_left_out"] == 0
     assert sm.io.read_medmnist(data_root / "2d" / "pneumoniamnist_dev_repacked.npz")["test_images"].shape[0] == result.settings["test_images"]
+
+
+def test_the_command_takes_no_encoder_too(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    written(tmp_path / "x.npz", classes(2))
+    done = CliRunner().invoke(app, ["medmnist", str(tmp_path / "x.npz"), "--out", str(tmp_path / "out"), "--draws", "0"])
+    assert done.exit_code == 0, done.exception
+    assert "dummy" in set(pd.read_csv(tmp_path / "out" / "table.csv")["row"])
