@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sslmed.cli.arguments import shard_of
+from sslmed.cli.arguments import listed, shard_of
 from sslmed.cli.options import Channels, Exclude, OnError, Out, Seed, Threads, app, open_cohort, open_cohorts
 
 
@@ -60,8 +60,7 @@ def card(
     """Say what can be told from an encoder's features: who somebody is, sex, site, age, beside chance and an untrained encoder."""
     from sslmed.evaluation.card import card as make_card
 
-    listed = [c for c in columns.split(",") if c]
-    found = make_card(encoder, open_cohort(cohort), columns=listed, session=session, seed=seed, threads=threads, on_error=on_error)  # type: ignore[arg-type]
+    found = make_card(encoder, open_cohort(cohort), columns=listed(columns), session=session, seed=seed, threads=threads, on_error=on_error)  # type: ignore[arg-type]
     if out is None:
         found.save(encoder)
     else:
@@ -105,7 +104,7 @@ def shift(
     here, there = open_cohorts([public, clinic], channels, exclude)
     report = shift_module.report(
         here, there, encoder,
-        by=None if by is None else [c for c in by.split(",") if c], target=target, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
+        by=None if by is None else listed(by), target=target, seed=seed, threads=threads, on_error=on_error,  # type: ignore[arg-type]
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     report.save(str(out / "shift.csv"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 from scipy.stats import norm, t
 
 from sslmed.evaluation import statistics
@@ -91,8 +92,8 @@ def _percentiles(values: Array, people: int) -> tuple[float, float]:
 
 def _units(study: Study, values: Array, prior: Array) -> OutOfFold:
     count = np.bincount(study.unit)
-    mean = np.zeros((len(count), len(study.unit)))
-    mean[study.unit, np.arange(len(study.unit))] = 1 / count[study.unit]
+    # Sparse: with tens of thousands of recordings that each count once, the matrix itself would be gigabytes.
+    mean = csr_array((1 / count[study.unit], (study.unit, np.arange(len(study.unit)))), shape=(len(count), len(study.unit)))
     share = np.broadcast_to(prior, (1, len(count), *np.shape(prior)))
     return OutOfFold(study.truth, (mean @ values)[None], share, np.zeros(len(count), int), study.positive)
 
